@@ -1,0 +1,221 @@
+"""The architecture of a SwiFT backbone, as its hyper-parameters state it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from swift_export.errors import ArchitectureError
+
+__all__ = ["LAYER_NORM_EPSILON", "MASK_VALUE", "SHAPE_INVISIBLE", "SwiFTConfig", "WindowPlan", "parameter_shapes"]
+
+Axes = tuple[int, int, int, int]
+
+LAYER_NORM_EPSILON = 1e-5
+#: What a shifted block adds to the score of two tokens of different regions.
+MASK_VALUE = -100.0
+#: Settings that change no tensor's shape: a wrong value loads silently and gives wrong features.
+SHAPE_INVISIBLE = ("window_size", "first_window_size", "last_layer_full_MSA")
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How one block cuts its grid (h, w, d, t) into windows.
+
+    ``window`` and ``shift`` are the effective ones, ``grid`` the block's grid and ``padded`` the grid
+    after zero padding at the end of each axis to a multiple of the window.
+    """
+
+    grid: Axes
+    window: Axes
+    shift: Axes
+
+    @property
+    def padded(self) -> Axes:
+        h, w, d, t = (-(-n // w) * w for n, w in zip(self.grid, self.window, strict=True))
+        return h, w, d, t
+
+    @property
+    def counts(self) -> Axes:
+        """Windows along each axis."""
+        h, w, d, t = (n // w for n, w in zip(self.padded, self.window, strict=True))
+        return h, w, d, t
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a window."""
+        return math.prod(self.window)
+
+    @property
+    def shifted(self) -> bool:
+        return any(self.shift)
+
+
+@dataclass(frozen=True)
+class SwiFTConfig:
+    """Hyper-parameters of SwiFT (arXiv:2307.05916), under the names upstream checkpoints use.
+
+    Grid axes are (h, w, d, t); ``img_size`` is in voxels and frames, windows are in tokens.
+    Raises ArchitectureError for anything that the published forward pass does not define.
+    """
+
+    img_size: Axes
+    in_chans: int
+    embed_dim: int
+    window_size: Axes
+    first_window_size: Axes
+    patch_size: Axes
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    c_multiplier: int
+    last_layer_full_MSA: bool
+
+    def __post_init__(self) -> None:
+        for name in ("img_size", "window_size", "first_window_size", "patch_size"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name), length=4))
+        for name in ("depths", "num_heads"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name)))
+        for name in ("in_chans", "embed_dim", "c_multiplier"):
+            object.__setattr__(self, name, _integer(name, getattr(self, name)))
+        if not isinstance(self.last_layer_full_MSA, bool):
+            raise ArchitectureError(
+                f"last_layer_full_MSA: expected true or false, found {self.last_layer_full_MSA!r}"
+            )
+        if len(self.depths) != len(self.num_heads):
+            raise ArchitectureError(
+                f"depths and num_heads: expected one entry a stage each, found {len(self.depths)} and "
+                f"{len(self.num_heads)}"
+            )
+        if self.patch_size[3] != 1:
+            raise ArchitectureError(f"patch_size: expected 1 frame a patch, found {self.patch_size[3]}")
+        for axis, n, p in zip("HWD", self.img_size, self.patch_size, strict=False):
+            if n % p:
+                raise ArchitectureError(f"img_size: {axis} = {n} is no multiple of the patch, {p}")
+        for stage in range(self.stages - 1):
+            odd = [axis for axis, n in zip("hwd", self.grid(stage), strict=False) if n % 2]
+            if odd:
+                raise ArchitectureError(
+                    f"img_size: the grid of stage {stage}, {self.grid(stage)[:3]}, must be even on every spatial "
+                    f"axis to be merged; odd on {', '.join(odd)}"
+                )
+        for stage, heads in enumerate(self.num_heads):
+            if self.dim(stage) % heads:
+                raise ArchitectureError(
+                    f"num_heads: stage {stage} has {self.dim(stage)} channels, not divisible by {heads} heads"
+                )
+
+    @classmethod
+    def from_hyper_parameters(cls, values: Mapping[str, Any]) -> SwiFTConfig:
+        """Build from a mapping that may hold other hyper-parameters too; raises when one is missing."""
+        missing = [f.name for f in fields(cls) if f.name not in values]
+        if missing:
+            raise ArchitectureError(f"hyper-parameters: missing {', '.join(missing)}")
+        return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: tuples become lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @property
+    def stages(self) -> int:
+        return len(self.depths)
+
+    @property
+    def frames(self) -> int:
+        """The most frames a clip may have: the length of the time embedding."""
+        return self.img_size[3]
+
+    @property
+    def out_dim(self) -> int:
+        return self.dim(self.stages - 1)
+
+    def dim(self, stage: int) -> int:
+        """Channels of a stage's tokens."""
+        return self.embed_dim * self.c_multiplier**stage
+
+    def grid(self, stage: int, frames: int | None = None) -> Axes:
+        """Tokens along (h, w, d, t) in a stage."""
+        h, w, d = (
+            n // p // 2**stage for n, p in zip(self.img_size[:3], self.patch_size[:3], strict=True)
+        )
+        return h, w, d, self.frames if frames is None else frames
+
+    def input_shape(self, frames: int | None = None) -> tuple[int, int, int, int, int]:
+        """(channels, H, W, D, T) of one clip."""
+        h, w, d, t = self.img_size
+        return self.in_chans, h, w, d, t if frames is None else frames
+
+    def output_shape(self, frames: int | None = None) -> tuple[int, int, int, int, int]:
+        """(channels, h, w, d, T) of one clip's features."""
+        return self.out_dim, *self.grid(self.stages - 1, frames)
+
+    def check_frames(self, frames: int) -> None:
+        """Raise ArchitectureError unless a clip of ``frames`` frames can be embedded."""
+        if not 1 <= frames <= self.frames:
+            raise ArchitectureError(
+                f"frames: expected 1 to {self.frames} (the length of the time embedding), found {frames}"
+            )
+
+    def window_plan(self, stage: int, block: int, frames: int | None = None) -> WindowPlan:
+        """Effective window and shift of a block, from its grid and the parity of its index."""
+        grid = self.grid(stage, frames)
+        if self.last_layer_full_MSA and stage == self.stages - 1:
+            wanted: tuple[int, ...] = (*grid[:3], self.window_size[3])
+            may_shift = False
+        else:
+            wanted = self.first_window_size if stage == 0 else self.window_size
+            may_shift = block % 2 == 1
+        fits = [n <= w for n, w in zip(grid, wanted, strict=True)]
+        h, w, d, t = (n if f else v for n, v, f in zip(grid, wanted, fits, strict=True))
+        sh, sw, sd, st = (v // 2 if may_shift and not f else 0 for v, f in zip(wanted, fits, strict=True))
+        return WindowPlan(grid, (h, w, d, t), (sh, sw, sd, st))
+
+
+def _integer(name: str, value: Any) -> int:
+    # bool is an int to Python and no hyper-parameter here; numpy integers are fine.
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= int(value) <= 2**20:
+        raise ArchitectureError(f"{name}: expected a positive integer, found {value!r}")
+    return int(value)
+
+
+def _integers(name: str, values: Any, length: int | None = None) -> tuple[int, ...]:
+    if not isinstance(values, (list, tuple)) or not values or (length and len(values) != length):
+        wanted = f"{length} positive integers" if length else "a list of positive integers"
+        raise ArchitectureError(f"{name}: expected {wanted}, found {values!r}")
+    if len(values) > 64:
+        raise ArchitectureError(f"{name}: expected at most 64 entries, found {len(values)}")
+    return tuple(_integer(name, v) for v in values)
+
+
+def parameter_shapes(config: SwiFTConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor that the forward pass uses, by its name in a published checkpoint."""
+    dim = config.embed_dim
+    kh, kw, kd, kt = config.patch_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.patch_embed.fc.weight": (dim, kh * kw * kd * kt * config.in_chans),
+        "model.patch_embed.fc.bias": (dim,),
+    }
+    for stage, depth in enumerate(config.depths):
+        dim = config.dim(stage)
+        h, w, d, t = config.grid(stage)
+        shapes[f"model.pos_embeds.{stage}.pos_embed"] = (1, dim, h, w, d, 1)
+        shapes[f"model.pos_embeds.{stage}.time_embed"] = (1, dim, 1, 1, 1, t)
+        for block in range(depth):
+            prefix = f"model.layers.{stage}.blocks.{block}."
+            for norm in ("norm1", "norm2"):
+                shapes[f"{prefix}{norm}.weight"] = shapes[f"{prefix}{norm}.bias"] = (dim,)
+            for name, out, inner in (
+                ("attn.qkv", 3 * dim, dim),
+                ("attn.proj", dim, dim),
+                ("mlp.linear1", 4 * dim, dim),
+                ("mlp.linear2", dim, 4 * dim),
+            ):
+                shapes[f"{prefix}{name}.weight"] = (out, inner)
+                shapes[f"{prefix}{name}.bias"] = (out,)
+        if stage < config.stages - 1:
+            prefix = f"model.layers.{stage}.downsample."
+            shapes[f"{prefix}norm.weight"] = shapes[f"{prefix}norm.bias"] = (8 * dim,)
+            shapes[f"{prefix}reduction.weight"] = (config.c_multiplier * dim, 8 * dim)
+    return shapes
