@@ -1,0 +1,65 @@
+"""A transformer block: attention and MLP, each behind a LayerNorm and beside a residual connection."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from swift_export.backbone.attention import WindowAttention
+from swift_export.backbone.config import WindowPlan
+from swift_export.backbone.layers import LayerNorm, Linear, Tensors, gelu
+
+__all__ = ["Block"]
+
+
+class MLP(eqx.Module):
+    """Two linear layers around an exact GELU; four times as wide inside."""
+
+    linear1: Linear
+    linear2: Linear
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str) -> MLP:
+        """Take ``name.linear1`` and ``name.linear2``."""
+        return cls(Linear.load(tensors, f"{name}.linear1"), Linear.load(tensors, f"{name}.linear2"))
+
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        return self.linear2(gelu(self.linear1(x)))
+
+
+class Block(eqx.Module):
+    """``x += attention(norm1(x)); x += mlp(norm2(x))``."""
+
+    norm1: LayerNorm
+    attention: WindowAttention
+    norm2: LayerNorm
+    mlp: MLP
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str, heads: int) -> Block:
+        """Take the tensors of the block ``name``."""
+        return cls(
+            LayerNorm.load(tensors, f"{name}.norm1"),
+            WindowAttention.load(tensors, f"{name}.attn", heads),
+            LayerNorm.load(tensors, f"{name}.norm2"),
+            MLP.load(tensors, f"{name}.mlp"),
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "batch h w d t channels"],
+        plan: WindowPlan,
+        mask: Float[Array, "windows 1 tokens tokens"] | None,
+    ) -> Float[Array, "batch h w d t channels"]:
+        with jax.named_scope("norm1"):
+            y = self.norm1(x)
+        with jax.named_scope("attention"):
+            x = x + self.attention(y, plan, mask)
+        with jax.named_scope("norm2"):
+            y = self.norm2(x)
+        with jax.named_scope("mlp"):
+            y = self.mlp(y)
+        # A scope of its own: exporters name the block's result after it.
+        with jax.named_scope("output"):
+            return x + y

@@ -1,0 +1,113 @@
+"""The SwiFT backbone as an Equinox module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from swift_export.backbone.config import SwiFTConfig, parameter_shapes
+from swift_export.backbone.layers import Tensors
+from swift_export.backbone.stage import PatchEmbedding, Stage, channels_first
+from swift_export.errors import InputError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from swift_export.weights import Weights
+
+__all__ = ["OUTPUT_KINDS", "SwiFT", "output_names"]
+
+OUTPUT_KINDS = ("features", "embedding")
+
+
+def output_names(config: SwiFTConfig) -> tuple[str, ...]:
+    """Every output that can be asked for: ``features`` and the map after each stage."""
+    return ("features", *(f"stage{i}" for i in range(config.stages)))
+
+
+class SwiFT(eqx.Module):
+    """SwiFT's backbone (Kim et al., NeurIPS 2023, arXiv:2307.05916).
+
+    ``tensors`` are named and laid out as in the published checkpoints; they may be traced values.
+    Called on clips ``(batch, in_chans, H, W, D, T)``, or on one clip without the batch axis, it gives features
+    ``(batch, channels, h, w, d, T)``, likewise; T may be anything up to the frames of the time embedding.
+    """
+
+    patch_embed: PatchEmbedding
+    stages: tuple[Stage, ...]
+    config: SwiFTConfig = eqx.field(static=True)
+
+    def __init__(self, config: SwiFTConfig, tensors: Mapping[str, np.ndarray] | Tensors):
+        expected = parameter_shapes(config)
+        wrong = [f"{k} {v}" for k, v in expected.items() if k not in tensors or tuple(tensors[k].shape) != v]
+        if wrong:
+            raise WeightsError(f"weights: missing or of another shape than expected: {', '.join(wrong)}")
+        arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in expected}
+        self.config = config
+        self.patch_embed = PatchEmbedding.load(arrays, config)
+        self.stages = tuple(Stage.load(arrays, config, i) for i in range(config.stages))
+
+    @classmethod
+    def from_weights(cls, weights: Weights) -> SwiFT:
+        """Build from loaded weights."""
+        return cls(weights.config, weights.tensors)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, variant: str | None = None) -> SwiFT:
+        """Build from a variant's name, a hub id, a bundle folder or a ``.ckpt`` file."""
+        # Reading weights comes before the backbone in the way that data takes; only this convenience looks back.
+        from swift_export.weights import load_weights
+
+        return cls.from_weights(load_weights(source, variant=variant))
+
+    def __call__(self, bold: Float[Array, "*batch in H W D T"]) -> Float[Array, "*batch channels h w d T"]:
+        if bold.ndim == 5:
+            return self.named_outputs(bold[None])["features"][0]
+        return self.named_outputs(bold)["features"]
+
+    def named_outputs(
+        self,
+        bold: Float[Array, "batch in H W D T"],
+        outputs: Sequence[str] = ("features",),
+        output_kind: str = "features",
+    ) -> dict[str, Array]:
+        """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
+
+        ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
+        what upstream's ``layers.i`` returns: after merging where the stage merges.
+        """
+        self._check(bold)
+        if unknown := [name for name in outputs if name not in output_names(self.config)]:
+            raise UsageError(f"outputs: expected {', '.join(output_names(self.config))}; found {', '.join(unknown)}")
+        if output_kind not in OUTPUT_KINDS:
+            raise UsageError(f"output kind: expected {' or '.join(OUTPUT_KINDS)}; found {output_kind}")
+        maps = {}
+        with jax.named_scope("patch_embed"):
+            x = self.patch_embed(bold)
+        for i, stage in enumerate(self.stages):
+            with jax.named_scope(f"stage{i}"):
+                x = stage(x)
+            if f"stage{i}" in outputs:
+                with jax.named_scope(f"stage{i}/map"):
+                    maps[f"stage{i}"] = channels_first(x)
+        if "features" in outputs:
+            with jax.named_scope("features"):
+                maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
+        return {name: maps[name] for name in outputs}
+
+    def _check(self, bold: Float[Array, "batch in H W D T"]) -> None:
+        if bold.ndim == 6:
+            frames = bold.shape[5]
+            if isinstance(frames, int):
+                self.config.check_frames(frames)
+            if bold.shape[1:] == self.config.input_shape(frames):
+                if bold.dtype != jnp.float32:
+                    raise InputError(f"bold: expected float32, found {bold.dtype}")
+                return
+        expected = ", ".join(map(str, self.config.input_shape()[:4]))
+        raise InputError(f"bold: expected (batch, {expected}, frames), found {bold.shape}")

@@ -1,0 +1,88 @@
+"""Windows over the (h, w, d, t) grid of tokens: padding, cyclic shift, partition and their reverse.
+
+After Liu et al., arXiv:2103.14030, in four dimensions as in SwiFT, arXiv:2307.05916.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from swift_export.backbone.config import MASK_VALUE, WindowPlan
+
+__all__ = ["attention_mask", "merge_windows", "split_windows", "window_regions"]
+
+
+def split_windows(
+    x: Float[Array, "batch h w d t channels"], plan: WindowPlan
+) -> Float[Array, "batch windows tokens channels"]:
+    """Pad the end of every axis with zeros, shift back cyclically and cut into windows."""
+    if plan.padded != plan.grid:
+        ends = [(0, p - n) for p, n in zip(plan.padded, plan.grid, strict=True)]
+        x = jnp.pad(x, [(0, 0), *ends, (0, 0)])
+    for axis, shift in enumerate(plan.shift, start=1):
+        x = _roll(x, shift, axis)
+    batch, channels = x.shape[0], x.shape[-1]
+    x = x.reshape(batch, *_interleave(plan), channels)
+    x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6, 8, 9)
+    return x.reshape(batch, -1, plan.tokens, channels)
+
+
+def merge_windows(
+    x: Float[Array, "batch windows tokens channels"], plan: WindowPlan
+) -> Float[Array, "batch h w d t channels"]:
+    """The reverse of ``split_windows``; what padding added is cropped."""
+    batch, channels = x.shape[0], x.shape[-1]
+    x = x.reshape(batch, *plan.counts, *plan.window, channels)
+    x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4, 8, 9)
+    x = x.reshape(batch, *plan.padded, channels)
+    for axis, shift in enumerate(plan.shift, start=1):
+        x = _roll(x, plan.padded[axis - 1] - shift if shift else 0, axis)
+    for axis, (n, p) in enumerate(zip(plan.grid, plan.padded, strict=True), start=1):
+        if n != p:
+            x = lax.slice_in_dim(x, 0, n, axis=axis)
+    return x
+
+
+def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
+    """Number of the region that each token of each window comes from, on the padded and shifted grid.
+
+    Regions of an axis of n tokens are [0, n-window), [n-window, n-shift) and [n-shift, n); one where shift is 0.
+    """
+    regions = np.zeros(plan.padded, np.int32)
+    for axis, (n, window, shift) in enumerate(zip(plan.padded, plan.window, plan.shift, strict=True)):
+        bounds = (n - window, n - shift) if shift else ()
+        region = np.searchsorted(bounds, np.arange(n), side="right").astype(np.int32)
+        regions = regions * 3 + np.expand_dims(region, [a for a in range(4) if a != axis])
+    regions = regions.reshape(_interleave(plan)).transpose(0, 2, 4, 6, 1, 3, 5, 7)
+    return regions.reshape(-1, plan.tokens)
+
+
+def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] | None:
+    """What a shifted block adds to its scores: -100 for a pair of tokens of different regions, else 0.
+
+    Computed from the regions in the lowered program: as a constant it would weigh more than all weights (84 MB in
+    the first stage of the published models).
+    """
+    if not plan.shifted:
+        return None
+    regions = jnp.asarray(window_regions(plan))
+    apart = regions[:, None, :, None] != regions[:, None, None, :]
+    return jnp.where(apart, jnp.float32(MASK_VALUE), jnp.float32(0))
+
+
+def _interleave(plan: WindowPlan) -> list[int]:
+    return list(chain.from_iterable(zip(plan.counts, plan.window, strict=True)))
+
+
+def _roll(x: Float[Array, "..."], shift: int, axis: int) -> Float[Array, "..."]:
+    """Move every element ``shift`` places towards the front of ``axis``, cyclically."""
+    if shift == 0:
+        return x
+    head = lax.slice_in_dim(x, 0, shift, axis=axis)
+    tail = lax.slice_in_dim(x, shift, x.shape[axis], axis=axis)
+    return lax.concatenate([tail, head], axis)
