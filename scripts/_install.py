@@ -1,0 +1,256 @@
+"""Makes ``.venv``, the environment that the scripts run in, from the lock files; standard library only.
+
+    python _install.py --ready SET...            exit status 0 where the environment holds these sets as locked
+    python _install.py SET... -- COMMAND ARG...  make it so, then become COMMAND
+
+A set is a lock file, ``locks/SET.txt``. ``.venv/installed.json`` names the sets and the SHA-256 of the lock file each
+was installed from. It is emptied before anything is installed and written last, so an interrupted install is noticed
+and begun anew; so is an environment whose lock file has changed or whose repository has moved.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "locks"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed.json"
+#: Wheels are fetched here first: what the network breaks off leaves the environment as it was.
+WHEELS = VENV / "wheels"
+LOG = VENV / "install.log"
+
+
+class InstallError(Exception):
+    """What kept the environment from being made; the message is one line."""
+
+
+def lock_digest(name: str) -> str:
+    """SHA-256 of a set's lock file."""
+    return hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest()
+
+
+def lock_sizes(name: str) -> tuple[int, int]:
+    """Megabytes to download and on disk, as ``scripts/lock`` measured and wrote them into the lock file."""
+    found = re.search(r"^# (\d+) MB to download, (\d+) MB installed", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def installed_sets() -> list[str] | None:
+    """The sets that ``.venv`` holds, or None where it has to be made (anew)."""
+    try:
+        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        locks = stamp["locks"]
+        current = stamp["root"] == str(ROOT) and all(lock_digest(name) == digest for name, digest in locks.items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return list(locks) if current and os.access(PYTHON, os.X_OK) else None
+
+
+def ready(sets: list[str]) -> bool:
+    return set(sets) <= set(installed_sets() or ())
+
+
+def install(sets: list[str], say: Progress) -> None:
+    """Make ``.venv`` hold these sets. Raises InstallError, and OSError where the disk or a permission is in the way."""
+    unknown = [name for name in sets if not (LOCKS / f"{name}.txt").is_file()]
+    if unknown:
+        raise InstallError(f"no lock file for {', '.join(unknown)} in {LOCKS}")
+    with one_at_a_time(say):
+        present = installed_sets()
+        missing = [name for name in sets if name not in (present or ())]
+        if not missing:
+            return
+        announce(missing, say)
+        start = time.monotonic()
+        if present is None:
+            create(say)
+        fetch(missing, say)
+        STAMP.write_text("")
+        unpack(missing, say)
+        locks = {name: lock_digest(name) for name in (*(present or ()), *missing)}
+        written = STAMP.with_suffix(".new")
+        written.write_text(json.dumps({"root": str(ROOT), "locks": locks}, indent=2), encoding="utf-8")
+        written.replace(STAMP)
+        say.line(f"installed in {time.monotonic() - start:.0f} s")
+
+
+@contextmanager
+def one_at_a_time(say: Progress) -> Iterator[None]:
+    """Hold the repository's install lock; a second install waits for the first."""
+    with (ROOT / ".venv.lock").open("w") as handle:
+        # Passed on to pip: while it lives, even if this process was killed, nobody else touches the environment.
+        os.set_inheritable(handle.fileno(), True)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say.line("another install is under way, waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def announce(sets: list[str], say: Progress) -> None:
+    download, disk = (sum(sizes) for sizes in zip(*map(lock_sizes, sets), strict=True))
+    what = "first use" if "core" in sets else f"this needs {' and '.join(sets)}"
+    say.line(f"{what}: installing into .venv, {download} MB to download, {disk} MB on disk")
+    # Wheels and what is unpacked from them lie side by side for a while.
+    free = shutil.disk_usage(ROOT).free // 10**6
+    if free < download + disk:
+        raise InstallError(f"{ROOT}: {free} MB are free, {download + disk} MB are needed; nothing was installed")
+
+
+def create(say: Progress) -> None:
+    """An empty environment that finds this repository's ``swift_export``."""
+    # The stamp is made first: an environment without one is somebody's own.
+    if VENV.is_symlink() or (VENV.exists() and not STAMP.exists()):
+        raise InstallError(f"{VENV} was not made by this script: move it away or delete it, then run this again")
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    VENV.mkdir()
+    STAMP.write_text("")
+    say.step("making .venv")
+    run([sys.executable, "-I", "-m", "venv", str(VENV)], "python -m venv failed")
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV), "platbase": str(VENV)}))
+    (packages / "swift_export.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+
+
+def fetch(sets: list[str], say: Progress) -> None:
+    """Every wheel of these sets, with its hash verified. Fails where one does not exist for this platform."""
+    total, collected = (
+        sum(len(re.findall(r"^\w\S*==", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)) for name in sets),
+        0,
+    )
+    for line in pip("download", "--require-hashes", "--only-binary=:all:", "--dest", str(WHEELS), *requirements(sets)):
+        if line.startswith("Ignoring "):
+            total -= 1
+        elif line.startswith("Collecting "):
+            collected += 1
+            say.step(f"fetching {collected}/{total}: {line.split()[1]}")
+
+
+def unpack(sets: list[str], say: Progress) -> None:
+    """Install the fetched wheels, without any index."""
+    say.step("unpacking")
+    options = ("--require-hashes", "--no-index", "--find-links", str(WHEELS), *requirements(sets))
+    for _ in pip("install", *options):
+        pass
+    shutil.rmtree(WHEELS)
+
+
+def requirements(sets: list[str]) -> list[str]:
+    # A lock file is complete: nothing is left to be resolved.
+    return ["--no-deps", *(part for name in sets for part in ("--requirement", str(LOCKS / f"{name}.txt")))]
+
+
+def pip(command: str, *options: str) -> Iterator[str]:
+    """Run the environment's pip, yielding what it prints line by line."""
+    return lines([str(PYTHON), "-I", "-m", "pip", command, "--no-input", "--disable-pip-version-check", *options])
+
+
+def run(command: list[str], failure: str) -> None:
+    for _ in lines(command, failure):
+        pass
+
+
+def lines(command: list[str], failure: str | None = None) -> Iterator[str]:
+    """What a command prints, also written to the log; raises InstallError with the reason when it fails."""
+    # Settings that would send packages elsewhere than into the environment.
+    dropped = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV")
+    environment = {key: value for key, value in os.environ.items() if key not in dropped}
+    said = []
+    with (
+        LOG.open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            close_fds=False,
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                log.write(line)
+                said.append(line.strip())
+                yield line
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise InstallError(f"{failure or reason(said)} (all of it: {LOG})")
+
+
+def reason(said: list[str]) -> str:
+    """One line from what pip printed before it failed."""
+    text = "\n".join(said)
+    absent = re.search(r"No matching distribution found for (\S+)", text)
+    if re.search(r"Retrying \(|ConnectionError|Temporary failure in name resolution", text):
+        return "cannot reach the package index: connect this machine and run it again; nothing was installed"
+    if absent:
+        platform = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sysconfig.get_platform()}"
+        return f"no wheel of {absent[1]} exists for {platform}; nothing was installed"
+    if "DO NOT MATCH THE HASHES" in text:
+        return "a download is not the file that the lock file pins; nothing was installed"
+    errors = [line for line in said if line.startswith("ERROR")] or said or ["pip failed without a word"]
+    return f"pip: {errors[-1]}"
+
+
+class Progress:
+    """Lines that stay, and on a terminal one line of steps that is written over."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.terminal = sys.stderr.isatty()
+
+    def line(self, text: str) -> None:
+        print(f"{self._clear()}{self.name}: {text}", file=sys.stderr, flush=True)
+
+    def step(self, text: str) -> None:
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"{self._clear()}{f'{self.name}: {text}'[:width]}", end="", file=sys.stderr, flush=True)
+
+    def _clear(self) -> str:
+        return "\r\033[K" if self.terminal else ""
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[0] == "--ready":
+        return 0 if ready(arguments[1:]) else 1
+    split = arguments.index("--")
+    sets, command = arguments[:split], arguments[split + 1 :]
+    say = Progress(os.path.basename(command[0]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        install(sets, say)
+    except InstallError as error:
+        say.line(str(error))
+        return 1
+    except OSError as error:
+        say.line(f"cannot install: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say.line("interrupted; the next run begins the install anew")
+        return 130
+    return os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

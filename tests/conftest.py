@@ -1,0 +1,80 @@
+"""What a test needs beyond the core, and the account of what was therefore not run.
+
+    @pytest.mark.requires("savedmodel")     needs TensorFlow and tf2onnx
+    @pytest.mark.requires("cc", "fmri")     needs a C compiler and nibabel
+    @pytest.mark.full_size                  runs the published model's size, tens of seconds
+
+A test whose needs are absent is not run, and named and counted at the end; in CI (``CI=true``) it fails instead, unless
+what it needs is a GPU. ``--fast`` leaves out what needs TensorFlow and what is full size, in CI too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+
+
+def _modules(*names: str) -> Callable[[], bool]:
+    return lambda: all(importlib.util.find_spec(name) for name in names)
+
+
+def _programs(*names: str) -> Callable[[], bool]:
+    return lambda: any(shutil.which(name) for name in names)
+
+
+#: Each need, what it is in words, and whether this machine has it.
+NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
+    "fmri": ("nibabel and indexed_gzip", _modules("nibabel", "indexed_gzip")),
+    "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
+    "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
+    "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
+}
+#: Needs that CI may lack.
+OPTIONAL_IN_CI = frozenset({"gpu"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out what needs TensorFlow and what is full size")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"requires(*needs): what the test needs: {', '.join(NEEDS)}")
+    config.addinivalue_line("markers", "full_size: runs a model of the published size")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    needs = [need for marker in item.iter_markers("requires") for need in marker.args]
+    if unknown := [need for need in needs if need not in NEEDS]:
+        pytest.fail(f"requires{tuple(unknown)}: tests/conftest.py knows {', '.join(NEEDS)}", pytrace=False)
+    if item.config.getoption("fast"):
+        if item.get_closest_marker("full_size"):
+            pytest.skip("full size, left out by --fast")
+        if "savedmodel" in needs:
+            pytest.skip("needs TensorFlow and tf2onnx, left out by --fast")
+    for need in needs:
+        words, present = NEEDS[need]
+        if not present():
+            if os.environ.get("CI") == "true" and need not in OPTIONAL_IN_CI:
+                pytest.fail(f"needs {words}, absent on this CI machine", pytrace=False)
+            pytest.skip(f"needs {words}, absent here")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name and count what was not run, by reason."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        by_reason[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    if by_reason:
+        terminalreporter.section(f"not run: {sum(map(len, by_reason.values()))} tests")
+    for reason, tests in sorted(by_reason.items()):
+        terminalreporter.line(f"{len(tests)} tests: {reason}")
+        for test in tests:
+            terminalreporter.line(f"    {test}")
