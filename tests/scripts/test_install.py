@@ -1,0 +1,241 @@
+"""The self-installing scripts, with the real pip on small wheels from a folder instead of an index."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+# Stands for the package: the launcher has to reach it with the caller's arguments, folder and exit status.
+MAIN = """
+import os, sys
+import core_library
+print(sys.argv[1:], os.getcwd())
+try:
+    import extra_library
+    print("with the extra")
+except ImportError:
+    pass
+sys.exit(7 if "fail" in sys.argv else 0)
+"""
+
+
+@dataclass
+class Clone:
+    """A repository with the real scripts and lock files of two small packages."""
+
+    root: Path
+    wheels: Path
+
+    @property
+    def launcher(self) -> Path:
+        return self.root / "scripts" / "swift-export"
+
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
+
+    def lock(self, name: str, *requirements: str, download: int = 1) -> None:
+        head = f"# Written by scripts/lock.\n# {download} MB to download, 2 MB installed\n"
+        (self.root / "locks" / f"{name}.txt").write_text(head + "\n".join(requirements) + "\n")
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+        index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
+        return inherited | index | settings
+
+    def run(self, *arguments: str, cwd: Path | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.launcher), *arguments]
+        environment = self.environment(**settings)
+        return subprocess.run(command, cwd=cwd or self.wheels, env=environment, capture_output=True, text=True)
+
+    def start(self, **settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(self.launcher), "again"],
+            env=self.environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "") -> str:
+    """Write a wheel of version 1.0 and return its line for a lock file."""
+    path = folder / f"{name}-1.0-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", code)
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    root, wheels = tmp_path / "a clone with spaces", tmp_path / "wheels"
+    for folder in (root / "swift_export", root / "locks", wheels):
+        folder.mkdir(parents=True)
+    shutil.copytree(REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "swift_export" / "__main__.py").write_text(MAIN)
+    made = Clone(root, wheels)
+    made.lock("core", make_wheel(wheels, "core_library"), 'absent==1.0 ; sys_platform == "none" --hash=sha256:00')
+    made.lock("fmri", make_wheel(wheels, "extra_library"))
+    return made
+
+
+def test_first_use_installs_and_later_ones_are_silent(clone: Clone, tmp_path: Path) -> None:
+    first = clone.run("onnx", "a b", cwd=tmp_path)
+    assert first.stdout == f"['onnx', 'a b'] {tmp_path}\n"
+    assert "first use: installing into .venv, 1 MB to download, 2 MB on disk" in first.stderr
+    assert first.returncode == 0
+
+    link = tmp_path / "link"
+    link.symlink_to(clone.launcher)
+    # A module of the caller's folder or path must not take the place of an installed one.
+    (tmp_path / "core_library.py").write_text("raise SystemExit('shadowed')")
+    command = [str(link), "fail"]
+    environment = clone.environment(PYTHONPATH=str(tmp_path))
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (second.returncode, second.stdout, second.stderr) == (7, f"['fail'] {tmp_path}\n", "")
+
+
+def test_an_extra_is_added_when_a_command_asks_for_it(clone: Clone) -> None:
+    assert "with the extra" not in clone.run().stdout
+    added = clone.run(SWIFT_EXPORT_EXTRAS="fmri")
+    assert "this needs fmri: installing" in added.stderr
+    assert "with the extra" in added.stdout
+    assert clone.run().stderr == ""
+
+
+def test_an_extra_that_cannot_be_fetched_leaves_the_environment(clone: Clone) -> None:
+    clone.run()
+    failed = clone.run(SWIFT_EXPORT_EXTRAS="fmri", PIP_FIND_LINKS="/nowhere")
+    assert failed.returncode == 1
+    assert (clone.run().returncode, clone.run().stderr) == (0, "")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_install_is_done_again(clone: Clone, stop: signal.Signals) -> None:
+    process = clone.start()
+    wait_until((clone.venv / "installed.json").exists)
+    os.killpg(process.pid, stop)
+    _, stderr = process.communicate(timeout=60)
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert stderr.splitlines()[-1] == "swift-export: interrupted; the next run begins the install anew"
+    again = clone.run("again")
+    assert "first use: installing" in again.stderr
+    assert again.returncode == 0
+
+
+def test_two_first_runs_at_once_wait_for_each_other(clone: Clone) -> None:
+    first = clone.start()
+    wait_until((clone.venv / "installed.json").exists)
+    second = clone.run("second")
+    assert "another install is under way, waiting for it" in second.stderr
+    assert "first use" not in second.stderr
+    assert "second" in second.stdout
+    assert "again" in first.communicate(timeout=60)[0]
+
+
+def test_a_new_lock_file_means_a_new_environment(clone: Clone) -> None:
+    clone.run()
+    mine = clone.venv / "left-over"
+    mine.touch()
+    lock = clone.root / "locks" / "core.txt"
+    lock.write_text(lock.read_text() + "# changed\n")
+    assert "first use: installing" in clone.run().stderr
+    assert not mine.exists()
+
+
+def test_a_moved_clone_is_installed_anew(clone: Clone, tmp_path: Path) -> None:
+    clone.run()
+    moved = Clone(clone.root.rename(tmp_path / "moved"), clone.wheels)
+    after = moved.run("here")
+    assert "first use: installing" in after.stderr
+    assert "here" in after.stdout
+
+
+def test_somebody_elses_venv_is_left_alone(clone: Clone) -> None:
+    clone.venv.mkdir()
+    (clone.venv / "mine").touch()
+    refused = clone.run()
+    assert refused.returncode == 1
+    assert "was not made by this script" in refused.stderr
+    assert [path.name for path in clone.venv.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "message"),
+    [
+        ("core_library==1.0 --hash=sha256:" + "0" * 64, "a download is not the file that the lock file pins"),
+        ("for_others==1.0 --hash=sha256:" + "0" * 64, "no wheel of for_others==1.0"),
+    ],
+)
+def test_what_cannot_be_installed_is_told_in_one_line(clone: Clone, requirement: str, message: str) -> None:
+    make_wheel(clone.wheels, "for_others", tag="cp311-cp311-win_arm64")
+    clone.lock("core", requirement)
+    failed = clone.run()
+    assert failed.returncode == 1
+    assert message in failed.stderr.splitlines()[-1]
+    assert "nothing was installed" in failed.stderr.splitlines()[-1]
+    assert len(failed.stderr.splitlines()) == 2
+    assert not list(clone.venv.glob("lib/*/site-packages/core_library*"))
+
+
+def test_without_network_the_line_says_so(clone: Clone) -> None:
+    settings = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_RETRIES": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    failed = clone.run(**settings)
+    assert failed.returncode == 1
+    assert "cannot reach the package index" in failed.stderr
+
+
+def test_too_little_space_is_told_before_anything_is_installed(clone: Clone) -> None:
+    clone.lock("core", "core_library==1.0", download=10**9)
+    failed = clone.run()
+    assert failed.returncode == 1
+    assert "MB are free, 1000000002 MB are needed; nothing was installed" in failed.stderr
+    assert not clone.venv.exists()
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        (None, "needs Python 3.11, 3.12 or 3.13 on PATH, found none"),
+        ("exit 127", "needs Python 3.11, 3.12 or 3.13 on PATH, found none"),
+        ('case $* in *ensurepip*) exit 1;; esac; exec {real} "$@"', "install the package python3-venv"),
+    ],
+)
+def test_a_python_that_will_not_do_is_named(clone: Clone, tmp_path: Path, python: str | None, message: str) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "readlink", "dirname"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    if python:
+        shim = programs / "python3.12"
+        shim.write_text("#!/bin/sh\n" + python.format(real=sys.executable))
+        shim.chmod(0o755)
+    failed = clone.run(PATH=str(programs))
+    assert failed.returncode == 1
+    assert message in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "the install did not begin"
+        time.sleep(0.01)
