@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -103,18 +105,7 @@ def _prepare_nifti(
 def _read_npy(
     path: Path, config: SwiFTConfig, frames: int, start: int
 ) -> tuple[Float32[np.ndarray, "batch c h w d t"], dict[str, Any]]:
-    try:
-        # Maps the file: what the header claims is compared with the file's size, nothing is allocated, and an array of
-        # objects, which only a pickle could hold, is refused.
-        stored = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, OverflowError, EOFError) as error:
-        raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {error}") from error
-    if stored.dtype.kind != "f" or stored.dtype.itemsize > 8:
-        raise InputError(
-            f"{path}: expected float16, float32 or float64 values, found {stored.dtype}; convert the array"
-        )
+    stored = _map_npy(path)
     clips = stored[None] if stored.ndim == 5 else stored
     c, h, w, d = config.input_shape()[:4]
     if clips.ndim != 6 or clips.shape[1:5] != (c, h, w, d):
@@ -136,3 +127,26 @@ def _read_npy(
             f"first at {first} of (batch, c, h, w, d, t)"
         )
     return array, {"kind": "npy", "stored": str(stored.dtype)}
+
+
+def _map_npy(path: Path) -> np.ndarray:
+    """Map the floats of a .npy file; what its header claims is checked before, and no pickle is ever loaded."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version not in readers:
+                raise InputError(f"{path}: expected a .npy file of version 1 or 2, found {version[0]}; save it again")
+            shape, fortran, dtype = readers[version](file)
+            offset, size = file.tell(), path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    # The header is a Python literal: nested deeply enough, it exhausts the parser before NumPy sees it.
+    except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        found = (str(error).splitlines() or ["a damaged header"])[0]
+        raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {found}") from error
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        raise InputError(f"{path}: expected float16, float32 or float64 values, found {dtype}; convert the array")
+    if min(shape, default=0) < 1 or math.prod(shape) * dtype.itemsize > size - offset:
+        raise InputError(f"{path}: the header claims shape {shape}, the file holds {size - offset} B; save it again")
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
