@@ -93,14 +93,16 @@ def prepare_run(
     statistics = RunStatistics()
     broken = _NonFinite()
     window = np.zeros((frames, *size))
-    for frame, stored in enumerate(scan.volumes()):
-        volume = stored if inside is None else np.where(inside, stored, 0.0)
-        broken.look(volume, frame)
-        if broken.count:
-            continue
-        statistics.add(volume)
-        if start <= frame < start + frames:
-            window[frame - start] = place(reorient(volume), size)
+    # Values that overflow float64 are found below, where the file can be named.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for frame, stored in enumerate(scan.volumes()):
+            volume = stored if inside is None else np.where(inside, stored, 0.0)
+            broken.look(volume, frame)
+            if broken.count:
+                continue
+            statistics.add(volume)
+            if start <= frame < start + frames:
+                window[frame - start] = place(reorient(volume), size)
     broken.refuse(scan, masked=mask is not None)
     _check_run(scan, statistics, masked=mask is not None)
 
@@ -163,3 +165,5 @@ def _check_run(scan: NiftiFile, statistics: RunStatistics, masked: bool) -> None
         found = "one constant" if statistics.foreground else "0 alone"
         where = "inside the mask" if masked else "in the run"
         raise InputError(f"{scan.path}: expected BOLD signal, found {found} {where}; is it the right file?")
+    if not math.isfinite(statistics.deviation):
+        raise InputError(f"{scan.path}: expected BOLD signal, found values to {statistics.largest:g}; is it damaged?")

@@ -140,6 +140,7 @@ def test_fewer_frames_than_asked(brains, tmp_path):
     path = brains.write(tmp_path / "run.nii", brains.run(SHAPE))
     refused(path, r"at least 9 frames \(9 from frame 0\), found 8", frames=9)
     refused(path, r"at least 9 frames \(4 from frame 5\), found 8", start=5)
+    refused(brains.write(tmp_path / "one.nii", brains.run((*SHAPE[:3], 1))), "at least 4 frames .*, found 1")
     assert prepared(path, frames=8).shape == (*SIZE, 8)
 
 
@@ -180,6 +181,8 @@ def test_runs_without_signal(brains, tmp_path):
     refused(brains.write(tmp_path / "one.nii", run), "found one constant in the run")
     run[4:7, 4:7, 3, 5] = 0.2
     prepared(brains.write(tmp_path / "two.nii", run))
+    huge = np.where(run == 0, 0, np.random.default_rng(0).uniform(-1e200, 1e200, SHAPE))
+    refused(brains.write(tmp_path / "huge.nii", huge), r"found values to 9\.\d+e\+199; is it damaged")
     run[..., :4] = 0
     refused(brains.write(tmp_path / "late.nii", run), "frames 0 to 3 hold background alone")
 
