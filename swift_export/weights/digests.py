@@ -1,0 +1,29 @@
+"""Digests that identify a file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FileDigests", "file_digests"]
+
+
+@dataclass(frozen=True)
+class FileDigests:
+    """Size in bytes, SHA-256 and git blob id (SHA-1 over ``blob <size>\\0`` and the content) of a file, in hex."""
+
+    size: int
+    sha256: str
+    git_blob: str
+
+
+def file_digests(path: Path) -> FileDigests:
+    """Read a file once, piece by piece, for both digests."""
+    size = path.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            sha256.update(piece)
+            blob.update(piece)
+    return FileDigests(size, sha256.hexdigest(), blob.hexdigest())
