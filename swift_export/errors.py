@@ -44,7 +44,7 @@ class LoweringError(SwiftExportError):
     """An op, attribute or type that a lowering cannot translate exactly."""
 
 
-class CheckFailed(SwiftExportError):
+class CheckFailed(SwiftExportError):  # noqa: N818 - an outcome, not a fault of the program
     """An artifact does not compute what the reference computes."""
 
     exit_status = 1

@@ -33,6 +33,7 @@ class WindowAttention(eqx.Module):
         plan: WindowPlan,
         mask: Float[Array, "windows 1 tokens tokens"] | None,
     ) -> Float[Array, "batch h w d t channels"]:
+        """Cut into windows, attend, put back."""
         windows = split_windows(x, plan)
         batch, count, tokens, channels = windows.shape
         head_dim = channels // self.heads

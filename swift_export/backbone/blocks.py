@@ -25,6 +25,7 @@ class MLP(eqx.Module):
         return cls(Linear.load(tensors, f"{name}.linear1"), Linear.load(tensors, f"{name}.linear2"))
 
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """Token by token."""
         return self.linear2(gelu(self.linear1(x)))
 
 
@@ -52,6 +53,7 @@ class Block(eqx.Module):
         plan: WindowPlan,
         mask: Float[Array, "windows 1 tokens tokens"] | None,
     ) -> Float[Array, "batch h w d t channels"]:
+        """``mask`` is what ``attention_mask(plan)`` gives."""
         with jax.named_scope("norm1"):
             y = self.norm1(x)
         with jax.named_scope("attention"):

@@ -9,13 +9,23 @@ from typing import Any
 
 from swift_export.errors import ArchitectureError
 
-__all__ = ["LAYER_NORM_EPSILON", "MASK_VALUE", "SHAPE_INVISIBLE", "SwiFTConfig", "WindowPlan", "parameter_shapes"]
+__all__ = [
+    "LAYER_NORM_EPSILON",
+    "MASK_VALUE",
+    "OUTPUT_KINDS",
+    "SHAPE_INVISIBLE",
+    "SwiFTConfig",
+    "WindowPlan",
+    "parameter_shapes",
+]
 
 Axes = tuple[int, int, int, int]
 
 LAYER_NORM_EPSILON = 1e-5
 #: What a shifted block adds to the score of two tokens of different regions.
 MASK_VALUE = -100.0
+#: ``features`` as the last stage's map, or as its mean over all tokens.
+OUTPUT_KINDS = ("features", "embedding")
 #: Settings that change no tensor's shape: a wrong value loads silently and gives wrong features.
 SHAPE_INVISIBLE = ("window_size", "first_window_size", "last_layer_full_MSA")
 
@@ -34,6 +44,7 @@ class WindowPlan:
 
     @property
     def padded(self) -> Axes:
+        """The grid that the windows tile."""
         h, w, d, t = (-(-n // w) * w for n, w in zip(self.grid, self.window, strict=True))
         return h, w, d, t
 
@@ -50,6 +61,7 @@ class WindowPlan:
 
     @property
     def shifted(self) -> bool:
+        """Whether the windows are shifted on any axis."""
         return any(self.shift)
 
 
@@ -70,7 +82,7 @@ class SwiFTConfig:
     depths: tuple[int, ...]
     num_heads: tuple[int, ...]
     c_multiplier: int
-    last_layer_full_MSA: bool
+    last_layer_full_MSA: bool  # noqa: N815 - the name in the checkpoints
 
     def __post_init__(self) -> None:
         for name in ("img_size", "window_size", "first_window_size", "patch_size"):
@@ -80,9 +92,7 @@ class SwiFTConfig:
         for name in ("in_chans", "embed_dim", "c_multiplier"):
             object.__setattr__(self, name, _integer(name, getattr(self, name)))
         if not isinstance(self.last_layer_full_MSA, bool):
-            raise ArchitectureError(
-                f"last_layer_full_MSA: expected true or false, found {self.last_layer_full_MSA!r}"
-            )
+            raise ArchitectureError(f"last_layer_full_MSA: expected true or false, found {self.last_layer_full_MSA!r}")
         if len(self.depths) != len(self.num_heads):
             raise ArchitectureError(
                 f"depths and num_heads: expected one entry a stage each, found {len(self.depths)} and "
@@ -120,7 +130,13 @@ class SwiFTConfig:
 
     @property
     def stages(self) -> int:
+        """How many stages there are."""
         return len(self.depths)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Every output that can be asked for: ``features`` and the map after each stage."""
+        return ("features", *(f"stage{i}" for i in range(self.stages)))
 
     @property
     def frames(self) -> int:
@@ -129,17 +145,16 @@ class SwiFTConfig:
 
     @property
     def out_dim(self) -> int:
+        """Channels of the features."""
         return self.dim(self.stages - 1)
 
     def dim(self, stage: int) -> int:
         """Channels of a stage's tokens."""
-        return self.embed_dim * self.c_multiplier**stage
+        return self.embed_dim * int(self.c_multiplier**stage)
 
     def grid(self, stage: int, frames: int | None = None) -> Axes:
         """Tokens along (h, w, d, t) in a stage."""
-        h, w, d = (
-            n // p // 2**stage for n, p in zip(self.img_size[:3], self.patch_size[:3], strict=True)
-        )
+        h, w, d = (n // p // 2**stage for n, p in zip(self.img_size[:3], self.patch_size[:3], strict=True))
         return h, w, d, self.frames if frames is None else frames
 
     def input_shape(self, frames: int | None = None) -> tuple[int, int, int, int, int]:

@@ -28,6 +28,7 @@ class Linear(eqx.Module):
         return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"] if bias else None)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Over the last axis."""
         y = lax.dot_general(x, self.weight, (((x.ndim - 1,), (1,)), ((), ())))
         return y if self.bias is None else y + self.bias
 
@@ -44,6 +45,7 @@ class LayerNorm(eqx.Module):
         return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """Over the last axis."""
         centred = x - x.mean(-1, keepdims=True)
         variance = (centred * centred).mean(-1, keepdims=True)
         return centred * lax.rsqrt(variance + LAYER_NORM_EPSILON) * self.weight + self.bias

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -28,6 +27,7 @@ class PatchEmbedding(eqx.Module):
         return cls(Linear.load(tensors, "model.patch_embed.fc"), config.patch_size[:3])
 
     def __call__(self, bold: Float[Array, "batch in H W D T"]) -> Float[Array, "batch h w d t channels"]:
+        """Cut into patches and map them to tokens."""
         batch, chans, *volume, frames = bold.shape
         h, w, d = (n // k for n, k in zip(volume, self.patch, strict=True))
         kh, kw, kd = self.patch
@@ -52,6 +52,7 @@ class PositionEmbedding(eqx.Module):
         return cls(tensors[f"{name}.pos_embed"], tensors[f"{name}.time_embed"])
 
     def __call__(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h w d t channels"]:
+        """A clip of fewer frames than the model's takes the first of the time embeddings."""
         to_tokens = (0, 2, 3, 4, 5, 1)
         time = lax.slice_in_dim(self.time, 0, x.shape[4], axis=5)
         return x + self.space.transpose(to_tokens) + time.transpose(to_tokens)
@@ -69,6 +70,7 @@ class PatchMerging(eqx.Module):
         return cls(LayerNorm.load(tensors, f"{name}.norm"), Linear.load(tensors, f"{name}.reduction", bias=False))
 
     def __call__(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h/2 w/2 d/2 t channels2"]:
+        """Halve the spatial grid."""
         batch, h, w, d, t, channels = x.shape
         x = x.reshape(batch, h // 2, 2, w // 2, 2, d // 2, 2, t, channels)
         x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6, 8).reshape(batch, h // 2, w // 2, d // 2, t, 8 * channels)
@@ -98,6 +100,7 @@ class Stage(eqx.Module):
         )
 
     def __call__(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h2 w2 d2 t channels2"]:
+        """Frames are read off ``x``: they decide the windows of the time axis."""
         with jax.named_scope("embedding"):
             x = self.embedding(x)
         # All shifted blocks of a stage share one mask.
@@ -115,4 +118,4 @@ class Stage(eqx.Module):
 
 def channels_first(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels h w d t"]:
     """The layout of features and stage maps outside the backbone."""
-    return jnp.moveaxis(x, -1, 1)
+    return x.transpose(0, 5, 1, 2, 3, 4)

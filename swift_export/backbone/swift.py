@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from swift_export.backbone.config import SwiFTConfig, parameter_shapes
+from swift_export.backbone.config import OUTPUT_KINDS, SwiFTConfig, parameter_shapes
 from swift_export.backbone.layers import Tensors
 from swift_export.backbone.stage import PatchEmbedding, Stage, channels_first
 from swift_export.errors import InputError, UsageError, WeightsError
@@ -20,14 +20,7 @@ from swift_export.errors import InputError, UsageError, WeightsError
 if TYPE_CHECKING:
     from swift_export.weights import Weights
 
-__all__ = ["OUTPUT_KINDS", "SwiFT", "output_names"]
-
-OUTPUT_KINDS = ("features", "embedding")
-
-
-def output_names(config: SwiFTConfig) -> tuple[str, ...]:
-    """Every output that can be asked for: ``features`` and the map after each stage."""
-    return ("features", *(f"stage{i}" for i in range(config.stages)))
+__all__ = ["SwiFT"]
 
 
 class SwiFT(eqx.Module):
@@ -66,6 +59,7 @@ class SwiFT(eqx.Module):
         return cls.from_weights(load_weights(source, variant=variant))
 
     def __call__(self, bold: Float[Array, "*batch in H W D T"]) -> Float[Array, "*batch channels h w d T"]:
+        """Features of a batch of clips, or of one clip without the batch axis."""
         if bold.ndim == 5:
             return self.named_outputs(bold[None])["features"][0]
         return self.named_outputs(bold)["features"]
@@ -82,8 +76,8 @@ class SwiFT(eqx.Module):
         what upstream's ``layers.i`` returns: after merging where the stage merges.
         """
         self._check(bold)
-        if unknown := [name for name in outputs if name not in output_names(self.config)]:
-            raise UsageError(f"outputs: expected {', '.join(output_names(self.config))}; found {', '.join(unknown)}")
+        if unknown := [name for name in outputs if name not in self.config.output_names]:
+            raise UsageError(f"outputs: expected {', '.join(self.config.output_names)}; found {', '.join(unknown)}")
         if output_kind not in OUTPUT_KINDS:
             raise UsageError(f"output kind: expected {' or '.join(OUTPUT_KINDS)}; found {output_kind}")
         maps = {}

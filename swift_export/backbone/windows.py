@@ -22,8 +22,8 @@ def split_windows(
 ) -> Float[Array, "batch windows tokens channels"]:
     """Pad the end of every axis with zeros, shift back cyclically and cut into windows."""
     if plan.padded != plan.grid:
-        ends = [(0, p - n) for p, n in zip(plan.padded, plan.grid, strict=True)]
-        x = jnp.pad(x, [(0, 0), *ends, (0, 0)])
+        ends = [(0, p - n, 0) for p, n in zip(plan.padded, plan.grid, strict=True)]
+        x = lax.pad(x, jnp.float32(0), [(0, 0, 0), *ends, (0, 0, 0)])
     for axis, shift in enumerate(plan.shift, start=1):
         x = _roll(x, shift, axis)
     batch, channels = x.shape[0], x.shape[-1]
@@ -71,15 +71,15 @@ def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] 
     if not plan.shifted:
         return None
     regions = jnp.asarray(window_regions(plan))
-    apart = regions[:, None, :, None] != regions[:, None, None, :]
-    return jnp.where(apart, jnp.float32(MASK_VALUE), jnp.float32(0))
+    same = regions[:, None, :, None] == regions[:, None, None, :]
+    return lax.select(same, jnp.zeros(same.shape, jnp.float32), jnp.full(same.shape, MASK_VALUE, jnp.float32))
 
 
 def _interleave(plan: WindowPlan) -> list[int]:
     return list(chain.from_iterable(zip(plan.counts, plan.window, strict=True)))
 
 
-def _roll(x: Float[Array, "..."], shift: int, axis: int) -> Float[Array, "..."]:
+def _roll(x: Float[Array, "*grid"], shift: int, axis: int) -> Float[Array, "*grid"]:
     """Move every element ``shift`` places towards the front of ``axis``, cyclically."""
     if shift == 0:
         return x

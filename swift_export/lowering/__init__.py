@@ -1,0 +1,1 @@
+"""From the backbone to files: one StableHLO module, and what is made of it."""

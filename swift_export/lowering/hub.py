@@ -1,0 +1,95 @@
+"""The one lowering of the forward pass: ``forward(weights, bold)`` as StableHLO through ``jax.export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array, Float
+
+from swift_export.backbone.config import SwiFTConfig, parameter_shapes
+from swift_export.backbone.swift import SwiFT
+from swift_export.lowering.settings import ExportSettings
+
+__all__ = ["argument_names", "forward", "lower_closed", "lower_open", "private_locations"]
+
+Forward = Callable[[Mapping[str, Array], Float[Array, "batch in H W D T"]], dict[str, Array]]
+
+
+def forward(config: SwiFTConfig, settings: ExportSettings) -> Forward:
+    """``forward(weights, bold)``, giving the chosen outputs by name."""
+
+    def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
+        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind)
+
+    return forward
+
+
+def argument_names(config: SwiFTConfig) -> list[str]:
+    """Names of the arguments of the lowered ``main``, in their order: the weights, then the clip."""
+    return [*sorted(parameter_shapes(config)), "bold"]
+
+
+def result_names(settings: ExportSettings) -> list[str]:
+    """Names of the results of the lowered ``main``, in their order: dictionaries flatten by key."""
+    return sorted(settings.outputs)
+
+
+def lower_open(
+    config: SwiFTConfig, settings: ExportSettings, *, platforms: Sequence[str] = ("cpu",)
+) -> export.Exported:
+    """Lower with the weights as arguments."""
+    shapes = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in parameter_shapes(config).items()}
+    return _export(forward(config, settings), (shapes, _clip(config, settings)), platforms)
+
+
+def lower_closed(
+    config: SwiFTConfig,
+    tensors: Mapping[str, np.ndarray],
+    settings: ExportSettings,
+    *,
+    platforms: Sequence[str] = ("cpu",),
+) -> export.Exported:
+    """Lower with the weights as constants."""
+    function = forward(config, settings)
+    weights = {k: jnp.asarray(tensors[k]) for k in parameter_shapes(config)}
+
+    # Named like the open form, so that both modules carry the same scopes.
+    def main(bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
+        return function(weights, bold)
+
+    main.__name__ = function.__name__
+    return _export(main, (_clip(config, settings),), platforms)
+
+
+def _clip(config: SwiFTConfig, settings: ExportSettings) -> jax.ShapeDtypeStruct:
+    batch: Any = settings.batch
+    if batch is None:
+        (batch,) = export.symbolic_shape("batch")
+    return jax.ShapeDtypeStruct((batch, *settings.input_shape(config)), jnp.float32)
+
+
+def _export(function: Callable[..., Any], arguments: tuple[Any, ...], platforms: Sequence[str]) -> export.Exported:
+    # Precision is decided here and travels in the module: no accelerator rounds products to TF32 unasked.
+    with private_locations(), jax.default_matmul_precision("highest"):
+        return export.export(jax.jit(function), platforms=platforms)(*arguments)
+
+
+@contextmanager
+def private_locations() -> Iterator[None]:
+    """Keep source files out of the lowered module's locations; the ``named_scope`` paths stay.
+
+    They would tell the exporter's folders and make every machine's file another one.
+    """
+    option = "jax_traceback_in_locations_limit"
+    before = jax.config.values[option]
+    jax.config.update(option, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)

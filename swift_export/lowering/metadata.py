@@ -1,0 +1,40 @@
+"""What travels inside every file: which model, from which weights, under which licence."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from swift_export._version import __version__
+from swift_export.lowering.settings import ExportSettings
+from swift_export.variants import CITATION, COPYRIGHT, INPUT_CONTRACT, LICENCE
+
+if TYPE_CHECKING:
+    from swift_export.weights import Weights
+
+__all__ = ["METADATA_ATTRIBUTE", "SYNTHETIC_WARNING", "essentials"]
+
+#: Attribute of the StableHLO modules that holds the essentials as JSON.
+METADATA_ATTRIBUTE = "swift_export.metadata"
+
+SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
+
+
+def essentials(weights: Weights, settings: ExportSettings) -> dict[str, str]:
+    """The manifest's essentials as text by name: the same for the same weights, versions and settings."""
+    facts = {
+        "swift_export.version": __version__,
+        "swift_export.variant": weights.variant,
+        "swift_export.architecture": json.dumps(weights.config.to_dict(), sort_keys=True),
+        "swift_export.weights_kind": weights.provenance.kind,
+        "swift_export.weights_sha256": weights.digest,
+        "swift_export.settings": json.dumps(settings.to_dict(), sort_keys=True),
+        "swift_export.attention": "masked",
+        "swift_export.input_contract": INPUT_CONTRACT,
+        "licence": LICENCE,
+        "copyright": COPYRIGHT,
+        "citation": CITATION,
+    }
+    if weights.provenance.synthetic:
+        facts["swift_export.warning"] = SYNTHETIC_WARNING
+    return facts

@@ -1,0 +1,205 @@
+"""Making ONNX nodes: constants kept once, shapes by name, the scope of the op that is being translated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.errors import LoweringError
+from swift_export.lowering.onnx.dims import Dim, Shape, Size, exact_quotient, shape_size, size_text
+
+__all__ = ["SCOPE", "Builder", "broadcast_shapes"]
+
+#: Key of a node's metadata that holds its scope until nodes are named.
+SCOPE = "scope"
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """NumPy's rule on symbolic shapes; raises LoweringError where two sizes are neither equal nor 1."""
+    rank = max(map(len, shapes))
+    out: list[Size] = []
+    for sizes in zip(*[(1,) * (rank - len(s)) + s for s in shapes], strict=True):
+        wide = {s for s in sizes if s != 1}
+        if len(wide) > 1:
+            raise LoweringError(f"shapes {', '.join(map(str, shapes))} cannot be broadcast together")
+        out.append(wide.pop() if wide else 1)
+    return tuple(out)
+
+
+class Builder:
+    """Collects nodes and initializers of one graph."""
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.nodes: list[oir.Node] = []
+        self.initializers: dict[str, oir.Value] = {}
+        self.scope = ""
+        self._shapes: dict[oir.Value, Shape] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
+        self._origins: dict[str, tuple[oir.Value, int]] = {}
+        self._symbols = 0
+
+    def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        """An input of the graph; the symbols of its shape are read from it at run time where needed."""
+        value = self._value(name, dtype, shape)
+        for axis, size in enumerate(shape):
+            if isinstance(size, Dim) and len(size.symbols) == 1 and str(size) in size.symbols:
+                self._origins.setdefault(str(size), (value, axis))
+        return value
+
+    def initializer(self, name: str, array: np.ndarray) -> oir.Value:
+        """A named constant; its name and elements stay as they are."""
+        value = self._value(name, oir.DataType.from_numpy(array.dtype), array.shape)
+        value.const_value = oir.tensor(array, name=name)
+        self.initializers[name] = value
+        return value
+
+    def constant(self, array: np.ndarray) -> oir.Value:
+        """A constant without a name of its own; equal ones are one."""
+        array = np.asarray(array)
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.initializer(f"constant_{len(self._constants)}", array)
+        return self._constants[key]
+
+    def integers(self, values: Sequence[int]) -> oir.Value:
+        """A vector of int64, as ONNX wants shapes, axes and the like."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        dtype: oir.DataType,
+        shape: Shape,
+        **attributes: Any,
+    ) -> oir.Value:
+        """One node with one output of the given type and shape."""
+        output = self._value(None, dtype, shape)
+        self.nodes.append(
+            oir.node(op_type, list(inputs), attributes, outputs=[output], metadata_props={SCOPE: self.scope})
+        )
+        return output
+
+    def shape(self, value: oir.Value) -> Shape:
+        """The symbolic shape of a value of this graph."""
+        return self._shapes[value]
+
+    def fresh_symbol(self) -> Dim:
+        """A size that nothing is known about."""
+        self._symbols += 1
+        return Dim.symbol(f"unknown_{self._symbols}")
+
+    def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value:
+        """An elementwise op whose result has the type of its inputs."""
+        shape = broadcast_shapes(*map(self.shape, inputs))
+        assert inputs[0].dtype is not None
+        return self.node(op_type, inputs, inputs[0].dtype, shape, **attributes)
+
+    def reshape(self, value: oir.Value, shape: Shape) -> oir.Value:
+        """Reshape; unknown sizes become -1 or are computed from the inputs at run time."""
+        before = self.shape(value)
+        if before == shape:
+            return value
+        assert value.dtype is not None
+        added = _added_axes(before, shape)
+        if added is not None:
+            return self.node("Unsqueeze", [value, self.integers(added)], value.dtype, shape)
+        return self.node("Reshape", [value, self._target(before, shape)], value.dtype, shape)
+
+    def transpose(self, value: oir.Value, perm: Sequence[int]) -> oir.Value:
+        """Transpose; nothing where the order is the same."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        shape = self.shape(value)
+        assert value.dtype is not None
+        return self.node("Transpose", [value], value.dtype, tuple(shape[p] for p in perm), perm=list(perm))
+
+    def expand(self, value: oir.Value, shape: Shape) -> oir.Value:
+        """Repeat along axes of size 1 to the full shape."""
+        if self.shape(value) == shape:
+            return value
+        assert value.dtype is not None
+        return self.node("Expand", [value, self.sizes(shape)], value.dtype, shape)
+
+    def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
+        """Convert elements; nothing where they are of that type already."""
+        if value.dtype == dtype:
+            return value
+        return self.node("Cast", [value], dtype, self.shape(value), to=dtype.value)
+
+    def sizes(self, shape: Sequence[Size]) -> oir.Value:
+        """A vector of int64 holding the sizes, computed at run time where they are unknown."""
+        if all(isinstance(s, int) for s in shape):
+            return self.integers([int(s) for s in shape if isinstance(s, int)])
+        parts = [self._size(s) for s in shape]
+        if len(parts) == 1:
+            return parts[0]
+        return self.node("Concat", parts, oir.DataType.INT64, (len(parts),), axis=0)
+
+    def _target(self, before: Shape, shape: Shape) -> oir.Value:
+        unknown = [i for i, s in enumerate(shape) if not isinstance(s, int)]
+        empty = any(s == 0 for s in (*before, *shape))
+        # ONNX infers one size as -1: exact when the rest is known, positive and divides the whole.
+        rest = math.prod(s for s in shape if isinstance(s, int))
+        if len(unknown) == 1 and not empty and exact_quotient(shape_size(before), rest) == shape[unknown[0]]:
+            return self.integers([s if isinstance(s, int) else -1 for s in shape])
+        return self.sizes(shape)
+
+    def _size(self, size: Size) -> oir.Value:
+        if isinstance(size, int):
+            return self.integers([size])
+        total: oir.Value | None = None
+        for monomial, k in size.terms:
+            product: oir.Value | None = None if k == 1 and monomial else self.integers([k])
+            for symbol in monomial:
+                factor = self._symbol(symbol)
+                product = factor if product is None else self.same_type("Mul", product, factor)
+            assert product is not None
+            total = product if total is None else self.same_type("Add", total, product)
+        assert total is not None
+        return total
+
+    def _symbol(self, name: str) -> oir.Value:
+        if name not in self._origins:
+            raise LoweringError(f"dimension {name}: depends on data, no input's shape tells it")
+        value, axis = self._origins[name]
+        return self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+
+    def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        value = oir.val(name, dtype, [size_text(s) for s in shape])
+        self._shapes[value] = tuple(shape)
+        return value
+
+    def graph(self, inputs: Sequence[oir.Value], outputs: Mapping[str, oir.Value]) -> oir.Graph:
+        """The finished graph; initializers that nothing uses are left out."""
+        for name, value in outputs.items():
+            value.name = name
+        used = {v for node in self.nodes for v in node.inputs}
+        return oir.Graph(
+            inputs,
+            list(outputs.values()),
+            nodes=self.nodes,
+            initializers=[v for v in self.initializers.values() if v in used or v in set(outputs.values())],
+            opset_imports={"": self.opset},
+            name="main",
+        )
+
+
+def _added_axes(before: Shape, after: Shape) -> list[int] | None:
+    """Where axes of size 1 were added, if that is all that a reshape does."""
+    if len(after) <= len(before) or len(before) == 0:
+        return None
+    axes, i = [], 0
+    for axis, size in enumerate(after):
+        if i < len(before) and before[i] == size and len(after) - axis >= len(before) - i:
+            i += 1
+        elif size == 1:
+            axes.append(axis)
+        else:
+            return None
+    return axes if i == len(before) else None

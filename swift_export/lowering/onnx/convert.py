@@ -1,0 +1,101 @@
+"""StableHLO module in, ONNX model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export._version import __version__
+from swift_export.errors import LoweringError, UsageError
+from swift_export.lowering.onnx import module as mlir
+from swift_export.lowering.onnx import rules
+from swift_export.lowering.onnx.builder import Builder
+from swift_export.lowering.onnx.dims import Dim, Size
+from swift_export.lowering.onnx.frame import Frame
+from swift_export.lowering.onnx.passes import run_passes
+from swift_export.lowering.opsets import DEFAULT_OPSET, IR_VERSION, OPSETS
+
+__all__ = ["stablehlo_to_onnx"]
+
+assert rules, "importing the rules registers them"
+
+
+def stablehlo_to_onnx(
+    source: bytes | str,
+    *,
+    constants: Mapping[str, np.ndarray] | None = None,
+    argument_names: Sequence[str] | None = None,
+    result_names: Sequence[str] | None = None,
+    dim_names: Mapping[str, Sequence[str | int | None]] | None = None,
+    opset: int = DEFAULT_OPSET,
+    fuse: bool = True,
+) -> oir.Model:
+    """Translate a StableHLO module to an ONNX model of portable ops.
+
+    ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
+    ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
+    (default ``output0``, ...). Arguments that ``constants`` names become initializers of that name. ``dim_names``
+    names unknown dimensions by argument: the same name means the same size.
+
+    Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
+    module = mlir.read_module(source)
+    main = mlir.main_function(module)
+    builder = Builder(opset)
+    frame = Frame(builder, mlir.functions(module))
+    constants, dim_names = constants or {}, dim_names or {}
+
+    arguments = list(main.regions[0].blocks[0].arguments)
+    names = list(argument_names or (mlir.argument_name(a, i) for i, a in enumerate(arguments)))
+    if len(names) != len(arguments) or len(set(names)) != len(names):
+        raise UsageError(f"argument names: expected {len(arguments)} different ones, found {', '.join(names)}")
+    if unknown := set(constants) - set(names):
+        raise UsageError(f"constants: the module has no argument {', '.join(sorted(unknown))}")
+
+    inputs = []
+    for name, argument in zip(names, arguments, strict=True):
+        dtype, static = mlir.element_type(argument.type), mlir.static_shape(argument)
+        if name in constants:
+            array = constants[name]
+            if array.shape != static or oir.DataType.from_numpy(array.dtype) != dtype:
+                raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
+            frame.values[argument], frame.shapes[argument] = builder.initializer(name, array), array.shape
+            continue
+        given = dim_names.get(name, [None] * len(static))
+        shape: list[Size] = []
+        for axis, (size, label) in enumerate(zip(static, given, strict=True)):
+            shape.append(size if size is not None else Dim.symbol(str(label or f"{name}_dim{axis}")))
+        inputs.append(builder.input(name, dtype, tuple(shape)))
+        frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
+
+    returned = frame.run(main)
+    outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
+    model = oir.Model(
+        builder.graph(inputs, outputs),
+        ir_version=IR_VERSION,
+        producer_name="swift-export",
+        producer_version=__version__,
+    )
+    run_passes(model, fuse=fuse)
+    return model
+
+
+def _outputs(
+    frame: Frame, returned: Sequence[object], names: Sequence[str], inputs: Sequence[oir.Value]
+) -> dict[str, oir.Value]:
+    if len(names) != len(returned) or len(set(names)) != len(names):
+        raise UsageError(f"result names: expected {len(returned)} different ones, found {', '.join(names)}")
+    if clash := set(names) & {v.name for v in inputs}:
+        raise UsageError(f"result names: {', '.join(sorted(clash))} name inputs too")
+    outputs: dict[str, oir.Value] = {}
+    for name, result in zip(names, returned, strict=True):
+        value = frame.full(result)
+        # An output needs a node of its own behind it: not an input, an initializer or another output.
+        if value.producer() is None or value in outputs.values():
+            value = frame.builder.same_type("Identity", value)
+        outputs[name] = value
+    return outputs

@@ -1,0 +1,171 @@
+"""Reading StableHLO modules through the MLIR bindings: text, bytecode, portable artifacts; types and locations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import chlo, stablehlo
+
+from swift_export.errors import LoweringError
+
+__all__ = [
+    "argument_name",
+    "constant_array",
+    "element_type",
+    "functions",
+    "is_small_integer",
+    "location_path",
+    "main_function",
+    "read_module",
+    "scope_of",
+    "static_shape",
+    "walk",
+    "where",
+]
+
+ELEMENT_TYPES = {
+    "i1": onnx_ir.DataType.BOOL,
+    "i8": onnx_ir.DataType.INT8,
+    "i16": onnx_ir.DataType.INT16,
+    "i32": onnx_ir.DataType.INT32,
+    "i64": onnx_ir.DataType.INT64,
+    "ui8": onnx_ir.DataType.UINT8,
+    "ui16": onnx_ir.DataType.UINT16,
+    "ui32": onnx_ir.DataType.UINT32,
+    "ui64": onnx_ir.DataType.UINT64,
+    "f16": onnx_ir.DataType.FLOAT16,
+    "bf16": onnx_ir.DataType.BFLOAT16,
+    "f32": onnx_ir.DataType.FLOAT,
+    "f64": onnx_ir.DataType.DOUBLE,
+}
+
+
+def read_module(source: bytes | str) -> Any:
+    """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
+
+    Raises LoweringError with the parser's first line for anything else.
+    """
+    context = ir.Context()
+    stablehlo.register_dialect(context)
+    chlo.register_dialect(context)
+    try:
+        if isinstance(source, bytes) and source.startswith(b"ML\xefR"):
+            # Portable artifacts are MLIR bytecode of a dialect of their own; plain bytecode parses directly.
+            try:
+                return stablehlo.deserialize_portable_artifact(context, source)
+            except (ValueError, ir.MLIRError):
+                return ir.Module.parse(source, context)
+        return ir.Module.parse(source, context)
+    except (ValueError, ir.MLIRError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise LoweringError(f"StableHLO module: cannot be parsed: {' '.join(lines[:2])[:300]}") from None
+
+
+def main_function(module: Any) -> Any:
+    """The module's entry, ``@main``."""
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and op.attributes["sym_name"].value == "main":
+            return op
+    raise LoweringError("StableHLO module: expected a function @main, found none")
+
+
+def functions(module: Any) -> dict[str, Any]:
+    """All functions by name."""
+    return {op.attributes["sym_name"].value: op for op in module.body.operations if op.operation.name == "func.func"}
+
+
+def static_shape(value: Any) -> tuple[int | None, ...]:
+    """Shape of an MLIR value's type; None where it is unknown."""
+    kind = value.type
+    if not isinstance(kind, ir.RankedTensorType):
+        raise LoweringError(f"type {kind}: expected a ranked tensor")
+    return tuple(None if kind.is_dynamic_dim(i) else kind.get_dim_size(i) for i in range(kind.rank))
+
+
+def element_type(value_type: Any) -> onnx_ir.DataType:
+    """ONNX's type for the elements of an MLIR tensor type."""
+    name = str(value_type.element_type)
+    if name not in ELEMENT_TYPES:
+        raise LoweringError(f"element type {name}: ONNX has no equivalent")
+    return ELEMENT_TYPES[name]
+
+
+def constant_array(attribute: Any) -> np.ndarray:
+    """The elements of a dense attribute; a splat comes back as a scalar, however large its type."""
+    kind = attribute.type
+    dtype = element_type(kind).numpy()
+    if isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat:
+        return np.asarray(_scalar(attribute.get_splat_value()), dtype)
+    shape = tuple(kind.shape)
+    if not isinstance(attribute, (ir.DenseIntElementsAttr, ir.DenseFPElementsAttr)):
+        raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
+    if dtype.name == "bfloat16":
+        return np.asarray([attribute[i] for i in range(len(attribute))], np.float32).astype(dtype).reshape(shape)
+    # A copy: the buffer belongs to the MLIR context, which does not outlive the lowering.
+    return np.array(attribute).astype(dtype).reshape(shape)
+
+
+def _scalar(attribute: Any) -> Any:
+    return attribute.value
+
+
+def location_path(location: Any) -> str:
+    """The name that a location carries: for JAX the ``named_scope`` path and the primitive."""
+    while True:
+        if isinstance(location, ir.NameLoc):
+            name = str(location.name_str)
+            # jax puts "primitive:" around the named path.
+            if name.endswith(":") and isinstance(location.child_loc, ir.NameLoc):
+                location = location.child_loc
+                continue
+            return name
+        if isinstance(location, ir.CallSiteLoc):
+            location = location.callee
+        elif isinstance(location, ir.FusedLoc) and location.locations:
+            location = location.locations[0]
+        else:
+            return ""
+
+
+def scope_of(location: Any) -> str:
+    """The ``named_scope`` path of a location: no enclosing ``jit(...)``, no primitive."""
+    parts = [p for p in location_path(location).split("/") if p and not p.startswith(("jit(", "vmap("))]
+    return "/".join(parts[:-1])
+
+
+def argument_name(argument: Any, index: int) -> str:
+    """The name that a framework gave to an argument of the entry, else ``arg<index>``."""
+    return location_path(argument.location) or f"arg{index}"
+
+
+def where(op: Any) -> str:
+    """Op and source location, for errors."""
+    location = location_path(op.location)
+    if not location and not isinstance(op.location, ir.UnknownLoc):
+        location = str(op.location).removeprefix("loc(").removesuffix(")")
+    return f"{op.operation.name} at {location or 'an unknown location'}"
+
+
+def is_small_integer(kind: Any, longest: int) -> bool:
+    """Whether a type is a scalar or vector of at most ``longest`` signed integers, as shapes are computed in."""
+    return (
+        isinstance(kind, ir.RankedTensorType)
+        and kind.rank <= 1
+        and kind.has_static_shape
+        and str(kind.element_type) in ("i32", "i64")
+        and math.prod(kind.shape) <= longest
+    )
+
+
+def walk(op: Any) -> Iterator[Any]:
+    """All ops below ``op``, in order, regions included."""
+    for region in op.regions:
+        for block in region.blocks:
+            for inner in block.operations:
+                yield inner
+                yield from walk(inner)

@@ -1,0 +1,54 @@
+"""Passes over an ONNX graph. None knows what the graph computes as a whole; each keeps its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as oir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
+
+from swift_export.lowering.onnx.passes.gelu import fuse_gelu
+from swift_export.lowering.onnx.passes.gemm import fuse_gemm
+from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
+from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
+from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
+from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
+from swift_export.lowering.onnx.passes.simplify import drop_neutral_elements
+from swift_export.lowering.onnx.passes.softmax import fuse_softmax
+from swift_export.lowering.onnx.passes.split import merge_slices
+
+__all__ = ["FUSIONS", "run_passes"]
+
+Pass = Callable[[oir.Graph], int]
+
+#: In this order; the later ones see what the earlier ones left.
+FUSIONS: tuple[Pass, ...] = (
+    drop_neutral_elements,
+    keep_reduced_axes,
+    reduce_means,
+    fuse_layer_normalization,
+    fuse_softmax,
+    fuse_gelu,
+    merge_transposes,
+    fuse_gemm,
+    sink_reshapes,
+    merge_reshapes,
+    merge_slices,
+)
+
+
+def run_passes(model: oir.Model, *, fuse: bool = True) -> None:
+    """Remove what nothing uses, fuse, and name every node and value after its scope. Works in place."""
+    _clean(model)
+    if fuse:
+        for fusion in FUSIONS:
+            # A pass looks at each node once; what it makes may match again.
+            while fusion(model.graph):
+                RemoveUnusedNodesPass()(model)
+        _clean(model)
+    name_nodes_and_values(model.graph)
+
+
+def _clean(model: oir.Model) -> None:
+    for clean in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
+        clean(model)

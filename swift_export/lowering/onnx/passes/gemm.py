@@ -1,0 +1,70 @@
+"""Gemm out of a product with a transposed matrix and, where there is one, a bias."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.lowering.onnx.passes.layout import reshape_target
+from swift_export.lowering.onnx.passes.match import (
+    constant_like,
+    either,
+    inputs,
+    made_by,
+    new_value,
+    only_use,
+    replace,
+    sizes,
+)
+
+__all__ = ["fuse_gemm"]
+
+
+def fuse_gemm(graph: oir.Graph) -> int:
+    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, W kept as it is stored."""
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MatMul" or node.outputs[0].is_graph_output():
+            continue
+        x, matrix = inputs(node)
+        transposed = made_by(matrix, "Transpose")
+        if transposed is None or len(sizes(matrix)) != 2:
+            continue
+        (weight,) = inputs(transposed)
+        last, bias = _bias(node, sizes(weight)[0])
+        rows = _rows(sizes(x))
+        target = reshape_target(sizes(node.outputs[0]))
+        if rows is None or target is None or not all(isinstance(s, int) for s in sizes(weight)):
+            continue
+        if len(sizes(x)) != 2:
+            flat = constant_like(graph, np.asarray([-1, sizes(weight)[1]], np.int64))
+            x = new_value(graph, last, "Reshape", [x, flat], [rows, sizes(weight)[1]])
+        operands = [x, weight] if bias is None else [x, weight, bias]
+        result = new_value(graph, last, "Gemm", operands, [sizes(x)[0], sizes(weight)[0]], {"transB": 1})
+        if len(target) != 2:
+            result = new_value(graph, last, "Reshape", [result, constant_like(graph, target)], sizes(node.outputs[0]))
+        replace(graph, last.outputs[0], result)
+        count += 1
+    return count
+
+
+def _bias(node: oir.Node, size: int | str) -> tuple[oir.Node, oir.Value | None]:
+    user = only_use(node.outputs[0])
+    if user is not None and user.op_type == "Add":
+        for product, bias in either(user):
+            if product is node.outputs[0] and sizes(bias) == [size]:
+                return user, bias
+    return node, None
+
+
+def _rows(shape: list[int | str]) -> int | str | None:
+    """The number of rows once all leading axes are one; None where an axis is empty."""
+    known = [s for s in shape[:-1] if isinstance(s, int)]
+    unknown = [s for s in shape[:-1] if not isinstance(s, int)]
+    if 0 in shape or len(unknown) > 1:
+        return None
+    product = int(np.prod(known, dtype=np.int64))
+    if not unknown:
+        return product
+    (name,) = unknown
+    return str(name) if product == 1 else f"{product}*{name}"

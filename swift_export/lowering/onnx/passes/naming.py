@@ -1,0 +1,40 @@
+"""Names that say where in the source program a node or value comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as oir
+
+from swift_export.lowering.onnx.builder import SCOPE
+from swift_export.lowering.onnx.passes.match import scope
+
+__all__ = ["name_nodes_and_values"]
+
+
+def name_nodes_and_values(graph: oir.Graph) -> None:
+    """Nodes become ``<scope>/<op type>``, values likewise; the last value of a scope carries the scope's own name.
+
+    So the result of whatever ran in ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``.
+    Names of inputs, outputs and initializers stay.
+    """
+    last = {scope(node): node for node in graph}
+    taken = Counter(v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values()) if v.name is not None)
+    node_names: Counter[str] = Counter()
+    for node in graph:
+        own = scope(node)
+        prefix = f"{own}/" if own else ""
+        node.name = _unique(f"{prefix}{node.op_type}", node_names)
+        for value in node.outputs:
+            if value.is_graph_output():
+                continue
+            result = own and node is last[own] and len(node.outputs) == 1
+            value.name = _unique(own if result else f"{prefix}{node.op_type}", taken)
+        node.metadata_props.pop(SCOPE, None)
+
+
+def _unique(name: str, taken: Counter[str]) -> str:
+    taken[name] += 1
+    if taken[name] == 1:
+        return name
+    return _unique(f"{name}_{taken[name] - 1}", taken)

@@ -1,0 +1,60 @@
+"""Calls, composites and the custom calls that carry no computation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as oir
+
+from swift_export.lowering.onnx.frame import RULES, Frame, rule
+
+__all__: list[str] = []
+
+
+@rule("func.call", attributes=["callee"])
+def call(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """Translate the callee in place."""
+    return frame.call(op, frame.functions[op.attributes["callee"].value], list(op.operands))
+
+
+@rule("stablehlo.composite", attributes=["name", "decomposition", "composite_attributes", "version"])
+def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
+    """A composite that stands for one op with a rule becomes that op, any other one its decomposition."""
+    name = op.attributes["name"].value
+    attributes = op.attributes.get("composite_attributes", ())
+    if name.startswith("chlo.") and name in RULES and len(attributes) == 0:
+        return RULES[name].translate(frame, Renamed(op, name))
+    return frame.call(op, frame.functions[op.attributes["decomposition"].value], list(op.operands))
+
+
+class Renamed:
+    """A composite seen as the op that it stands for."""
+
+    def __init__(self, op: Any, name: str) -> None:
+        self.operands, self.results = op.operands, op.results
+        self.attributes: dict[str, Any] = {}
+        self.location, self.name = op.location, name
+
+    @property
+    def operation(self) -> Renamed:
+        return self
+
+
+@rule("stablehlo.optimization_barrier")
+def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """The identity: it only keeps a compiler from moving code."""
+    for operand, result in zip(op.operands, op.results, strict=True):
+        frame.shapes[result] = frame.shape(operand)
+    return [frame.compact(v) for v in op.operands]
+
+
+@rule("stablehlo.custom_call", attributes=["call_target_name", "has_side_effect", "error_message", "api_version",
+                                           "backend_config", "called_computations", "operand_layouts",
+                                           "output_operand_aliases", "result_layouts"])  # fmt: skip
+def custom_call(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """JAX's assertion that a shape is as the exported function expects: ONNX has no assertions."""
+    target = op.attributes["call_target_name"].value
+    if target == "shape_assertion":
+        return []
+    raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")

@@ -1,0 +1,88 @@
+"""The SavedModel artifact, by jax2tf: the same StableHLO inside one op, the weights as variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swift_export.backbone.config import parameter_shapes
+from swift_export.errors import UsageError
+from swift_export.lowering.hub import forward, private_locations
+from swift_export.lowering.metadata import essentials
+from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.stablehlo import JAX_PLATFORMS
+
+if TYPE_CHECKING:
+    from swift_export.weights import Weights
+
+__all__ = ["METADATA_ASSET", "SIGNATURE", "import_tensorflow", "write_savedmodel"]
+
+SIGNATURE = "serving_default"
+METADATA_ASSET = "swift_export.json"
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, or the line that names the extra which brings it."""
+    # Its start-up notes about CPU features are nobody's concern here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow
+    except ImportError:
+        raise UsageError(
+            "TensorFlow is not installed: install the extra, pip install 'swift-export[savedmodel]'"
+        ) from None
+    return tensorflow
+
+
+def write_savedmodel(weights: Weights, settings: ExportSettings, folder: Path) -> None:
+    """Write ``savedmodel/1``, TensorFlow Serving's layout, below ``folder``.
+
+    Signature ``serving_default``: ``bold`` -> the outputs by name. Loads in TensorFlow without jax.
+    """
+    settings.check(weights.config)
+    tf = import_tensorflow()
+    target = folder / "savedmodel" / "1"
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        asset = Path(scratch) / METADATA_ASSET
+        asset.write_text(json.dumps(essentials(weights, settings), indent=2, sort_keys=True) + "\n")
+        module = _module(tf, weights, settings)
+        module.metadata = tf.saved_model.Asset(str(asset))
+        # The tf.function itself, not a concrete one: that would store the module a second time.
+        with private_locations():
+            tf.saved_model.save(module, str(target), signatures={SIGNATURE: module.serve})
+    # TensorFlow writes a fingerprint of random ids and an empty folder beside the model; serving needs neither.
+    shutil.rmtree(target / "debug", ignore_errors=True)
+
+
+def _module(tf: Any, weights: Weights, settings: ExportSettings) -> Any:
+    import jax
+    from jax.experimental import jax2tf
+
+    config = weights.config
+    batch = "batch" if settings.batch is None else str(settings.batch)
+    clip = ", ".join([batch, *map(str, settings.input_shape(config))])
+    with jax.default_matmul_precision("highest"):
+        converted = jax2tf.convert(
+            forward(config, settings),
+            polymorphic_shapes=[None, f"({clip})"],
+            with_gradient=False,
+            native_serialization_platforms=JAX_PLATFORMS,
+        )
+
+    module = tf.Module()
+    module.tensors = {
+        name: tf.Variable(weights.tensors[name], trainable=False, name=name.replace(".", "_"))
+        for name in sorted(parameter_shapes(config))
+    }
+
+    def serve(bold: Any) -> Any:
+        with private_locations(), jax.default_matmul_precision("highest"):
+            return converted(dict(module.tensors), bold)
+
+    signature = tf.TensorSpec([settings.batch, *settings.input_shape(config)], tf.float32, name="bold")
+    module.serve = tf.function(serve, autograph=False, input_signature=[signature])
+    return module

@@ -1,0 +1,46 @@
+"""What an export may choose about the exported function."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swift_export.backbone.config import OUTPUT_KINDS, SwiFTConfig
+from swift_export.errors import UsageError
+from swift_export.lowering.opsets import DEFAULT_OPSET, OPSETS
+
+__all__ = ["ExportSettings"]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind, ONNX opset."""
+
+    frames: int | None = None
+    batch: int | None = None
+    outputs: tuple[str, ...] = ("features",)
+    output_kind: str = "features"
+    opset: int = DEFAULT_OPSET
+
+    def check(self, config: SwiFTConfig) -> None:
+        """Raise UsageError or ArchitectureError for what the architecture does not allow."""
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: expected at least 1")
+        if self.frames is not None:
+            config.check_frames(self.frames)
+        known = config.output_names
+        unknown = [name for name in self.outputs if name not in known]
+        if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):
+            raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names out of {', '.join(known)}")
+        if self.output_kind not in OUTPUT_KINDS:
+            raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
+        if self.opset not in OPSETS:
+            raise UsageError(f"--opset {self.opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
+
+    def input_shape(self, config: SwiFTConfig) -> tuple[int, int, int, int, int]:
+        """(channels, H, W, D, T) of one clip."""
+        return config.input_shape(self.frames)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self) | {"outputs": list(self.outputs)}
