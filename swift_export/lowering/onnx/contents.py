@@ -15,16 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-#: Longer vectors are data, not shapes.
-LONGEST = 64
-
 
 def evaluate(frame: Frame, op: Any) -> np.ndarray | None:
     """The elements of the op's result as an array of int and Dim, or None where it is no shape arithmetic."""
     if len(op.results) != 1:
         return None
     kind = op.results[0].type
-    if not mlir.is_small_integer(kind, LONGEST):
+    if not mlir.is_small_integer(kind):
         return None
     name = op.operation.name
     if name == "stablehlo.constant":

@@ -64,6 +64,8 @@ def stablehlo_to_onnx(
             if array.shape != static or oir.DataType.from_numpy(array.dtype) != dtype:
                 raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
             frame.values[argument], frame.shapes[argument] = builder.initializer(name, array), array.shape
+            if mlir.is_small_integer(argument.type):
+                frame.known[argument] = array.astype(object)
             continue
         given = dim_names.get(name, [None] * len(static))
         shape: list[Size] = []
@@ -72,7 +74,7 @@ def stablehlo_to_onnx(
         inputs.append(builder.input(name, dtype, tuple(shape)))
         frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
 
-    returned = frame.run(main)
+    returned = frame.run(main.regions[0])
     outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
     model = oir.Model(
         builder.graph(inputs, outputs),

@@ -64,16 +64,15 @@ class Frame:
     scope: str = ""
     values: dict[Any, oir.Value] = field(default_factory=dict)
     known: dict[Any, np.ndarray] = field(default_factory=dict)
-    deferred: set[Any] = field(default_factory=set)
     shapes: dict[Any, Shape] = field(default_factory=dict)
 
-    def run(self, function: Any) -> list[Any]:
-        """Translate the body; gives the operands of its return."""
-        for op in function.regions[0].blocks[0].operations:
+    def run(self, region: Any) -> list[Any]:
+        """Translate a function's or branch's body; gives the operands of its return."""
+        for op in region.blocks[0].operations:
             if op.operation.name in ("func.return", "stablehlo.return"):
                 return list(op.operands)
             self.lower(op)
-        raise LoweringError(f"{mlir.where(function)}: a body without return")
+        raise LoweringError("StableHLO module: a body without return")
 
     def lower(self, op: Any) -> None:
         """Translate one op, or only evaluate it where it is shape arithmetic."""
@@ -83,7 +82,6 @@ class Frame:
         if contents is not None:
             result = op.results[0]
             self.known[result] = contents
-            self.deferred.add(result)
             self.shapes[result] = contents.shape
         else:
             self._translate(op)
@@ -105,7 +103,7 @@ class Frame:
 
     def compact(self, value: Any) -> oir.Value:
         """The ONNX value; its shape is broadcastable to the MLIR type's."""
-        if value not in self.values and value in self.deferred:
+        if value not in self.values and value in self.known:
             contents = self.known[value]
             if all(isinstance(c, int) for c in contents.reshape(-1).tolist()):
                 dtype = mlir.element_type(value.type).numpy()
@@ -157,17 +155,18 @@ class Frame:
         for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
             if operand in self.known:
                 inner.known[parameter] = self.known[operand]
-                inner.deferred.add(parameter)
             if operand in self.values:
                 inner.values[parameter] = self.values[operand]
             inner.shapes[parameter] = self.shape(operand)
-        returned = inner.run(function)
+        return self.take(op, inner, inner.run(function.regions[0]))
+
+    def take(self, op: Any, inner: Frame, returned: Sequence[Any]) -> list[oir.Value]:
+        """Let an op's results be what a body gave; those that are shape arithmetic make no values."""
         for result, value in zip(op.results, returned, strict=True):
             self.shapes[result] = inner.shape(value)
             if value in inner.known:
                 self.known[result] = inner.known[value]
-                self.deferred.add(result)
-        return [inner.compact(value) for value in returned if value not in inner.deferred]
+        return [inner.compact(value) for value in returned if value not in inner.known]
 
     def _translate(self, op: Any) -> None:
         name = op.operation.name
@@ -181,7 +180,7 @@ class Frame:
         self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
         results = found.translate(self, op)
         results = [results] if isinstance(results, oir.Value) else list(results)
-        open_results = [r for r in op.results if r not in self.deferred]
+        open_results = [r for r in op.results if r not in self.known]
         for result, value in zip(open_results, results, strict=True):
             self._bind(op, result, value)
 

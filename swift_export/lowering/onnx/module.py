@@ -45,6 +45,10 @@ ELEMENT_TYPES = {
 }
 
 
+#: Longer vectors are data, not shapes.
+LONGEST_SHAPE = 64
+
+
 def read_module(source: bytes | str) -> Any:
     """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
 
@@ -151,14 +155,14 @@ def where(op: Any) -> str:
     return f"{op.operation.name} at {location or 'an unknown location'}"
 
 
-def is_small_integer(kind: Any, longest: int) -> bool:
-    """Whether a type is a scalar or vector of at most ``longest`` signed integers, as shapes are computed in."""
+def is_small_integer(kind: Any) -> bool:
+    """Whether a type is a scalar or short vector of signed integers, as shapes are computed in."""
     return (
         isinstance(kind, ir.RankedTensorType)
         and kind.rank <= 1
         and kind.has_static_shape
         and str(kind.element_type) in ("i32", "i64")
-        and math.prod(kind.shape) <= longest
+        and math.prod(kind.shape) <= LONGEST_SHAPE
     )
 
 
