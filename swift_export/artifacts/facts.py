@@ -1,0 +1,121 @@
+"""What one file of each format says about itself, read without running it.
+
+Every file is read in a process of its own, ``python -m swift_export.artifacts.facts PATH``: LLVM ends the process on
+some damaged bytecode, and TensorFlow talks while it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swift_export.artifacts.layout import ArtifactError
+from swift_export.artifacts.manifest import Signature
+from swift_export.artifacts.schema import decode, dumps, loads
+
+__all__ = ["Facts", "essentials_in", "histogram", "main", "read_facts"]
+
+#: Words, module and function for each kind of file, by the end of its name; a folder is a SavedModel.
+_READERS = {
+    ".onnx": ("an ONNX model", "onnx_facts", "read_onnx"),
+    ".jax": ("a function that jax.export wrote", "stablehlo_facts", "read_exported"),
+    ".mlir.bc": ("portable StableHLO bytecode", "stablehlo_facts", "read_portable"),
+    "": ("a SavedModel", "savedmodel_facts", "read_savedmodel"),
+}
+_DAMAGED, _NEEDS_EXTRA = 3, 4
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A file's (or SavedModel folder's) kind, its signature and what else it states, by name.
+
+    ``signature`` is None where this machine cannot read it; ``details["note"]`` then says what is missing.
+    """
+
+    kind: str
+    signature: Signature | None
+    details: Mapping[str, Any]
+
+
+def read_facts(path: Path) -> Facts:
+    """Read a ``.onnx``, ``.jax`` or ``.mlir.bc`` file or a SavedModel folder.
+
+    Raises ArtifactError for anything else and for a damaged file.
+    """
+    suffix = _suffix(path)
+    search = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", __name__, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "JAX_PLATFORMS": "cpu"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if child.returncode == _NEEDS_EXTRA:
+        note = "its signature needs TensorFlow to be read: pip install 'swift-export[savedmodel]'"
+        return Facts("savedmodel", None, {"note": note})
+    if child.returncode == _DAMAGED or child.returncode < 0:
+        lines = child.stdout.decode().strip().splitlines() or [f"its reader died of signal {-child.returncode}"]
+        raise ArtifactError(f"{path}: expected {_READERS[suffix][0]}, found a damaged or foreign file ({lines[0]})")
+    if child.returncode:
+        lines = child.stderr.decode().strip().splitlines() or ["no reason given"]
+        raise ArtifactError(f"{path}: cannot be read ({lines[-1]})")
+    return decode(Facts, loads(child.stdout))
+
+
+def main(path: Path) -> int:
+    """Print the facts of ``path`` as JSON, or why there are none; returns the exit status."""
+    _, module, function = _READERS[_suffix(path)]
+    try:
+        read = getattr(importlib.import_module(f"swift_export.artifacts.{module}"), function)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "tensorflow":
+            raise
+        return _NEEDS_EXTRA
+    try:
+        facts = read(path)
+    except OSError:
+        raise
+    except Exception as error:  # no format has a checksum: a damaged file fails wherever its reader first stumbles
+        print(str(error) or type(error).__name__)
+        return _DAMAGED
+    print(dumps(facts))
+    return 0
+
+
+def essentials_in(text: str | bytes) -> dict[str, str]:
+    """The essentials that travel in a file as JSON; empty for what no export wrote."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def histogram(names: Iterable[str]) -> dict[str, int]:
+    """How often each name occurs, by name."""
+    return dict(sorted(Counter(names).items()))
+
+
+def _suffix(path: Path) -> str:
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder")
+    for suffix in filter(None, _READERS):
+        if path.name.endswith(suffix) and path.is_file():
+            return suffix
+    if (path / "saved_model.pb").is_file():
+        return ""
+    known = ", ".join(filter(None, _READERS))
+    raise ArtifactError(f"{path}: expected a {known} file, a SavedModel folder or an artifact folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

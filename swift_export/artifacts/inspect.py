@@ -1,0 +1,88 @@
+"""What an artifact folder, or a file of one, is: its own words and the manifest's, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from swift_export.artifacts.digests import verify
+from swift_export.artifacts.facts import Facts, read_facts
+from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, format_of
+from swift_export.artifacts.manifest import Artifact, Manifest
+from swift_export.artifacts.writing import open_artifact
+
+__all__ = ["Description", "Part", "describe", "locate"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file, or one SavedModel folder. ``format`` and ``artifact`` are None for a file on its own."""
+
+    path: str
+    size: int
+    facts: Facts
+    format: str | None
+    artifact: Artifact | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything that ``inspect`` shows; `schema.encode` makes plain data of it.
+
+    ``manifest`` is None for files that lie in no artifact folder. Where there is one, its digests have been checked.
+    """
+
+    path: str
+    manifest: Manifest | None
+    parts: tuple[Part, ...]
+
+
+def describe(path: Path) -> Description:
+    """Read an artifact folder, one of its files or folders, or a file or SavedModel on its own.
+
+    Raises ArtifactError for what is missing, damaged, foreign, or differs from its manifest.
+    """
+    folder = locate(path)
+    if folder is None:
+        return Description(str(path), None, (Part(path.name, _size(path), read_facts(path), None, None),))
+    manifest = open_artifact(folder)
+    units = _units(manifest, path.absolute().relative_to(folder.absolute()).as_posix())
+    if not units:
+        raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
+    verify(folder, manifest, dict.fromkeys(units.values()))
+    return Description(
+        str(path),
+        manifest,
+        tuple(
+            Part(unit, _size(folder / unit), read_facts(folder / unit), name, manifest.artifacts[name])
+            for unit, name in units.items()
+        ),
+    )
+
+
+def locate(path: Path) -> Path | None:
+    """The artifact folder that ``path`` is, or lies in at one of the layout's places; None where there is none."""
+    if (path / MANIFEST).is_file():
+        return path
+    for parent in path.absolute().parents:
+        relative = path.absolute().relative_to(parent).as_posix()
+        ours = format_of(relative) or any(f"{form.folder}/".startswith(f"{relative}/") for form in FORMATS.values())
+        if ours and (parent / MANIFEST).is_file():
+            return parent
+    return None
+
+
+def _units(manifest: Manifest, below: str) -> dict[str, str]:
+    """Format of every recorded unit that ``below`` is, holds or lies in."""
+    return {
+        FORMATS[name].unit_of(path): name
+        for name, artifact in sorted(manifest.artifacts.items())
+        for path in sorted(artifact.files)
+        if below == "." or f"{path}/".startswith(f"{below}/")
+    }
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.exists() else 0

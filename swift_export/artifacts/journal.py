@@ -1,0 +1,280 @@
+"""Putting files in place so that a crash at any moment can be undone or finished.
+
+An export works in a hidden folder beside what it will replace:
+
+    .swift-export-<random>/
+        lock            held as long as its export lives
+        new/            what the export writes, laid out like an artifact folder
+        old/            what the commit took out
+        journal.json    there only while files are being moved
+
+The rename of ``new/manifest.json`` is the commit point. Until it has happened, ``journal.json`` says how to go back;
+afterwards nothing is left to do but to remove the hidden folder. Every step back is decided by what exists, so
+going back may itself be interrupted and repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from swift_export.artifacts.layout import MANIFEST, REPORTS, SAVEDMODEL_FOLDER, ArtifactError, format_of
+
+__all__ = [
+    "HIDDEN",
+    "Staging",
+    "commit",
+    "exit_when_terminated",
+    "interrupted",
+    "locked",
+    "recover",
+    "signals_deferred",
+    "sync_tree",
+]
+
+#: What the names of everything start with that an export keeps in the output folder for itself.
+HIDDEN = ".swift-export-"
+_LOCK = HIDDEN + "lock"
+_RANDOM_BYTES = 8
+
+
+class Staging:
+    """The hidden folder of one export."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock = root / "lock"
+        self.new = root / "new"
+        self.old = root / "old"
+        self.journal = root / "journal.json"
+
+    @classmethod
+    def create(cls, output: Path) -> tuple[Staging, IO[bytes]]:
+        """A new one in ``output``, whose lock is held until the returned file is closed.
+
+        To be called with ``output`` locked: `recover` takes a hidden folder without a held lock for a dead one.
+        """
+        staging = cls(output / (HIDDEN + secrets.token_hex(_RANDOM_BYTES)))
+        staging.root.mkdir()
+        file = open(staging.lock, "ab")  # noqa: SIM115 - the lock outlives this call
+        fcntl.flock(file, fcntl.LOCK_EX)
+        staging.new.mkdir()
+        staging.old.mkdir()
+        return staging, file
+
+    @property
+    def alive(self) -> bool:
+        """Whether the export that made it still runs."""
+        try:
+            with open(self.lock, "ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except (BlockingIOError, PermissionError):  # another user's: not ours to judge
+            return True
+        return False
+
+    def remove(self) -> None:
+        """Delete it; what cannot be deleted is litter for the next export to try again."""
+        # Without the journal nothing here means anything any more: it must go first, and for certain.
+        self.journal.unlink(missing_ok=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _stagings(output: Path) -> list[Staging]:
+    length = len(HIDDEN) + 2 * _RANDOM_BYTES
+    found = [path for path in output.glob(HIDDEN + "*") if len(path.name) == length and not path.is_symlink()]
+    return [Staging(path) for path in sorted(found) if path.is_dir()]
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Hold ``output`` against other processes; creates the folder. The lock file goes when the lock does."""
+    path = output / _LOCK
+    with _acquired(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _acquired(path: Path) -> IO[bytes]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(path, "ab")  # noqa: SIM115 - the caller closes it, which releases the lock
+        except FileNotFoundError:  # another process removed the folder that it had made
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_file_at(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # its last holder removed it while this process waited
+
+
+def _is_file_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the block is done; elsewhere than in the main thread none arrives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _frame: pending.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for waiting in pending:
+            signal.raise_signal(waiting)
+
+
+@contextmanager
+def exit_when_terminated() -> Iterator[None]:
+    """Turn SIGTERM, as batch schedulers send it, into SystemExit, so that ``finally`` blocks run as for Ctrl-C."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # the program has its own way
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def commit(output: Path, staging: Staging, removed: Sequence[str], added: Sequence[str]) -> None:
+    """Take ``removed`` out of ``output``, move ``added`` and the manifest from ``staging.new`` in; all or nothing.
+
+    Paths are relative to both. To be called with ``output`` locked and signals deferred.
+    """
+    folders = sorted({parent for path in added for parent in _missing_parents(output, path)})
+    entries = {"removed": list(removed), "added": list(added), "folders": folders}
+    draft = staging.journal.with_suffix(".draft")
+    draft.write_text(json.dumps(entries))
+    _sync(draft)
+    draft.rename(staging.journal)
+    _sync(staging.root)
+    try:
+        for path in removed:
+            _move(output / path, staging.old / path)
+        for path in added:
+            _move(staging.new / path, output / path)
+        for folder in {(output / path).parent for path in (*removed, *added)}:
+            _sync(folder)
+        (staging.new / MANIFEST).replace(output / MANIFEST)
+    except BaseException:
+        _roll_back(output, staging, entries)
+        raise
+    _sync(output)
+    for path in removed:
+        _remove_empty((output / path).parent, output)
+
+
+def recover(output: Path) -> None:
+    """Undo or finish what dead exports left in ``output``. To be called with it locked.
+
+    Raises ArtifactError for a journal that leads out of the folder: no export wrote it.
+    """
+    for staging in _stagings(output):
+        if staging.alive:
+            continue
+        if staging.journal.exists() and (staging.new / MANIFEST).exists():
+            _roll_back(output, staging, _read_journal(staging.journal))
+        staging.remove()
+
+
+def interrupted(output: Path) -> bool:
+    """Whether a commit in ``output`` is under way or was cut short."""
+    return any(staging.journal.exists() for staging in _stagings(output))
+
+
+def _roll_back(output: Path, staging: Staging, entries: dict[str, list[str]]) -> None:
+    for path in entries["added"]:
+        if not (staging.new / path).exists():
+            _move(output / path, staging.new / path)
+    for path in entries["removed"]:
+        if (staging.old / path).exists():
+            _move(staging.old / path, output / path)
+    for path in sorted(entries["folders"], reverse=True):
+        _remove_empty(output / path, output)
+    for path in (*entries["added"], *entries["removed"]):
+        if (output / path).parent.is_dir():
+            _sync((output / path).parent)
+
+
+def _read_journal(path: Path) -> dict[str, list[str]]:
+    try:
+        entries = json.loads(path.read_bytes())
+        moved = [*entries["added"], *entries["removed"]]
+        plain = all(p in REPORTS or p == SAVEDMODEL_FOLDER or format_of(p) for p in moved)
+        if not plain or not set(entries["folders"]) <= {q for p in moved for q in _parents(p)}:
+            raise ValueError("a path that is not the layout's")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(f"{path}: not a journal of this tool ({error}); move {path.parent} away") from None
+    return {name: list(entries[name]) for name in ("added", "removed", "folders")}
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _missing_parents(output: Path, path: str) -> list[str]:
+    return [parent for parent in _parents(path) if not (output / parent).is_dir()]
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def _remove_empty(folder: Path, above: Path) -> None:
+    while folder != above:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone already
+            return
+        folder = folder.parent
+
+
+def sync_tree(folder: Path) -> None:
+    """Force everything below ``folder`` to the disk: no rename may overtake the data it publishes."""
+    for parent, _, files in os.walk(folder):
+        for name in (*files, ""):
+            _sync(Path(parent, name))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders says so like this
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,257 @@
+"""The manifest of an artifact folder: who, what, from which weights, and what was measured."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swift_export._version import __version__
+from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, is_inside
+from swift_export.artifacts.schema import MAX_BYTES, SchemaError, decode, dumps, encode, loads
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.errors import ArchitectureError
+from swift_export.lowering.metadata import SYNTHETIC_WARNING
+from swift_export.variants import CITATION, COPYRIGHT, INPUT_CONTRACT, LICENCE, VARIANTS
+
+if TYPE_CHECKING:
+    from swift_export.weights import Weights
+
+__all__ = [
+    "SCHEMA",
+    "Artifact",
+    "File",
+    "Manifest",
+    "Measurement",
+    "Model",
+    "Signature",
+    "TensorSpec",
+    "Tool",
+    "WeightsRecord",
+    "new_manifest",
+    "parse_manifest",
+    "read_manifest",
+]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The program that wrote the folder last."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The backbone; ``architecture`` is SwiFTConfig.to_dict()."""
+
+    variant: str
+    architecture: Mapping[str, Any]
+    licence: str
+    copyright: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where the weights came from. ``digest`` covers the tensors that the backbone uses, ``sha256`` the file;
+    ``note`` says that synthetic weights' features mean nothing, ``notes`` are the reader's own."""
+
+    kind: str
+    name: str
+    digest: str
+    sha256: str | None
+    git_blob: str | None
+    seed: int | None
+    synthetic: bool
+    note: str | None
+    notes: tuple[str, ...]
+    assumed: Mapping[str, Any]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's digest (hex) and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: an integer for each fixed dimension, a name for each that is free."""
+
+    name: str
+    dtype: str
+    dims: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How far one output of one file was from the reference: relative L2, and the largest difference over the
+    reference's largest magnitude.
+    """
+
+    file: str
+    runtime: str
+    device: str
+    input: str
+    batch: int
+    output: str
+    relative_l2: float
+    relative_max: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One format: its files (relative to the folder), how it was made, and ``parity``, None when unchecked."""
+
+    files: Mapping[str, File]
+    settings: Mapping[str, Any]
+    signature: Signature
+    details: Mapping[str, Any]
+    versions: Mapping[str, str]
+    parity: tuple[Measurement, ...] | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact folder holds. ``created`` is the only thing in it that two equal exports differ in."""
+
+    schema: int
+    tool: Tool
+    created: str
+    model: Model
+    weights: WeightsRecord
+    input_contract: str | None
+    artifacts: Mapping[str, Artifact]
+
+    def to_json(self) -> str:
+        """The manifest file's text: sorted keys, ASCII."""
+        return dumps(self)
+
+    @property
+    def config(self) -> SwiFTConfig:
+        """The architecture."""
+        return SwiFTConfig.from_hyper_parameters(self.model.architecture)
+
+    @property
+    def files(self) -> dict[str, File]:
+        """Every recorded file of every format."""
+        return {path: file for artifact in self.artifacts.values() for path, file in artifact.files.items()}
+
+    def same_weights(self, other: Manifest) -> bool:
+        """Whether both hold the same weights in the same architecture, so that their formats may share a folder."""
+        return self.weights.digest == other.weights.digest and self.config == other.config
+
+    def complemented(self, older: Manifest | None) -> Manifest:
+        """This manifest with the formats of ``older`` that it does not replace, where the weights are the same."""
+        if older is None or not self.same_weights(older):
+            return self
+        return replace(self, artifacts={**older.artifacts, **self.artifacts})
+
+
+def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifest:
+    """The manifest of an export that happens now."""
+    provenance = weights.provenance
+    # The contract is that of the published training data: it says nothing about a model of another shape.
+    published = any(weights.config == variant.config for variant in VARIANTS.values())
+    return Manifest(
+        schema=SCHEMA,
+        tool=Tool("swift-export", __version__),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        model=Model(weights.variant, weights.config.to_dict(), LICENCE, COPYRIGHT, CITATION),
+        weights=WeightsRecord(
+            kind=provenance.kind,
+            name=provenance.name,
+            digest=weights.digest,
+            sha256=provenance.sha256,
+            git_blob=provenance.git_blob,
+            seed=provenance.seed,
+            synthetic=provenance.synthetic,
+            note=SYNTHETIC_WARNING if provenance.synthetic else None,
+            notes=provenance.notes,
+            assumed=encode(provenance.assumed),
+            dropped=tuple(provenance.dropped),
+        ),
+        input_contract=INPUT_CONTRACT if published else None,
+        artifacts=dict(artifacts),
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate ``folder/manifest.json``.
+
+    Raises ArtifactError when it is absent, unreadable, malformed, oversized, of a newer schema, or names a file
+    outside the folder.
+    """
+    path = folder / MANIFEST
+    try:
+        # Not blocking: a pipe in the manifest's place must not hang the reader.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ArtifactError(f"{path}: expected a plain file")
+            data = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"{folder}: expected a folder that an export wrote, found no {MANIFEST}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from None
+    return parse_manifest(data, path)
+
+
+def parse_manifest(data: bytes, path: Path) -> Manifest:
+    """Validate a manifest file's content; ``path`` is named in the ArtifactError."""
+    try:
+        raw = loads(data)
+        found = raw.get("schema") if isinstance(raw, dict) else None
+        if isinstance(found, int) and found > SCHEMA:
+            raise ArtifactError(
+                f"{path}: expected schema {SCHEMA}, found {found}, written by a newer version: upgrade swift-export"
+            )
+        manifest = decode(Manifest, raw)
+        _validate(manifest)
+    except (SchemaError, ArchitectureError) as error:
+        raise ArtifactError(f"{path}: {error}: not a manifest of this tool; export again") from None
+    return manifest
+
+
+def _validate(manifest: Manifest) -> None:
+    if manifest.schema != SCHEMA:
+        raise SchemaError(f"schema: expected {SCHEMA}, found {manifest.schema}")
+    if not _is_sha256(manifest.weights.digest):
+        raise SchemaError(f"weights.digest: expected 64 hex digits, found {manifest.weights.digest[:80]!r}")
+    _ = manifest.config
+    for name, artifact in manifest.artifacts.items():
+        if name not in FORMATS:
+            raise SchemaError(f"artifacts: expected formats {', '.join(FORMATS)}, found {name[:80]!r}")
+        if not artifact.files:
+            raise SchemaError(f"artifacts.{name}.files: expected at least one file")
+        for path, file in artifact.files.items():
+            if not is_inside(path, FORMATS[name].folder):
+                raise SchemaError(
+                    f"artifacts.{name}.files: expected plain paths below {FORMATS[name].folder}/, found {path[:80]!r}"
+                )
+            if not _is_sha256(file.sha256) or file.size < 0:
+                raise SchemaError(f"artifacts.{name}.files.{path}: expected a sha256 and a size")
+
+
+def _is_sha256(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None

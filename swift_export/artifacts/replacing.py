@@ -1,0 +1,96 @@
+"""What an export may replace in its output folder: its own earlier files, never a stranger's, never half a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, Format, written_files
+from swift_export.artifacts.manifest import Manifest, read_manifest
+from swift_export.errors import UsageError
+
+__all__ = ["current_manifest", "refuse_conflicts", "replaced_units"]
+
+
+def current_manifest(output: Path, force: bool) -> Manifest | None:
+    """The manifest of what ``output`` holds; None for an empty folder and, with ``force``, for anything unreadable.
+
+    Raises UsageError for a folder that holds something else. Hidden files do not count: nothing touches them.
+    """
+    if not os.path.lexists(output / MANIFEST):
+        visible = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
+        if visible and not force:
+            raise UsageError(
+                f"{output}: expected an empty folder or one that an export wrote, found {visible[0]}; "
+                "choose another --output, or --force to export into it all the same"
+            )
+        return None
+    try:
+        return read_manifest(output)
+    except ArtifactError as error:
+        if force:
+            return None
+        raise UsageError(f"{error}; choose another --output, or --force to replace it") from None
+
+
+def refuse_conflicts(
+    output: Path, current: Manifest | None, fresh: Manifest, formats: Iterable[str], force: bool
+) -> None:
+    """Raise UsageError where an export of ``formats`` would mix two models in ``output`` or lose a stranger's file."""
+    if current and not fresh.same_weights(current) and not force:
+        raise UsageError(f"{output}: {_difference(current, fresh)}; choose another --output, or --force to replace it")
+    wanted = set(formats)
+    recorded = set(current.files) if current else set()
+    for form in FORMATS.values():
+        _refuse_folders(output, form, form.name in wanted)
+        for unit in form.units:
+            _refuse_unit(output, form, unit, recorded, force and form.name in wanted)
+
+
+def replaced_units(output: Path, current: Manifest | None, fresh: Manifest, added: Iterable[str]) -> list[str]:
+    """Everything that a commit takes out of ``output``: what ``fresh`` replaces, or must not stand beside it."""
+    gone = set(added)
+    if current:
+        gone |= set(REPORTS)
+        same = fresh.same_weights(current)
+        for name, artifact in current.artifacts.items():
+            if name in fresh.artifacts or not same:
+                gone |= {FORMATS[name].unit_of(path) for path in artifact.files}
+    return sorted(path for path in gone if os.path.lexists(output / path))
+
+
+def _difference(current: Manifest, fresh: Manifest) -> str:
+    if current.weights.digest != fresh.weights.digest:
+        return (
+            f"holds other weights ({current.weights.name}, digest {current.weights.digest}) "
+            f"than those to export ({fresh.weights.name}, digest {fresh.weights.digest})"
+        )
+    ours, theirs = current.config.to_dict(), fresh.config.to_dict()
+    changes = [f"{name} {ours[name]} there, {theirs[name]} now" for name in ours if ours[name] != theirs[name]]
+    return f"holds the same weights (digest {fresh.weights.digest}) in another architecture: {', '.join(changes)}"
+
+
+def _refuse_folders(output: Path, form: Format, wanted: bool) -> None:
+    folder = output / form.folder
+    for path in (folder, folder.parent):
+        if path == output:
+            continue
+        if path.is_symlink():
+            raise UsageError(f"{path}: expected a plain folder, found a link; choose another --output")
+        if wanted and path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            raise UsageError(f"{path}: expected a folder that can be written; choose another --output")
+
+
+def _refuse_unit(output: Path, form: Format, unit: str, recorded: set[str], force: bool) -> None:
+    target = output / unit
+    if unit == form.folder:  # moved as one folder: whatever else lies in it would go with it
+        strangers = [path for path in written_files(output, form) if path not in recorded]
+    elif target.is_dir() and not target.is_symlink():
+        strangers = [unit + "/"]
+    else:
+        strangers = [unit] if os.path.lexists(target) and unit not in recorded and not force else []
+    if strangers:
+        raise UsageError(
+            f"{output / strangers[0]}: in the way, and no manifest records it; move it or choose another --output"
+        )

@@ -1,0 +1,174 @@
+"""Transactional exports: afterwards a folder holds what it held before, or all of the new, and never two models."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swift_export.artifacts.journal import (
+    Staging,
+    commit,
+    exit_when_terminated,
+    interrupted,
+    locked,
+    recover,
+    signals_deferred,
+    sync_tree,
+)
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, find_format, written_files
+from swift_export.artifacts.manifest import Artifact, Manifest, new_manifest, read_manifest
+from swift_export.artifacts.replacing import current_manifest, refuse_conflicts, replaced_units
+from swift_export.errors import MachineError, SwiftExportError, UsageError
+
+if TYPE_CHECKING:
+    from swift_export.weights import Weights
+
+__all__ = ["Reports", "Transaction", "open_artifact", "transaction"]
+
+#: Renders a folder's report files (name to text) from its manifest.
+Reports = Callable[[Manifest], Mapping[str, str]]
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_USAGE = {
+    errno.EACCES: "cannot be written (permission denied)",
+    errno.EPERM: "cannot be written (not permitted)",
+    errno.EROFS: "cannot be written (the file system is read-only)",
+    errno.ENOTDIR: "expected a folder, found a file on the way to it",
+    errno.EEXIST: "expected a folder, found a file or a link that leads nowhere",
+    errno.EISDIR: "expected a file, found a folder",
+    errno.ELOOP: "expected a folder, found links that lead in a circle",
+    errno.ENAMETOOLONG: "the file system allows no name of that length",
+}
+
+
+class Transaction:
+    """An export under way: write artifacts below ``folder``, laid out as in the output folder, then `commit`."""
+
+    def __init__(self, output: Path, staging: Staging, weights: Weights, force: bool) -> None:
+        self.folder = staging.new
+        self._output = output
+        self._staging = staging
+        self._weights = weights
+        self._force = force
+
+    def commit(self, artifacts: Mapping[str, Artifact], reports: Reports | None = None) -> Manifest:
+        """Publish what lies in ``folder`` as ``artifacts``, by format; returns the manifest as published.
+
+        Formats of the same weights that are there and not in ``artifacts`` stay, in the manifest too. ``reports``
+        renders the folder's report files; those of earlier exports go, for they no longer hold. Raises UsageError when
+        another process has meanwhile exported other weights into the folder, MachineError when the disk is full;
+        then what was there is untouched.
+        """
+        fresh = new_manifest(self._weights, artifacts)
+        added = [unit for name, artifact in artifacts.items() for unit in _units(self.folder, name, artifact)]
+        with _own_errors(self._output):
+            sync_tree(self.folder)
+            with locked(self._output), signals_deferred():
+                recover(self._output)
+                current = current_manifest(self._output, self._force)
+                refuse_conflicts(self._output, current, fresh, artifacts, self._force)
+                manifest = fresh.complemented(current)
+                texts = {**(reports(manifest) if reports else {}), MANIFEST: manifest.to_json()}
+                for name, text in texts.items():
+                    (self.folder / name).write_text(text, encoding="utf-8")
+                sync_tree(self.folder)
+                added += sorted(set(texts) & set(REPORTS))
+                removed = replaced_units(self._output, current, fresh, added)
+                commit(self._output, self._staging, removed, added)
+                self._staging.remove()
+        return manifest
+
+
+@contextmanager
+def transaction(
+    output: Path, weights: Weights, formats: Iterable[str], *, force: bool = False
+) -> Iterator[Transaction]:
+    """Stage an export of ``formats`` (names in `FORMATS`) of ``weights`` into the folder ``output``, created if absent.
+
+    Left without a commit, by an error or an interrupt, everything staged is removed and ``output`` is as it was.
+
+    Raises UsageError before the block is entered where ``output`` cannot be written, is no folder, or holds other
+    weights or foreign files and ``force`` is not given; no foreign file is ever deleted. Raises MachineError when the
+    disk is full, in the block too.
+    """
+    names = [find_format(name).name for name in formats]
+    with _own_errors(output):
+        created = [path for path in (output, *output.parents) if not path.exists()]
+    staging = lock = None
+    try:
+        with _own_errors(output), locked(output):
+            recover(output)
+            fresh = new_manifest(weights, {})
+            refuse_conflicts(output, current_manifest(output, force), fresh, names, force)
+            staging, lock = Staging.create(output)
+        with exit_when_terminated(), _full_disk(output):
+            yield Transaction(output, staging, weights, force)
+    finally:
+        with signals_deferred():
+            if staging is not None and lock is not None:
+                staging.remove()
+                lock.close()
+            with suppress(OSError):  # not empty: committed, or others use it
+                for path in created:
+                    path.rmdir()
+
+
+def open_artifact(folder: Path) -> Manifest:
+    """The manifest of an artifact folder, after finishing what an interrupted commit left undone.
+
+    Raises ArtifactError for a folder without a valid manifest, or one that must be repaired and cannot be written.
+    """
+    if interrupted(folder):
+        try:
+            with locked(folder), signals_deferred():
+                recover(folder)
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder}: an export was cut short while it moved files into place, and this cannot be undone "
+                f"({error.strerror}); make the folder writable"
+            ) from None
+    return read_manifest(folder)
+
+
+def _units(folder: Path, name: str, artifact: Artifact) -> list[str]:
+    form = FORMATS[name]
+    written = written_files(folder, form)
+    units = {form.unit_of(path) for path in written}
+    if set(artifact.files) != set(written) or not units <= set(form.units):
+        raise ValueError(f"{name}: expected the layout's files, recorded {sorted(artifact.files)}, written {written}")
+    return sorted(units)
+
+
+@contextmanager
+def _own_errors(output: Path) -> Iterator[None]:
+    """One line for whatever the file system says to this module's own work."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _disk_full(output) from None
+        if error.errno in _USAGE:
+            raise UsageError(f"{output}: {_USAGE[error.errno]}; choose another --output") from None
+        raise MachineError(f"{output}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def _full_disk(output: Path) -> Iterator[None]:
+    """One line for a full disk, which TensorFlow and others report as errors of their own."""
+    try:
+        yield
+    except SwiftExportError:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in _DISK_FULL
+        if full or any(os.strerror(number) in str(error) for number in _DISK_FULL):
+            raise _disk_full(output) from None
+        raise
+
+
+def _disk_full(output: Path) -> MachineError:
+    return MachineError(f"{output}: the disk is full; free some space or choose another --output; nothing was changed")

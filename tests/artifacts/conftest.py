@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("exporting.py")
+ROOT = SCRIPT.parents[2]
+
+
+@pytest.fixture(scope="session")
+def exporting() -> ModuleType:
+    """``exporting.py`` as a module: tests are collected by path, so it has no import name of its own."""
+    spec = importlib.util.spec_from_file_location("exporting", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start ``exporting.py``, or another program, in a process of its own."""
+    started = []
+
+    def run(*arguments: object, program: str | None = None, **options: object) -> subprocess.Popen[str]:
+        command = ["-c", program] if program else [str(SCRIPT)]
+        process = subprocess.Popen(
+            [sys.executable, *command, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        reason = "needs permission to mount a tmpfs, absent here"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}: {mounted.stderr}")
+        pytest.skip(reason)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,166 @@
+"""The manifest's file: what it says, and what it refuses to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from swift_export.artifacts import Artifact, ArtifactError, File, Measurement, Signature, TensorSpec, read_manifest
+from swift_export.artifacts.manifest import Manifest, new_manifest, parse_manifest
+from swift_export.artifacts.schema import MAX_BYTES
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.variants import CITATION, INPUT_CONTRACT, VARIANTS
+from swift_export.weights import Provenance, Weights
+
+SHA = "0123456789abcdef" * 4
+ONNX = Artifact(
+    files={"onnx/model.onnx": File(SHA, 17)},
+    settings={"opset": 20, "frames": None, "outputs": ["features"]},
+    signature=Signature((TensorSpec("bold", "float32", ("batch", 1, 8, 8, 8, 2)),), ()),
+    details={"via": "stablehlo", "opset": {"ai.onnx": 20}},
+    versions={"python": "3.11.7"},
+    parity=(Measurement("onnx/model.onnx", "ONNX Runtime 1.31", "cpu", "noise", 2, "features", 7e-7, 1e-6, 1e-5),),
+)
+
+
+@pytest.fixture
+def manifest(exporting: ModuleType) -> Manifest:
+    return new_manifest(exporting.weights(), {"onnx": ONNX})
+
+
+def test_it_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
+    (tmp_path / "manifest.json").write_text(manifest.to_json())
+    assert read_manifest(tmp_path) == manifest
+
+
+def test_it_says_which_weights_and_that_synthetic_ones_mean_nothing(exporting: ModuleType) -> None:
+    drawn = new_manifest(exporting.weights(3), {})
+    assert (drawn.weights.name, drawn.weights.seed, drawn.weights.synthetic) == ("synthetic:3", 3, True)
+    assert drawn.weights.note is not None
+    assert "mean nothing" in drawn.weights.note
+    assert drawn.weights.digest == exporting.weights(3).digest
+    assert drawn.input_contract is None  # of another shape than the published models
+
+    trained = new_manifest(_read_weights(VARIANTS["contrastive"].config), {})
+    assert (trained.weights.note, trained.weights.synthetic) == (None, False)
+    assert trained.weights.assumed == {"first_window_size": [4, 4, 4, 4]}
+    assert trained.weights.dropped == ("emb_mlp.fc1.weight",)
+    assert (trained.model.citation, trained.input_contract) == (CITATION, INPUT_CONTRACT)
+    assert trained.config == VARIANTS["contrastive"].config
+    # What was written is what is read, tuples of the reader's included.
+    assert parse_manifest(trained.to_json().encode(), Path("manifest.json")) == trained
+
+
+def _read_weights(config: SwiFTConfig) -> Weights:
+    provenance = Provenance(
+        "checkpoint",
+        "best.ckpt",
+        sha256=SHA,
+        git_blob=SHA[:40],
+        assumed={"first_window_size": (4, 4, 4, 4)},
+        dropped=("emb_mlp.fc1.weight",),
+    )
+    return Weights(config, {}, {}, "contrastive", provenance)
+
+
+def test_formats_of_the_same_weights_add_up(exporting: ModuleType, manifest: Manifest) -> None:
+    other = dataclasses.replace(ONNX, details={"via": "savedmodel"})
+    stablehlo = dataclasses.replace(ONNX, files={"stablehlo/model.jax": File(SHA, 1)})
+    newer = new_manifest(exporting.weights(), {"onnx": other})
+    older = dataclasses.replace(manifest, artifacts={"onnx": ONNX, "stablehlo": stablehlo})
+    assert newer.complemented(older).artifacts == {"onnx": other, "stablehlo": stablehlo}
+    assert newer.complemented(None) == newer
+    assert new_manifest(exporting.weights(1), {"onnx": other}).complemented(older).artifacts == {"onnx": other}
+
+
+def changed(manifest: Manifest, place: str, value: Any) -> str:
+    """The manifest's JSON with another value at a dotted place (``/`` for a key that holds dots)."""
+    raw = json.loads(manifest.to_json())
+    *parents, key = place.split("/")
+    target = raw
+    for parent in parents:
+        target = target[int(parent) if isinstance(target, list) else parent]
+    target[int(key) if isinstance(target, list) else key] = value
+    return json.dumps(raw)
+
+
+FILES = "artifacts/onnx/files"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("schema", 2, r"expected schema 1, found 2, written by a newer version: upgrade swift-export"),
+        ("schema", 0, "schema: expected 1, found 0"),
+        ("schema", True, "schema: expected int, found True"),
+        ("schema", "1", "schema: expected int, found '1'"),
+        ("surprise", 1, "top level: unexpected 'surprise'"),
+        ("tool", "swift-export", "tool: expected an object, found 'swift-export'"),
+        ("model/architecture", {}, "missing img_size"),
+        ("model/architecture/depths", [1, 1, 1], "depths and num_heads"),
+        ("weights/digest", "short", "weights.digest: expected 64 hex digits, found 'short'"),
+        ("weights/seed", "0", r"weights.seed: expected int \| None, found '0'"),
+        ("weights/synthetic", 1, "weights.synthetic: expected bool, found 1"),
+        ("artifacts", [], r"artifacts: expected .*Mapping.*, found \[\]"),
+        ("artifacts/tflite", {}, "artifacts.tflite: missing 'details', 'files'"),
+        (FILES, {}, "artifacts.onnx.files: expected at least one file"),
+        (f"{FILES}/onnx\\model.onnx", {"sha256": SHA, "size": 1}, "expected plain paths below onnx/"),
+        ("artifacts/onnx/parity/0/relative_l2", "0", r"artifacts.onnx.parity\[0\].relative_l2: expected float"),
+        ("artifacts/onnx/parity/0/relative_l2", 10**400, r"relative_l2: expected float, found 1000"),
+        ("artifacts/onnx/signature/inputs/0/dims/1", 1.5, r"dims\[1\]: expected str \| int, found 1.5"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_place(manifest: Manifest, place: str, value: Any, words: str) -> None:
+    with pytest.raises(ArtifactError, match=words) as refused:
+        parse_manifest(changed(manifest, place, value).encode(), Path("folder/manifest.json"))
+    assert str(refused.value).startswith("folder/manifest.json: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../victim", "onnx/../../victim", "onnx//model.onnx", "onnx/./model.onnx", "onnx", "onnx/",
+     "savedmodel/1/saved_model.pb", "model.onnx", "onnx/\x1b[31m.onnx", ""],
+)  # fmt: skip
+def test_a_path_out_of_the_formats_folder_is_refused(manifest: Manifest, path: str) -> None:
+    raw = json.loads(manifest.to_json())
+    raw["artifacts"]["onnx"]["files"] = {path: {"sha256": SHA, "size": 1}}
+    with pytest.raises(ArtifactError, match=r"files: expected plain paths below onnx/"):
+        parse_manifest(json.dumps(raw).encode(), Path("manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "malformed JSON"),
+        (b"null", "top level: expected an object, found None"),
+        (b"\xff\xfe{}", "malformed JSON"),
+        (b'{"schema": NaN}', "NaN is no finite number"),
+        (b'{"schema": 1e999}', "1e999 is no finite number"),
+        (b'{"schema": 1, "schema": 1}', "a key appears twice"),
+        (b"[" * 200_000, "malformed JSON"),
+        (b" " * (MAX_BYTES + 1), f"at most {MAX_BYTES} bytes"),
+        (b'{"schema": ' + b"9" * 10_000 + b"}", "malformed JSON"),
+    ],
+)
+def test_json_that_is_none_of_ours(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises(ArtifactError, match=words) as refused:
+        read_manifest(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_manifest_that_is_no_file_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(ArtifactError, match="expected a plain file"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"manifest\.json: "):
+        read_manifest(tmp_path)
