@@ -1,0 +1,107 @@
+"""What the JAX-based runtimes share: the device, arrays to and from it, the precision that a file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.mlir import deserialize_portable_artifact, ir
+from jax.extend.mlir.dialects import stablehlo
+
+from swift_export.runtimes.base import (
+    INPUT,
+    Arrays,
+    Computation,
+    Device,
+    InputSpec,
+    RuntimeInfo,
+    absent_gpu,
+    check_inputs,
+)
+
+__all__ = ["XlaSession", "arithmetic", "describe", "dot_precisions", "find_device", "parse_portable"]
+
+
+class XlaSession:
+    """A program with the one input ``bold``, computed by ``compute`` from jax arrays to jax arrays by name."""
+
+    def __init__(
+        self, info: RuntimeInfo, device: Any, bold: InputSpec, where: str, compute: Callable[[Any], dict[str, Any]]
+    ):
+        self.info = info
+        self.inputs = (bold,)
+        self._device = device
+        self._where = where
+        self._compute = compute
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        return {name: np.asarray(array) for name, array in self._compute(self._put(inputs)).items()}
+
+    def place(self, inputs: Arrays) -> Computation:
+        """Copy the inputs to the device."""
+        bold = self._put(inputs)
+        return lambda: jax.block_until_ready(self._compute(bold))
+
+    def _put(self, inputs: Arrays) -> Any:
+        check_inputs(self.inputs, inputs, self._where)
+        return jax.block_until_ready(jax.device_put(inputs[INPUT], self._device))
+
+
+def find_device(device: Device) -> Any:
+    """The jax device to compute on; raises MachineError when a GPU is asked for and absent."""
+    # Said before the first use of a backend: a check on the CPU must not take memory on a GPU.
+    jax.config.update("jax_platforms", "cpu" if device == "cpu" else None)
+    if device == "cpu":
+        return jax.devices("cpu")[0]
+    try:
+        return jax.devices("cuda")[0]
+    except RuntimeError:
+        found = ", ".join(sorted({d.platform for d in jax.devices()}))
+        raise absent_gpu(f"JAX {jax.__version__}", found) from None
+
+
+def describe(name: str, device: Any, module: ir.Module) -> RuntimeInfo:
+    """Who computes ``module`` on a jax device."""
+    precisions = dot_precisions(module)
+    return RuntimeInfo(
+        name=name,
+        version=jax.__version__,
+        device=device.device_kind,
+        arithmetic=arithmetic(device.platform, precisions),
+        settings={"dot precision in the file": ", ".join(precisions)},
+        providers=(device.platform,),
+    )
+
+
+def parse_portable(data: bytes) -> ir.Module:
+    """The StableHLO module of a portable artifact (VHLO bytecode)."""
+    module: ir.Module = deserialize_portable_artifact(data, ir.Context())
+    return module
+
+
+def dot_precisions(module: ir.Module) -> tuple[str, ...]:
+    """The precisions that the module's dot products ask for, sorted: DEFAULT, HIGH, HIGHEST."""
+    with module.context:
+        found = {
+            stablehlo.PrecisionAttr(precision).value
+            for op in _operations(module.operation)
+            if op.name == "stablehlo.dot_general"
+            for precision in op.attributes.get("precision_config") or (stablehlo.PrecisionAttr.get("DEFAULT"),)
+        }
+    return tuple(sorted(found))
+
+
+def arithmetic(platform: str, precisions: tuple[str, ...]) -> str:
+    """Number format of float32 dot products. XLA takes TF32 on a GPU unless the file asks for the highest precision."""
+    return "tf32" if platform == "gpu" and precisions != ("HIGHEST",) else "float32"
+
+
+def _operations(op: Any) -> Iterator[Any]:
+    for region in op.regions:
+        for block in region:
+            for inner in block:
+                yield inner.operation
+                yield from _operations(inner.operation)

@@ -1,0 +1,133 @@
+"""What all runtimes have in common: load an artifact on a device, call it with arrays, tell who computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from swift_export.errors import InputError, MachineError, SwiftExportError, UsageError
+
+__all__ = [
+    "DEVICES",
+    "INPUT",
+    "Adapter",
+    "Arrays",
+    "Computation",
+    "Device",
+    "InputSpec",
+    "LoadError",
+    "RuntimeInfo",
+    "Session",
+    "absent_gpu",
+    "check_device",
+    "check_inputs",
+]
+
+Device = Literal["cpu", "gpu"]
+DEVICES: tuple[Device, ...] = ("cpu", "gpu")
+
+#: The one input of every artifact. The StableHLO forms keep only its position.
+INPUT = "bold"
+
+#: Arrays by the name of an input or output.
+Arrays = Mapping[str, np.ndarray]
+
+
+class LoadError(SwiftExportError):
+    """A file that its runtime cannot load."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input as the artifact itself declares it; an axis of any length is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} ({', '.join('any' if n is None else str(n) for n in self.shape)})"
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """Who computed, where and how.
+
+    ``device`` is the runtime's own word for it. ``arithmetic`` names the number format of matrix products and picks
+    the tolerance. ``settings`` are the switches that decide it, ``providers`` what the runtime really used.
+    """
+
+    name: str
+    version: str
+    device: str
+    arithmetic: str
+    settings: Mapping[str, str]
+    providers: tuple[str, ...]
+
+
+class Computation(Protocol):
+    """One forward pass whose inputs already lie on the device."""
+
+    def __call__(self) -> object:
+        """Compute; returns when it is done."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded artifact."""
+
+    info: RuntimeInfo
+    inputs: tuple[InputSpec, ...]
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name; raises InputError for another rank, shape or dtype than the artifact declares."""
+        ...
+
+    def place(self, inputs: Arrays) -> Computation:
+        """Copy the inputs to the device, so that the computation alone can be timed."""
+        ...
+
+
+class Adapter(Protocol):
+    """A module of this package that loads one kind of artifact."""
+
+    def load(self, path: Path, device: Device) -> Session:
+        """Raises MachineError where the device is absent, and the runtime's own errors for a damaged file."""
+        ...
+
+
+def check_device(device: str) -> Device:
+    """``device`` as a `Device`; raises UsageError for any other name."""
+    for known in DEVICES:
+        if device == known:
+            return known
+    raise UsageError(f"--device {device}: expected {' or '.join(DEVICES)}")
+
+
+def absent_gpu(runtime: str, found: Any) -> MachineError:
+    """The error of a runtime that was asked for a GPU and has none: never a silent fallback to the CPU."""
+    return MachineError(
+        f"--device gpu: {runtime} has no CUDA GPU, only {found}; use --device cpu or a machine with one"
+    )
+
+
+def check_inputs(specs: Sequence[InputSpec], inputs: Arrays, where: str) -> None:
+    """Raise InputError unless ``inputs`` are what the artifact declares.
+
+    Before the runtime sees them: some convert silently (jax turns float64 into float32).
+    """
+    if sorted(inputs) != sorted(spec.name for spec in specs):
+        expected = ", ".join(spec.name for spec in specs)
+        raise InputError(f"{where}: expected the inputs {expected}, found {', '.join(inputs) or 'none'}")
+    for spec in specs:
+        array = inputs[spec.name]
+        fits = array.ndim == len(spec.shape) and all(
+            n in (None, m) for n, m in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits or array.dtype != spec.dtype or 0 in array.shape:
+            found = InputSpec(spec.name, str(array.dtype), array.shape)
+            raise InputError(f"{where}: {spec.name}: expected {spec}, found {found}")

@@ -1,0 +1,113 @@
+"""What a check and the process that runs an artifact tell each other, as JSON files.
+
+Both ends are this package, in one version: nothing is validated here. And nothing but the standard library is
+imported, for the worker's process shall hold little more than its runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from swift_export.runtimes.base import RuntimeInfo
+
+__all__ = [
+    "Answer",
+    "Failure",
+    "Request",
+    "Run",
+    "RunResult",
+    "read_answer",
+    "read_request",
+    "write_answer",
+    "write_request",
+]
+
+_REQUEST = "request.json"
+_ANSWER = "answer.json"
+
+REQUEST_FILE = "request.json"
+ANSWER_FILE = "answer.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call: clips, each an ``.npy`` file of shape (channels, H, W, D, T), stacked to a batch."""
+
+    clips: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Load ``artifact`` once and do all ``runs``, each ``repeat`` more times with the clock on it."""
+
+    runtime: str
+    artifact: str
+    device: str
+    runs: tuple[Run, ...]
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outputs of a run, ``.npy`` files by name, and how long it took in seconds.
+
+    ``first_s`` includes what the runtime compiles or allocates for a new shape. The ``repeat`` warm calls follow:
+    ``call_s`` from arrays to arrays, ``compute_s`` with the input already on the device.
+    """
+
+    outputs: Mapping[str, str]
+    first_s: float
+    call_s: tuple[float, ...]
+    compute_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker did; ``peak_bytes`` is its peak resident memory."""
+
+    info: RuntimeInfo
+    load_s: float
+    runs: tuple[RunResult, ...]
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error of the project's family, by class name and message."""
+
+    kind: str
+    message: str
+
+
+def write_request(request: Request, folder: Path) -> None:
+    """Put the request into the worker's folder."""
+    folder.joinpath(_REQUEST).write_text(json.dumps(asdict(request)))
+
+
+def read_request(folder: Path) -> Request:
+    """The request in a worker's folder."""
+    fields = json.loads(folder.joinpath(_REQUEST).read_text())
+    runs = tuple(Run(tuple(run["clips"])) for run in fields.pop("runs"))
+    return Request(**fields, runs=runs)
+
+
+def write_answer(answer: Answer | Failure, folder: Path) -> None:
+    """Put the answer beside the request."""
+    folder.joinpath(_ANSWER).write_text(json.dumps({type(answer).__name__: asdict(answer)}))
+
+
+def read_answer(folder: Path) -> Answer | Failure:
+    """The answer in a worker's folder."""
+    ((kind, fields),) = json.loads(folder.joinpath(_ANSWER).read_text()).items()
+    if kind == Failure.__name__:
+        return Failure(**fields)
+    info = fields.pop("info")
+    info["providers"] = tuple(info["providers"])
+    runs = tuple(
+        RunResult(run["outputs"], run["first_s"], tuple(run["call_s"]), tuple(run["compute_s"]))
+        for run in fields.pop("runs")
+    )
+    return Answer(RuntimeInfo(**info), runs=runs, **fields)

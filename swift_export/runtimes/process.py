@@ -1,0 +1,128 @@
+"""Starts a worker and turns whatever becomes of it into an answer or one clear error."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from swift_export import errors
+from swift_export.errors import MachineError, SwiftExportError
+from swift_export.runtimes.base import LoadError
+from swift_export.runtimes.messages import Answer, Failure, Request, read_answer, write_request
+from swift_export.runtimes.registry import RUNTIMES
+
+__all__ = ["TIMEOUT_S", "Worker", "run_worker"]
+
+#: Far above what a full-size check needs on two cores: only a runtime that hangs meets it.
+TIMEOUT_S = 1800.0
+
+_ERRORS: dict[str, type[SwiftExportError]] = {
+    "LoadError": LoadError,
+    **{name: getattr(errors, name) for name in errors.__all__},
+}
+# How absl, which TensorFlow and XLA log with, begins a line that is not worth a user's attention.
+_LOG_LINE = re.compile(r"WARNING: All log messages|[IW]\d{4} |\d{4}-\d\d-\d\d .*: [IW] ")
+_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")
+
+
+class Worker:
+    """One artifact in one process; leaving the context ends the process, whatever the reason.
+
+    ``folder`` is an empty folder for request, answer and outputs. ``search`` are folders that the process finds
+    packages in before its own.
+    """
+
+    def __init__(self, request: Request, folder: Path, search: Sequence[Path] = ()):
+        self._request = request
+        self._folder = folder
+        self._errors = folder / "stderr.txt"
+        write_request(request, folder)
+        with self._errors.open("wb") as stderr:
+            # -P: the caller's working directory is no place to import from (it may well hold a folder `onnx`).
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "swift_export.runtimes.worker", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                env=_environment(request, search),
+            )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of the process, while it lives."""
+        return self._process.pid
+
+    def answer(self, timeout_s: float = TIMEOUT_S) -> Answer:
+        """Wait for the answer.
+
+        Raises the worker's own error, or MachineError when the process crashed, was killed or took too long.
+        """
+        try:
+            status = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"{self._what}: no answer after {timeout_s:.0f} s") from None
+        if status:
+            raise MachineError(f"{self._what}: {self._cause(status)}")
+        answer = read_answer(self._folder)
+        if isinstance(answer, Failure):
+            raise _ERRORS[answer.kind](answer.message)
+        return answer
+
+    @property
+    def _what(self) -> str:
+        return f"{RUNTIMES[self._request.runtime].title} on {Path(self._request.artifact).name}"
+
+    def _cause(self, status: int) -> str:
+        if status == -signal.SIGKILL:
+            return "killed, most likely for want of memory; free some, or check fewer clips at once"
+        last = _last_line(self._errors.read_text(errors="replace"))
+        if status < 0:
+            return f"crashed with {signal.Signals(-status).name}: {last}"
+        return f"ended with exit status {status}: {last}"
+
+
+def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), timeout_s: float = TIMEOUT_S) -> Answer:
+    """Start a worker, wait for its answer and see it off."""
+    with Worker(request, folder, search) as worker:
+        return worker.answer(timeout_s)
+
+
+def _environment(request: Request, search: Sequence[Path]) -> Mapping[str, str]:
+    package = Path(errors.__file__).resolve().parent.parent
+    paths = [*map(str, search), str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Several runtimes take turns on the GPU: none may keep it all.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+    if request.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return environment
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _LOG_LINE.match(line)]
+    telling = [line for line in lines if _ERROR_LINE.match(line)] or lines
+    return telling[-1][:300] if telling else "it said nothing"

@@ -1,0 +1,86 @@
+"""The SavedModel in TensorFlow, as TF Serving runs it: signature ``serving_default``, without JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from swift_export.errors import MachineError
+from swift_export.runtimes.base import Arrays, Computation, Device, InputSpec, RuntimeInfo, absent_gpu, check_inputs
+
+__all__ = ["SIGNATURE", "SavedModelSession", "load"]
+
+SIGNATURE = "serving_default"
+
+
+class SavedModelSession:
+    """The serving signature of a SavedModel on one device."""
+
+    def __init__(self, path: Path, device: Device):
+        self._where = str(path.name)
+        self._device, described = _find_device(device)
+        with tf.device(self._device):
+            # Kept, not only its signature: the variables live as long as the object they belong to.
+            self._model = tf.saved_model.load(str(path))
+        self._function = self._model.signatures[SIGNATURE]
+        _, specs = self._function.structured_input_signature
+        self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in specs.items())
+        self.info = RuntimeInfo(
+            name="TensorFlow",
+            version=tf.__version__,
+            device=described,
+            arithmetic="float32",
+            settings={"TF32": "off"},
+            providers=(self._device,),
+        )
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        outputs = self._compute(self._put(inputs))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def place(self, inputs: Arrays) -> Computation:
+        """Copy the inputs to the device."""
+        placed = self._put(inputs)
+
+        def compute() -> None:
+            self._compute(placed)
+            tf.test.experimental.sync_devices()
+
+        return compute
+
+    def _put(self, inputs: Arrays) -> dict[str, Any]:
+        check_inputs(self.inputs, inputs, self._where)
+        with tf.device(self._device):
+            return {name: tf.identity(tf.constant(array)) for name, array in inputs.items()}
+
+    def _compute(self, placed: dict[str, Any]) -> dict[str, Any]:
+        with tf.device(self._device):
+            outputs: dict[str, Any] = self._function(**placed)
+        for name, tensor in outputs.items():
+            if not tensor.device.endswith(self._device):
+                raise MachineError(f"TensorFlow computed {name} on {tensor.device}, not on {self._device} as asked")
+        return outputs
+
+
+def load(path: Path, device: Device) -> SavedModelSession:
+    """Load the folder that holds ``saved_model.pb``."""
+    return SavedModelSession(path, device)
+
+
+def _find_device(device: Device) -> tuple[str, str]:
+    """TensorFlow's name of the device and the device's own; raises MachineError for an absent GPU."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    # An op that the device cannot run is an error, not a quiet move to the CPU.
+    tf.config.set_soft_device_placement(False)
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return "CPU:0", "cpu"
+    if not gpus:
+        found = ", ".join(sorted({d.device_type for d in tf.config.list_physical_devices()}))
+        raise absent_gpu(f"TensorFlow {tf.__version__}", found)
+    return "GPU:0", tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU:0")

@@ -1,0 +1,107 @@
+"""Runs one artifact in a process of its own: ``python -m swift_export.runtimes.worker FOLDER``.
+
+The folder holds the request; answer and outputs are written into it. Exit status 0 says that there is an answer,
+be it a failure; any other, that the process broke.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from swift_export.errors import MachineError, SwiftExportError
+from swift_export.runtimes._blocked import block_imports
+from swift_export.runtimes.base import INPUT, Device, LoadError, Session, check_device
+from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
+from swift_export.runtimes.registry import RUNTIMES, Runtime
+
+__all__ = ["main", "serve"]
+
+
+def main(folder: Path) -> None:
+    """Do what the request in ``folder`` asks and write the answer beside it."""
+    try:
+        answer: Answer | Failure = serve(read_request(folder), folder)
+    except SwiftExportError as error:
+        answer = Failure(type(error).__name__, str(error))
+    write_answer(answer, folder)
+
+
+def serve(request: Request, folder: Path) -> Answer:
+    """Load the artifact and do every run; outputs go to ``folder``."""
+    runtime, path = RUNTIMES[request.runtime], Path(request.artifact)
+    block_imports(runtime.blocked)
+    start = time.perf_counter()
+    session = _load(runtime, path, check_device(request.device))
+    load_s = time.perf_counter() - start
+    runs = tuple(_run(session, run, request.repeat, folder / f"run{i}", path) for i, run in enumerate(request.runs))
+    return Answer(session.info, load_s, runs, _peak_bytes())
+
+
+def _load(runtime: Runtime, path: Path, device: Device) -> Session:
+    adapter = runtime.adapter()
+    try:
+        return adapter.load(path, device)
+    except SwiftExportError:
+        raise
+    except Exception as error:  # every runtime has its own types for a damaged file
+        raise LoadError(f"{path.name}: {runtime.title} cannot load it: {_one_line(error)}") from error
+
+
+def _run(session: Session, run: Run, repeat: int, folder: Path, path: Path) -> RunResult:
+    clips = [np.load(clip, mmap_mode="r") for clip in run.clips]
+    inputs = {INPUT: clips[0][None] if len(clips) == 1 else np.stack(clips)}
+    try:
+        start = time.perf_counter()
+        outputs = session(inputs)
+        first_s = time.perf_counter() - start
+        call_s = _seconds(lambda: session(inputs), repeat)
+        compute_s: tuple[float, ...] = ()
+        if repeat:
+            compute = session.place(inputs)
+            compute()
+            compute_s = _seconds(compute, repeat)
+    except SwiftExportError:
+        raise
+    except Exception as error:  # likewise for a call that fails
+        what = f"{path.name}: {session.info.name} failed on a batch of {len(clips)}"
+        raise MachineError(f"{what}: {_one_line(error)}") from error
+    folder.mkdir()
+    files = {name: str(folder / f"{name}.npy") for name in outputs}
+    for name, file in files.items():
+        np.save(file, outputs[name])
+    return RunResult(files, first_s, call_s, compute_s)
+
+
+def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return tuple(seconds)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _peak_bytes() -> int:
+    # On Linux getrusage's figure begins with that of the process which forked this one; VmHWM is this one's own.
+    status = Path("/proc/self/status")
+    if status.exists():
+        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return 1024 * int(kilobytes)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,174 @@
+"""A worker's process: answers, isolation, and one clear error whatever becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from swift_export.errors import InputError, MachineError
+from swift_export.runtimes.base import LoadError
+from swift_export.runtimes.messages import Request, Run, write_request
+from swift_export.runtimes.process import Worker, run_worker
+from swift_export.runtimes.registry import RUNTIMES
+
+DYNAMIC = ("jax_export", "portable", "tensorflow", "onnxruntime")
+
+
+@pytest.fixture
+def clips(toys, tmp_path):
+    """Three clips on disk, as one batch and as files."""
+    bold = toys.clips(3)
+    files = [str(tmp_path / f"clip{i}.npy") for i in range(len(bold))]
+    for file, clip in zip(files, bold, strict=True):
+        np.save(file, clip)
+    return bold, tuple(files)
+
+
+@pytest.fixture
+def stuck(tmp_path):
+    """A worker that waits for a file's content for ever."""
+    artifact = tmp_path / "model.jax"
+    os.mkfifo(artifact)
+    folder = tmp_path / "stuck"
+    folder.mkdir()
+    # Opening the other end waits until the worker has come as far as reading its artifact.
+    with Worker(Request("jax_export", str(artifact), "cpu", ()), folder) as worker, artifact.open("wb"):
+        yield worker
+
+
+def request(name, path, *runs, repeat=0):
+    return Request(name, str(path), "cpu", tuple(Run(clips) for clips in runs), repeat)
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_an_artifact_is_loaded_once_and_runs_every_batch(toys, clips, tmp_path, name):
+    bold, files = clips
+    folder = tmp_path / "worker"
+    folder.mkdir()
+
+    answer = run_worker(request(name, toys.paths[name], files[:1], files, files[1:], repeat=2), folder)
+
+    assert answer.info.name == RUNTIMES[name].title
+    assert answer.load_s > 0
+    assert 10 * 2**20 < answer.peak_bytes < 4 * 2**30
+    for result, batch in zip(answer.runs, (bold[:1], bold, bold[1:]), strict=True):
+        for key, value in toys.expected(batch).items():
+            np.testing.assert_allclose(np.load(result.outputs[key]), value, rtol=1e-5, atol=1e-4)
+        assert result.first_s > 0
+        assert len(result.call_s) == len(result.compute_s) == 2
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_nothing_that_made_the_artifact_is_imported(toys, tmp_path, name):
+    write_request(request(name, toys.paths[name]), tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from swift_export.runtimes.worker import main; "
+        "main(Path(sys.argv[1])); print(*sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    modules = set(done.stdout.split())
+    assert RUNTIMES[name].package in modules
+    assert not modules & {"equinox", "swift_export.backbone", "swift_export.lowering", "swift_export.weights"}
+    if name in ("tensorflow", "onnxruntime"):
+        assert not modules & {"jax", "jaxlib"}
+
+
+def test_a_blocked_module_cannot_be_imported(tmp_path):
+    program = (
+        "from swift_export.runtimes._blocked import block_imports\n"
+        "block_imports(['jax'])\n"
+        "try: import jax.numpy\n"
+        "except ModuleNotFoundError as error: print(error)\n"
+        "import json\n"
+        "try: block_imports(['json'])\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [
+        "jax is blocked in this process",
+        "imported before they could be blocked: json",
+    ]
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+@pytest.mark.parametrize("content", [b"", b"no model at all", bytes(1000)])
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, name, content):
+    artifact = tmp_path / "model.bin"
+    artifact.write_bytes(content)
+
+    with pytest.raises(LoadError, match=rf"^model\.bin: {RUNTIMES[name].title} cannot load it: .+") as caught:
+        run_worker(request(name, artifact), tmp_path)
+
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_the_workers_own_error_comes_through(toys, tmp_path):
+    clip = tmp_path / "clip.npy"
+    np.save(clip, toys.clips(1)[0].astype(np.float64))
+
+    with pytest.raises(InputError, match=r"model\.onnx: bold: expected float32 .* found float64"):
+        run_worker(request("onnxruntime", toys.paths["onnxruntime"], (str(clip),)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (signal.SIGKILL, "jax.export on model.jax: killed, most likely for want of memory"),
+        (signal.SIGSEGV, "jax.export on model.jax: crashed with SIGSEGV"),
+    ],
+)
+def test_a_process_that_dies_is_one_line(stuck, number, message):
+    os.kill(stuck.pid, number)
+
+    with pytest.raises(MachineError, match=f"^{message}") as caught:
+        stuck.answer()
+
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 1
+
+
+def test_a_process_that_hangs_is_ended(stuck):
+    with pytest.raises(MachineError, match=r"jax\.export on model\.jax: no answer after 1 s"):
+        stuck.answer(timeout_s=1)
+
+
+def test_a_broken_process_is_told_by_its_last_telling_line(toys, tmp_path):
+    # Output is written to a folder that vanishes: nobody's fault that the project knows of.
+    with pytest.raises(MachineError, match=r"ended with exit status 1: FileNotFoundError: .*gone\.npy"):
+        run_worker(request("onnxruntime", toys.paths["onnxruntime"], (str(tmp_path / "gone.npy"),)), tmp_path)
+
+
+def test_ctrl_c_ends_the_worker_too(tmp_path):
+    artifact, folder = tmp_path / "model.jax", tmp_path / "worker"
+    os.mkfifo(artifact)
+    folder.mkdir()
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from swift_export.runtimes.messages import Request\n"
+        "from swift_export.runtimes.process import Worker\n"
+        "with Worker(Request('jax_export', sys.argv[1], 'cpu', ()), Path(sys.argv[2])) as worker:\n"
+        "    print(worker.pid, flush=True)\n"
+        "    worker.answer()\n"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-c", program, str(artifact), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert caller.stdout
+    with caller.stdout:
+        worker = int(caller.stdout.readline())
+        with artifact.open("wb"):
+            caller.send_signal(signal.SIGINT)
+            assert caller.wait(20) != 0
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
