@@ -64,7 +64,7 @@ def savedmodel_to_onnx(weights: Weights, settings: ExportSettings) -> oir.Model:
 
 
 def _finished(proto: Any, record: Record, settings: ExportSettings) -> oir.Model:
-    model = oir.from_proto(proto)
+    model: oir.Model = oir.from_proto(proto)
     # tf2onnx makes every constant a node.
     oir.passes.common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     record.restore(model.graph)

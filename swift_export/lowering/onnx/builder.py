@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.errors import LoweringError
-from swift_export.lowering.onnx.dims import Dim, Shape, Size, exact_quotient, shape_size, size_text
+from swift_export.lowering.onnx.dims import Dim, Shape, Size, size_text
 
 __all__ = ["SCOPE", "Builder", "broadcast_shapes"]
 
@@ -109,7 +108,7 @@ class Builder:
         added = _added_axes(before, shape)
         if added is not None:
             return self.node("Unsqueeze", [value, self.integers(added)], value.dtype, shape)
-        return self.node("Reshape", [value, self._target(before, shape)], value.dtype, shape)
+        return self.node("Reshape", [value, self._target(shape)], value.dtype, shape)
 
     def transpose(self, value: oir.Value, perm: Sequence[int]) -> oir.Value:
         """Transpose; nothing where the order is the same."""
@@ -141,12 +140,10 @@ class Builder:
             return parts[0]
         return self.node("Concat", parts, oir.DataType.INT64, (len(parts),), axis=0)
 
-    def _target(self, before: Shape, shape: Shape) -> oir.Value:
-        unknown = [i for i, s in enumerate(shape) if not isinstance(s, int)]
-        empty = any(s == 0 for s in (*before, *shape))
-        # ONNX infers one size as -1: exact when the rest is known, positive and divides the whole.
-        rest = math.prod(s for s in shape if isinstance(s, int))
-        if len(unknown) == 1 and not empty and exact_quotient(shape_size(before), rest) == shape[unknown[0]]:
+    def _target(self, shape: Shape) -> oir.Value:
+        unknown = [s for s in shape if not isinstance(s, int)]
+        # ONNX infers one size, given as -1: there is only one answer where the others are positive numbers.
+        if len(unknown) == 1 and 0 not in shape:
             return self.integers([s if isinstance(s, int) else -1 for s in shape])
         return self.sizes(shape)
 

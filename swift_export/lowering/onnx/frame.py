@@ -176,6 +176,9 @@ class Frame:
         unknown = set(op.attributes) - found.attributes - SILENT_ATTRIBUTES
         if unknown:
             raise self.error(op, f"attribute {', '.join(sorted(unknown))}: the op's rule does not handle it")
+        for value in (*op.operands, *op.results):
+            if not mlir.has_equivalent(value.type):
+                raise self.error(op, f"type {value.type}: ONNX has no equivalent")
         own = mlir.scope_of(op.location)
         self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
         results = found.translate(self, op)

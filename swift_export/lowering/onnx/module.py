@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir
+
+# The one private name of jax in use: a context that knows all dialects which modules are written in. The public
+# bindings can register StableHLO and CHLO, but not `func`.
+from jax._src.interpreters.mlir import make_ir_context
 from jax.extend.mlir import ir
-from jax.extend.mlir.dialects import chlo, stablehlo
+from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.errors import LoweringError
 
@@ -18,6 +22,7 @@ __all__ = [
     "constant_array",
     "element_type",
     "functions",
+    "has_equivalent",
     "is_small_integer",
     "location_path",
     "main_function",
@@ -54,9 +59,7 @@ def read_module(source: bytes | str) -> Any:
 
     Raises LoweringError with the parser's first line for anything else.
     """
-    context = ir.Context()
-    stablehlo.register_dialect(context)
-    chlo.register_dialect(context)
+    context = make_ir_context()
     try:
         if isinstance(source, bytes) and source.startswith(b"ML\xefR"):
             # Portable artifacts are MLIR bytecode of a dialect of their own; plain bytecode parses directly.
@@ -97,6 +100,11 @@ def element_type(value_type: Any) -> onnx_ir.DataType:
     if name not in ELEMENT_TYPES:
         raise LoweringError(f"element type {name}: ONNX has no equivalent")
     return ELEMENT_TYPES[name]
+
+
+def has_equivalent(kind: Any) -> bool:
+    """Whether ONNX has a type for an MLIR type."""
+    return isinstance(kind, ir.RankedTensorType) and str(kind.element_type) in ELEMENT_TYPES
 
 
 def constant_array(attribute: Any) -> np.ndarray:

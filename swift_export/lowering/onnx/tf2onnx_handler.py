@@ -15,8 +15,8 @@ import onnx_ir as oir
 
 from swift_export.errors import LoweringError
 from swift_export.lowering.onnx import module as mlir
-from swift_export.lowering.onnx.convert import stablehlo_to_onnx
 from swift_export.lowering.onnx.builder import SCOPE
+from swift_export.lowering.onnx.convert import stablehlo_to_onnx
 from swift_export.lowering.onnx.passes.match import sizes
 
 __all__ = ["Record", "tf2onnx_handlers", "tf2onnx_prepared"]

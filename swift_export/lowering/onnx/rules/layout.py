@@ -31,16 +31,16 @@ def reshape(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.dynamic_reshape")
 def dynamic_reshape(frame: Frame, op: Any) -> oir.Value:
-    """Same, with sizes that are computed; where they are unknown, at most one is found by division."""
+    """Same, with sizes that are computed; of those that depend on data at most one, which ONNX infers."""
     contents = frame.contents(op.operands[1])
     if contents is not None:
         return _reshape(frame, op, tuple(contents))
     static = static_shape(op.results[0])
+    if static.count(None) != 1:
+        raise frame.error(op, "output sizes depend on data")
     total = shape_size(frame.shape(op.operands[0]))
     rest = shape_size([s for s in static if s is not None])
-    unknown = exact_quotient(total, rest) if static.count(None) == 1 else None
-    if unknown is None:
-        raise frame.error(op, "output sizes depend on data")
+    unknown = exact_quotient(total, rest) or frame.builder.fresh_symbol()
     return _reshape(frame, op, tuple(unknown if s is None else s for s in static))
 
 
