@@ -1,0 +1,45 @@
+"""The commands and the options that stand before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from swift_export._version import __version__
+from swift_export.cli import inspecting, models
+from swift_export.cli.text import examples
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Export SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, each checked against the "
+    "JAX reference.",
+    epilog=examples(
+        "swift-export onnx --weights model.ckpt --variant contrastive",
+        "swift-export all --variant contrastive --weights synthetic",
+        "swift-export check artifacts/contrastive --input scan.nii.gz",
+    ),
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"swift-export {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for group in (inspecting, models):
+    group.register(app)

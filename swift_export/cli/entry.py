@@ -1,0 +1,93 @@
+"""The outermost function: whatever happens, one line and the right exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from swift_export.errors import SwiftExportError
+
+__all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
+
+PROGRAM = "swift-export"
+#: Set to anything, this environment variable shows the traceback of every error.
+DEBUG = "SWIFT_EXPORT_DEBUG"
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: like an interrupt, it unwinds through every clean-up."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on ``arguments`` (default: the process's) and return the exit status.
+
+    0 done, 1 a check or the machine failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain when it flushes once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except _Terminated:
+        status = TERMINATED
+    if status in (INTERRUPTED, TERMINATED):
+        _say("interrupted" if status == INTERRUPTED else "terminated")
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from swift_export.cli.app import app
+
+    try:
+        # Not standalone: typer's own way would print several lines for an error.
+        return app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0
+    except SwiftExportError as error:
+        return _fail(error, str(error), error.exit_status)
+    except typer.TyperException as error:
+        return _fail(error, f"{error.format_message()} (see {_help_of(error)})", error.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        words = "the disk is full" if full else error.strerror or str(error)
+        return _fail(error, f"{error.filename}: {words}" if error.filename else words, 1)
+    except MemoryError as error:
+        return _fail(error, "out of memory: try fewer frames, --batch 1 or a machine with more", 1)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(error, f"internal error ({reason}); {DEBUG}=1 shows the traceback, please report it", 1)
+
+
+def _fail(error: BaseException, message: str, status: int) -> int:
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    _say(f"error: {message}")
+    return status
+
+
+def _say(message: str) -> None:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _help_of(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else PROGRAM} --help"
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated

@@ -1,0 +1,116 @@
+"""``inspect``: what a file or an artifact folder is, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swift_export.cli.text import examples
+
+if TYPE_CHECKING:
+    from swift_export.artifacts import Description, Manifest, Part, TensorSpec
+    from swift_export.cli.console import Console
+
+__all__ = ["inspect", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(
+        epilog=examples(
+            "swift-export inspect artifacts/contrastive",
+            "swift-export inspect model.onnx",
+            "swift-export inspect artifacts/contrastive --json",
+        )
+    )(inspect)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An artifact folder, one of its files, or any model.")],
+    json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Show signature, opset, form, weights digest and measured parity; digests of an artifact are verified."""
+    from swift_export.artifacts import describe
+    from swift_export.artifacts.schema import dumps
+    from swift_export.cli.console import Console
+
+    description = describe(path)
+    if json:
+        print(dumps(description), end="")
+    else:
+        _show(description, Console())
+
+
+def _show(description: Description, console: Console) -> None:
+    if description.manifest:
+        _show_manifest(description.manifest, console)
+    for part in description.parts:
+        console.line("")
+        _show_part(part, console)
+
+
+def _show_manifest(manifest: Manifest, console: Console) -> None:
+    weights, model = manifest.weights, manifest.model
+    facts = {
+        "model": f"SwiFT {model.variant}, {model.licence}",
+        "weights": f"{weights.name} ({weights.kind})",
+        "weights digest": weights.digest,
+        "file sha256": weights.sha256 or "none",
+        "architecture": _pairs(model.architecture),
+        "made": f"{manifest.created} by {manifest.tool.name} {manifest.tool.version}",
+    }
+    if weights.assumed:
+        facts["assumed"] = _pairs(weights.assumed)
+    if manifest.input_contract:
+        facts["input contract"] = manifest.input_contract
+    console.facts(facts)
+    if weights.note:
+        console.line(weights.note, style="bold yellow")
+
+
+def _show_part(part: Part, console: Console) -> None:
+    console.line(f"{part.path}  {part.size / 1e6:.1f} MB, {part.facts.kind}", style="bold")
+    facts = {}
+    if part.facts.signature:
+        facts["inputs"] = "; ".join(map(_spec, part.facts.signature.inputs))
+        facts["outputs"] = "; ".join(map(_spec, part.facts.signature.outputs))
+    facts |= {name: _value(value) for name, value in part.facts.details.items()}
+    if part.artifact:
+        facts["settings"] = _pairs(part.artifact.settings)
+        facts["versions"] = _pairs(part.artifact.versions)
+    console.facts(facts, indent="  ")
+    if part.artifact:
+        _show_parity(part, console)
+
+
+def _show_parity(part: Part, console: Console) -> None:
+    measured = part.artifact.parity if part.artifact else None
+    if measured is None:
+        console.line("  parity: not checked")
+        return
+    rows = [
+        (m.runtime, m.device, m.input, str(m.batch), m.output, f"{m.relative_l2:.1e}", f"{m.relative_max:.1e}",
+         f"{m.tolerance:.0e}")
+        for m in measured
+        if f"{m.file}/".startswith(f"{part.path}/")
+    ]  # fmt: skip
+    console.table(("  runtime", "device", "input", "batch", "output", "rel L2", "rel max", "tolerance"), rows)
+
+
+def _spec(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.dims))})"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _pairs(value)
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value)) if all(isinstance(v, int) for v in value) else " ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,118 @@
+"""The options that several commands share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Batch",
+    "Device",
+    "Force",
+    "Frames",
+    "Inputs",
+    "Mask",
+    "NoCheck",
+    "Opset",
+    "Orientation",
+    "Output",
+    "OutputKind",
+    "Outputs",
+    "Quiet",
+    "Variant",
+    "Via",
+    "Weights",
+]
+
+
+def _variants() -> list[str]:
+    from swift_export.variants import VARIANTS
+
+    return list(VARIANTS)
+
+
+_MODEL, _FUNCTION, _CHECK = "Model", "Exported function", "Check"
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|PATH|HUB-ID|synthetic[:SEED]",
+        help="A checkpoint, a bundle folder, a hub id; auto: the published weights of --variant, from the cache or "
+        "downloaded and verified; synthetic: random numbers, to try everything out.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A published model (see swift-export variants). A checkpoint of another architecture is an error.",
+        autocompletion=_variants,
+        rich_help_panel=_MODEL,
+    ),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Frames of a clip; default: as many as the model takes.", rich_help_panel=_FUNCTION),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Fix the batch size; default: dynamic.", rich_help_panel=_FUNCTION),
+]
+Outputs = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Separated by commas: features, and stage0, stage1, ... for the maps after each stage.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+OutputKind = Annotated[
+    str,
+    typer.Option(
+        metavar="features|embedding",
+        help="embedding: the mean over tokens, the vector that the downstream heads take.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+Opset = Annotated[
+    int | None, typer.Option(metavar="N", help="ONNX opset version.", rich_help_panel=_FUNCTION, show_default="20")
+]
+Via = Annotated[
+    str,
+    typer.Option(
+        metavar="stablehlo|savedmodel",
+        help="The road to ONNX: straight from StableHLO, or through jax2tf's SavedModel and tf2onnx.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Where the artifact goes.", show_default="artifacts/VARIANT"),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an artifact of other weights in the output folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+NoCheck = Annotated[
+    bool, typer.Option("--no-check", help="Do not run the files against the reference.", rich_help_panel=_CHECK)
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--input",
+        metavar="FILE",
+        help="Also check on this 4D NIfTI run or .npy clip; may be given several times.",
+        rich_help_panel=_CHECK,
+    ),
+]
+Orientation = Annotated[
+    str,
+    typer.Option(metavar="LAS|RAS|keep", help="Orientation that NIfTI inputs are brought to.", rich_help_panel=_CHECK),
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Brain mask of the NIfTI inputs, 3D.", rich_help_panel=_CHECK),
+]
+Device = Annotated[str, typer.Option(metavar="cpu|gpu", help="Where the runtimes compute.", rich_help_panel=_CHECK)]
