@@ -12,6 +12,7 @@ from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
 from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
+from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.lowering.onnx.passes.simplify import drop_neutral_elements
 from swift_export.lowering.onnx.passes.softmax import fuse_softmax
@@ -39,6 +40,7 @@ FUSIONS: tuple[Pass, ...] = (
 
 def run_passes(model: oir.Model, *, fuse: bool = True) -> None:
     """Remove what nothing uses, fuse, and name every node and value after its scope. Works in place."""
+    outputs = [value.name for value in model.graph.outputs]
     _clean(model)
     if fuse:
         for fusion in FUSIONS:
@@ -46,6 +48,8 @@ def run_passes(model: oir.Model, *, fuse: bool = True) -> None:
             while fusion(model.graph):
                 RemoveUnusedNodesPass()(model)
         _clean(model)
+    separate_outputs(model.graph, outputs)
+    order_nodes(model.graph)
     name_nodes_and_values(model.graph)
 
 

@@ -1,0 +1,267 @@
+"""What is written: the same computation in every format, the golden features, and nothing of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from jax import export
+
+from swift_export.backbone import SwiFT, parameter_shapes
+from swift_export.errors import ArchitectureError, UsageError
+from swift_export.lowering.hub import lower_closed, lower_open
+from swift_export.lowering.onnx.module import functions, main_function, read_module
+from swift_export.lowering.onnx_file import write_onnx
+from swift_export.lowering.savedmodel import write_savedmodel
+from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.stablehlo import write_stablehlo
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases import LIMITS, TINY, clip, features, frames, relative_error, weights
+
+
+def ort(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_onnx_gives_the_golden_features(name: str, tmp_path: Path) -> None:
+    write_onnx(weights(name), ExportSettings(frames=frames(name)), tmp_path)
+    (found,) = ort(tmp_path).run(["features"], {"bold": clip(name)})
+    assert relative_error(found, features(name)) <= LIMITS.get(name, 2e-6)
+
+
+@pytest.mark.requires("savedmodel")
+@pytest.mark.parametrize("name", ["tiny-windowed", "tiny-padded"])
+def test_the_long_road_leads_to_the_same_graph(name: str, tmp_path: Path) -> None:
+    settings = ExportSettings(frames=frames(name), outputs=("stage0", "features"))
+    write_onnx(weights(name), settings, tmp_path / "short")
+    write_onnx(weights(name), settings, tmp_path / "long", via="savedmodel")
+    short, long = (onnx.load(tmp_path / p / "onnx" / "model.onnx").graph for p in ("short", "long"))
+    assert sorted(n.SerializeToString() for n in short.node) == sorted(n.SerializeToString() for n in long.node)
+    assert sorted(v.SerializeToString() for v in short.initializer) == sorted(
+        v.SerializeToString() for v in long.initializer
+    )
+    assert [v.name for v in short.output] == [v.name for v in long.output] == ["stage0", "features"]
+    (found,) = ort(tmp_path / "long").run(["features"], {"bold": clip(name)})
+    assert relative_error(found, features(name)) <= 2e-6
+
+
+@pytest.mark.requires("savedmodel")
+def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
+    from tf2onnx import handler, tf_utils
+
+    def state() -> tuple[Any, ...]:
+        registry = handler.tf_op
+        return set(tf_utils.TF_IGNORED_NODE_ATTRS), {d: list(v) for d, v in registry._OPSETS.items()}, registry._MAPPING
+
+    before = state()
+    write_onnx(weights("tiny-windowed"), ExportSettings(), tmp_path, via="savedmodel")
+    assert state() == before
+
+
+def test_initializers_are_the_checkpoints_tensors(tmp_path: Path) -> None:
+    w = weights("tiny-windowed")
+    write_onnx(w, ExportSettings(), tmp_path)
+    stored = {
+        i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "onnx" / "model.onnx").graph.initializer
+    }
+    for name in parameter_shapes(w.config):
+        np.testing.assert_array_equal(stored[name], w.tensors[name])
+
+
+def test_names_types_and_metadata(tmp_path: Path) -> None:
+    w = weights("tiny-windowed")
+    settings = ExportSettings(outputs=("features", "stage0", "stage1", "stage2"))
+    write_onnx(w, settings, tmp_path)
+    model = onnx.load(tmp_path / "onnx" / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version == 10
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {
+        "bold": ["batch", 1, 48, 48, 48, 8],
+        "features": ["batch", 48, 2, 2, 2, 8],
+        "stage0": ["batch", 24, 4, 4, 4, 8],
+        "stage1": ["batch", 48, 2, 2, 2, 8],
+        "stage2": ["batch", 48, 2, 2, 2, 8],
+    }
+    made = {o for node in model.graph.node for o in node.output}
+    assert {f"stage{i}/block{j}/output" for i in range(3) for j in range(2)} <= made
+    typed = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
+    for name in made:
+        kind = typed[name].type.tensor_type
+        assert kind.elem_type
+        assert all(d.dim_param or d.dim_value for d in kind.shape.dim)
+    in_blocks = re.compile(
+        r"(patch_embed|features|stage\d/(embedding|mask|map|merging|block\d/(norm1|attention|norm2|mlp|output)))/\w+$"
+    )
+    assert [n.name for n in model.graph.node if not in_blocks.match(n.name)] == []
+    facts = {p.key: p.value for p in model.metadata_props}
+    assert facts["swift_export.weights_sha256"] == w.digest
+    assert json.loads(facts["swift_export.architecture"]) == w.config.to_dict()
+    assert facts["licence"] == "Apache-2.0"
+
+
+def test_every_output_that_can_be_asked_for(tmp_path: Path) -> None:
+    w = weights("tiny-full")
+    names = ("stage1", "features", "stage0", "stage2")
+    write_onnx(w, ExportSettings(outputs=names), tmp_path)
+    session = ort(tmp_path)
+    assert [o.name for o in session.get_outputs()] == list(names)
+    expected = SwiFT.from_weights(w).named_outputs(clip("tiny-full"), names)
+    for name, found in zip(names, session.run(None, {"bold": clip("tiny-full")}), strict=True):
+        assert relative_error(found, np.asarray(expected[name])) <= 2e-6
+
+
+def test_embeddings(tmp_path: Path) -> None:
+    write_onnx(weights("tiny-full"), ExportSettings(output_kind="embedding"), tmp_path)
+    (found,) = ort(tmp_path).run(None, {"bold": clip("tiny-full")})
+    assert relative_error(found, features("tiny-full").mean((2, 3, 4, 5))) <= 2e-6
+
+
+@pytest.mark.parametrize("opset", [18, 19, 20, 21])
+def test_every_opset(opset: int, tmp_path: Path) -> None:
+    write_onnx(weights("tiny-windowed"), ExportSettings(opset=opset), tmp_path)
+    model = onnx.load(tmp_path / "onnx" / "model.onnx")
+    assert model.opset_import[0].version == opset
+    assert sum(n.op_type == "Gelu" for n in model.graph.node) == (6 if opset >= 20 else 0)
+    (found,) = ort(tmp_path).run(None, {"bold": clip("tiny-windowed")})
+    assert relative_error(found, features("tiny-windowed")) <= 2e-6
+
+
+def test_wrong_clips_are_errors_at_run_time(tmp_path: Path) -> None:
+    write_onnx(weights("tiny-windowed"), ExportSettings(), tmp_path)
+    session, bold = ort(tmp_path), clip("tiny-windowed")
+    for wrong in (bold[0], np.moveaxis(bold, 1, -1), bold[..., :4], bold.astype(np.float64), bold.astype(np.int16)):
+        with pytest.raises(Exception, match=r"(?i)invalid|unexpected|rank|dimension"):
+            session.run(None, {"bold": wrong})
+
+
+def test_static_batch_and_fewer_frames(tmp_path: Path) -> None:
+    w, bold = weights("tiny-windowed"), clip("tiny-windowed")[..., :5]
+    settings = ExportSettings(batch=2, frames=5)
+    write_onnx(w, settings, tmp_path)
+    session = ort(tmp_path)
+    assert session.get_inputs()[0].shape == [2, 1, 48, 48, 48, 5]
+    both = np.concatenate([bold, bold[::-1] * 2])
+    (found,) = session.run(None, {"bold": both})
+    assert relative_error(found, np.asarray(SwiFT.from_weights(w)(both))) <= 2e-6
+    write_stablehlo(w, settings, tmp_path)
+    exported = export.deserialize((tmp_path / "stablehlo" / "model.jax").read_bytes())
+    assert exported.in_avals[0].shape == (2, 1, 48, 48, 48, 5)
+
+
+def ops(region: Any, inner: dict[str, Any]) -> Iterator[str]:
+    """Ops of a module in the order in which they run on the CPU; calls in place, constants left out."""
+    for op in region.blocks[0].operations:
+        name = op.operation.name
+        if name == "func.call":
+            yield from ops(inner[op.attributes["callee"].value].regions[0], inner)
+        elif name == "stablehlo.case":
+            # Modules for several platforms: the first branch is the CPU's.
+            yield from ops(op.regions[0], inner)
+        elif name not in ("stablehlo.constant", "func.return", "stablehlo.return", "stablehlo.custom_call"):
+            attributes = {k: str(op.attributes[k]) for k in op.attributes if k != "decomposition"}
+            body = [o.operation.name for r in op.regions for o in r.blocks[0].operations]
+            yield f"{name} {attributes} {[str(r.type) for r in op.results]} {body}"
+
+
+def op_sequence(source: bytes) -> list[str]:
+    module = read_module(source)
+    return list(ops(main_function(module).regions[0], functions(module)))
+
+
+def test_open_and_closed_modules_run_the_same_ops() -> None:
+    w = weights("tiny-padded")
+    opened = lower_open(w.config, ExportSettings())
+    closed = lower_closed(w.config, w.tensors, ExportSettings())
+    several = lower_closed(w.config, w.tensors, ExportSettings(), platforms=("cpu", "cuda"))
+    sequence = op_sequence(opened.mlir_module_serialized)
+    assert len(sequence) > 300
+    assert op_sequence(closed.mlir_module_serialized) == sequence
+    assert op_sequence(several.mlir_module_serialized) == sequence
+
+
+@pytest.mark.requires("savedmodel")
+def test_the_savedmodel_holds_the_same_ops_once(tmp_path: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    w = weights("tiny-padded")
+    write_savedmodel(w, ExportSettings(), tmp_path)
+    model = saved_model_pb2.SavedModel.FromString((tmp_path / "savedmodel" / "1" / "saved_model.pb").read_bytes())
+    graph = model.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    (call,) = [n for n in nodes if n.op == "XlaCallModule"]
+    opened = lower_open(w.config, ExportSettings())
+    assert op_sequence(call.attr["module"].s) == op_sequence(opened.mlir_module_serialized)
+
+
+def test_no_file_tells_where_it_was_made_and_two_exports_are_one(tmp_path: Path) -> None:
+    w = weights("tiny-padded")
+    here = [str(Path(__file__).parents[2]).encode(), str(tmp_path).encode(), b"/site-packages/"]
+    for run in ("a", "b"):
+        # Tracing anew: what jax remembers of the first lowering must not be what makes the second equal.
+        jax.clear_caches()
+        write_stablehlo(w, ExportSettings(), tmp_path / run)
+        write_onnx(w, ExportSettings(), tmp_path / run)
+    files = [p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*") if p.is_file()]
+    assert len(files) == 4
+    for path in files:
+        content = (tmp_path / "a" / path).read_bytes()
+        assert content == (tmp_path / "b" / path).read_bytes()
+        assert not any(place in content for place in here)
+
+
+@pytest.mark.requires("savedmodel")
+def test_the_savedmodel_tells_nothing_of_this_machine(tmp_path: Path) -> None:
+    write_savedmodel(weights("tiny-padded"), ExportSettings(), tmp_path)
+    here = [str(Path(__file__).parents[2]).encode(), str(tmp_path).encode(), b"/site-packages/"]
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or not any(place in path.read_bytes() for place in here)
+    facts = json.loads((tmp_path / "savedmodel" / "1" / "assets" / "swift_export.json").read_text())
+    assert facts["licence"] == "Apache-2.0"
+
+
+def test_stablehlo_files_carry_their_origin_and_precision(tmp_path: Path) -> None:
+    w = weights("tiny-padded")
+    write_stablehlo(w, ExportSettings(), tmp_path)
+    for name in ("model.mlir.bc", "model.b1.mlir.bc"):
+        module = read_module((tmp_path / "stablehlo" / name).read_bytes())
+        facts = json.loads(module.operation.attributes["swift_export.metadata"].value)
+        assert facts["swift_export.weights_sha256"] == w.digest
+        main = main_function(module)
+        assert len(main.regions[0].blocks[0].arguments) == 1
+        assert "HIGHEST" in str(module)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"batch": 0}, UsageError),
+        ({"frames": 9}, ArchitectureError),
+        ({"frames": 0}, ArchitectureError),
+        ({"outputs": ("features", "stage7")}, UsageError),
+        ({"outputs": ()}, UsageError),
+        ({"outputs": ("features", "features")}, UsageError),
+        ({"output_kind": "logits"}, UsageError),
+        ({"opset": 12}, UsageError),
+    ],
+)
+def test_settings_that_cannot_be(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(error):
+        write_onnx(weights("tiny-padded"), dataclasses.replace(ExportSettings(), **change), tmp_path)
+    assert list(tmp_path.iterdir()) == []
