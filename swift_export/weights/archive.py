@@ -153,7 +153,7 @@ class TorchArchive:
                 kind = "compressed" if method else "encrypted"
                 raise WeightsError(
                     f"{self.name}: {shown(name)} is {kind}, but torch.save stores members as they are; "
-                    "unpack the original file"
+                    "get the original file"
                 )
             size, packed, header = _wide(size, packed, entry[16], directory[extras : extras + extra_length])
             if packed != size or header + _LOCAL.size + size > self.size:

@@ -97,13 +97,10 @@ def _replacing(folder: Path) -> Iterator[Path]:
         yield staging
         if folder.exists():
             folder.rename(retired)
-        try:
-            staging.rename(folder)
-        except BaseException:
-            if retired.exists():
-                retired.rename(folder)
-            raise
+        staging.rename(folder)
     finally:
+        if retired.exists() and not folder.exists():
+            retired.rename(folder)
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
 

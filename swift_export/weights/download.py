@@ -18,7 +18,7 @@ from swift_export.weights.text import shown
 
 __all__ = ["cache_folder", "published_file", "published_url"]
 
-CONNECT_SECONDS = 2.5
+CONNECT_SECONDS = 2.0
 MAX_BYTES = 4 * 2**30
 _PIECE = 2**18
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,14 +47,19 @@ def fetch_bundle(repository: str, *, seconds: float = CONNECT_SECONDS, quiet: bo
     reason = "HF_HUB_OFFLINE is set"
     if not offline:
         try:
-            open_url(f"{constants.ENDPOINT}/{repository}/resolve/main/{CONFIG}", seconds).close()
+            open_url(f"{_endpoint()}/{repository}/resolve/main/{CONFIG}", seconds).close()
         except UnreachableError as error:
-            offline, reason = error.status is None or error.status >= 500, str(error)
+            offline, reason = error.status not in (401, 403, 404), str(error)
     with _progress_bars(not quiet):
         config = _file(repository, CONFIG, None, reason if offline else None)
         commit = config.parent.name
         _file(repository, MODEL, commit, reason if offline else None)
     return HubBundle(config.parent, commit)
+
+
+def _endpoint() -> str:
+    """The hub's address, or that of the mirror that huggingface_hub's own HF_ENDPOINT names."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def _file(repository: str, name: str, revision: str | None, offline: str | None) -> Path:
@@ -66,7 +72,11 @@ def _file(repository: str, name: str, revision: str | None, offline: str | None)
     )
 
     try:
-        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=offline is not None))
+        return Path(
+            hf_hub_download(
+                repository, name, revision=revision, endpoint=_endpoint(), local_files_only=offline is not None
+            )
+        )
     except LocalEntryNotFoundError as error:
         raise UnreachableError(f"{repository} is not in the local cache, and {offline or shown(error)}") from None
     except RepositoryNotFoundError:

@@ -21,6 +21,8 @@ HEADS = ("emb_mlp.", "output_head.", "clf.", "reg.", "model.head.")
 UNUSED = ("model.norm.weight", "model.norm.bias")
 MAX_BLOCKS = 1000
 MAX_BYTES = 2**34
+#: Tensors of a kind that one message names; a backbone of the published size has 161.
+MAX_NAMED = 32
 
 _FLOATING = ("float32", "float16", "bfloat16", "float64")
 
@@ -119,6 +121,6 @@ def _non_finite(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _refuse(problems: Mapping[str, list[str]], file: str) -> None:
-    told = [f"{what}: {listed(names)}" for what, names in problems.items() if names]
+    told = [f"{what}: {listed(names, most=MAX_NAMED)}" for what, names in problems.items() if names]
     if told:
         raise WeightsError(f"{file}: its tensors are not those of this architecture; {'; '.join(told)}")

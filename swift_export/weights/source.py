@@ -26,7 +26,7 @@ from swift_export.weights.weights import Provenance, Weights
 __all__ = ["load_weights"]
 
 #: Seconds within which ``auto`` either has an answer from a server or gives up.
-AUTO_SECONDS = 4.0
+AUTO_SECONDS = 3.5
 
 _SYNTHETIC = re.compile(r"synthetic(?::(\d{1,20}))?")
 
@@ -100,10 +100,11 @@ def _published(variant: Variant | None, quiet: bool) -> Weights:
         reasons = [str(error)]
     if variant.hub_id is not None:
         try:
-            left = AUTO_SECONDS - (time.monotonic() - start)
-            return _from_hub(fetch_bundle(variant.hub_id, seconds=left, quiet=quiet), variant.hub_id, variant)
-        except UnreachableError as error:
+            bundle = fetch_bundle(variant.hub_id, seconds=AUTO_SECONDS - (time.monotonic() - start), quiet=quiet)
+        except WeightsError as error:
             reasons.append(str(error))
+        else:
+            return _from_hub(bundle, variant.hub_id, variant)
     raise WeightsError(
         f"--weights auto: {Path(variant.path).name} is not in the cache and cannot be downloaded "
         f"({'; '.join(reasons)}); give --weights PATH (a .ckpt or a bundle folder) or --weights synthetic"

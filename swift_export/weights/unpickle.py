@@ -26,6 +26,7 @@ __all__ = ["Global", "Inert", "PickleError", "described", "read_pickle"]
 MAX_INSTRUCTIONS = 2_000_000
 
 _LONGEST_KEY = 1024
+_LONGEST_NAME = 1024
 
 
 class PickleError(ValueError):
@@ -142,8 +143,8 @@ class _Machine:
         return values
 
     def push_global(self, module: Any, name: Any) -> None:
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise PickleError("its pickle names a class by something that is not text")
+        if not all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in (module, name)):
+            raise PickleError("its pickle names a class by something that is no short text")
         found = Global(module, name)
         self.name(found)
         self.push(found)
