@@ -10,7 +10,10 @@ __all__ = ["model_card"]
 
 
 def model_card(weights: Weights) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads."""
+    """Markdown with the front matter that the Hugging Face hub reads.
+
+    Only weights of a published variant carry its licence: whoever trained others says under which they are.
+    """
     origin, config = weights.provenance, weights.config
     title = "SwiFT" if weights.variant == CUSTOM else f"SwiFT, {weights.variant}"
     summary = VARIANTS[weights.variant].summary if weights.variant in VARIANTS else "weights of the user's own"
@@ -30,9 +33,11 @@ def model_card(weights: Weights) -> str:
         if origin.synthetic
         else ""
     )
-    c, h, w, d, t = config.input_shape()
+    published = weights.variant != CUSTOM
+    contract = INPUT_CONTRACT if published else f"The published models expect: {INPUT_CONTRACT}"
+    licence = LICENCE if published else "These weights are their author's, who states their licence"
     return f"""---
-license: {LICENCE.lower()}
+license: {LICENCE.lower() if published else "other"}
 tags:
 - fmri
 - neuroimaging
@@ -43,9 +48,9 @@ tags:
 
 {warning}Backbone of SwiFT, the 4D Swin transformer for fMRI: {summary}. Heads are not included.
 
-Input `({c}, {h}, {w}, {d}, {t})`, output `({", ".join(map(str, config.output_shape()))})` for one clip, float32.
+One clip in, `{config.input_shape()}`, its features out, `{config.output_shape()}`, both float32.
 
-{INPUT_CONTRACT}.
+{contract}.
 
 ## Architecture
 
@@ -60,7 +65,7 @@ Input `({c}, {h}, {w}, {d}, {t})`, output `({", ".join(map(str, config.output_sh
 
 ## Licence and citation
 
-{LICENCE}. Please cite:
+{licence}. Please cite:
 
 > {CITATION}
 """

@@ -79,9 +79,9 @@ def test_config_has_ilexs_layout(weights: Weights, bundle: Path) -> None:
     assert sorted(tensors) == sorted([*weights.tensors, *weights.extras])
 
 
-def test_card_tells_licence_citation_and_provenance(weights: Weights, bundle: Path) -> None:
+def test_card_tells_licence_citation_and_provenance(weights: Weights, bundle: Path, tmp_path: Path) -> None:
     card = (bundle / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert card.startswith("---\nlicense: other\n")
     for part in (
         "arXiv:2307.05916",
         "lightning-1.ckpt",
@@ -91,6 +91,8 @@ def test_card_tells_licence_citation_and_provenance(weights: Weights, bundle: Pa
     ):
         assert part in card
     assert "Synthetic" not in card
+    write_bundle(replace(weights, variant="contrastive"), tmp_path / "published")
+    assert (tmp_path / "published" / "README.md").read_text().startswith("---\nlicense: apache-2.0\n")
 
 
 def test_synthetic_stays_synthetic(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import swift_export.weights
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.errors import ArchitectureError, UsageError
 from swift_export.variants import VARIANTS, Variant
@@ -194,6 +195,12 @@ def test_a_path_is_always_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for word in ("auto", "synthetic", "contrastive", "owner/name"):
         with refused(f"--weights {word}: no such file or folder"):
             load_weights(Path(word))
+
+
+def test_public_names() -> None:
+    names = ["Provenance", "Weights", "load_weights", "synthetic_weights", "write_bundle"]
+    assert sorted(swift_export.weights.__all__) == names
+    assert all(hasattr(swift_export.weights, name) for name in names)
 
 
 def test_from_home(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
