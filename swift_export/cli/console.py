@@ -1,17 +1,19 @@
-"""What the commands print: plain lines and tables on stdout, a live status on stderr where that is a terminal."""
+"""What the commands print: lines and tables, and on a terminal what is being done now. Errors are entry.py's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console as RichConsole
+from rich.padding import Padding
 from rich.table import Table
 
 from swift_export.backbone.config import SHAPE_INVISIBLE
 
 if TYPE_CHECKING:
+    from swift_export.parity.report import ParityReport
     from swift_export.weights import Weights
 
 __all__ = ["Console"]
@@ -26,7 +28,6 @@ class Console:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._out = RichConsole(quiet=quiet, markup=False, highlight=False, emoji=False)
-        self._err = RichConsole(stderr=True, quiet=quiet, markup=False, highlight=False, emoji=False)
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH
 
@@ -40,21 +41,25 @@ class Console:
         for name, value in facts.items():
             self.line(f"{indent}{name:<{width}}  {value}")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
         """Rows under bold headings, without lines."""
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*row)
-        self._out.print(table)
+        self._out.print(Padding(table, (0, 0, 0, indent)))
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Show what is being done while it is."""
-        if self.quiet or not self._err.is_terminal:
-            yield
+    def progress(self) -> Iterator[Callable[[str], None]]:
+        """A function that shows what is being done now, on a terminal and until the block ends."""
+        if self.quiet or not self._out.is_terminal:
+            yield lambda _: None
             return
-        with self._err.status(name):
-            yield
+        with self._out.status("") as status:
+            yield status.update
+
+    def report(self, report: ParityReport) -> None:
+        """What a check measured."""
+        report.render(self._out)
 
     def weights(self, weights: Weights) -> None:
         """Which weights were loaded, and the settings that no tensor's shape tells: always shown."""

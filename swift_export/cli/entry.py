@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # TensorFlow greets on stderr, which is for errors here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
         sys.stdout.flush()
@@ -59,7 +61,9 @@ def _run(arguments: list[str]) -> int:
     except SwiftExportError as error:
         return _fail(error, str(error), error.exit_status)
     except typer.TyperException as error:
-        return _fail(error, f"{error.format_message()} (see {_help_of(error)})", error.exit_code)
+        # "Value error, " is how pydantic, which typer asks, begins its own words.
+        words = error.format_message().replace("Value error, ", "")
+        return _fail(error, f"{words} (see {_help_of(error)})", error.exit_code)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swift_export.cli.console import Console
 from swift_export.cli.text import examples
 
 if TYPE_CHECKING:
-    from swift_export.artifacts import Description, Manifest, Part, TensorSpec
-    from swift_export.cli.console import Console
+    from swift_export.artifacts import Artifact, Description, Manifest, Part, TensorSpec
 
 __all__ = ["inspect", "register"]
 
@@ -35,7 +35,6 @@ def inspect(
     """Show signature, opset, form, weights digest and measured parity; digests of an artifact are verified."""
     from swift_export.artifacts import describe
     from swift_export.artifacts.schema import dumps
-    from swift_export.cli.console import Console
 
     description = describe(path)
     if json:
@@ -77,27 +76,36 @@ def _show_part(part: Part, console: Console) -> None:
     if part.facts.signature:
         facts["inputs"] = "; ".join(map(_spec, part.facts.signature.inputs))
         facts["outputs"] = "; ".join(map(_spec, part.facts.signature.outputs))
-    facts |= {name: _value(value) for name, value in part.facts.details.items()}
+    details = dict(part.facts.details)
+    metadata = details.pop("metadata", {})
+    facts |= {name.replace("_", " "): _value(value) for name, value in details.items()}
     if part.artifact:
         facts["settings"] = _pairs(part.artifact.settings)
         facts["versions"] = _pairs(part.artifact.versions)
+    else:
+        # In an artifact folder the manifest has said all this.
+        facts |= metadata
     console.facts(facts, indent="  ")
     if part.artifact:
-        _show_parity(part, console)
+        _show_parity(part.path, part.artifact, console)
 
 
-def _show_parity(part: Part, console: Console) -> None:
-    measured = part.artifact.parity if part.artifact else None
-    if measured is None:
+def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
+    if artifact.parity is None:
         console.line("  parity: not checked")
         return
+    columns = ("runtime", "device", "input", "batch", "output", "relative L2", "largest", "allowed")
     rows = [
-        (m.runtime, m.device, m.input, str(m.batch), m.output, f"{m.relative_l2:.1e}", f"{m.relative_max:.1e}",
-         f"{m.tolerance:.0e}")
-        for m in measured
-        if f"{m.file}/".startswith(f"{part.path}/")
+        (m.runtime, m.device, m.input, str(m.batch), m.output, *map(_figure, (m.relative_l2, m.relative_max)),
+         f"{m.tolerance:g}")
+        for m in artifact.parity
+        if f"{m.file}/".startswith(f"{path}/")
     ]  # fmt: skip
-    console.table(("  runtime", "device", "input", "batch", "output", "rel L2", "rel max", "tolerance"), rows)
+    console.table(columns, rows, indent=2)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.1e}"
 
 
 def _spec(spec: TensorSpec) -> str:
@@ -105,7 +113,7 @@ def _spec(spec: TensorSpec) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items() if value is not None)
 
 
 def _value(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from swift_export.cli import options
+from swift_export.cli.console import Console
 from swift_export.cli.text import examples
 
 __all__ = ["bundle", "register", "variants"]
@@ -26,7 +27,6 @@ def register(app: typer.Typer) -> None:
 
 def variants() -> None:
     """List the published models."""
-    from swift_export.cli.console import Console
     from swift_export.variants import CITATION, LICENCE, UPSTREAM, VARIANTS
 
     console = Console()
@@ -54,7 +54,6 @@ def bundle(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the weights as a bundle: model.safetensors, config.json and a model card."""
-    from swift_export.cli.console import Console
     from swift_export.weights import load_weights, write_bundle
 
     console = Console(quiet)

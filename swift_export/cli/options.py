@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -70,20 +70,16 @@ Outputs = Annotated[
     ),
 ]
 OutputKind = Annotated[
-    str,
+    Literal["features", "embedding"],
     typer.Option(
-        metavar="features|embedding",
         help="embedding: the mean over tokens, the vector that the downstream heads take.",
         rich_help_panel=_FUNCTION,
     ),
 ]
-Opset = Annotated[
-    int | None, typer.Option(metavar="N", help="ONNX opset version.", rich_help_panel=_FUNCTION, show_default="20")
-]
+Opset = Annotated[int, typer.Option(metavar="N", help="ONNX opset version.", rich_help_panel=_FUNCTION)]
 Via = Annotated[
-    str,
+    Literal["stablehlo", "savedmodel"],
     typer.Option(
-        metavar="stablehlo|savedmodel",
         help="The road to ONNX: straight from StableHLO, or through jax2tf's SavedModel and tf2onnx.",
         rich_help_panel=_FUNCTION,
     ),
@@ -108,11 +104,13 @@ Inputs = Annotated[
     ),
 ]
 Orientation = Annotated[
-    str,
-    typer.Option(metavar="LAS|RAS|keep", help="Orientation that NIfTI inputs are brought to.", rich_help_panel=_CHECK),
+    Literal["LAS", "RAS", "keep"],
+    typer.Option(help="Orientation that NIfTI inputs are brought to.", rich_help_panel=_CHECK),
 ]
 Mask = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Brain mask of the NIfTI inputs, 3D.", rich_help_panel=_CHECK),
 ]
-Device = Annotated[str, typer.Option(metavar="cpu|gpu", help="Where the runtimes compute.", rich_help_panel=_CHECK)]
+Device = Annotated[
+    Literal["cpu", "gpu"], typer.Option(help="Where the artifacts' runtimes compute.", rich_help_panel=_CHECK)
+]

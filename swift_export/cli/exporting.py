@@ -1,0 +1,194 @@
+"""``stablehlo``, ``savedmodel``, ``onnx`` and ``all``: weights in, checked files out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from swift_export.cli import options
+from swift_export.cli.console import Console
+from swift_export.cli.extras import need_extra
+from swift_export.cli.inputs import InputFiles
+from swift_export.cli.text import examples
+from swift_export.errors import UsageError
+from swift_export.lowering.opsets import DEFAULT_OPSET
+from swift_export.lowering.settings import ExportSettings
+from swift_export.variants import find_variant
+
+__all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the options of a command say, but for the exported function."""
+
+    formats: tuple[str, ...]
+    weights: str
+    variant: str | None
+    output: Path | None
+    inputs: InputFiles
+    check: bool
+    force: bool
+    quiet: bool
+    via: str = "stablehlo"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(
+        epilog=examples(
+            "swift-export stablehlo --weights model.ckpt --variant contrastive",
+            "swift-export stablehlo --weights model.ckpt --output-kind embedding -o artifacts/embedding",
+        )
+    )(stablehlo)
+    app.command(
+        epilog=examples(
+            "swift-export savedmodel --weights model.ckpt --variant contrastive",
+            "swift-export savedmodel --variant contrastive --weights synthetic --no-check",
+        )
+    )(savedmodel)
+    app.command(
+        epilog=examples(
+            "swift-export onnx --variant contrastive",
+            "swift-export onnx --weights model.ckpt --outputs features,stage0 --input scan.nii.gz",
+            "swift-export onnx --variant contrastive --weights synthetic --via savedmodel",
+        )
+    )(onnx)
+    app.command(
+        "all",
+        epilog=examples(
+            "swift-export all --weights model.ckpt --variant contrastive",
+            "swift-export all --variant contrastive --weights synthetic:1 --frames 10 --batch 4 --force",
+        ),
+    )(everything)
+
+
+def stablehlo(
+    weights: options.Weights = "auto",
+    variant: options.Variant = None,
+    output: options.Output = None,
+    outputs: options.Outputs = "features",
+    output_kind: options.OutputKind = "features",
+    frames: options.Frames = None,
+    batch: options.Batch = None,
+    inputs: options.Inputs = None,
+    orientation: options.Orientation = "LAS",
+    mask: options.Mask = None,
+    no_check: options.NoCheck = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export to StableHLO: jax.export's own file, and portable bytecode."""
+    files = InputFiles(inputs or (), orientation, mask)
+    job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet)
+    _export(job, _settings(outputs, output_kind, frames, batch))
+
+
+def savedmodel(
+    weights: options.Weights = "auto",
+    variant: options.Variant = None,
+    output: options.Output = None,
+    outputs: options.Outputs = "features",
+    output_kind: options.OutputKind = "features",
+    frames: options.Frames = None,
+    batch: options.Batch = None,
+    inputs: options.Inputs = None,
+    orientation: options.Orientation = "LAS",
+    mask: options.Mask = None,
+    no_check: options.NoCheck = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export to a TensorFlow SavedModel in TF Serving's layout."""
+    files = InputFiles(inputs or (), orientation, mask)
+    job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet)
+    _export(job, _settings(outputs, output_kind, frames, batch))
+
+
+def onnx(
+    weights: options.Weights = "auto",
+    variant: options.Variant = None,
+    output: options.Output = None,
+    outputs: options.Outputs = "features",
+    output_kind: options.OutputKind = "features",
+    frames: options.Frames = None,
+    batch: options.Batch = None,
+    opset: options.Opset = DEFAULT_OPSET,
+    via: options.Via = "stablehlo",
+    inputs: options.Inputs = None,
+    orientation: options.Orientation = "LAS",
+    mask: options.Mask = None,
+    no_check: options.NoCheck = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export to ONNX: portable operators only, dynamic batch."""
+    files = InputFiles(inputs or (), orientation, mask)
+    job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, via)
+    _export(job, _settings(outputs, output_kind, frames, batch, opset))
+
+
+def everything(
+    weights: options.Weights = "auto",
+    variant: options.Variant = None,
+    output: options.Output = None,
+    outputs: options.Outputs = "features",
+    output_kind: options.OutputKind = "features",
+    frames: options.Frames = None,
+    batch: options.Batch = None,
+    opset: options.Opset = DEFAULT_OPSET,
+    inputs: options.Inputs = None,
+    orientation: options.Orientation = "LAS",
+    mask: options.Mask = None,
+    no_check: options.NoCheck = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export to StableHLO, SavedModel and ONNX, into one folder."""
+    files = InputFiles(inputs or (), orientation, mask)
+    job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet)
+    _export(job, _settings(outputs, output_kind, frames, batch, opset))
+
+
+def _settings(
+    outputs: str, kind: str, frames: int | None, batch: int | None, opset: int = DEFAULT_OPSET
+) -> ExportSettings:
+    names = tuple(name.strip() for name in outputs.split(","))
+    return ExportSettings(frames, batch, names, kind, opset)
+
+
+def _export(job: _Job, settings: ExportSettings) -> None:
+    # What can be refused at once is, before anything is downloaded, installed or read.
+    if job.variant is not None:
+        settings.check(find_variant(job.variant).config)
+    if job.inputs.files and not job.check:
+        raise UsageError("--input: is what files are checked on, and --no-check asks for no check: give one of them")
+    job.inputs.check()
+    if "savedmodel" in (*job.formats, job.via):
+        need_extra("savedmodel", "a SavedModel")
+
+    from swift_export.export import default_output, run_export
+    from swift_export.weights import load_weights
+
+    console = Console(job.quiet)
+    weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
+    console.weights(weights)
+    settings.check(weights.config)
+    inputs = job.inputs.load(weights.config, settings.frames)
+    with console.progress() as tell:
+        result = run_export(
+            job.formats,
+            weights,
+            job.output or default_output(weights),
+            settings=settings,
+            via=job.via,
+            check=job.check,
+            inputs=inputs,
+            force=job.force,
+            progress=tell,
+            show=console.report,
+        )
+    for path in result.files:
+        console.line(f"wrote {path}")
