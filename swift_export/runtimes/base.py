@@ -25,6 +25,7 @@ __all__ = [
     "absent_gpu",
     "check_device",
     "check_inputs",
+    "file_label",
 ]
 
 Device = Literal["cpu", "gpu"]
@@ -98,6 +99,11 @@ class Adapter(Protocol):
     def load(self, path: Path, device: Device) -> Session:
         """Raises MachineError where the device is absent, and the runtime's own errors for a damaged file."""
         ...
+
+
+def file_label(path: Path) -> str:
+    """A short name for messages; a SavedModel's folder is called 1, which says little on its own."""
+    return f"{path.parent.name}/{path.name}" if path.is_dir() else path.name
 
 
 def check_device(device: str) -> Device:

@@ -1,4 +1,4 @@
-"""Starts a worker and turns whatever becomes of it into an answer or one clear error."""
+"""Child processes that do one job in a folder, and what becomes of them: an answer or one clear error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from swift_export import errors
 from swift_export.errors import MachineError, SwiftExportError
-from swift_export.runtimes.base import LoadError
+from swift_export.runtimes.base import LoadError, file_label
 from swift_export.runtimes.messages import Answer, Failure, Request, read_answer, write_request
 from swift_export.runtimes.registry import RUNTIMES
 
-__all__ = ["TIMEOUT_S", "Worker", "run_worker"]
+__all__ = ["TIMEOUT_S", "Child", "Worker", "run_worker"]
 
 #: Far above what a full-size check needs on two cores: only a runtime that hangs meets it.
 TIMEOUT_S = 1800.0
@@ -31,29 +32,26 @@ _LOG_LINE = re.compile(r"WARNING: All log messages|[IW]\d{4} |\d{4}-\d\d-\d\d .*
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
-class Worker:
-    """One artifact in one process; leaving the context ends the process, whatever the reason.
+class Child:
+    """``python -m MODULE FOLDER``; leaving the context ends the process, whatever the reason.
 
-    ``folder`` is an empty folder for request, answer and outputs. ``search`` are folders that the process finds
-    packages in before its own.
+    ``what`` is the subject of its error messages. What it prints goes to a file in ``folder``.
     """
 
-    def __init__(self, request: Request, folder: Path, search: Sequence[Path] = ()):
-        self._request = request
-        self._folder = folder
-        self._errors = folder / "stderr.txt"
-        write_request(request, folder)
-        with self._errors.open("wb") as stderr:
+    def __init__(self, module: str, folder: Path, what: str, environment: Mapping[str, str] | None = None):
+        self._what = what
+        self._output = folder / "output.txt"
+        with self._output.open("wb") as output:
             # -P: the caller's working directory is no place to import from (it may well hold a folder `onnx`).
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "swift_export.runtimes.worker", str(folder)],
+                [sys.executable, "-P", "-m", module, str(folder)],
                 stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                env=_environment(request, search),
+                stdout=output,
+                stderr=output,
+                env=_environment(environment or {}),
             )
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -71,33 +69,47 @@ class Worker:
         """Of the process, while it lives."""
         return self._process.pid
 
-    def answer(self, timeout_s: float = TIMEOUT_S) -> Answer:
-        """Wait for the answer.
-
-        Raises the worker's own error, or MachineError when the process crashed, was killed or took too long.
-        """
+    def wait(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait for its end; raises MachineError when it crashed, was killed, failed or took too long."""
         try:
             status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise MachineError(f"{self._what}: no answer after {timeout_s:.0f} s") from None
         if status:
             raise MachineError(f"{self._what}: {self._cause(status)}")
-        answer = read_answer(self._folder)
-        if isinstance(answer, Failure):
-            raise _ERRORS[answer.kind](answer.message)
-        return answer
-
-    @property
-    def _what(self) -> str:
-        return f"{RUNTIMES[self._request.runtime].title} on {Path(self._request.artifact).name}"
 
     def _cause(self, status: int) -> str:
         if status == -signal.SIGKILL:
             return "killed, most likely for want of memory; free some, or check fewer clips at once"
-        last = _last_line(self._errors.read_text(errors="replace"))
+        last = _last_line(self._output.read_text(errors="replace"))
         if status < 0:
             return f"crashed with {signal.Signals(-status).name}: {last}"
         return f"ended with exit status {status}: {last}"
+
+
+class Worker(Child):
+    """One artifact in one process.
+
+    ``folder`` is an empty folder for request, answer and outputs. ``search`` are folders where the process finds
+    packages before its own.
+    """
+
+    def __init__(self, request: Request, folder: Path, search: Sequence[Path] = ()):
+        self._folder = folder
+        write_request(request, folder)
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, search))}
+        if request.device == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        what = f"{RUNTIMES[request.runtime].title} on {file_label(Path(request.artifact))}"
+        super().__init__("swift_export.runtimes.worker", folder, what, environment)
+
+    def answer(self, timeout_s: float = TIMEOUT_S) -> Answer:
+        """Wait for the answer; raises the worker's own error, or MachineError when it gave none."""
+        self.wait(timeout_s)
+        answer = read_answer(self._folder)
+        if isinstance(answer, Failure):
+            raise _ERRORS[answer.kind](answer.message)
+        return answer
 
 
 def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), timeout_s: float = TIMEOUT_S) -> Answer:
@@ -106,20 +118,19 @@ def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), time
         return worker.answer(timeout_s)
 
 
-def _environment(request: Request, search: Sequence[Path]) -> Mapping[str, str]:
+def _environment(own: Mapping[str, str]) -> Mapping[str, str]:
+    """The caller's environment, with this very package on the path and the runtimes told to be quiet and modest."""
     package = Path(errors.__file__).resolve().parent.parent
-    paths = [*map(str, search), str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
+    paths = [own.get("PYTHONPATH"), str(package), os.environ.get("PYTHONPATH")]
+    return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # Several runtimes take turns on the GPU: none may keep it all.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        **own,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-    if request.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    return environment
 
 
 def _last_line(text: str) -> str:

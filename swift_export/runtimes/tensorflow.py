@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from swift_export.errors import MachineError
-from swift_export.runtimes.base import Arrays, Computation, Device, InputSpec, RuntimeInfo, absent_gpu, check_inputs
+from swift_export.runtimes.base import (
+    Arrays,
+    Computation,
+    Device,
+    InputSpec,
+    RuntimeInfo,
+    absent_gpu,
+    check_inputs,
+    file_label,
+)
 
 __all__ = ["SIGNATURE", "SavedModelSession", "load"]
 
@@ -20,7 +29,7 @@ class SavedModelSession:
     """The serving signature of a SavedModel on one device."""
 
     def __init__(self, path: Path, device: Device):
-        self._where = str(path.name)
+        self._where = file_label(path)
         self._device, described = _find_device(device)
         with tf.device(self._device):
             # Kept, not only its signature: the variables live as long as the object they belong to.

@@ -17,7 +17,7 @@ import numpy as np
 
 from swift_export.errors import MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
-from swift_export.runtimes.base import INPUT, Device, LoadError, Session, check_device
+from swift_export.runtimes.base import INPUT, Device, LoadError, Session, check_device, file_label
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
 from swift_export.runtimes.registry import RUNTIMES, Runtime
 
@@ -51,7 +51,7 @@ def _load(runtime: Runtime, path: Path, device: Device) -> Session:
     except SwiftExportError:
         raise
     except Exception as error:  # every runtime has its own types for a damaged file
-        raise LoadError(f"{path.name}: {runtime.title} cannot load it: {_one_line(error)}") from error
+        raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {_one_line(error)}") from error
 
 
 def _run(session: Session, run: Run, repeat: int, folder: Path, path: Path) -> RunResult:
@@ -70,7 +70,7 @@ def _run(session: Session, run: Run, repeat: int, folder: Path, path: Path) -> R
     except SwiftExportError:
         raise
     except Exception as error:  # likewise for a call that fails
-        what = f"{path.name}: {session.info.name} failed on a batch of {len(clips)}"
+        what = f"{file_label(path)}: {session.info.name} failed on a batch of {len(clips)}"
         raise MachineError(f"{what}: {_one_line(error)}") from error
     folder.mkdir()
     files = {name: str(folder / f"{name}.npy") for name in outputs}

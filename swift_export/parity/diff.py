@@ -1,0 +1,163 @@
+"""Two artifacts' outputs on the same inputs: the measures of a check, with the first artifact as the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.errors import CheckFailed, UsageError
+from swift_export.parity.checking import BATCHES, Progress, new_folder, scratch_folder
+from swift_export.parity.compare import compare
+from swift_export.parity.inputs import CheckInput, standard_inputs
+from swift_export.parity.report import Comparison
+from swift_export.parity.running import load_outputs, run_artifact, write_clips
+from swift_export.parity.targets import Artifacts, Target, find_artifacts
+from swift_export.parity.tolerances import tolerance
+from swift_export.runtimes.base import RuntimeInfo, check_device
+from swift_export.runtimes.registry import require
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["DiffReport", "Pair", "diff_artifacts"]
+
+COLUMNS = ("first", "second", "input", "batch", "output", "relative L2", "largest", "result")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two artifacts, who computed each, and how far the second is from the first."""
+
+    first: str
+    second: str
+    first_info: RuntimeInfo
+    second_info: RuntimeInfo
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class DiffReport:
+    """All pairs; ``same_weights`` is what the artifacts themselves say."""
+
+    pairs: tuple[Pair, ...]
+    same_weights: bool
+
+    @property
+    def equal(self) -> bool:
+        """Whether all outputs are as near each other as two correct runtimes are."""
+        return all(comparison.passed for pair in self.pairs for comparison in pair.comparisons)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row a comparison, as text under `COLUMNS`."""
+        return [
+            (
+                pair.first,
+                pair.second,
+                c.input,
+                str(c.batch),
+                c.output,
+                f"{c.difference.relative_l2:.1e}",
+                f"{c.difference.relative_max:.1e}",
+                f"{'within' if c.passed else 'beyond'} {c.allowed.relative_l2:g}",
+            )
+            for pair in self.pairs
+            for c in pair.comparisons
+        ]
+
+    def render(self, console: Console) -> None:
+        """Print the table."""
+        from rich.table import Table
+
+        table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+        for row in self.rows():
+            table.add_row(*row)
+        console.print(table)
+
+
+def diff_artifacts(
+    first: str | Path,
+    second: str | Path,
+    *,
+    inputs: Sequence[CheckInput] = (),
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> DiffReport:
+    """Run two artifacts on noise, phantom and ``inputs`` and measure the second against the first.
+
+    Two files or SavedModels are compared as they are, two artifact folders file by file. Raises UsageError where
+    nothing fits together: no common file, other shapes of clips, no common output.
+    """
+    check_device(device)
+    a, b = find_artifacts(Path(first)), find_artifacts(Path(second))
+    pairs = _paired(a, b)
+    for side in (side for pair in pairs for side in pair):
+        require(side.target.runtime)
+    told = progress or (lambda what: None)
+    return DiffReport(tuple(_measure(*pair, inputs, device, told) for pair in pairs), a.digest == b.digest)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One artifact of a pair."""
+
+    root: str
+    config: SwiFTConfig
+    target: Target
+
+    @property
+    def name(self) -> str:
+        return self.root if self.root == self.target.file else f"{self.root}/{self.target.file}"
+
+    @property
+    def signature(self) -> str:
+        settings = self.target.settings
+        shape, outputs = settings.input_shape(self.config), ", ".join(settings.outputs)
+        return f"clips {shape}, {settings.output_kind}, outputs {outputs}, batch {self.target.batch or 'any'}"
+
+
+def _paired(a: Artifacts, b: Artifacts) -> list[tuple[_Side, _Side]]:
+    ones, others = ([_Side(found.root, found.config, target) for target in found.targets] for found in (a, b))
+    if len(ones) == len(others) == 1:
+        return [(ones[0], others[0])]
+    pairs = [(one, other) for one in ones for other in others if one.target.file == other.target.file]
+    if not pairs:
+        held = " and ".join(", ".join(side.target.file for side in sides) for sides in (ones, others))
+        raise UsageError(f"{a.root} and {b.root}: expected a file that both hold, or one file each; found {held}")
+    return pairs
+
+
+def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str, progress: Progress) -> Pair:
+    mine, theirs = one.target.settings, other.target.settings
+    shape = mine.input_shape(one.config)
+    outputs = [name for name in mine.outputs if name in theirs.outputs]
+    fixed = {side.target.batch for side in (one, other)} - {None}
+    same_kind = mine.output_kind == theirs.output_kind
+    if shape != theirs.input_shape(other.config) or not same_kind or not outputs or len(fixed) > 1:
+        raise UsageError(
+            f"{one.name} and {other.name}: nothing to compare; found {one.signature} and {other.signature}"
+        )
+    sizes = [size for size in fixed if size] or BATCHES
+    with scratch_folder() as folder:
+        clips = write_clips([*standard_inputs(one.config, mine.frames), *inputs], max(sizes), shape, folder)
+        answers = []
+        for number, side in enumerate((one, other)):
+            progress(f"running {side.name} in {side.target.runtime.title}")
+            work = new_folder(folder / str(number))
+            answers.append(run_artifact(side.target.path, side.target.runtime, device, sizes, clips, work))
+        against, found = answers
+        allowed = tolerance(found.info.arithmetic, device)
+        cases = [(source, size) for source in clips for size in sizes]
+        comparisons = []
+        for (source, size), result, reference in zip(cases, found.runs, against.runs, strict=True):
+            arrays, references = load_outputs(result), load_outputs(reference)
+            for output in outputs:
+                if not np.isfinite(references[output]).all():
+                    raise CheckFailed(f"{one.name}: {output} is not finite: input {source}, batch {size}")
+                difference = compare(arrays[output], references[output])
+                comparisons.append(Comparison(source, size, output, difference, allowed))
+    return Pair(one.name, other.name, against.info, found.info, tuple(comparisons))

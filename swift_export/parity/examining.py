@@ -1,0 +1,85 @@
+"""Examines artifacts in a process of its own: ``python -m swift_export.parity.examining FOLDER``.
+
+Reading StableHLO brings jax, reading a SavedModel TensorFlow, and masks take memory: none of it stays with the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.errors import LoweringError
+from swift_export.parity.modules import read_contents
+from swift_export.parity.structure import Setting, examine
+from swift_export.runtimes.process import Child
+
+__all__ = ["Examination", "examine_file", "main"]
+
+_REQUEST = "request.json"
+_ANSWER = "answer.json"
+
+
+class Examination(Child):
+    """Reads the settings of several artifacts, one after the other.
+
+    ``artifacts`` are paths with the number of frames they were exported for (None: all). ``stated`` are essentials
+    that a file, where it states them, must state so.
+    """
+
+    def __init__(
+        self, artifacts: Mapping[Path, int | None], config: SwiFTConfig, stated: Mapping[str, str], folder: Path
+    ):
+        self._folder = folder
+        request = {
+            "artifacts": {str(path): frames for path, frames in artifacts.items()},
+            "config": config.to_dict(),
+            "stated": dict(stated),
+        }
+        folder.joinpath(_REQUEST).write_text(json.dumps(request))
+        super().__init__(__name__, folder, "reading the artifacts' settings", {"CUDA_VISIBLE_DEVICES": ""})
+
+    def answer(self) -> dict[Path, list[Setting]]:
+        """Wait for the settings found, by path; raises MachineError when the process broke."""
+        self.wait()
+        found = json.loads(self._folder.joinpath(_ANSWER).read_text())
+        return {Path(path): [Setting(**setting) for setting in settings] for path, settings in found.items()}
+
+
+def examine_file(
+    path: Path, config: SwiFTConfig, frames: int | None = None, stated: Mapping[str, str] | None = None
+) -> list[Setting]:
+    """The settings of one artifact: those in its essentials and those in every graph it holds."""
+    try:
+        contents = read_contents(path)
+    except LoweringError as error:
+        return [Setting("graph", "operations", "those of the backbone", str(error))]
+    essentials = [
+        Setting("metadata", name, value, contents.metadata[name])
+        for name, value in (stated or {}).items()
+        if name in contents.metadata
+    ]
+    graphs = [
+        setting if platform == "any" else replace(setting, place=f"{platform}: {setting.place}")
+        for platform, model in contents.models.items()
+        for setting in examine(model, config, frames)
+    ]
+    return essentials + graphs
+
+
+def main(folder: Path) -> None:
+    """Answer the request in ``folder``."""
+    request = json.loads(folder.joinpath(_REQUEST).read_text())
+    config = SwiFTConfig.from_hyper_parameters(request["config"])
+    found = {
+        path: [asdict(setting) for setting in examine_file(Path(path), config, frames, request["stated"])]
+        for path, frames in request["artifacts"].items()
+    }
+    folder.joinpath(_ANSWER).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,121 @@
+"""Running the reference and the artifacts on the same clips, and comparing what comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from swift_export.errors import CheckFailed, InputError
+from swift_export.parity.compare import Difference, compare
+from swift_export.parity.inputs import CheckInput
+from swift_export.parity.report import Comparison
+from swift_export.parity.tolerances import Tolerance
+from swift_export.runtimes.base import RuntimeInfo
+from swift_export.runtimes.messages import Answer, Request, Run, RunResult
+from swift_export.runtimes.process import run_worker
+from swift_export.runtimes.reference_file import Reference, write_reference
+from swift_export.runtimes.registry import REFERENCE, Runtime
+
+__all__ = [
+    "Clips",
+    "Expected",
+    "Outputs",
+    "compare_runs",
+    "load_outputs",
+    "run_artifact",
+    "run_reference",
+    "write_clips",
+]
+
+#: Files of clips by the name of their input; a batch of k is the first k.
+Clips = Mapping[str, tuple[str, ...]]
+
+#: Outputs of a batch by their names.
+Outputs = Mapping[str, np.ndarray]
+
+#: What should come out of each clip of each input, by output.
+Expected = Mapping[str, Sequence[Outputs]]
+
+
+def write_clips(sources: Sequence[CheckInput], count: int, shape: Sequence[int], folder: Path) -> Clips:
+    """Write ``count`` clips of every source to ``folder``. Raises InputError for clips of another shape."""
+    clips: dict[str, tuple[str, ...]] = {}
+    for number, source in enumerate(sources):
+        batch = source.at(count)
+        if batch.shape[1:] != tuple(shape):
+            raise InputError(f"{source.name}: expected clips of shape {tuple(shape)}, found {batch.shape[1:]}")
+        files = tuple(str(folder / f"clip{number}-{item}.npy") for item in range(count))
+        for file, clip in zip(files, batch, strict=True):
+            np.save(file, clip)
+        # Two scans may well have the same file name.
+        name = source.name if source.name not in clips else f"{source.name} ({number})"
+        clips[name] = files
+    return clips
+
+
+def run_reference(reference: Reference, clips: Clips, folder: Path) -> tuple[RuntimeInfo, Expected]:
+    """The reference's outputs, computed clip by clip on the CPU: a batch is expected to be its clips, stacked.
+
+    Raises CheckFailed where they are not finite.
+    """
+    path = folder / "reference.safetensors"
+    write_reference(reference, path)
+    order = [(name, file) for name, files in clips.items() for file in files]
+    request = Request(REFERENCE.name, str(path), "cpu", tuple(Run((file,)) for _, file in order))
+    answer = run_worker(request, folder)
+    expected: dict[str, list[Outputs]] = {name: [] for name in clips}
+    for (name, _), result in zip(order, answer.runs, strict=True):
+        outputs = load_outputs(result)
+        for output, array in outputs.items():
+            if not np.isfinite(array).all():
+                raise CheckFailed(f"the reference itself gives values that are not finite: input {name}, {output}")
+        expected[name].append(outputs)
+    return answer.info, expected
+
+
+def run_artifact(
+    path: Path,
+    runtime: Runtime,
+    device: str,
+    batches: Sequence[int],
+    clips: Clips,
+    folder: Path,
+    *,
+    search: Sequence[Path] = (),
+    repeat: int = 0,
+) -> Answer:
+    """Run an artifact on every input in every batch size; the answer's runs are in that order."""
+    runs = tuple(Run(files[:batch]) for files in clips.values() for batch in batches)
+    return run_worker(Request(runtime.name, str(path), device, runs, repeat), folder, search)
+
+
+def compare_runs(
+    answer: Answer,
+    batches: Sequence[int],
+    expected: Expected,
+    outputs: Sequence[str],
+    allowed: Tolerance,
+) -> tuple[Comparison, ...]:
+    """Hold the runs of `run_artifact` against what each clip should give."""
+    cases = [(name, batch) for name in expected for batch in batches]
+    comparisons = []
+    for (name, batch), result in zip(cases, answer.runs, strict=True):
+        found = load_outputs(result)
+        for output in sorted({*outputs, *found}, key=[*outputs, *found].index):
+            difference = _difference(output, found, outputs, expected[name][:batch])
+            comparisons.append(Comparison(name, batch, output, difference, allowed))
+    return tuple(comparisons)
+
+
+def load_outputs(result: RunResult) -> Outputs:
+    """The arrays that a worker wrote."""
+    return {name: np.load(file) for name, file in result.outputs.items()}
+
+
+def _difference(output: str, found: Outputs, wanted: Sequence[str], clips: Sequence[Outputs]) -> Difference:
+    if output not in found or output not in wanted:
+        return Difference(math.inf, math.inf, 0, "missing" if output in wanted else "an output that was not exported")
+    return compare(found[output], np.concatenate([clip[output] for clip in clips]))

@@ -1,0 +1,145 @@
+"""What is to be checked: the artifacts behind a user's paths, their settings, and the weights they must hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swift_export.artifacts.digests import verify
+from swift_export.artifacts.facts import read_facts
+from swift_export.artifacts.inspect import locate
+from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError
+from swift_export.artifacts.manifest import Manifest
+from swift_export.artifacts.writing import open_artifact
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.errors import UsageError
+from swift_export.lowering.settings import ExportSettings
+from swift_export.runtimes.registry import RUNTIMES, Runtime
+from swift_export.weights import Weights, load_weights, synthetic_weights
+
+__all__ = ["Artifacts", "Subject", "Target", "find_artifacts", "find_subject"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file, or one SavedModel folder. ``batch`` is its only batch size, None where it takes any."""
+
+    path: Path
+    file: str
+    runtime: Runtime
+    settings: ExportSettings
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Artifacts of the same weights, as they describe themselves; ``manifest`` where they lie in an artifact folder.
+
+    ``root`` is the folder, or the file that lies in none.
+    """
+
+    root: str
+    config: SwiFTConfig
+    digest: str
+    targets: tuple[Target, ...]
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Artifacts together with the weights that they must hold."""
+
+    root: str
+    weights: Weights
+    targets: tuple[Target, ...]
+
+
+def find_subject(path: Path, weights: Weights | None = None, settings: ExportSettings | None = None) -> Subject:
+    """The artifacts at ``path`` and their weights, by default found again from what the artifacts record.
+
+    With ``settings``, ``path`` is a folder laid out like an artifact whose manifest is still to be written. Raises what
+    `find_artifacts` raises, and UsageError for weights that are others or cannot be found again.
+    """
+    if settings is not None:
+        if weights is None:
+            raise UsageError(f"{path}: a folder without a manifest needs the weights to be checked against")
+        units = [unit for form in FORMATS.values() for unit in form.units if (path / unit).exists()]
+        return Subject(str(path), weights, tuple(_target(path / unit, unit, settings) for unit in units))
+    found = find_artifacts(path)
+    if weights is None:
+        weights = _found_again(found)
+    if weights.digest != found.digest:
+        raise UsageError(
+            f"{found.root}: holds weights of digest {found.digest[:16]}..., but {weights.provenance.name} has "
+            f"{weights.digest[:16]}...; give the weights it was made from with --weights"
+        )
+    return Subject(found.root, weights, found.targets)
+
+
+def find_artifacts(path: Path) -> Artifacts:
+    """The artifacts at ``path``: an artifact folder or a part of one, a file, or a SavedModel folder.
+
+    An artifact folder's files are held against its manifest first. Raises ArtifactError for what is missing, damaged,
+    changed or foreign.
+    """
+    folder = locate(path)
+    return _single(path) if folder is None else _in_folder(path, folder)
+
+
+def _in_folder(path: Path, folder: Path) -> Artifacts:
+    manifest = open_artifact(folder)
+    below = path.absolute().relative_to(folder.absolute()).as_posix()
+    units = {
+        FORMATS[name].unit_of(file): name
+        for name, artifact in sorted(manifest.artifacts.items())
+        for file in sorted(artifact.files)
+        if below == "." or f"{file}/".startswith(f"{below}/")
+    }
+    if not units:
+        raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
+    verify(folder, manifest, dict.fromkeys(units.values()))
+    settings = {name: _settings(manifest.artifacts[name].settings) for name in units.values()}
+    targets = tuple(_target(folder / unit, unit, settings[name]) for unit, name in units.items())
+    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest)
+
+
+def _single(path: Path) -> Artifacts:
+    facts = read_facts(path)
+    essentials: Mapping[str, str] = facts.details.get("metadata", {})
+    try:
+        config = SwiFTConfig.from_hyper_parameters(json.loads(essentials["swift_export.architecture"]))
+        settings = _settings(json.loads(essentials["swift_export.settings"]))
+        digest = essentials["swift_export.weights_sha256"]
+    except (KeyError, TypeError, ValueError):
+        raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
+    return Artifacts(path.name, config, digest, (_target(path, path.name, settings),))
+
+
+def _target(path: Path, file: str, settings: ExportSettings) -> Target:
+    endings = {".onnx": "onnxruntime", ".jax": "jax_export", ".mlir.bc": "portable"}
+    name = next((name for ending, name in endings.items() if file.endswith(ending)), "tensorflow")
+    batch = 1 if file.endswith(".b1.mlir.bc") else settings.batch
+    return Target(path, file, RUNTIMES[name], settings, batch)
+
+
+def _settings(recorded: Mapping[str, Any]) -> ExportSettings:
+    return ExportSettings(
+        frames=recorded["frames"],
+        batch=recorded["batch"],
+        outputs=tuple(recorded["outputs"]),
+        output_kind=recorded["output_kind"],
+    )
+
+
+def _found_again(found: Artifacts) -> Weights:
+    if found.manifest is None:
+        raise UsageError(f"{found.root}: lies in no artifact folder; name the weights it was made from with --weights")
+    record, variant = found.manifest.weights, found.manifest.model.variant
+    if record.seed is not None:
+        return synthetic_weights(found.config, record.seed, variant)
+    if record.kind == "published":
+        return load_weights("auto", variant=variant)
+    raise UsageError(f"{found.root}: was made from {record.name}, a {record.kind}; give it again with --weights")
