@@ -1,1 +1,57 @@
-"""Export SwiFT, the 4D Swin transformer for fMRI, and prove that the exports compute the same."""
+"""Export SwiFT, the 4D Swin transformer for fMRI, and prove that the exports compute the same.
+
+The commands as functions. Names are imported when they are first used: jax and TensorFlow take seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from swift_export._version import __version__
+
+if TYPE_CHECKING:
+    from swift_export.backbone.config import SwiFTConfig
+    from swift_export.backbone.swift import SwiFT
+    from swift_export.errors import SwiftExportError
+    from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.lowering.onnx import stablehlo_to_onnx
+    from swift_export.parity import check
+    from swift_export.weights import load_weights
+
+_HOMES = {
+    "SwiFT": "backbone.swift",
+    "SwiFTConfig": "backbone.config",
+    "SwiftExportError": "errors",
+    "check": "parity",
+    "export_onnx": "export",
+    "export_savedmodel": "export",
+    "export_stablehlo": "export",
+    "load_backbone": "export",
+    "load_weights": "weights",
+    "stablehlo_to_onnx": "lowering.onnx",
+}
+
+__all__ = [
+    "SwiFT",
+    "SwiFTConfig",
+    "SwiftExportError",
+    "__version__",
+    "check",
+    "export_onnx",
+    "export_savedmodel",
+    "export_stablehlo",
+    "load_backbone",
+    "load_weights",
+    "stablehlo_to_onnx",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
