@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,41 @@ import pytest
 SHAPE = (2, 4, 6, 4, 3)
 
 
-@dataclass(frozen=True)
-class Toys:
-    """Artifacts by the name of their runtime; ``fixed`` is portable bytecode for a batch of one."""
+#: The adapters, but for the reference's; TensorFlow's where it is installed.
+DYNAMIC = (
+    "jax_export",
+    "portable",
+    pytest.param("tensorflow", marks=pytest.mark.requires("savedmodel")),
+    "onnxruntime",
+)
 
-    paths: dict[str, Path]
-    fixed: Path
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime" in metafunc.fixturenames:
+        metafunc.parametrize("runtime", DYNAMIC)
+
+
+class Toys:
+    """Artifacts by the name of their runtime, written when first asked for; ``fixed`` takes a batch of one only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.path = cache(self._write)
+        self.session = cache(self._load)
+
+    def _write(self, name: str) -> Path:
+        return {
+            "jax_export": lambda: _stablehlo(self._folder / "model.jax", "batch", ("cpu", "cuda")),
+            "portable": lambda: _stablehlo(self._folder / "model.mlir.bc", "batch", ("cpu",)),
+            "fixed": lambda: _stablehlo(self._folder / "model.b1.mlir.bc", "1", ("cpu",)),
+            "tensorflow": lambda: _savedmodel(self._folder / "savedmodel" / "1"),
+            "onnxruntime": lambda: _onnx(self._folder / "model.onnx"),
+        }[name]()
+
+    def _load(self, name: str):
+        from swift_export.runtimes.registry import RUNTIMES
+
+        return RUNTIMES[name].adapter().load(self.path(name), "cpu")
 
     def clips(self, batch: int, seed: int = 0) -> np.ndarray:
         return np.random.default_rng(seed).standard_normal((batch, *SHAPE), dtype=np.float32)
@@ -29,14 +58,7 @@ class Toys:
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
-    folder = tmp_path_factory.mktemp("toys")
-    paths = {
-        "jax_export": _stablehlo(folder / "model.jax", "batch", ("cpu", "cuda")),
-        "portable": _stablehlo(folder / "model.mlir.bc", "batch", ("cpu",)),
-        "tensorflow": _savedmodel(folder / "1"),
-        "onnxruntime": _onnx(folder / "model.onnx"),
-    }
-    return Toys(paths, _stablehlo(folder / "model.b1.mlir.bc", "1", ("cpu",)))
+    return Toys(tmp_path_factory.mktemp("toys"))
 
 
 def _forward(bold):

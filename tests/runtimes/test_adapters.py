@@ -9,8 +9,6 @@ from swift_export.errors import InputError, MachineError, UsageError
 from swift_export.runtimes.base import check_device
 from swift_export.runtimes.registry import RUNTIMES, Runtime, require
 
-DYNAMIC = ("jax_export", "portable", "tensorflow", "onnxruntime")
-
 # What a caller may get wrong: rank, layout (channels last), number of channels, dtype, an empty batch.
 WRONG = {
     "unbatched": lambda bold: bold[0],
@@ -23,21 +21,11 @@ WRONG = {
 }
 
 
-def load(name, path):
-    return RUNTIMES[name].adapter().load(path, "cpu")
-
-
-@pytest.fixture(scope="module")
-def sessions(toys):
-    return {name: load(name, toys.paths[name]) for name in DYNAMIC}
-
-
-@pytest.mark.parametrize("name", DYNAMIC)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_outputs_are_those_of_the_function(toys, sessions, name, batch):
+def test_outputs_are_those_of_the_function(toys, runtime, batch):
     bold = toys.clips(batch)
 
-    outputs = sessions[name]({"bold": bold})
+    outputs = toys.session(runtime)({"bold": bold})
 
     expected = toys.expected(bold)
     assert sorted(outputs) == sorted(expected)
@@ -47,7 +35,7 @@ def test_outputs_are_those_of_the_function(toys, sessions, name, batch):
 
 
 def test_bytecode_of_one_batch_size_takes_no_other(toys):
-    session = load("portable", toys.fixed)
+    session = RUNTIMES["portable"].adapter().load(toys.path("fixed"), "cpu")
 
     bold = toys.clips(1)
     np.testing.assert_allclose(session({"bold": bold})["stage0"], np.tanh(bold), rtol=1e-5, atol=1e-6)
@@ -55,47 +43,42 @@ def test_bytecode_of_one_batch_size_takes_no_other(toys):
         session({"bold": toys.clips(2)})
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_the_signature_is_read_from_the_file(sessions, name):
-    (bold,) = sessions[name].inputs
+def test_the_signature_is_read_from_the_file(toys, runtime):
+    (bold,) = toys.session(runtime).inputs
 
     assert (bold.name, bold.dtype, bold.shape) == ("bold", "float32", (None, 2, 4, 6, 4, 3))
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_input_is_an_error(toys, sessions, name, wrong):
+def test_a_wrong_input_is_an_error(toys, runtime, wrong):
     with pytest.raises(InputError, match=r"bold: expected float32 \(any, 2, 4, 6, 4, 3\), found "):
-        sessions[name]({"bold": WRONG[wrong](toys.clips(2))})
+        toys.session(runtime)({"bold": WRONG[wrong](toys.clips(2))})
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_a_wrong_name_is_an_error(toys, sessions, name):
+def test_a_wrong_name_is_an_error(toys, runtime):
     with pytest.raises(InputError, match="expected the inputs bold, found image"):
-        sessions[name]({"image": toys.clips(1)})
+        toys.session(runtime)({"image": toys.clips(1)})
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_a_placed_computation_runs_again_and_again(toys, sessions, name):
-    compute = sessions[name].place({"bold": toys.clips(2)})
+def test_a_placed_computation_runs_again_and_again(toys, runtime):
+    compute = toys.session(runtime).place({"bold": toys.clips(2)})
 
     for _ in range(2):
         compute()
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_who_computed_is_told(sessions, name):
-    info = sessions[name].info
+def test_who_computed_is_told(toys, runtime):
+    info = toys.session(runtime).info
 
-    assert (info.name, info.arithmetic) == (RUNTIMES[name].title, "float32")
+    assert (info.name, info.arithmetic) == (RUNTIMES[runtime].title, "float32")
     assert info.version[0].isdigit()
     assert "cpu" in info.device.lower()
     assert any("cpu" in provider.lower() for provider in info.providers)
 
 
 @pytest.mark.parametrize("name", ["jax_export", "portable"])
-def test_the_precision_in_the_file_is_told(sessions, name):
-    assert sessions[name].info.settings == {"dot precision in the file": "HIGHEST"}
+def test_the_precision_in_the_file_is_told(toys, name):
+    assert toys.session(name).info.settings == {"dot precision in the file": "HIGHEST"}
 
 
 def test_plain_float32_dots_are_tf32_on_a_gpu_only():
@@ -107,20 +90,19 @@ def test_plain_float32_dots_are_tf32_on_a_gpu_only():
     assert arithmetic("gpu", ("DEFAULT", "HIGHEST")) == "tf32"
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_an_absent_gpu_is_an_error(toys, name):
-    if gpu_present(name):
-        pytest.skip(f"{name} has a GPU here")
+def test_an_absent_gpu_is_an_error(toys, runtime):
+    if gpu_present(runtime):
+        pytest.skip(f"{runtime} has a GPU here")
     with pytest.raises(MachineError, match=r"--device gpu: .* has no CUDA GPU, only "):
-        RUNTIMES[name].adapter().load(toys.paths[name], "gpu")
+        RUNTIMES[runtime].adapter().load(toys.path(runtime), "gpu")
 
 
-def gpu_present(name):
-    if name == "tensorflow":
+def gpu_present(runtime):
+    if runtime == "tensorflow":
         import tensorflow as tf
 
         return bool(tf.config.list_physical_devices("GPU"))
-    if name == "onnxruntime":
+    if runtime == "onnxruntime":
         import onnxruntime
 
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

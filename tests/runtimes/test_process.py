@@ -16,8 +16,6 @@ from swift_export.runtimes.messages import Request, Run, write_request
 from swift_export.runtimes.process import Worker, run_worker
 from swift_export.runtimes.registry import RUNTIMES
 
-DYNAMIC = ("jax_export", "portable", "tensorflow", "onnxruntime")
-
 
 @pytest.fixture
 def clips(toys, tmp_path):
@@ -45,15 +43,14 @@ def request(name, path, *runs, repeat=0):
     return Request(name, str(path), "cpu", tuple(Run(clips) for clips in runs), repeat)
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_an_artifact_is_loaded_once_and_runs_every_batch(toys, clips, tmp_path, name):
+def test_an_artifact_is_loaded_once_and_runs_every_batch(toys, clips, tmp_path, runtime):
     bold, files = clips
     folder = tmp_path / "worker"
     folder.mkdir()
 
-    answer = run_worker(request(name, toys.paths[name], files[:1], files, files[1:], repeat=2), folder)
+    answer = run_worker(request(runtime, toys.path(runtime), files[:1], files, files[1:], repeat=2), folder)
 
-    assert answer.info.name == RUNTIMES[name].title
+    assert answer.info.name == RUNTIMES[runtime].title
     assert answer.load_s > 0
     assert 10 * 2**20 < answer.peak_bytes < 4 * 2**30
     for result, batch in zip(answer.runs, (bold[:1], bold, bold[1:]), strict=True):
@@ -63,9 +60,8 @@ def test_an_artifact_is_loaded_once_and_runs_every_batch(toys, clips, tmp_path, 
         assert len(result.call_s) == len(result.compute_s) == 2
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
-def test_nothing_that_made_the_artifact_is_imported(toys, tmp_path, name):
-    write_request(request(name, toys.paths[name]), tmp_path)
+def test_nothing_that_made_the_artifact_is_imported(toys, tmp_path, runtime):
+    write_request(request(runtime, toys.path(runtime)), tmp_path)
     program = (
         "import sys; from pathlib import Path; from swift_export.runtimes.worker import main; "
         "main(Path(sys.argv[1])); print(*sys.modules)"
@@ -74,9 +70,9 @@ def test_nothing_that_made_the_artifact_is_imported(toys, tmp_path, name):
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
 
     modules = set(done.stdout.split())
-    assert RUNTIMES[name].package in modules
+    assert RUNTIMES[runtime].package in modules
     assert not modules & {"equinox", "swift_export.backbone", "swift_export.lowering", "swift_export.weights"}
-    if name in ("tensorflow", "onnxruntime"):
+    if runtime in ("tensorflow", "onnxruntime"):
         assert not modules & {"jax", "jaxlib"}
 
 
@@ -99,14 +95,17 @@ def test_a_blocked_module_cannot_be_imported(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
 @pytest.mark.parametrize("content", [b"", b"no model at all", bytes(1000)])
-def test_a_damaged_file_is_an_error_that_names_it(tmp_path, name, content):
-    artifact = tmp_path / "model.bin"
-    artifact.write_bytes(content)
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, runtime, content):
+    artifact = tmp_path / "model"
+    file = artifact
+    if runtime == "tensorflow":
+        artifact.mkdir()
+        file = artifact / "saved_model.pb"
+    file.write_bytes(content)
 
-    with pytest.raises(LoadError, match=rf"^model\.bin: {RUNTIMES[name].title} cannot load it: .+") as caught:
-        run_worker(request(name, artifact), tmp_path)
+    with pytest.raises(LoadError, match=rf"model: {RUNTIMES[runtime].title} cannot load it: .+") as caught:
+        run_worker(request(runtime, artifact), tmp_path)
 
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
@@ -117,7 +116,7 @@ def test_the_workers_own_error_comes_through(toys, tmp_path):
     np.save(clip, toys.clips(1)[0].astype(np.float64))
 
     with pytest.raises(InputError, match=r"model\.onnx: bold: expected float32 .* found float64"):
-        run_worker(request("onnxruntime", toys.paths["onnxruntime"], (str(clip),)), tmp_path)
+        run_worker(request("onnxruntime", toys.path("onnxruntime"), (str(clip),)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +144,7 @@ def test_a_process_that_hangs_is_ended(stuck):
 def test_a_broken_process_is_told_by_its_last_telling_line(toys, tmp_path):
     # Output is written to a folder that vanishes: nobody's fault that the project knows of.
     with pytest.raises(MachineError, match=r"ended with exit status 1: FileNotFoundError: .*gone\.npy"):
-        run_worker(request("onnxruntime", toys.paths["onnxruntime"], (str(tmp_path / "gone.npy"),)), tmp_path)
+        run_worker(request("onnxruntime", toys.path("onnxruntime"), (str(tmp_path / "gone.npy"),)), tmp_path)
 
 
 def test_ctrl_c_ends_the_worker_too(tmp_path):
