@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from swift_export.backbone.config import parameter_shapes
 from swift_export.errors import UsageError
 from swift_export.lowering.hub import forward, private_locations
 from swift_export.lowering.metadata import essentials
+from swift_export.lowering.portable import portable
 from swift_export.lowering.settings import ExportSettings
 from swift_export.lowering.stablehlo import JAX_PLATFORMS
 
@@ -54,8 +55,21 @@ def write_savedmodel(weights: Weights, settings: ExportSettings, folder: Path) -
         # The tf.function itself, not a concrete one: that would store the module a second time.
         with private_locations():
             tf.saved_model.save(module, str(target), signatures={SIGNATURE: module.serve})
-    # TensorFlow writes a fingerprint of random ids and an empty folder beside the model; serving needs neither.
-    shutil.rmtree(target / "debug", ignore_errors=True)
+    _make_portable(target / "saved_model.pb", essentials(weights, settings))
+    # A fingerprint of random ids, and of the graph as it was before.
+    (target / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _make_portable(path: Path, facts: Mapping[str, str]) -> None:
+    """Put the module inside into the pinned version of StableHLO: TensorFlow's own is older than jax's."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    graph = model.meta_graphs[0].graph_def
+    for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
+        if node.op == "XlaCallModule":
+            node.attr["module"].s = portable(node.attr["module"].s, facts, composites=False)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _module(tf: Any, weights: Weights, settings: ExportSettings) -> Any:

@@ -60,12 +60,29 @@ def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
     return [frame.compact(v) for v in op.operands]
 
 
-@rule("stablehlo.custom_call", attributes=["call_target_name", "has_side_effect", "error_message", "api_version",
-                                           "backend_config", "called_computations", "operand_layouts",
-                                           "output_operand_aliases", "result_layouts"])  # fmt: skip
-def custom_call(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """JAX's assertion that a shape is as the exported function expects: ONNX has no assertions."""
+#: What a custom call may carry that says nothing about its result.
+CALL_ATTRIBUTES = (
+    "call_target_name",
+    "has_side_effect",
+    "error_message",
+    "api_version",
+    "backend_config",
+    "called_computations",
+    "operand_layouts",
+    "output_operand_aliases",
+    "result_layouts",
+    "mhlo.attributes",
+    "mhlo.version",
+)
+
+
+@rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
+def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
+    """JAX's assertions about shapes, which ONNX has not, and the older spelling of ops beyond StableHLO."""
     target = op.attributes["call_target_name"].value
     if target == "shape_assertion":
         return []
+    name = f"chlo.{target.removeprefix('mhlo.')}"
+    if target.startswith("mhlo.") and name in RULES and len(op.attributes.get("mhlo.attributes", ())) == 0:
+        return RULES[name].translate(frame, Renamed(op, name))
     raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")
