@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +17,13 @@ from swift_export.cli.text import examples
 from swift_export.errors import UsageError
 
 if TYPE_CHECKING:
+    from swift_export.backbone.config import SwiFTConfig
     from swift_export.parity.inputs import CheckInput
     from swift_export.parity.report import ParityReport
-    from swift_export.parity.targets import Subject
+    from swift_export.parity.targets import Target
     from swift_export.weights import Weights
 
-__all__ = ["check", "register"]
+__all__ = ["check", "diff", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,12 @@ def register(app: typer.Typer) -> None:
             "swift-export check model.onnx --weights model.ckpt --variant contrastive --device gpu",
         )
     )(check)
+    app.command(
+        epilog=examples(
+            "swift-export diff artifacts/contrastive/onnx/model.onnx artifacts/contrastive/stablehlo/model.jax",
+            "swift-export diff old/onnx/model.onnx new/onnx/model.onnx --input scan.nii.gz",
+        )
+    )(diff)
 
 
 Paths = Annotated[
@@ -71,14 +78,43 @@ def check(
     console = Console(quiet)
     given = _given_weights(weights, variant, quiet)
     subjects = [find_subject(path, given) for path in paths]
-    for subject in subjects:
-        console.weights(subject.weights)
+    for reference in {subject.weights.digest: subject.weights for subject in subjects}.values():
+        console.weights(reference)
+    clips = _clips(files, [(subject.weights.config, subject.targets) for subject in subjects])
     with console.progress() as tell:
-        report = check_paths(paths, weights=given, inputs=_clips(files, subjects), device=device, progress=tell)
+        report = check_paths(paths, weights=given, inputs=clips, device=device, progress=tell)
     console.report(report)
     for folder in {subject.root for subject in subjects}:
         _write_report(Path(folder), report, console)
     report.raise_for_failures()
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="An artifact or one of its files.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    inputs: options.Inputs = None,
+    orientation: options.Orientation = "LAS",
+    mask: options.Mask = None,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare what two artifacts compute on the same inputs; exit status 1 where they differ beyond rounding."""
+    files = InputFiles(inputs or (), orientation, mask)
+    files.check()
+    _need_extras([first, second])
+
+    from swift_export.parity import diff_artifacts
+    from swift_export.parity.targets import find_artifacts
+
+    console = Console(quiet)
+    found = [find_artifacts(path) for path in (first, second)]
+    clips = _clips(files, [(artifacts.config, artifacts.targets) for artifacts in found])
+    with console.progress() as tell:
+        report = diff_artifacts(first, second, inputs=clips, device=device, progress=tell)
+    console.report(report)
+    console.line(f"{'the same' if report.same_weights else 'different'} weights")
+    if not report.equal:
+        raise typer.Exit(1)
 
 
 def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weights | None:
@@ -99,14 +135,13 @@ def _need_extras(paths: Iterable[Path]) -> None:
                 need_extra("savedmodel", f"{folder}: a SavedModel")
 
 
-def _clips(files: InputFiles, subjects: list[Subject]) -> list[CheckInput]:
+def _clips(files: InputFiles, artifacts: Sequence[tuple[SwiFTConfig, Sequence[Target]]]) -> list[CheckInput]:
     if not files.files:
         return []
-    wanted = {(subject.weights.config, target.settings.frames) for subject in subjects for target in subject.targets}
-    if len(wanted) > 1:
-        raise UsageError("--input: the artifacts take clips of different shapes; check them one by one")
-    config, frames = wanted.pop()
-    return files.load(config, frames)
+    shapes = {(config, target.settings.frames) for config, targets in artifacts for target in targets}
+    if len(shapes) > 1:
+        raise UsageError("--input: the artifacts take clips of different shapes; name them one by one")
+    return files.load(*shapes.pop())
 
 
 def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
@@ -117,7 +152,9 @@ def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
 
     if not (folder / MANIFEST).is_file():
         return
-    own = replace(report, artifacts=tuple(found for found in report.artifacts if found.root == str(folder)))
+    # A report travels with its artifact and holds no path of this machine.
+    mine = [replace(found, root=folder.resolve().name) for found in report.artifacts if found.root == str(folder)]
+    own = replace(report, artifacts=tuple(mine))
     try:
         for name, text in report_files(read_manifest(folder), own).items():
             (folder / name).write_text(text, encoding="utf-8")

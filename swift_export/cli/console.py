@@ -13,6 +13,7 @@ from rich.table import Table
 from swift_export.backbone.config import SHAPE_INVISIBLE
 
 if TYPE_CHECKING:
+    from swift_export.parity.diff import DiffReport
     from swift_export.parity.report import ParityReport
     from swift_export.weights import Weights
 
@@ -46,7 +47,7 @@ class Console:
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*row)
-        self._out.print(Padding(table, (0, 0, 0, indent)))
+        self._out.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
@@ -57,8 +58,8 @@ class Console:
         with self._out.status("") as status:
             yield status.update
 
-    def report(self, report: ParityReport) -> None:
-        """What a check measured."""
+    def report(self, report: ParityReport | DiffReport) -> None:
+        """What a check or a comparison measured."""
         report.render(self._out)
 
     def weights(self, weights: Weights) -> None:

@@ -46,8 +46,8 @@ def inspect(
 def _show(description: Description, console: Console) -> None:
     if description.manifest:
         _show_manifest(description.manifest, console)
-    for part in description.parts:
         console.line("")
+    for part in description.parts:
         _show_part(part, console)
 
 

@@ -1,0 +1,109 @@
+"""Start-up time, exit statuses and one-line errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from swift_export._version import __version__
+
+HEAVY = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "equinox", "nibabel", "huggingface_hub")
+
+
+def test_help_shows_every_command(run) -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for name in ("stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "variants", "bundle"):
+        assert f" {name} " in result.stdout
+    assert "$ swift-export " in result.stdout
+    assert run().stdout == result.stdout
+
+
+@pytest.mark.parametrize("name", ["stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "bundle"])
+def test_every_command_has_help_with_examples(run, name: str) -> None:
+    result = run(name, "--help", COLUMNS="200")
+    assert result.returncode == 0
+    assert f"$ swift-export {name} " in result.stdout
+
+
+def test_help_answers_within_half_a_second(run) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert run("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) <= 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["onnx", "--help"], ["onnx", "--variant", "hcp-sex", "--batch", "0"], ["--version"]]
+)
+def test_nothing_heavy_is_imported_before_it_is_used(arguments: list[str]) -> None:
+    code = f"import sys; from swift_export.cli import main; main({arguments}); print(*sys.modules, file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert not set(HEAVY) & set(result.stderr.split())
+
+
+def test_version(run) -> None:
+    assert run("--version").stdout == f"swift-export {__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(run, shell: str) -> None:
+    assert "swift-export" in run("--show-completion", shell).stdout
+
+
+def test_variants_complete(run) -> None:
+    completed = run(_SWIFT_EXPORT_COMPLETE="complete_bash", COMP_WORDS="swift-export onnx --variant c", COMP_CWORD="3")
+    assert completed.stdout.split() == ["contrastive"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'. (see swift-export --help)"),
+        (["onnx", "--wieghts", "x"], "No such option: --wieghts"),
+        (["onnx", "--batch", "two"], "Invalid value for '--batch'"),
+        (["check"], "Missing argument 'PATH...'"),
+        (["bundle"], "Missing option '--output' / '-o'"),
+    ],
+)
+def test_bad_usage_is_one_line_with_status_2(refused: Callable[..., str], arguments: list[str], message: str) -> None:
+    assert refused(*arguments).startswith(message)
+
+
+def test_an_internal_error_is_one_line_and_tells_how_to_get_the_traceback(run) -> None:
+    code = (
+        "import sys, swift_export.variants, swift_export.cli as cli\n"
+        "swift_export.variants.VARIANTS = None\n"  # breaks `variants` from within
+        "sys.exit(cli.main(['variants']))"
+    )
+    for debug in ("", "1"):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"SWIFT_EXPORT_DEBUG": debug},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 1
+        assert "internal error (AttributeError" in result.stderr
+        assert "SWIFT_EXPORT_DEBUG=1" in result.stderr
+        assert ("Traceback" in result.stderr) == bool(debug)
+
+
+def test_a_reader_that_goes_away_is_no_error(run) -> None:
+    pipe = "{ python -m swift_export variants; echo status $? >&2; } | true"
+    result = subprocess.run(
+        ["bash", "-c", pipe.replace("python", sys.executable)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stderr == "status 1\n"

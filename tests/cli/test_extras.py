@@ -1,0 +1,61 @@
+"""Missing extras: named by the bare command, asked of the launcher where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+# What a machine without the extra sees: the import system finds no such package.
+WITHOUT = """
+import sys
+for name in ("tensorflow", "nibabel"):
+    sys.modules[name] = None
+from swift_export.cli import main
+sys.exit(main())
+"""
+SAVEDMODEL = ["savedmodel", "--variant", "contrastive", "--weights", "synthetic", "-o", "out"]
+NIFTI = ["onnx", "--variant", "contrastive", "--weights", "synthetic", "-o", "out", "--input", "scan.nii.gz"]
+
+
+def run_without(arguments: list[str], cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | settings
+    command = [sys.executable, "-P", "-c", WITHOUT, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (SAVEDMODEL, "savedmodel"),
+        (["all", *SAVEDMODEL[1:]], "savedmodel"),
+        (["onnx", *SAVEDMODEL[1:], "--via", "savedmodel"], "savedmodel"),
+        (NIFTI, "fmri"),
+    ],
+)
+def test_the_bare_command_names_the_extra(tmp_path: Path, arguments: list[str], extra: str) -> None:
+    (tmp_path / "scan.nii.gz").touch()
+    result = run_without(arguments, tmp_path)
+    assert result.returncode == 2
+    assert f"pip install 'swift-export[{extra}]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_under_the_launcher_the_command_goes_back_to_it_for_the_extra(tmp_path: Path) -> None:
+    launcher = tmp_path / "a launcher"
+    launcher.write_text('#!/bin/sh\necho "$SWIFT_EXPORT_EXTRAS:"; for argument in "$@"; do echo "$argument"; done\n')
+    launcher.chmod(0o755)
+    result = run_without(SAVEDMODEL, tmp_path, SWIFT_EXPORT_LAUNCHER=str(launcher), SWIFT_EXPORT_EXTRAS="fmri")
+    assert (result.returncode, result.stdout.split("\n")) == (0, ["fmri savedmodel:", *SAVEDMODEL, ""])
+
+
+def test_an_extra_that_is_installed_and_yet_absent_is_not_asked_for_twice(tmp_path: Path) -> None:
+    settings = {"SWIFT_EXPORT_LAUNCHER": "/bin/false", "SWIFT_EXPORT_EXTRAS": "savedmodel"}
+    result = run_without(SAVEDMODEL, tmp_path, **settings)
+    assert result.returncode == 2
+    assert "swift-export[savedmodel]" in result.stderr
