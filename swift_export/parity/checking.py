@@ -109,27 +109,37 @@ def _check(subject: Subject, targets: Sequence[Target], plan: _Plan) -> tuple[Ru
     config = weights.config
     outputs = tuple(dict.fromkeys(name for target in targets for name in target.settings.outputs))
     reference = Reference(config, weights.tensors, outputs, targets[0].settings.output_kind)
-    measured = []
     with scratch_folder() as folder:
         plan.progress("drawing the inputs")
         sources = [*standard_inputs(config, frames), *plan.inputs]
         most = max(size for target in targets for size in plan.sizes(target))
         clips = write_clips(sources, most, config.input_shape(frames), folder)
         stated = {"swift_export.weights_sha256": weights.digest}
-        # Reading graphs takes one core and little memory: it goes beside the reference.
-        with Examination(
-            {t.path: frames for t in targets}, config, stated, new_folder(folder / "graphs")
-        ) as examination:
-            plan.progress("computing the reference")
-            info, expected = run_reference(reference, clips, new_folder(folder / "reference"))
+        # Reading graphs takes one core and little memory: it goes beside the runtimes.
+        graphs = {target.path: frames for target in targets}
+        with Examination(graphs, config, stated, new_folder(folder / "graphs")) as examination:
+            # Before the reference: a file that does not load, or an absent GPU, is said at once.
+            answers = []
             for number, target in enumerate(targets):
                 plan.progress(f"running {target.file} in {target.runtime.title}")
-                sizes, work = plan.sizes(target), new_folder(folder / str(number))
-                answer = run_artifact(target.path, target.runtime, plan.device, sizes, clips, work, search=plan.search)
-                allowed = tolerance(answer.info.arithmetic, plan.device)
-                measured.append((answer, compare_runs(answer, sizes, expected, target.settings.outputs, allowed)))
+                work, sizes = new_folder(folder / str(number)), plan.sizes(target)
+                answers.append(
+                    run_artifact(target.path, target.runtime, plan.device, sizes, clips, work, search=plan.search)
+                )
+            plan.progress("computing the reference")
+            info, expected = run_reference(reference, clips, new_folder(folder / "reference"))
             plan.progress("reading settings from the graphs")
             settings = examination.answer()
+        comparisons = [
+            compare_runs(
+                answer,
+                plan.sizes(target),
+                expected,
+                target.settings.outputs,
+                tolerance(answer.info.arithmetic, plan.device),
+            )
+            for target, answer in zip(targets, answers, strict=True)
+        ]
     tag = WeightsTag(weights.variant, weights.digest, weights.provenance.synthetic)
     return info, [
         Checked(
@@ -139,10 +149,10 @@ def _check(subject: Subject, targets: Sequence[Target], plan: _Plan) -> tuple[Ru
             info=answer.info,
             load_s=answer.load_s,
             peak_bytes=answer.peak_bytes,
-            comparisons=comparisons,
+            comparisons=compared,
             settings=tuple(settings[target.path]),
         )
-        for target, (answer, comparisons) in zip(targets, measured, strict=True)
+        for target, answer, compared in zip(targets, answers, comparisons, strict=True)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift_export._version import __version__
@@ -138,17 +139,19 @@ class ParityReport:
     def rows(self) -> list[tuple[str, ...]]:
         """One row a comparison and one an artifact's settings, as text under `COLUMNS`."""
         rows: list[tuple[str, ...]] = []
+        several = len({artifact.root for artifact in self.artifacts}) > 1
         for artifact in self.artifacts:
+            name = f"{Path(artifact.root).name}/{artifact.file}" if several else artifact.file
             for c in artifact.comparisons:
                 figures = (_figure(c.difference.relative_l2), _figure(c.difference.relative_max))
                 result = "ok" if c.passed else "FAILED"
                 allowed = f"{c.allowed.relative_l2:g}"
-                place = (artifact.file, artifact.runtime, c.input, str(c.batch), c.output)
+                place = (name, artifact.runtime, c.input, str(c.batch), c.output)
                 rows.append((*place, *figures, allowed, result))
             wrong = sum(not setting.holds for setting in artifact.settings)
             what = f"{len(artifact.settings)} settings read from its graph"
             result = f"{wrong} WRONG" if wrong else "ok"
-            rows.append((artifact.file, what, "", "", "", "", "", "", result))
+            rows.append((name, what, "", "", "", "", "", "", result))
         return rows
 
     def render(self, console: Console) -> None:
@@ -220,7 +223,8 @@ def _artifact(artifact: Checked) -> dict[str, Any]:
         }
         for c in artifact.comparisons
     ]
-    return asdict(artifact) | {"comparisons": comparisons}
+    # Of the folder only its name: a report may travel, and tells nothing of the machine.
+    return asdict(artifact) | {"root": Path(artifact.root).name, "comparisons": comparisons}
 
 
 def _who(info: RuntimeInfo) -> str:

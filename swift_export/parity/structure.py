@@ -77,16 +77,14 @@ def _windows(model: oir.Model, scope: str, plan: WindowPlan, channels: int) -> I
     def order() -> str:
         norm = _only(model.graph, f"{scope}/norm1", "LayerNormalization").outputs[0]
         entry = _first_product(model.graph, f"{scope}/attention", norm)
+        batch = norm.shape[0] if norm.shape is not None and isinstance(norm.shape[0], int) else 1
         numbered = np.arange(1, 1 + np.prod(plan.grid), dtype=np.float32).reshape(1, *plan.grid, 1)
-        sent = np.repeat(numbered, channels, axis=-1)
-        arrived = evaluate(model, entry, {norm: sent}).reshape(-1, channels)
-        if not (arrived == arrived[:, :1]).all():
-            return "channels of different tokens mixed"
-        places = arrived[:, 0]
-        if places.size != tokens.size:
-            return f"{places.size} places"
-        wrong = int((places != tokens.reshape(-1)).sum())
-        return f"{wrong} of {tokens.size} tokens elsewhere" if wrong else described
+        sent = np.broadcast_to(numbered, (batch, *plan.grid, channels))
+        arrived = evaluate(model, entry, {norm: sent})
+        if arrived.size != batch * tokens.size * channels:
+            return f"{arrived.size // (batch * channels)} places"
+        wrong = arrived.reshape(batch, -1, channels) != tokens.reshape(1, -1, 1)
+        return f"{int(wrong.any((0, 2)).sum())} of {tokens.size} tokens elsewhere" if wrong.any() else described
 
     def size() -> str:
         scores = _only(model.graph, f"{scope}/attention", "Softmax").inputs[0]

@@ -63,7 +63,10 @@ def evaluate(model: oir.Model, target: oir.Value, given: Mapping[oir.Value, np.n
     )
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.graph.opset_imports.items()]
     evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
-    (result,) = evaluator.run(None, {str(value.name): array for value, array in given.items()})
+    try:
+        (result,) = evaluator.run(None, {str(value.name): array for value, array in given.items()})
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:  # what NumPy says to shapes that do not fit
+        raise Unreadable(f"cannot be computed ({error})") from None
     return np.asarray(result)
 
 

@@ -1,0 +1,284 @@
+"""The whole check on small models: what is right passes, every fault fails, and each error says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+
+import numpy as np
+import onnx
+import pytest
+
+from swift_export.artifacts.layout import ArtifactError
+from swift_export.artifacts.manifest import read_manifest
+from swift_export.errors import CheckFailed, InputError, MachineError, UsageError
+from swift_export.fmri.clip import Clip
+from swift_export.lowering.settings import ExportSettings
+from swift_export.parity import check_paths, report_files
+from swift_export.parity.inputs import Given, noise
+from swift_export.runtimes.base import LoadError
+from swift_export.weights import synthetic_weights
+
+FILES = ["onnx/model.onnx", "stablehlo/model.b1.mlir.bc", "stablehlo/model.jax", "stablehlo/model.mlir.bc"]
+
+
+@pytest.fixture(scope="module")
+def report(artifact):
+    """Everything in an artifact folder, checked with what it records of itself."""
+    return check_paths([artifact])
+
+
+def cases(checked):
+    return [(c.input, c.batch, c.output) for c in checked.comparisons]
+
+
+def edited(staged, folder, edit):
+    """A staged folder with another ONNX file."""
+    (folder / "onnx").mkdir(parents=True)
+    model = onnx.load(staged / "onnx/model.onnx")
+    edit(model)
+    onnx.save(model, folder / "onnx/model.onnx")
+    return folder
+
+
+def scale(name, factor, index):
+    def edit(model):
+        (tensor,) = [t for t in model.graph.initializer if t.name == name]
+        array = onnx.numpy_helper.to_array(tensor).copy()
+        array.reshape(-1)[index] *= factor
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+
+    return edit
+
+
+def test_every_artifact_of_a_folder_is_checked(report, weights):
+    assert report.passed
+    report.raise_for_failures()
+    assert [checked.file for checked in report.artifacts] == FILES
+    assert [checked.info.name for checked in report.artifacts] == [
+        "ONNX Runtime",
+        "StableHLO on XLA",
+        "jax.export",
+        "StableHLO on XLA",
+    ]
+    for checked in report.artifacts:
+        sizes = (1,) if checked.file.endswith(".b1.mlir.bc") else (1, 2)
+        assert cases(checked) == [(name, size, "features") for name in ("noise", "phantom") for size in sizes]
+        assert checked.weights.digest == weights.digest
+        assert checked.weights.synthetic
+        assert len(checked.settings) > 10
+
+
+def test_figures_are_measured_not_made_up(report):
+    # Two runtimes never agree to the last bit on every input; a comparison of a file with itself would.
+    errors = [c.difference.relative_l2 for c in report.artifacts[0].comparisons]
+    assert all(1e-9 < error < 2e-6 for error in errors)
+    assert len(set(errors)) == len(errors)
+    assert report.reference.settings["jax_default_matmul_precision"] == "highest"
+
+
+def test_the_report_is_data_and_text(report, artifact):
+    manifest = read_manifest(artifact)
+    files = report_files(manifest, report)
+
+    found = json.loads(files["parity.json"])
+    assert found["schema_version"] == 1
+    assert found["passed"] is True
+    assert [entry["file"] for entry in found["artifacts"]] == FILES
+    assert found["artifacts"][0]["comparisons"][0]["relative_l2"] > 0
+    assert str(artifact) not in files["parity.json"] + files["parity.md"]
+    assert files["parity.md"].count("| onnx/model.onnx |") == 5
+    assert "Synthetic weights: the features mean nothing." in files["parity.md"]
+
+
+def test_measurements_are_the_manifests(report):
+    measured = report.measurements("onnx")
+
+    assert len(measured) == 4
+    assert {(m.file, m.runtime, m.device) for m in measured} == {
+        ("onnx/model.onnx", report.artifacts[0].runtime, "cpu")
+    }
+    assert len(report.measurements("stablehlo")) == 2 + 4 + 4
+    assert report.measurements("savedmodel") == ()
+
+
+@pytest.mark.requires("savedmodel")
+def test_the_savedmodel_runs_without_jax(weights, write, tmp_path):
+    write(weights, tmp_path, "savedmodel")
+
+    report = check_paths([tmp_path], weights=weights, settings=ExportSettings(), batches=[3])
+
+    report.raise_for_failures()
+    (checked,) = report.artifacts
+    assert (checked.file, checked.info.name) == ("savedmodel/1", "TensorFlow")
+    assert cases(checked) == [("noise", 3, "features"), ("phantom", 3, "features")]
+
+
+@pytest.mark.parametrize(
+    ("form", "settings"),
+    [
+        ("onnx", ExportSettings(frames=3, outputs=("features", "stage0", "stage2"))),
+        ("onnx", ExportSettings(batch=3, output_kind="embedding")),
+        ("stablehlo", ExportSettings(frames=1, batch=2, outputs=("stage1", "features"), output_kind="embedding")),
+    ],
+)
+def test_an_artifact_is_checked_as_it_was_exported(weights, write, tmp_path, form, settings):
+    write(weights, tmp_path, form, settings=settings)
+
+    report = check_paths([tmp_path], weights=weights, settings=settings)
+
+    report.raise_for_failures()
+    for checked in report.artifacts:
+        fixed = 1 if checked.file.endswith("b1.mlir.bc") else settings.batch
+        assert {c.batch for c in checked.comparisons} == ({fixed} if fixed else {1, 2})
+        assert {c.output for c in checked.comparisons} == set(settings.outputs)
+
+
+def test_a_file_on_its_own_needs_its_weights(weights, staged, tmp_path):
+    file = shutil.copy(staged / "onnx/model.onnx", tmp_path)
+
+    check_paths([file], weights=weights, batches=[1]).raise_for_failures()
+    with pytest.raises(UsageError, match=r"model\.onnx: lies in no artifact folder; .*--weights"):
+        check_paths([file])
+
+
+def test_a_part_of_a_folder_can_be_checked(artifact):
+    report = check_paths([artifact / "onnx"], batches=[1])
+
+    assert [checked.file for checked in report.artifacts] == ["onnx/model.onnx"]
+
+
+def test_a_given_clip_is_tried_too(weights, staged):
+    scan = Given(Clip("scan.nii.gz", noise(weights.config, 1, seed=9), {}))
+
+    report = check_paths([staged / "onnx/model.onnx"], weights=weights, inputs=[scan, scan])
+
+    names = [name for name, size, _ in cases(report.artifacts[0]) if size == 2]
+    assert names == ["noise", "phantom", "scan.nii.gz", "scan.nii.gz (3)"]
+    report.raise_for_failures()
+
+
+def test_a_clip_of_other_frames_is_refused(weights, staged):
+    short = Given(Clip("short.npy", noise(weights.config, 1, frames=3), {}))
+
+    with pytest.raises(InputError, match=r"short\.npy: expected clips of shape \(1, 48, 48, 48, 8\), found .*, 3\)"):
+        check_paths([staged / "onnx/model.onnx"], weights=weights, inputs=[short])
+
+
+def test_a_changed_weight_fails_and_is_named(weights, staged, tmp_path):
+    folder = edited(staged, tmp_path / "a", scale("model.layers.1.blocks.0.mlp.linear1.weight", 1.5, 7))
+
+    report = check_paths([folder], weights=weights, settings=ExportSettings(), batches=[1])
+
+    assert not report.passed
+    assert "FAILED" in {row[-1] for row in report.rows()}
+    with pytest.raises(
+        CheckFailed,
+        match=r"onnx/model\.onnx: ONNX Runtime [\d.]+ on cpu: input noise, batch 1, output features: "
+        r"relative L2 \S+, largest \S+ \(allowed 1e-05 and 1e-05\); and 1 more",
+    ) as caught:
+        report.raise_for_failures()
+    assert caught.value.exit_status == 1
+
+
+def test_output_that_is_not_finite_fails(weights, staged, tmp_path):
+    folder = edited(staged, tmp_path / "a", scale("model.layers.2.blocks.1.mlp.linear2.bias", np.nan, 0))
+
+    report = check_paths([folder], weights=weights, settings=ExportSettings(), batches=[1])
+
+    with pytest.raises(CheckFailed, match="values not finite"):
+        report.raise_for_failures()
+    found = json.loads(report.to_json())
+    assert found["artifacts"][0]["comparisons"][0]["relative_l2"] is None
+
+
+def test_a_setting_that_features_cannot_tell_fails(weights, staged, tmp_path):
+    def other_epsilon(model):
+        for node in model.graph.node:
+            if node.name == "stage0/block0/norm1/LayerNormalization":
+                (attribute,) = [a for a in node.attribute if a.name == "epsilon"]
+                attribute.f = 1e-6
+
+    folder = edited(staged, tmp_path / "a", other_epsilon)
+
+    report = check_paths([folder], weights=weights, settings=ExportSettings(), batches=[1])
+
+    assert all(comparison.passed for comparison in report.artifacts[0].comparisons)
+    with pytest.raises(CheckFailed, match="stage0/block0/norm1: epsilon: expected 1e-05, found 1e-06"):
+        report.raise_for_failures()
+
+
+def test_a_batch_that_the_export_never_saw_is_tried(weights, staged, tmp_path):
+    # Every Reshape that keeps the batch free is nailed to one clip: batch 1 alone would pass.
+    def one_clip_only(model):
+        for tensor in model.graph.initializer:
+            array = onnx.numpy_helper.to_array(tensor)
+            if array.dtype == np.int64 and array.ndim == 1 and array.size == 10 and array[0] == -1:
+                fixed = np.concatenate([[1], array[1:]])
+                tensor.CopyFrom(onnx.numpy_helper.from_array(fixed, tensor.name))
+
+    folder = edited(staged, tmp_path / "a", one_clip_only)
+
+    check_paths([folder], weights=weights, settings=ExportSettings(), batches=[1]).raise_for_failures()
+    with pytest.raises(MachineError, match=r"model\.onnx: ONNX Runtime failed on a batch of 2: .+"):
+        check_paths([folder], weights=weights, settings=ExportSettings())
+
+
+def test_a_tampered_artifact_is_an_error(artifact, tmp_path):
+    copy = shutil.copytree(artifact, tmp_path / "copy")
+    with (copy / "onnx/model.onnx").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\0")
+
+    with pytest.raises(ArtifactError, match=r"onnx/model\.onnx: changed since its export: expected sha256 ") as caught:
+        check_paths([copy])
+    assert caught.value.exit_status == 2
+
+
+def test_other_weights_are_refused(artifact, config_of):
+    other = synthetic_weights(config_of(), seed=4)
+
+    with pytest.raises(UsageError, match=r"holds weights of digest .* but synthetic:4 has .*--weights"):
+        check_paths([artifact], weights=other)
+
+
+def test_a_file_that_no_runtime_loads_is_an_error(weights, staged, tmp_path):
+    (tmp_path / "onnx").mkdir()
+    content = (staged / "onnx/model.onnx").read_bytes()
+    (tmp_path / "onnx/model.onnx").write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(LoadError, match=r"model\.onnx: ONNX Runtime cannot load it: "):
+        check_paths([tmp_path], weights=weights, settings=ExportSettings())
+
+
+def test_a_gpu_that_is_absent_is_an_error(artifact):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(
+        MachineError, match="--device gpu: ONNX Runtime .* has no CUDA GPU, only .*CPUExecutionProvider"
+    ):
+        check_paths([artifact / "onnx"], device="gpu")
+
+
+@pytest.mark.parametrize("batches", [[], [0], [1, -2]])
+def test_batch_sizes_are_checked(artifact, batches):
+    with pytest.raises(UsageError, match="batch sizes: expected at least one, each at least 1"):
+        check_paths([artifact], batches=batches)
+
+
+def test_nothing_to_check_is_an_error(weights, tmp_path):
+    with pytest.raises(UsageError, match="nothing to check in "):
+        check_paths([tmp_path], weights=weights, settings=ExportSettings())
+
+
+def test_nothing_is_left_behind(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    check_paths([artifact / "onnx"], batches=[1])
+    with pytest.raises(MachineError):
+        check_paths([artifact / "onnx"], device="gpu")
+
+    assert list(tmp_path.iterdir()) == []
