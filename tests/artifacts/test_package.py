@@ -23,6 +23,7 @@ def test_the_layout_is_light() -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert sorted(found) == [
         "swift_export",
+        "swift_export._version",
         "swift_export.artifacts",
         "swift_export.artifacts.layout",
         "swift_export.errors",
