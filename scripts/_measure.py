@@ -1,0 +1,280 @@
+"""Measures the bars of docs/measurements.md with the command line as users run it, and writes that page."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "measurements.md"
+COMMAND = [str(ROOT / "scripts" / "swift-export")]
+EXPORT = ["--variant", "contrastive", "--weights", "synthetic", "--quiet"]
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the page."""
+
+    what: str
+    bar: str
+    found: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds and the largest memory that a command and its children held together, in bytes."""
+
+    seconds: float
+    memory: float
+
+
+def measured(*arguments: str) -> Run:
+    """Run a command; memory is the proportional set size summed over its processes, looked at 20 times a second."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
+    peak = 0.0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.05):
+            peak = max(peak, sum(map(proportional_memory, family(process.pid))))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait()
+    done.set()
+    watcher.join()
+    if status:
+        raise SystemExit(f"{' '.join(arguments)}: exit status {status}")
+    return Run(time.perf_counter() - begun, peak)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        children = []
+    return [pid, *(p for child in children for p in family(int(child)))]
+
+
+def proportional_memory(pid: int) -> float:
+    """Bytes that a process holds, shared pages counted in parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def backbone_errors() -> dict[str, float]:
+    """Relative L2 of the features of every recorded case."""
+    import jax
+
+    from swift_export import SwiFT, SwiFTConfig
+
+    golden = ROOT / "tests" / "golden"
+    spec = importlib.util.spec_from_file_location("recipe", golden / "recipe.py")
+    assert spec is not None
+    assert spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    errors = {}
+    for path in sorted(golden.glob("*/case.json")):
+        case = recipe.load_case(path.parent.name)
+        model = SwiFT(SwiFTConfig.from_hyper_parameters(case["hyper_parameters"]), recipe.checkpoint_state(case))
+        with jax.default_matmul_precision("highest"):
+            found = np.asarray(jax.jit(lambda m, x: m(x))(model, recipe.clip(case)))
+        wanted = np.load(path.parent / "features.npy")
+        errors[path.parent.name] = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    return errors
+
+
+SESSION = """
+import resource, sys, time
+import numpy as np
+import onnxruntime
+bold = np.random.default_rng(0).standard_normal((1, 1, 96, 96, 96, 20), dtype=np.float32)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, begun = peak(), time.perf_counter()
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+loaded = time.perf_counter() - begun
+session.run(None, {"bold": bold})
+once = peak()
+for _ in range(4):
+    session.run(None, {"bold": bold})
+print(loaded, once - before, peak() - before)
+"""
+
+
+def session(path: Path) -> tuple[float, float, float]:
+    """Seconds to load in ONNX Runtime; memory of one and of five inferences beyond the clip and the runtime itself."""
+    runs = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", SESSION, str(path)], capture_output=True, text=True, check=True)
+        runs.append([float(v) for v in done.stdout.split()])
+    load, once, five = (float(np.median(column)) for column in zip(*runs, strict=True))
+    return load, once, five
+
+
+def graph_facts(path: Path) -> tuple[int, Counter[str], int]:
+    """Nodes, nodes by type, and bytes of the largest initializer that is not a weight."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    others = [len(i.raw_data) for i in graph.initializer if not i.name.startswith("model.")]
+    return len(graph.node), Counter(n.op_type for n in graph.node), max(others)
+
+
+def same_twice(first: Path, second: Path) -> bool:
+    """Whether two artifacts are the same: bytes of ONNX and StableHLO, manifest but for time, SavedModel's parts."""
+    files = [p.relative_to(first) for folder in ("onnx", "stablehlo") for p in (first / folder).iterdir()]
+    same = all(digest(first / p) == digest(second / p) for p in files)
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (first, second)]
+    for manifest in manifests:
+        manifest.pop("created")
+        # TensorFlow's protobufs name things by random ids; their parts are compared below.
+        del manifest["artifacts"]["savedmodel"]["files"]
+    models = [saved_parts(folder / "savedmodel" / "1") for folder in (first, second)]
+    return same and manifests[0] == manifests[1] and models[0] == models[1]
+
+
+def saved_parts(folder: Path) -> tuple[str, dict[str, str]]:
+    """Digests of a SavedModel's module and of its variables."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    (module,) = [n.attr["module"].s for n in nodes if n.op == "XlaCallModule"]
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    names = [n for n in reader.get_variable_to_shape_map() if n.startswith("tensors")]
+    variables = {n: hashlib.sha256(reader.get_tensor(n).tobytes()).hexdigest() for n in names}
+    return hashlib.sha256(module).hexdigest(), variables
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def rows(scratch: Path) -> list[Row]:
+    """Measure everything."""
+    out: list[Row] = []
+
+    def add(what: str, bar: str, found: str, met: bool) -> None:
+        out.append(Row(what, bar, found, met))
+        print(f"{'met    ' if met else 'NOT MET'} {what}: {found} (bar {bar})", flush=True)
+
+    errors = backbone_errors()
+    sharp = errors.pop("sharp")
+    worst = max(errors.values())
+    text = f"{worst:.1e}; `sharp` {sharp:.1e}"
+    add("backbone against golden features, relative L2", "<= 2e-6; `sharp` 1e-4", text, worst <= 2e-6 and sharp <= 1e-4)
+
+    helps = [timed_help() for _ in range(5)]
+    add("`swift-export --help`", "<= 0.5 s", f"{min(helps):.2f} s", min(helps) <= 0.5)
+
+    first, second = scratch / "first", scratch / "second"
+    onnx_run = measured("onnx", *EXPORT, "--output", str(scratch / "onnx-only"))
+    add("`onnx` command, its check included", "<= 60 s", f"{onnx_run.seconds:.0f} s", onnx_run.seconds <= 60)
+    add("its peak memory", "<= 4 GB", f"{onnx_run.memory / 1e9:.2f} GB", onnx_run.memory <= 4e9)
+    all_run = measured("all", *EXPORT, "--output", str(first))
+    add("`all` command, its check included", "<= 150 s", f"{all_run.seconds:.0f} s", all_run.seconds <= 150)
+    add("its peak memory", "<= 4 GB", f"{all_run.memory / 1e9:.2f} GB", all_run.memory <= 4e9)
+
+    cells = parity_errors(json.loads((first / "parity.json").read_text()))
+    add(
+        "each artifact in its runtime against the reference, both measures",
+        "<= 1e-5",
+        f"{max(cells):.1e} at most, {len(cells) // 2} comparisons",
+        max(cells) <= 1e-5,
+    )
+
+    model = first / "onnx" / "model.onnx"
+    nodes, types, largest = graph_facts(model)
+    size = model.stat().st_size
+    add("`model.onnx`", "<= 21.6 MB", f"{size / MEGABYTE:.2f} MB", size <= 21.6e6)
+    add("its nodes", "<= 500", str(nodes), nodes <= 500)
+    fused = tuple(types[t] for t in ("LayerNormalization", "Gelu", "Softmax"))
+    add("its LayerNormalization, Gelu, Softmax", "27, 12, 12", ", ".join(map(str, fused)), fused == (27, 12, 12))
+    add("its largest initializer that is no weight", "<= 1 MB", f"{largest / MEGABYTE:.2f} MB", largest <= 1e6)
+    load, once, five = session(model)
+    add("ONNX Runtime session load", "<= 0.5 s", f"{load:.2f} s", load <= 0.5)
+    text = f"{once / 1e9:.2f} GB ({five / 1e9:.2f} GB after five: the runtime's arena keeps what it took)"
+    add("peak memory of one inference beyond the clip", "<= 1 GB", text, once <= 1e9)
+
+    sizes = {p.name: p.stat().st_size for p in sorted((first / "stablehlo").iterdir())}
+    sizes["savedmodel/1"] = folder_size(first / "savedmodel" / "1")
+    text = ", ".join(f"`{name}` {size / MEGABYTE:.1f}" for name, size in sizes.items())
+    add("SavedModel and each StableHLO file", "<= 21 MB", f"{text} MB", max(sizes.values()) <= 21e6)
+
+    measured("all", *EXPORT, "--output", str(second))
+    same = same_twice(first, second)
+    add("two exports of the same thing", "identical", "identical" if same else "different", same)
+    return out
+
+
+def timed_help() -> float:
+    """Seconds of ``swift-export --help``."""
+    begun = time.perf_counter()
+    subprocess.run([*COMMAND, "--help"], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+def parity_errors(report: dict[str, Any]) -> list[float]:
+    """Both error measures of every comparison of a parity report."""
+    comparisons = [comparison for artifact in report["artifacts"] for comparison in artifact["comparisons"]]
+    return [float(comparison[measure]) for comparison in comparisons for measure in ("relative_l2", "relative_max")]
+
+
+def page(found: list[Row]) -> str:
+    """The page, as Markdown."""
+    cores = len(os.sched_getaffinity(0))
+    lines = [
+        "# Measurements",
+        "",
+        f"Made by `scripts/measure` in one run on {cores} cores of a shared machine: full size, synthetic weights.",
+        "Memory of a command is that of all its processes together (proportional set size, looked at every 50 ms).",
+        "",
+        "| what | bar | measured | |",
+        "|---|---|---|---|",
+        *(f"| {row.what} | {row.bar} | {row.found} | {'met' if row.met else '**not met**'} |" for row in found),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure, write the page, say whether every bar is met."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = rows(Path(scratch))
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(found))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0 if all(row.met for row in found) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
