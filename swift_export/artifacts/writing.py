@@ -40,6 +40,7 @@ _USAGE = {
     errno.ENOTDIR: "expected a folder, found a file on the way to it",
     errno.EEXIST: "expected a folder, found a file or a link that leads nowhere",
     errno.EISDIR: "expected a file, found a folder",
+    errno.ENOENT: "cannot be written (nothing can be made there)",
     errno.ELOOP: "expected a folder, found links that lead in a circle",
     errno.ENAMETOOLONG: "the file system allows no name of that length",
 }
