@@ -114,8 +114,10 @@ def _acquired(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = open(path, "ab")  # noqa: SIM115 - the caller closes it, which releases the lock
-        except FileNotFoundError:  # another process removed the folder that it had made
-            continue
+        except FileNotFoundError:
+            if path.parent.is_dir():  # a file system in which nothing can be made says so too
+                raise
+            continue  # another process removed the folder that it had made
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_file_at(file, path):

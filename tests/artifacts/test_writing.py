@@ -191,6 +191,14 @@ def test_an_output_that_can_be_no_folder_is_one_line(tmp_path: Path, exporting: 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("output", ["/proc", "/proc/swift", "/proc/self/swift"])
+def test_an_output_in_which_nothing_can_be_made_is_one_line(exporting: ModuleType, output: str) -> None:
+    with pytest.raises(UsageError, match=f"{output}: (cannot be written|expected an empty folder)"):
+        exporting.export(Path(output), "onnx")
+    with pytest.raises(UsageError, match=f"{output}: cannot be written"):
+        exporting.export(Path(output), "onnx", force=True)
+
+
 def test_an_output_that_is_a_link_to_a_folder_is_followed(tmp_path: Path, exporting: ModuleType) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
