@@ -21,7 +21,17 @@ from swift_export.runtimes.base import RuntimeInfo
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["SCHEMA_VERSION", "Checked", "Comparison", "ParityReport", "WeightsTag", "report_files"]
+__all__ = [
+    "COLUMNS",
+    "SCHEMA_VERSION",
+    "Checked",
+    "Comparison",
+    "ParityReport",
+    "RunTime",
+    "WeightsTag",
+    "report_files",
+    "table",
+]
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +68,20 @@ class WeightsTag:
 
 
 @dataclass(frozen=True)
+class RunTime:
+    """Seconds of one run: the first call, which may compile, and warm calls where they were asked for.
+
+    ``call_s`` is from arrays to arrays, ``compute_s`` with the input on the device and the outputs left there.
+    """
+
+    input: str
+    batch: int
+    first_s: float
+    call_s: tuple[float, ...]
+    compute_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Checked:
     """One artifact in its runtime: comparisons of its outputs, and the settings read from its graphs.
 
@@ -71,6 +95,7 @@ class Checked:
     info: RuntimeInfo
     load_s: float
     peak_bytes: int
+    times: tuple[RunTime, ...]
     comparisons: tuple[Comparison, ...]
     settings: tuple[Setting, ...]
 
@@ -148,6 +173,8 @@ class ParityReport:
                 allowed = f"{c.allowed.relative_l2:g}"
                 place = (name, artifact.runtime, c.input, str(c.batch), c.output)
                 rows.append((*place, *figures, allowed, result))
+            if not artifact.settings:
+                continue
             wrong = sum(not setting.holds for setting in artifact.settings)
             what = f"{len(artifact.settings)} settings read from its graph"
             result = f"{wrong} WRONG" if wrong else "ok"
@@ -190,14 +217,14 @@ class ParityReport:
             lines.append(f"Weights: {tag.variant}, digest `{tag.digest}`.{note}")
         lines += ["", f"Result: {'passed' if self.passed else 'FAILED'}.", ""]
         lines += [f"- {failure}" for failure in self.failures]
-        lines += ["" if self.passed else "\n", *_table(COLUMNS, self.rows())]
+        lines += ["" if self.passed else "\n", *table(COLUMNS, self.rows())]
         reasons = {(a.info.arithmetic, c.allowed) for a in self.artifacts for c in a.comparisons}
         for arithmetic, allowed in sorted(reasons, key=lambda pair: pair[0]):
             lines += ["", f"Allowed for {arithmetic}: {allowed.relative_l2:g} and {allowed.relative_max:g}."]
             lines.append(f"Reason: {allowed.reason}.")
         if carried:
             lines += ["", "## From earlier checks", ""]
-            lines += _table(COLUMNS, [_carried_row(measurement) for measurement in carried])
+            lines += table(COLUMNS, [_carried_row(measurement) for measurement in carried])
         return "\n".join(lines) + "\n"
 
 
@@ -245,6 +272,7 @@ def _carried_row(m: Measurement) -> tuple[str, ...]:
     return (m.file, m.runtime, m.input, str(m.batch), m.output, *figures, result)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, line by line."""
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from swift_export.errors import InputError, MachineError, SwiftExportError, Usag
 __all__ = [
     "DEVICES",
     "INPUT",
+    "AbsentDevice",
     "Adapter",
     "Arrays",
     "Computation",
@@ -36,6 +37,10 @@ INPUT = "bold"
 
 #: Arrays by the name of an input or output.
 Arrays = Mapping[str, np.ndarray]
+
+
+class AbsentDevice(MachineError):  # noqa: N818 - what is missing, not what went wrong
+    """A device that was asked for and that this machine, or this build of a runtime, does not have."""
 
 
 class LoadError(SwiftExportError):
@@ -114,9 +119,9 @@ def check_device(device: str) -> Device:
     raise UsageError(f"--device {device}: expected {' or '.join(DEVICES)}")
 
 
-def absent_gpu(runtime: str, found: Any) -> MachineError:
+def absent_gpu(runtime: str, found: str) -> AbsentDevice:
     """The error of a runtime that was asked for a GPU and has none: never a silent fallback to the CPU."""
-    return MachineError(
+    return AbsentDevice(
         f"--device gpu: {runtime} has no CUDA GPU, only {found}; use --device cpu or a machine with one"
     )
 

@@ -65,6 +65,9 @@ def load(path: Path, device: Device) -> OnnxSession:
 
 
 def _open(path: Path, device: Device) -> ort.InferenceSession:
+    if device == "gpu" and hasattr(ort, "preload_dlls"):  # since 1.21
+        # CUDA and cuDNN as wheels lie where no loader looks.
+        ort.preload_dlls()
     wanted, available = _PROVIDERS[device], ort.get_available_providers()
     if wanted not in available:
         raise absent_gpu(f"ONNX Runtime {ort.__version__}", ", ".join(available))

@@ -14,7 +14,7 @@ from typing import Self
 
 from swift_export import errors
 from swift_export.errors import MachineError, SwiftExportError
-from swift_export.runtimes.base import LoadError, file_label
+from swift_export.runtimes.base import AbsentDevice, LoadError, file_label
 from swift_export.runtimes.messages import Answer, Failure, Request, read_answer, write_request
 from swift_export.runtimes.registry import RUNTIMES
 
@@ -24,6 +24,7 @@ __all__ = ["TIMEOUT_S", "Child", "Worker", "run_worker"]
 TIMEOUT_S = 1800.0
 
 _ERRORS: dict[str, type[SwiftExportError]] = {
+    "AbsentDevice": AbsentDevice,
     "LoadError": LoadError,
     **{name: getattr(errors, name) for name in errors.__all__},
 }

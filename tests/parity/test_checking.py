@@ -258,7 +258,7 @@ def test_a_gpu_that_is_absent_is_an_error(artifact):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("there is a GPU here")
     with pytest.raises(
-        MachineError, match="--device gpu: ONNX Runtime .* has no CUDA GPU, only .*CPUExecutionProvider"
+        MachineError, match=r"--device gpu: ONNX Runtime .* has no CUDA GPU, only .*CPUExecutionProvider"
     ):
         check_paths([artifact / "onnx"], device="gpu")
 

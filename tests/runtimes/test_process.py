@@ -171,3 +171,12 @@ def test_ctrl_c_ends_the_worker_too(tmp_path):
 
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_packages_can_come_from_another_folder(toys, tmp_path):
+    package = tmp_path / "packages/onnxruntime"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text("raise ImportError('the package of that folder')")
+
+    with pytest.raises(MachineError, match="ImportError: the package of that folder"):
+        run_worker(request("onnxruntime", toys.path("onnxruntime")), tmp_path, search=[package.parent])
