@@ -8,9 +8,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
 
+from swift_export.cli.signals import Terminated, handle_signals, ignore_signals
 from swift_export.errors import SwiftExportError
 
 __all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
@@ -22,16 +21,12 @@ INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived: like an interrupt, it unwinds through every clean-up."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on ``arguments`` (default: the process's) and return the exit status.
 
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    handle_signals()
     # TensorFlow greets on stderr, which is for errors here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -43,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except _Terminated:
+    except Terminated:
         status = TERMINATED
+    # All is done and said: what is left is for the interpreter to end, which takes a while after jax.
+    ignore_signals()
     if status in (INTERRUPTED, TERMINATED):
         _say("interrupted" if status == INTERRUPTED else "terminated")
     return status
@@ -91,7 +88,3 @@ def _say(message: str) -> None:
 def _help_of(error: BaseException) -> str:
     context = getattr(error, "ctx", None)
     return f"{context.command_path if context else PROGRAM} --help"
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
