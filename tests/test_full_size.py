@@ -1,0 +1,116 @@
+"""The whole job at the published size, by the command line: every format, checked on real and on twofold input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = [
+    pytest.mark.full_size,
+    pytest.mark.requires("fmri", "savedmodel"),
+    pytest.mark.xdist_group("full_size"),
+]
+
+
+@pytest.fixture(scope="module")
+def brains():
+    spec = importlib.util.spec_from_file_location("brains", Path(__file__).parent / "fmri/brains.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def swift_export(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "swift_export", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def artifact(brains, tmp_path_factory) -> Path:
+    """Everything, from synthetic weights, checked on nibabel's real scan: as stored, and masked by a threshold."""
+    folder = tmp_path_factory.mktemp("full_size")
+    mask = brains.threshold_mask(brains.functional(), folder / "mask.nii.gz", 3000)
+    done = swift_export(
+        "all", "--variant", "contrastive", "--weights", "synthetic", "-o", folder / "artifact",
+        "--input", brains.functional(), "--orientation", "keep", "--mask", mask,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="module")
+def twins(brains, tmp_path_factory) -> tuple[Path, Path]:
+    """One lopsided brain, on FSL's grid and on that of MNI152NLin2009cAsym."""
+    return brains.write_lopsided(tmp_path_factory.mktemp("twins"), frames=22)
+
+
+@pytest.fixture(scope="module")
+def clips(twins) -> dict[str, np.ndarray]:
+    from swift_export.fmri.clip import load_clip
+    from swift_export.variants import VARIANTS
+
+    config = VARIANTS["contrastive"].config
+    fsl, asym = twins
+    return {
+        "fsl": load_clip(fsl, config).array,
+        "asym": load_clip(asym, config).array,
+        "mirrored": load_clip(asym, config, orientation="keep").array,
+    }
+
+
+def features_of(path: Path, clip: np.ndarray) -> np.ndarray:
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return session.run(["features"], {"bold": clip})[0]
+    import jax
+
+    return np.asarray(jax.export.deserialize(bytearray(path.read_bytes())).call(clip)["features"])
+
+
+def test_every_file_is_checked_on_the_real_scan(artifact):
+    parity = json.loads((artifact / "parity.json").read_text())
+    assert parity["passed"]
+    compared = {found["file"]: found["comparisons"] for found in parity["artifacts"]}
+    assert set(compared) == {
+        "stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc", "savedmodel/1",
+        "onnx/model.onnx",
+    }  # fmt: skip
+    for file, comparisons in compared.items():
+        real = {found["batch"]: found for found in comparisons if found["input"] == "functional.nii"}
+        assert set(real) == ({1} if ".b1." in file else {1, 2})
+        assert all(max(found["relative_l2"], found["relative_max"]) <= 1e-5 for found in comparisons)
+
+
+def test_the_real_scan_is_refused_without_the_words_it_needs(brains, artifact):
+    done = swift_export("check", artifact / "onnx/model.onnx", "--input", brains.functional())
+    assert done.returncode == 2
+    assert "expected voxels of 2 x 2 x 2 mm, found 4 x 4 x 8 mm" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_check_takes_both_grids(artifact, twins):
+    files = artifact / "onnx/model.onnx", artifact / "savedmodel/1"
+    done = swift_export("check", *files, "--input", twins[0], "--input", twins[1])
+    assert done.returncode == 0, done.stderr
+    for twin in twins:
+        rows = [line for line in done.stdout.splitlines() if twin.name in line]
+        assert len(rows) == 4  # two files, two batch sizes
+        assert all(row.rstrip().endswith("ok") for row in rows)
+
+
+@pytest.mark.parametrize("file", ["onnx/model.onnx", "stablehlo/model.jax"])
+def test_one_brain_on_two_grids_has_one_set_of_features(artifact, clips, file):
+    fsl, asym, mirrored = (features_of(artifact / file, clips[name]) for name in ("fsl", "asym", "mirrored"))
+    assert np.linalg.norm(fsl - asym) <= 1e-6 * np.linalg.norm(fsl)
+    assert np.abs(fsl - asym).max() <= 1e-6 * np.abs(fsl).max()
+    assert np.linalg.norm(fsl - mirrored) > 1e-2 * np.linalg.norm(fsl), "a mirrored brain has to have other features"

@@ -1,0 +1,114 @@
+"""The README and the pages it links to are true: their Python runs, their commands are ones that the tool takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINT = ROOT / "tests/golden/tiny-full/checkpoint.ckpt"
+PAGES = ("README.md", "docs/input-contract.md", "artifacts/README.md")
+
+
+def python_block(page: str, holding: str) -> str:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if holding in block)
+    return block
+
+
+def shell_lines() -> list[str]:
+    """What a reader may paste: indented lines and spans of code that call the tool."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        found += re.findall(r"^ {4}(?:\./scripts/)?(swift-export .*)$", text, re.MULTILINE)
+        found += re.findall(r"`(swift-export [^`]+)`", text)
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Path:
+    """A folder with the tiny model's files where the README has the published model's."""
+    from swift_export.lowering.onnx_file import write_onnx
+    from swift_export.lowering.settings import ExportSettings
+    from swift_export.lowering.stablehlo import write_stablehlo
+    from swift_export.weights import load_weights
+
+    folder = tmp_path_factory.mktemp("served")
+    weights = load_weights(CHECKPOINT)
+    for write in (write_onnx, write_stablehlo):
+        write(weights, ExportSettings(), folder / "artifacts/contrastive")
+    return folder
+
+
+@pytest.mark.parametrize(("holding", "modules"), [("onnxruntime", "swift_export, jax"), ("jax.export", "swift_export")])
+def test_serving_blocks_run_without_this_project(served, holding, modules):
+    code = f"import sys\nfor name in {modules.split(', ')}: sys.modules[name] = None\n" + python_block(
+        "README.md", holding
+    )
+    code += "\nassert features.shape == (2, 48, 2, 2, 2, 8), features.shape\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=served, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if holding == "onnxruntime":
+        assert "Apache-2.0" in done.stdout
+
+
+def test_onnxruntime_takes_ten_lines():
+    lines = [line for line in python_block("README.md", "onnxruntime").splitlines() if line.strip()]
+    assert len(lines) <= 10
+
+
+def test_from_pretrained_block_runs():
+    names = {"clip": np.zeros((1, 48, 48, 48, 8), np.float32)}
+    exec(python_block("README.md", "from_pretrained").replace("path/to/model.ckpt", str(CHECKPOINT)), names)
+    assert names["features"].shape == (48, 2, 2, 2, 8)
+
+
+def test_python_names_are_public():
+    import swift_export
+
+    text = (ROOT / "README.md").read_text()
+    (sentence,) = re.findall(r"^(`load_backbone`.*?functions)\.$", text, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"`(\w+)`", sentence):
+        assert callable(getattr(swift_export, name))
+
+
+@pytest.mark.requires("fmri")
+def test_input_contract_block_runs(tmp_path, monkeypatch):
+    import nibabel as nib
+
+    affine = nib.affines.from_matvec(np.diag([-2.0, 2, 2]), (90, -126, -72))
+    run = np.ones((91, 109, 91, 120), np.uint8)
+    run[30:60] = 2
+    inside = np.zeros((91, 109, 91), np.uint8)
+    inside[20:70, 20:90, 20:70] = 1
+    nib.save(nib.Nifti1Image(run, affine), tmp_path / "sub-01_bold.nii.gz")
+    nib.save(nib.Nifti1Image(inside, affine), tmp_path / "sub-01_mask.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(python_block("docs/input-contract.md", "load_clip"), names)
+    assert names["clip"].array.shape == (1, 1, 96, 96, 96, 20)
+    assert names["clip"].provenance["start"] == 100
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_commands_are_accepted_by_the_command_line(line):
+    """Parsed by the tool's own parser, to the last option; nothing is run."""
+    import typer
+
+    from swift_export.cli.app import app
+
+    _, name, *arguments = shlex.split(line)
+    command = typer.main.get_command(app).commands[name]
+    if arguments:
+        command.make_context(name, arguments).close()
+
+
+def test_readme_shows_commands():
+    assert len(shell_lines()) >= 6
