@@ -54,7 +54,7 @@ class Comparison:
         return self.difference.within(self.allowed)
 
     def __str__(self) -> str:
-        allowed = f"allowed {self.allowed.relative_l2:g} and {self.allowed.relative_max:g}"
+        allowed = f"allowed {self.allowed.relative_l2:.2g} and {self.allowed.relative_max:.2g}"
         return f"input {self.input}, batch {self.batch}, output {self.output}: {self.difference} ({allowed})"
 
 
@@ -154,7 +154,7 @@ class ParityReport:
                 output=comparison.output,
                 relative_l2=comparison.difference.relative_l2,
                 relative_max=comparison.difference.relative_max,
-                tolerance=comparison.allowed.relative_l2,
+                tolerance=max(comparison.allowed.relative_l2, comparison.allowed.relative_max),
             )
             for artifact in self.artifacts
             if folder is None or artifact.file == folder or is_inside(artifact.file, folder)
@@ -170,7 +170,7 @@ class ParityReport:
             for c in artifact.comparisons:
                 figures = (_figure(c.difference.relative_l2), _figure(c.difference.relative_max))
                 result = "ok" if c.passed else "FAILED"
-                allowed = f"{c.allowed.relative_l2:g}"
+                allowed = f"{c.allowed.relative_l2:.2g}"
                 place = (name, artifact.runtime, c.input, str(c.batch), c.output)
                 rows.append((*place, *figures, allowed, result))
             if not artifact.settings:
@@ -220,7 +220,7 @@ class ParityReport:
         lines += ["" if self.passed else "\n", *table(COLUMNS, self.rows())]
         reasons = {(a.info.arithmetic, c.allowed) for a in self.artifacts for c in a.comparisons}
         for arithmetic, allowed in sorted(reasons, key=lambda pair: pair[0]):
-            lines += ["", f"Allowed for {arithmetic}: {allowed.relative_l2:g} and {allowed.relative_max:g}."]
+            lines += ["", f"Allowed for {arithmetic}: {allowed.relative_l2:.2g} and {allowed.relative_max:.2g}."]
             lines.append(f"Reason: {allowed.reason}.")
         if carried:
             lines += ["", "## From earlier checks", ""]
@@ -267,7 +267,7 @@ def _finite(value: float) -> float | None:
 
 
 def _carried_row(m: Measurement) -> tuple[str, ...]:
-    figures = (_figure(m.relative_l2), _figure(m.relative_max), f"{m.tolerance:g}")
+    figures = (_figure(m.relative_l2), _figure(m.relative_max), f"{m.tolerance:.2g}")
     result = "ok" if max(m.relative_l2, m.relative_max) <= m.tolerance else "FAILED"
     return (m.file, m.runtime, m.input, str(m.batch), m.output, *figures, result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "Outputs",
     "compare_runs",
     "load_outputs",
+    "measure_noise",
     "run_artifact",
     "run_reference",
     "write_clips",
@@ -74,6 +76,19 @@ def run_reference(reference: Reference, clips: Clips, folder: Path) -> tuple[Run
                 raise CheckFailed(f"the reference itself gives values that are not finite: input {name}, {output}")
         expected[name].append(outputs)
     return answer.info, expected
+
+
+def measure_noise(reference: Reference, clips: Clips, expected: Expected, folder: Path) -> Difference:
+    """How far the reference moves when every weight changes in its last bit: the largest over the inputs."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: np.nextafter(tensor, np.where(rng.random(tensor.shape) < 0.5, np.float32(-np.inf), np.float32(np.inf)))
+        for name, tensor in reference.tensors.items()
+    }
+    first = {name: files[:1] for name, files in clips.items()}
+    _, moved = run_reference(replace(reference, tensors=tensors), first, folder)
+    found = [compare(moved[name][0][output], array) for name in first for output, array in expected[name][0].items()]
+    return Difference(max(d.relative_l2 for d in found), max(d.relative_max for d in found), 0)
 
 
 def run_artifact(

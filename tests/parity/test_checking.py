@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,8 +24,11 @@ from swift_export.fmri.clip import Clip
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.inputs import Given, noise
+from swift_export.parity.measuring import scratch_folder
 from swift_export.runtimes.base import LoadError
-from swift_export.weights import synthetic_weights
+from swift_export.weights import load_weights, synthetic_weights
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 FILES = ["onnx/model.onnx", "stablehlo/model.b1.mlir.bc", "stablehlo/model.jax", "stablehlo/model.mlir.bc"]
 
@@ -182,6 +192,32 @@ def test_a_changed_weight_fails_and_is_named(weights, staged, tmp_path):
     assert caught.value.exit_status == 1
 
 
+def test_a_small_fault_is_not_taken_for_noise(weights, staged, tmp_path):
+    # Between the tolerance and what the noisiest weights would be allowed: these are not noisy.
+    folder = edited(staged, tmp_path / "a", scale("model.layers.0.blocks.0.mlp.linear1.weight", 1.003, 7))
+
+    report = check_paths([folder], weights=weights, settings=ExportSettings(), batches=[1])
+
+    errors = [comparison.difference.relative_l2 for comparison in report.artifacts[0].comparisons]
+    assert all(1e-5 < error < 1e-4 for error in errors), errors
+    assert {comparison.allowed.relative_l2 for comparison in report.artifacts[0].comparisons} == {1e-5}
+    assert not report.passed
+
+
+def test_noisy_weights_are_measured_and_told(write, tmp_path):
+    # Scores to 37: float32 itself is 8e-6 from float64 there, and two right runtimes are 1.4e-5 apart.
+    sharp = load_weights(GOLDEN / "sharp/checkpoint.ckpt")
+    write(sharp, tmp_path, "onnx")
+
+    report = check_paths([tmp_path], weights=sharp, settings=ExportSettings(), batches=[1])
+
+    report.raise_for_failures()
+    (noisy,) = {comparison.allowed for comparison in report.artifacts[0].comparisons}
+    assert max(comparison.difference.relative_l2 for comparison in report.artifacts[0].comparisons) > 1e-5
+    assert 2e-5 < noisy.relative_l2 <= 1e-4
+    assert "these weights amplify rounding" in report.to_markdown()
+
+
 def test_output_that_is_not_finite_fails(weights, staged, tmp_path):
     folder = edited(staged, tmp_path / "a", scale("model.layers.2.blocks.1.mlp.linear2.bias", np.nan, 0))
 
@@ -281,4 +317,28 @@ def test_nothing_is_left_behind(artifact, tmp_path, monkeypatch):
     with pytest.raises(MachineError):
         check_paths([artifact / "onnx"], device="gpu")
 
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_under_the_clips_is_one_line():
+    with pytest.raises(MachineError, match="the disk is full; free some space or set TMPDIR"), scratch_folder():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_ctrl_c_leaves_no_process_and_no_file(artifact, tmp_path):
+    program = "import sys; from swift_export.parity import check_paths; check_paths(sys.argv[1:])"
+    caller = subprocess.Popen(
+        [sys.executable, "-c", program, str(artifact)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("swift-export-*/0/request.json")):
+        assert caller.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    caller.send_signal(signal.SIGINT)
+
+    assert caller.wait(30) != 0
     assert list(tmp_path.iterdir()) == []

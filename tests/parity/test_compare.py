@@ -9,7 +9,7 @@ import pytest
 
 from swift_export.errors import UsageError
 from swift_export.parity.compare import compare
-from swift_export.parity.tolerances import TOLERANCES, Tolerance, tolerance
+from swift_export.parity.tolerances import TOLERANCES, WIDEST, Tolerance, tolerance, widened
 
 STRICT = Tolerance(1e-5, 1e-5, "for tests")
 
@@ -106,3 +106,22 @@ def test_every_tolerance_has_a_reason_and_none_is_looser_without_another():
 def test_a_format_without_a_tolerance_is_refused():
     with pytest.raises(UsageError, match="no tolerance for bfloat16 on gpu: expected float32 on cpu"):
         tolerance("bfloat16", "gpu")
+
+
+def test_ordinary_weights_get_no_more_room():
+    base = tolerance("float32", "cpu")
+
+    assert widened(base, 5e-7, 9e-7) is base
+
+
+def test_noisy_weights_get_four_times_their_noise_with_the_figures_in_the_reason():
+    allowed = widened(tolerance("float32", "cpu"), 8e-6, 1.2e-5)
+
+    assert (allowed.relative_l2, allowed.relative_max) == pytest.approx((3.2e-5, 4.8e-5))
+    assert "moves by 8.0e-06 and 1.2e-05" in allowed.reason
+
+
+def test_no_noise_excuses_more_than_the_limit():
+    allowed = widened(tolerance("float32", "cpu"), 1.0, math.inf)
+
+    assert (allowed.relative_l2, allowed.relative_max) == (WIDEST, WIDEST)
