@@ -216,10 +216,11 @@ class ParityReport:
             note = " Synthetic weights: the features mean nothing." if tag.synthetic else ""
             lines.append(f"Weights: {tag.variant}, digest `{tag.digest}`.{note}")
         lines += ["", f"Result: {'passed' if self.passed else 'FAILED'}.", ""]
-        lines += [f"- {failure}" for failure in self.failures]
-        lines += ["" if self.passed else "\n", *table(COLUMNS, self.rows())]
+        if self.failures:
+            lines += [*(f"- {failure}" for failure in self.failures), ""]
+        lines += table(COLUMNS, self.rows())
         reasons = {(a.info.arithmetic, c.allowed) for a in self.artifacts for c in a.comparisons}
-        for arithmetic, allowed in sorted(reasons, key=lambda pair: pair[0]):
+        for arithmetic, allowed in sorted(reasons, key=lambda pair: (pair[0], pair[1].relative_l2)):
             lines += ["", f"Allowed for {arithmetic}: {allowed.relative_l2:.2g} and {allowed.relative_max:.2g}."]
             lines.append(f"Reason: {allowed.reason}.")
         if carried:

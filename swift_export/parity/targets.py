@@ -15,7 +15,7 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError
 from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
 from swift_export.backbone.config import SwiFTConfig
-from swift_export.errors import UsageError
+from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.runtimes.registry import RUNTIMES, Runtime
 from swift_export.weights import Weights, load_weights, synthetic_weights
@@ -101,7 +101,8 @@ def _in_folder(path: Path, folder: Path) -> Artifacts:
     if not units:
         raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
     verify(folder, manifest, dict.fromkeys(units.values()))
-    settings = {name: _settings(manifest.artifacts[name].settings) for name in units.values()}
+    where = folder / MANIFEST
+    settings = {name: _settings(manifest.artifacts[name].settings, manifest.config, where) for name in units.values()}
     targets = tuple(_target(folder / unit, unit, settings[name]) for unit, name in units.items())
     return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest)
 
@@ -111,11 +112,12 @@ def _single(path: Path) -> Artifacts:
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
     try:
         config = SwiFTConfig.from_hyper_parameters(json.loads(essentials["swift_export.architecture"]))
-        settings = _settings(json.loads(essentials["swift_export.settings"]))
+        recorded = json.loads(essentials["swift_export.settings"])
         digest = essentials["swift_export.weights_sha256"]
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
-    return Artifacts(path.name, config, digest, (_target(path, path.name, settings),))
+    target = _target(path, path.name, _settings(recorded, config, path))
+    return Artifacts(path.name, config, digest, (target,))
 
 
 def _target(path: Path, file: str, settings: ExportSettings) -> Target:
@@ -125,13 +127,18 @@ def _target(path: Path, file: str, settings: ExportSettings) -> Target:
     return Target(path, file, RUNTIMES[name], settings, batch)
 
 
-def _settings(recorded: Mapping[str, Any]) -> ExportSettings:
-    return ExportSettings(
-        frames=recorded["frames"],
-        batch=recorded["batch"],
-        outputs=tuple(recorded["outputs"]),
-        output_kind=recorded["output_kind"],
-    )
+def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings:
+    try:
+        settings = ExportSettings(
+            frames=recorded["frames"],
+            batch=recorded["batch"],
+            outputs=tuple(recorded["outputs"]),
+            output_kind=recorded["output_kind"],
+        )
+        settings.check(config)
+    except (KeyError, TypeError, ArchitectureError, UsageError) as error:
+        raise ArtifactError(f"{where}: records settings that no export has ({error}); export again") from None
+    return settings
 
 
 def _found_again(found: Artifacts) -> Weights:

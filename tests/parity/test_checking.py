@@ -272,6 +272,18 @@ def test_a_tampered_artifact_is_an_error(artifact, tmp_path):
     assert caught.value.exit_status == 2
 
 
+def test_settings_that_no_export_has_are_an_error(artifact, tmp_path):
+    copy = shutil.copytree(artifact, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for wrong in ({"frames": 99}, {"outputs": 3}, {"output_kind": None}):
+        onnx_file = manifest["artifacts"]["onnx"]
+        changed = {"onnx": onnx_file | {"settings": onnx_file["settings"] | wrong}}
+        (copy / "manifest.json").write_text(json.dumps(manifest | {"artifacts": changed}))
+
+        with pytest.raises(ArtifactError, match=r"manifest\.json: records settings that no export has \("):
+            check_paths([copy])
+
+
 def test_other_weights_are_refused(artifact, config_of):
     other = synthetic_weights(config_of(), seed=4)
 
