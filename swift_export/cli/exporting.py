@@ -177,6 +177,10 @@ def _export(job: _Job, settings: ExportSettings) -> None:
     console.weights(weights)
     settings.check(weights.config)
     inputs = job.inputs.load(weights.config, settings.frames)
+    # Only now: importing jax takes a second, and everything above may say no.
+    from swift_export.lowering.hub import keep_off_accelerators
+
+    keep_off_accelerators()
     with console.progress() as tell:
         result = run_export(
             job.formats,

@@ -16,7 +16,7 @@ from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.backbone.swift import SwiFT
 from swift_export.lowering.settings import ExportSettings
 
-__all__ = ["argument_names", "forward", "lower_closed", "lower_open", "private_locations"]
+__all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed", "lower_open", "private_locations"]
 
 Forward = Callable[[Mapping[str, Array], Float[Array, "batch in H W D T"]], dict[str, Array]]
 
@@ -65,6 +65,14 @@ def lower_closed(
 
     main.__name__ = function.__name__
     return _export(main, (_clip(config, settings),), platforms)
+
+
+def keep_off_accelerators() -> None:
+    """Let this process's jax compute on the CPU alone; for programs that only lower.
+
+    Lowering for CUDA needs no GPU, but jax would take most of its memory, which the runtimes of a check need.
+    """
+    jax.config.update("jax_platforms", "cpu")
 
 
 def _clip(config: SwiFTConfig, settings: ExportSettings) -> jax.ShapeDtypeStruct:

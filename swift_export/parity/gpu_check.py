@@ -114,13 +114,11 @@ def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
 
 def _export(weights: Weights, folder: Path) -> list[str]:
     """Write every format that can be written here; returns what is absent."""
-    import jax
-
+    from swift_export.lowering.hub import keep_off_accelerators
     from swift_export.lowering.onnx_file import write_onnx
     from swift_export.lowering.stablehlo import write_stablehlo
 
-    # Lowering needs no GPU, and whoever touches one takes most of its memory.
-    jax.config.update("jax_platforms", "cpu")
+    keep_off_accelerators()
     _tell("exporting")
     write_stablehlo(weights, ExportSettings(), folder)
     write_onnx(weights, ExportSettings(), folder)

@@ -7,9 +7,9 @@ three, and no two items of a batch are alike: a runtime that mixes up a batch ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +52,10 @@ class CheckInput(Protocol):
         """``batch`` clips, float32; the first k are the same for every batch size >= k."""
         ...
 
+    def describe(self) -> Mapping[str, Any]:
+        """How the clips come about, as plain data for a report; nothing of the machine's folders."""
+        ...
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -66,6 +70,10 @@ class Noise:
         """``batch`` clips, float32."""
         return noise(self.config, batch, self.frames, self.seed)
 
+    def describe(self) -> Mapping[str, Any]:
+        """The seed that draws it."""
+        return {"name": self.name, "seed": self.seed}
+
 
 @dataclass(frozen=True)
 class Phantom:
@@ -79,6 +87,10 @@ class Phantom:
     def at(self, batch: int) -> Batch:
         """``batch`` clips, float32."""
         return phantom(self.config, batch, self.frames, self.seed)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The seed that draws it."""
+        return {"name": self.name, "seed": self.seed}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +116,10 @@ class Given:
             turn, index = divmod(item, len(given))
             items.append(np.roll(given[index], turn, axis=-1) * np.float32(1 + turn / 64))
         return np.stack(items)
+
+    def describe(self) -> Mapping[str, Any]:
+        """How the file was prepared: orientation, mask, frames, statistics, digest of the array."""
+        return {"name": self.name, **self.clip.provenance}
 
 
 def standard_inputs(config: SwiFTConfig, frames: int | None = None, seed: int = 0) -> tuple[CheckInput, ...]:

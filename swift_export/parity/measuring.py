@@ -84,7 +84,8 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             plan.progress("measuring how noisy float32 is for these weights")
             noise = measure_noise(reference, clips, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
-    return ParityReport(plan.device, info, tuple(checked))
+    described = [{**source.describe(), "name": name} for name, source in zip(clips, sources, strict=True)]
+    return ParityReport(plan.device, info, tuple(checked), tuple(described))
 
 
 def _answers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All artifacts of one check. ``device`` is what was asked for, ``reference`` who computed the reference."""
+    """All artifacts of one check.
+
+    ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how the clips came about.
+    """
 
     device: str
     reference: RuntimeInfo
     artifacts: tuple[Checked, ...]
+    inputs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def failures(self) -> list[str]:
@@ -201,6 +205,7 @@ class ParityReport:
                 "tool": f"swift-export {__version__}",
                 "device": self.device,
                 "reference": asdict(self.reference),
+                "inputs": list(self.inputs),
                 "passed": self.passed,
                 "failures": self.failures,
                 "artifacts": [_artifact(artifact) for artifact in self.artifacts],

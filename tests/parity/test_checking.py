@@ -160,12 +160,18 @@ def test_a_part_of_a_folder_can_be_checked(artifact):
 
 
 def test_a_given_clip_is_tried_too(weights, staged):
-    scan = Given(Clip("scan.nii.gz", noise(weights.config, 1, seed=9), {}))
+    scan = Given(Clip("scan.nii.gz", noise(weights.config, 1, seed=9), {"orientation": "LAS"}))
 
     report = check_paths([staged / "onnx/model.onnx"], weights=weights, inputs=[scan, scan])
 
     names = [name for name, size, _ in cases(report.artifacts[0]) if size == 2]
     assert names == ["noise", "phantom", "scan.nii.gz", "scan.nii.gz (3)"]
+    assert json.loads(report.to_json())["inputs"] == [
+        {"name": "noise", "seed": 0},
+        {"name": "phantom", "seed": 0},
+        {"name": "scan.nii.gz", "orientation": "LAS"},
+        {"name": "scan.nii.gz (3)", "orientation": "LAS"},
+    ]
     report.raise_for_failures()
 
 
