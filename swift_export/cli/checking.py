@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -155,8 +156,13 @@ def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
     # A report travels with its artifact and holds no path of this machine.
     mine = [replace(found, root=folder.resolve().name) for found in report.artifacts if found.root == str(folder)]
     own = replace(report, artifacts=tuple(mine))
-    try:
-        for name, text in report_files(read_manifest(folder), own).items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        console.line(f"note: {error.filename} was not written ({error.strerror})")
+    for name, text in report_files(read_manifest(folder), own).items():
+        # The last check's report stays whole until this one is.
+        unfinished = folder / f".{name}.new"
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(folder / name)
+        except OSError as error:
+            with suppress(OSError):
+                unfinished.unlink()
+            console.line(f"note: {folder / name} was not written ({error.strerror})")
