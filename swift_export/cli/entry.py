@@ -17,6 +17,13 @@ __all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
 PROGRAM = "swift-export"
 #: Set to anything, this environment variable shows the traceback of every error.
 DEBUG = "SWIFT_EXPORT_DEBUG"
+#: What the libraries and the processes that run artifacts are told, where the user has not.
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow greets on stderr, which is for errors here
+    # Who exports or checks a model tells nobody: ONNX Runtime and the hub's client would otherwise report its use.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
@@ -27,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
     handle_signals()
-    # TensorFlow greets on stderr, which is for errors here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
         sys.stdout.flush()

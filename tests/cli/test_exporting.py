@@ -37,14 +37,17 @@ def test_onnx_from_a_checkpoint_to_a_checked_file(run, artifact: Path, tmp_path:
     assert max(max(m["relative_l2"], m["relative_max"]) for m in measured) <= 1e-5
 
 
-def test_console_shows_what_no_shape_tells_and_what_was_measured(run) -> None:
-    result = run("onnx", "--weights", TINY, "-o", "out")
+def test_console_shows_what_no_shape_tells_and_what_was_measured(run, tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    result = run("onnx", "--weights", TINY, "-o", "out", TMPDIR=str(tmp_path / "tmp"))
     assert result.returncode == 0
     assert result.stderr == ""
     for line in ("window_size          4x4x4x4", "first_window_size    4x4x4x4", "last_layer_full_MSA  True"):
         assert line in result.stdout
     assert "relative L2" in result.stdout
     assert result.stdout.endswith("wrote out/onnx/model.onnx\n")
+    # Nothing of the check is left, nor the session file of a library's telemetry.
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_the_default_folder_is_that_of_the_variant_below_the_callers(run, tmp_path: Path) -> None:
