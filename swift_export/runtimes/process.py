@@ -126,6 +126,8 @@ def _environment(own: Mapping[str, str]) -> Mapping[str, str]:
     return {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # ONNX Runtime 1.31 would report its use, and leaves a file in the temporary folder for it.
+        "ORT_DISABLE_TELEMETRY": "1",
         # Several runtimes take turns on the GPU: none may keep it all.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
