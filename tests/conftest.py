@@ -30,7 +30,7 @@ def _programs(*names: str) -> Callable[[], bool]:
 #: Each need, what it is in words, and whether this machine has it.
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
-    "fmri": ("nibabel and indexed_gzip", _modules("nibabel", "indexed_gzip")),
+    "fmri": ("nibabel", _modules("nibabel")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),

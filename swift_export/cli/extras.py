@@ -11,7 +11,7 @@ from swift_export.errors import UsageError
 __all__ = ["need_extra"]
 
 #: What each extra must have made importable.
-_PACKAGES = {"savedmodel": ("tensorflow", "tf2onnx"), "fmri": ("nibabel", "indexed_gzip")}
+_PACKAGES = {"savedmodel": ("tensorflow", "tf2onnx"), "fmri": ("nibabel",)}
 #: Set by scripts/swift-export: its own path, and the extras that it has installed on this command's demand.
 _LAUNCHER, _INSTALLED = "SWIFT_EXPORT_LAUNCHER", "SWIFT_EXPORT_EXTRAS"
 
