@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from swift_export.cli.signals import Terminated, handle_signals, ignore_signals
+from swift_export.cli.signals import Terminated, handle_signals, ignore_signals, raise_arrived
 from swift_export.errors import SwiftExportError
 
 __all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
@@ -82,6 +82,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(error: BaseException, message: str, status: int) -> int:
+    raise_arrived()
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     _say(f"error: {message}")
