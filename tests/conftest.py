@@ -48,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full_size: runs a model of the published size")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: the other process has something to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("full_size") is None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     needs = [need for marker in item.iter_markers("requires") for need in marker.args]
