@@ -1,8 +1,10 @@
-"""The ONNX versions that are written; light to import."""
+"""The ONNX versions and operator sets that are written; light to import."""
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_OPSET", "IR_VERSION", "OPSETS"]
+from swift_export.errors import UsageError
+
+__all__ = ["DEFAULT_OPSET", "IR_VERSION", "MICROSOFT", "OPSETS", "TARGETS", "check_target"]
 
 #: The first with Gelu.
 DEFAULT_OPSET = 20
@@ -10,3 +12,13 @@ DEFAULT_OPSET = 20
 OPSETS = range(18, 22)
 #: Read by ONNX Runtime >= 1.18.
 IR_VERSION = 10
+#: Whom a file is for: every runtime (ai.onnx alone), or ONNX Runtime (its own ops where they are faster).
+TARGETS = ("portable", "onnxruntime")
+#: The domain of ONNX Runtime's own ops; they are version 1 of it.
+MICROSOFT = "com.microsoft"
+
+
+def check_target(target: str) -> None:
+    """Raise UsageError for a target that there is not."""
+    if target not in TARGETS:
+        raise UsageError(f"target {target}: expected {' or '.join(TARGETS)}")

@@ -15,7 +15,7 @@ from swift_export.lowering.onnx.builder import Builder
 from swift_export.lowering.onnx.dims import Dim, Size
 from swift_export.lowering.onnx.frame import Frame
 from swift_export.lowering.onnx.passes import run_passes
-from swift_export.lowering.opsets import DEFAULT_OPSET, IR_VERSION, OPSETS
+from swift_export.lowering.opsets import DEFAULT_OPSET, IR_VERSION, OPSETS, check_target
 
 __all__ = ["stablehlo_to_onnx"]
 
@@ -31,8 +31,9 @@ def stablehlo_to_onnx(
     dim_names: Mapping[str, Sequence[str | int | None]] | None = None,
     opset: int = DEFAULT_OPSET,
     fuse: bool = True,
+    target: str = "portable",
 ) -> oir.Model:
-    """Translate a StableHLO module to an ONNX model of portable ops.
+    """Translate a StableHLO module to an ONNX model, of portable ops unless ``target`` is "onnxruntime".
 
     ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
     ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
@@ -43,6 +44,7 @@ def stablehlo_to_onnx(
     """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
+    check_target(target)
     module = mlir.read_module(source)
     main = mlir.main_function(module)
     builder = Builder(opset)
@@ -82,7 +84,7 @@ def stablehlo_to_onnx(
         producer_name="swift-export",
         producer_version=__version__,
     )
-    run_passes(model, fuse=fuse)
+    run_passes(model, fuse=fuse, target=target)
     return model
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
+from swift_export.lowering.onnx.passes.attention import fuse_attention
 from swift_export.lowering.onnx.passes.gelu import fuse_gelu
 from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
@@ -17,13 +18,17 @@ from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, redu
 from swift_export.lowering.onnx.passes.simplify import drop_neutral_elements
 from swift_export.lowering.onnx.passes.softmax import fuse_softmax
 from swift_export.lowering.onnx.passes.split import merge_slices
+from swift_export.lowering.onnx.passes.split_products import split_products
+from swift_export.lowering.onnx.passes.turn import turn_products
+from swift_export.lowering.opsets import MICROSOFT, check_target
 
 __all__ = ["FUSIONS", "run_passes"]
 
 Pass = Callable[[oir.Graph], int]
 
-#: In this order; the later ones see what the earlier ones left.
-FUSIONS: tuple[Pass, ...] = (
+#: By target, in this order; the later ones see what the earlier ones left.
+FUSIONS: dict[str, tuple[Pass, ...]] = {}
+FUSIONS["portable"] = (
     drop_neutral_elements,
     keep_reduced_axes,
     reduce_means,
@@ -31,19 +36,28 @@ FUSIONS: tuple[Pass, ...] = (
     fuse_softmax,
     fuse_gelu,
     merge_transposes,
+    turn_products,
+    merge_transposes,
     fuse_gemm,
     sink_reshapes,
     merge_reshapes,
     merge_slices,
+    split_products,
+    merge_reshapes,
 )
+FUSIONS["onnxruntime"] = (*FUSIONS["portable"], fuse_attention, merge_transposes, merge_reshapes)
 
 
-def run_passes(model: oir.Model, *, fuse: bool = True) -> None:
-    """Remove what nothing uses, fuse, and name every node and value after its scope. Works in place."""
+def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable") -> None:
+    """Remove what nothing uses, fuse for a target, and name every node and value after its scope. Works in place.
+
+    Raises UsageError for an unknown target.
+    """
+    check_target(target)
     outputs = [value.name for value in model.graph.outputs]
     _clean(model)
     if fuse:
-        for fusion in FUSIONS:
+        for fusion in FUSIONS[target]:
             # A pass looks at each node once; what it makes may match again.
             while fusion(model.graph):
                 RemoveUnusedNodesPass()(model)
@@ -51,6 +65,8 @@ def run_passes(model: oir.Model, *, fuse: bool = True) -> None:
     separate_outputs(model.graph, outputs)
     order_nodes(model.graph)
     name_nodes_and_values(model.graph)
+    if any(node.domain == MICROSOFT for node in model.graph):
+        model.graph.opset_imports[MICROSOFT] = 1
 
 
 def _clean(model: oir.Model) -> None:

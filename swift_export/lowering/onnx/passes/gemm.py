@@ -9,6 +9,7 @@ from swift_export.lowering.onnx.passes.layout import reshape_target
 from swift_export.lowering.onnx.passes.match import (
     constant_like,
     either,
+    flattened,
     inputs,
     made_by,
     new_value,
@@ -32,7 +33,7 @@ def fuse_gemm(graph: oir.Graph) -> int:
             continue
         (weight,) = inputs(transposed)
         last, bias = _bias(node, sizes(weight)[0])
-        rows = _rows(sizes(x))
+        rows = flattened(sizes(x)[:-1])
         target = reshape_target(sizes(node.outputs[0]))
         if rows is None or target is None or not all(isinstance(s, int) for s in sizes(weight)):
             continue
@@ -55,16 +56,3 @@ def _bias(node: oir.Node, size: int | str) -> tuple[oir.Node, oir.Value | None]:
             if product is node.outputs[0] and sizes(bias) == [size]:
                 return user, bias
     return node, None
-
-
-def _rows(shape: list[int | str]) -> int | str | None:
-    """The number of rows once all leading axes are one; None where an axis is empty."""
-    known = [s for s in shape[:-1] if isinstance(s, int)]
-    unknown = [s for s in shape[:-1] if not isinstance(s, int)]
-    if 0 in shape or len(unknown) > 1:
-        return None
-    product = int(np.prod(known, dtype=np.int64))
-    if not unknown:
-        return product
-    (name,) = unknown
-    return str(name) if product == 1 else f"{product}*{name}"

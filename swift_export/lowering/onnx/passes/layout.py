@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.passes.match import (
+    can_replace,
     constant_like,
     inputs,
     integers,
@@ -45,7 +46,7 @@ def merge_transposes(graph: oir.Graph) -> int:
             replace(
                 graph, node.outputs[0], new_value(graph, node, "Transpose", [source], sizes(node.outputs[0]), merged)
             )
-        elif perm == sorted(perm) and not node.outputs[0].is_graph_output():
+        elif perm == sorted(perm) and can_replace(node.outputs[0], x):
             replace(graph, node.outputs[0], x)
         else:
             continue
@@ -60,7 +61,7 @@ def merge_reshapes(graph: oir.Graph) -> int:
         if node.op_type not in ("Reshape", "Unsqueeze"):
             continue
         x, output = inputs(node)[0], node.outputs[0]
-        if sizes(x) == sizes(output) and not output.is_graph_output():
+        if sizes(x) == sizes(output) and can_replace(output, x):
             replace(graph, output, x)
             count += 1
             continue

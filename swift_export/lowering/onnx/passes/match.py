@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,22 @@ import onnx_ir as oir
 from swift_export.lowering.onnx.builder import SCOPE
 
 __all__ = [
+    "array",
+    "attribute",
     "axes_of",
+    "can_replace",
     "constant_like",
     "either",
+    "flattened",
+    "inputs",
     "integers",
     "made_by",
+    "named_constant",
+    "new_value",
     "only_use",
     "replace",
     "scalar",
+    "scope",
     "sizes",
 ]
 
@@ -70,6 +79,18 @@ def sizes(value: oir.Value) -> list[int | str]:
     return [d if isinstance(d, int) else str(d.value) for d in value.shape]
 
 
+def flattened(shape: Sequence[int | str]) -> int | str | None:
+    """The size of these axes once they are one; None where an axis is empty or two are unknown."""
+    known = [s for s in shape if isinstance(s, int)]
+    unknown = [s for s in shape if not isinstance(s, int)]
+    if 0 in known or len(unknown) > 1:
+        return None
+    product = math.prod(known)
+    if not unknown:
+        return product
+    return unknown[0] if product == 1 else f"{product}*{unknown[0]}"
+
+
 def axes_of(node: oir.Node) -> list[int] | None:
     """Constant axes of a reduction, as numbers from 0."""
     axes = integers(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -98,8 +119,20 @@ def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
     number = len(graph.initializers)
     while f"constant_{number}" in graph.initializers:
         number += 1
-    value = oir.val(f"constant_{number}", oir.DataType.from_numpy(elements.dtype), elements.shape)
-    value.const_value = oir.tensor(elements, name=value.name)
+    return named_constant(graph, f"constant_{number}", elements)
+
+
+def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:
+    """A constant of the graph with this name, or one that starts with it where other elements have it already."""
+    there = graph.initializers.get(name)
+    if there is not None:
+        found, dtype = array(there), oir.DataType.from_numpy(elements.dtype)
+        same = found is not None and there.dtype == dtype and sizes(there) == list(elements.shape)
+        if same and found is not None and found.tobytes() == elements.tobytes():
+            return there
+        return named_constant(graph, f"{name}_", elements)
+    value = oir.val(name, oir.DataType.from_numpy(elements.dtype), elements.shape)
+    value.const_value = oir.tensor(elements, name=name)
     graph.register_initializer(value)
     return value
 
@@ -113,10 +146,12 @@ def new_value(
     attributes: dict[str, Any] | None = None,
     *,
     dtype: oir.DataType | None = None,
+    domain: str = "",
 ) -> oir.Value:
     """A new node in front of ``before``, in its scope; gives the node's output."""
     output = oir.val(None, dtype or operands[0].dtype, list(shape))
-    node = oir.node(op_type, list(operands), attributes, outputs=[output], metadata_props=dict(before.metadata_props))
+    properties = dict(before.metadata_props)
+    node = oir.node(op_type, list(operands), attributes, domain=domain, outputs=[output], metadata_props=properties)
     graph.insert_before(before, node)
     return output
 
@@ -127,6 +162,11 @@ def replace(graph: oir.Graph, old: oir.Value, new: oir.Value) -> None:
         name, old.name = old.name, None
         new.name = name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def can_replace(old: oir.Value, new: oir.Value) -> bool:
+    """Whether ``new`` may take the place of ``old``: an output of the graph keeps a node of its own."""
+    return not old.is_graph_output() or (new.producer() is not None and not new.is_graph_output())
 
 
 def scope(node: oir.Node) -> str:

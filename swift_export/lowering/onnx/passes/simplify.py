@@ -6,7 +6,7 @@ import math
 
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import either, inputs, replace, scalar, sizes
+from swift_export.lowering.onnx.passes.match import can_replace, either, inputs, replace, scalar, sizes
 
 __all__ = ["drop_neutral_elements"]
 
@@ -20,13 +20,12 @@ def drop_neutral_elements(graph: oir.Graph) -> int:
         if node.op_type not in NEUTRAL or len(inputs(node)) != 2:
             continue
         for x, other in either(node):
-            if scalar(other) == NEUTRAL[node.op_type] and sizes(x) == sizes(node.outputs[0]) and _replaceable(node, x):
+            if (
+                scalar(other) == NEUTRAL[node.op_type]
+                and sizes(x) == sizes(node.outputs[0])
+                and can_replace(node.outputs[0], x)
+            ):
                 replace(graph, node.outputs[0], x)
                 count += 1
                 break
     return count
-
-
-def _replaceable(node: oir.Node, x: oir.Value) -> bool:
-    # An output of the graph keeps a node of its own.
-    return not node.outputs[0].is_graph_output() or (x.producer() is not None and not x.is_graph_output())

@@ -7,7 +7,7 @@ import onnx_ir as oir
 
 from swift_export.lowering.onnx.passes.match import constant_like, inputs, integers, replace, sizes
 
-__all__ = ["merge_slices"]
+__all__ = ["merge_slices", "slice_bounds"]
 
 
 def merge_slices(graph: oir.Graph) -> int:
@@ -16,8 +16,8 @@ def merge_slices(graph: oir.Graph) -> int:
     for source in {id(v): v for node in graph if node.op_type == "Slice" for v in [inputs(node)[0]]}.values():
         by_axis: dict[int, list[tuple[int, int, oir.Node]]] = {}
         for user in source.consumers():
-            piece = _piece(user) if user.op_type == "Slice" and inputs(user)[0] is source else None
-            if piece is not None:
+            piece = slice_bounds(user) if user.op_type == "Slice" and inputs(user)[0] is source else None
+            if piece is not None and not user.outputs[0].is_graph_output():
                 axis, start, stop = piece
                 by_axis.setdefault(axis, []).append((start, stop, user))
         for axis, pieces in by_axis.items():
@@ -31,14 +31,13 @@ def merge_slices(graph: oir.Graph) -> int:
     return count
 
 
-def _piece(node: oir.Node) -> tuple[int, int, int] | None:
+def slice_bounds(node: oir.Node) -> tuple[int, int, int] | None:
+    """(axis, start, stop) of a Slice that cuts one axis of known size, with stride 1."""
     starts, ends, axes, steps = (integers(v) for v in node.inputs[1:5])
     if starts is None or ends is None or axes is None or len(axes) != 1 or steps != [1]:
         return None
     size = sizes(inputs(node)[0])[axes[0]]
-    if not isinstance(size, int) or not 0 <= starts[0] < ends[0] <= size or node.outputs[0].is_graph_output():
-        return None
-    return axes[0], starts[0], ends[0]
+    return (axes[0], starts[0], ends[0]) if isinstance(size, int) and 0 <= starts[0] < ends[0] <= size else None
 
 
 def _split(graph: oir.Graph, source: oir.Value, axis: int, pieces: list[tuple[int, int, oir.Node]]) -> None:
