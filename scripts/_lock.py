@@ -23,9 +23,12 @@ SETS = {
     "core": ["pyproject.toml"],
     "fmri": ["pyproject.toml", "--extra", "fmri"],
     "savedmodel": ["pyproject.toml", "--extra", "savedmodel"],
+    "openvino": ["pyproject.toml", "--extra", "openvino"],
+    "iree": ["pyproject.toml", "--extra", "iree"],
+    "bench": ["pyproject.toml", "--group", "bench"],
     "test": ["pyproject.toml", "--group", "test"],
 }
-EVERYTHING = ["pyproject.toml", "--extra", "all", "--group", "test"]
+EVERYTHING = ["pyproject.toml", "--extra", "all", "--group", "bench", "--group", "test"]
 
 
 def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]:

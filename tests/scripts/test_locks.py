@@ -52,10 +52,14 @@ def test_locks_satisfy_the_lower_bounds() -> None:
         "core": project["project"]["dependencies"],
         "fmri": project["project"]["optional-dependencies"]["fmri"],
         "savedmodel": project["project"]["optional-dependencies"]["savedmodel"],
+        "openvino": project["project"]["optional-dependencies"]["openvino"],
+        "iree": project["project"]["optional-dependencies"]["iree"],
+        "bench": project["dependency-groups"]["bench"],
         "test": project["dependency-groups"]["test"],
     }
     assert set(LOCKS) == set(wanted)
     for name, requirements in wanted.items():
         for requirement in requirements:
-            package, bound = re.fullmatch(r"([a-z0-9-]+)>=([\d.]+)", requirement).groups()
-            assert pins(name)[package] >= numbers(bound), requirement
+            package, relation, bound = re.fullmatch(r"([a-z0-9-]+)(>=|==)([\d.]+)", requirement).groups()
+            found = pins(name)[package]
+            assert found >= numbers(bound) if relation == ">=" else found == numbers(bound), requirement
