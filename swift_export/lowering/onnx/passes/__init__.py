@@ -8,6 +8,8 @@ import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
 from swift_export.lowering.onnx.passes.attention import fuse_attention
+from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
+from swift_export.lowering.onnx.passes.fold import fold_constants
 from swift_export.lowering.onnx.passes.gelu import fuse_gelu
 from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
@@ -29,6 +31,8 @@ Pass = Callable[[oir.Graph], int]
 #: By target, in this order; the later ones see what the earlier ones left.
 FUSIONS: dict[str, tuple[Pass, ...]] = {}
 FUSIONS["portable"] = (
+    merge_duplicate_initializers,
+    fold_constants,
     drop_neutral_elements,
     keep_reduced_axes,
     reduce_means,
@@ -42,6 +46,7 @@ FUSIONS["portable"] = (
     sink_reshapes,
     merge_reshapes,
     merge_slices,
+    fold_constants,
     split_products,
     merge_reshapes,
 )

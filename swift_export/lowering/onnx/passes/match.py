@@ -12,6 +12,7 @@ import onnx_ir as oir
 from swift_export.lowering.onnx.builder import SCOPE
 
 __all__ = [
+    "FLOATS",
     "array",
     "attribute",
     "axes_of",
@@ -21,6 +22,7 @@ __all__ = [
     "flattened",
     "inputs",
     "integers",
+    "is_named",
     "made_by",
     "named_constant",
     "new_value",
@@ -30,6 +32,9 @@ __all__ = [
     "scope",
     "sizes",
 ]
+
+#: How constants are called that the program did not name; the builder does likewise.
+UNNAMED = "constant_"
 
 FLOATS = (oir.DataType.FLOAT, oir.DataType.DOUBLE, oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
@@ -117,9 +122,14 @@ def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
             if found is not None and found.tobytes() == elements.tobytes():
                 return value
     number = len(graph.initializers)
-    while f"constant_{number}" in graph.initializers:
+    while f"{UNNAMED}{number}" in graph.initializers:
         number += 1
-    return named_constant(graph, f"constant_{number}", elements)
+    return named_constant(graph, f"{UNNAMED}{number}", elements)
+
+
+def is_named(constant: oir.Value) -> bool:
+    """Whether a constant has a name of its own, like a checkpoint's tensor and its parts."""
+    return not str(constant.name).startswith(UNNAMED)
 
 
 def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:
