@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from swift_export.artifacts.manifest import Artifact, Manifest
 from swift_export.artifacts.versions import versions_of
 from swift_export.artifacts.writing import transaction
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.opsets import DEFAULT_OPSET, TARGETS
+from swift_export.lowering.settings import ATTENTION, ExportSettings
 
 if TYPE_CHECKING:
     from swift_export.backbone.swift import SwiFT
@@ -164,10 +165,10 @@ def _record(folder: Path, name: str, settings: ExportSettings, via: str, report:
     facts = read_facts(folder / _SPEAKS[name])
     assert facts.signature, "what was just written can be read"
     details: dict[str, Any] = {key: facts.details[key] for key in _DETAILS if key in facts.details}
-    details["attention"] = facts.details["metadata"]["swift_export.attention"]
+    details["attention"] = json.loads(facts.details["metadata"]["swift_export.attention"])
     modules: tuple[str, ...] = _MODULES[name]
     if name == "onnx":
-        details |= {"target": "portable", "via": via}
+        details |= {"target": settings.target, "via": via}
         modules += ("tensorflow", "tf2onnx") if via == "savedmodel" else ()
     return Artifact(
         files=digest_format(folder, FORMATS[name]),
@@ -203,6 +204,7 @@ class Options(TypedDict, total=False):
     batch: int | None
     outputs: Sequence[str]
     output_kind: str
+    attention: str
     check: bool
     inputs: Sequence[str | Path | CheckInput]
     device: str
@@ -242,11 +244,15 @@ def export_onnx(
     *,
     output: str | Path | None = None,
     opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
     via: str = "stablehlo",
     **options: Unpack[Options],
 ) -> ExportResult:
-    """Export to ONNX, straight from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`."""
-    return _export("onnx", source, output, opset=opset, via=via, **options)
+    """Export to ONNX, straight from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`.
+
+    ``target`` is ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
+    """
+    return _export("onnx", source, output, opset=opset, target=target, via=via, **options)
 
 
 def _export(
@@ -259,7 +265,9 @@ def _export(
     batch: int | None = None,
     outputs: Sequence[str] = ("features",),
     output_kind: str = "features",
+    attention: str = ATTENTION[0],
     opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
     via: str = "stablehlo",
     check: bool = True,
     inputs: Sequence[str | Path | CheckInput] = (),
@@ -269,7 +277,7 @@ def _export(
     from swift_export.weights import load_weights
 
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
-    settings = ExportSettings(frames, batch, tuple(outputs), output_kind, opset)
+    settings = ExportSettings(frames, batch, tuple(outputs), output_kind, opset, target, attention)
     settings.check(weights.config)
     return run_export(
         [name],

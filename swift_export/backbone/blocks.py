@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from swift_export.backbone.attention import WindowAttention
+from swift_export.backbone.attention import Mask, WindowAttention
 from swift_export.backbone.config import WindowPlan
 from swift_export.backbone.layers import LayerNorm, Linear, Tensors, gelu
+from swift_export.backbone.partition import Partition
 
 __all__ = ["Block"]
 
@@ -51,13 +54,14 @@ class Block(eqx.Module):
         self,
         x: Float[Array, "batch h w d t channels"],
         plan: WindowPlan,
-        mask: Float[Array, "windows 1 tokens tokens"] | None,
+        masks: Sequence[Mask],
+        partition: Partition | None = None,
     ) -> Float[Array, "batch h w d t channels"]:
-        """``mask`` is what ``attention_mask(plan)`` gives."""
+        """``masks`` and ``partition`` are `WindowAttention`'s."""
         with jax.named_scope("norm1"):
             y = self.norm1(x)
         with jax.named_scope("attention"):
-            x = x + self.attention(y, plan, mask)
+            x = x + self.attention(y, plan, masks, partition)
         with jax.named_scope("norm2"):
             y = self.norm2(x)
         with jax.named_scope("mlp"):

@@ -11,6 +11,7 @@ from swift_export.errors import ArchitectureError
 
 __all__ = [
     "LAYER_NORM_EPSILON",
+    "MASK_FLOOR",
     "MASK_VALUE",
     "OUTPUT_KINDS",
     "SHAPE_INVISIBLE",
@@ -24,6 +25,10 @@ Axes = tuple[int, int, int, int]
 LAYER_NORM_EPSILON = 1e-5
 #: What a shifted block adds to the score of two tokens of different regions.
 MASK_VALUE = -100.0
+#: How far below the score of a token with itself a masked score may fall where windows are cut into groups. Lower ones
+#: weigh nothing either way (256 e^-50 is below 2^-53), but their exponentials are denormal numbers, at which runtimes
+#: that keep them are ten times slower.
+MASK_FLOOR = 50.0
 #: ``features`` as the last stage's map, or as its mean over all tokens.
 OUTPUT_KINDS = ("features", "embedding")
 #: Settings that change no tensor's shape: a wrong value loads silently and gives wrong features.

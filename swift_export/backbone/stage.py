@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax
 from jax import lax
 from jaxtyping import Array, Float
 
+from swift_export.backbone.attention import Mask
 from swift_export.backbone.blocks import Block
-from swift_export.backbone.config import SwiFTConfig
+from swift_export.backbone.config import SwiFTConfig, WindowPlan
 from swift_export.backbone.layers import LayerNorm, Linear, Tensors
-from swift_export.backbone.windows import attention_mask
+from swift_export.backbone.partition import Partition, partition
+from swift_export.backbone.windows import attention_mask, region_mask
 
 __all__ = ["PatchEmbedding", "Stage", "channels_first"]
+
+#: Masks and partition of a block's attention.
+Cut = tuple[tuple[Mask, ...], Partition | None]
+UNCUT: Cut = ((None,), None)
 
 
 class PatchEmbedding(eqx.Module):
@@ -34,10 +42,10 @@ class PatchEmbedding(eqx.Module):
         x = bold.reshape(batch, chans, h, kh, w, kw, d, kd, frames)
         # A patch flattens to (kh, kw, kd, channel). Time stays innermost: whole runs of frames move, not single
         # numbers, which is several times faster on a clip of 71 MB.
-        x = x.transpose(0, 2, 4, 6, 3, 5, 7, 1, 8).reshape(batch, h, w, d, -1, frames)
-        y = lax.dot_general(self.fc.weight, x, (((1,), (4,)), ((), ())))
+        x = x.transpose(0, 2, 4, 6, 3, 5, 7, 1, 8).reshape(batch, h * w * d, -1, frames)
+        y = lax.dot_general(x, self.fc.weight, (((2,), (1,)), ((), ())))
         assert self.fc.bias is not None
-        return y.transpose(1, 2, 3, 4, 5, 0) + self.fc.bias
+        return y.reshape(batch, h, w, d, frames, -1) + self.fc.bias
 
 
 class PositionEmbedding(eqx.Module):
@@ -99,21 +107,38 @@ class Stage(eqx.Module):
             index,
         )
 
-    def __call__(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h2 w2 d2 t channels2"]:
-        """Frames are read off ``x``: they decide the windows of the time axis."""
+    def __call__(
+        self, x: Float[Array, "batch h w d t channels"], forms: Mapping[tuple[int, int], str]
+    ) -> Float[Array, "batch h2 w2 d2 t channels2"]:
+        """Frames are read off ``x``: they decide the windows of the time axis.
+
+        ``forms`` says how shifted blocks attend (see `partition`), by the numbers of stage and block; without an entry,
+        as they are defined.
+        """
         with jax.named_scope("embedding"):
             x = self.embedding(x)
-        # All shifted blocks of a stage share one mask.
-        with jax.named_scope("mask"):
-            mask = attention_mask(self.config.window_plan(self.index, 1, frames=x.shape[4]))
+        # Shifted blocks of a stage share their masks.
+        cuts: dict[str | None, Cut] = {}
         for j, block in enumerate(self.blocks):
             plan = self.config.window_plan(self.index, j, frames=x.shape[4])
+            form = forms.get((self.index, j))
+            if plan.shifted and form not in cuts:
+                with jax.named_scope("mask"):
+                    cuts[form] = _masks(plan, form)
+            masks, cut = cuts[form] if plan.shifted else UNCUT
             with jax.named_scope(f"block{j}"):
-                x = block(x, plan, mask if plan.shifted else None)
+                x = block(x, plan, masks, cut)
         if self.merging is not None:
             with jax.named_scope("merging"):
                 x = self.merging(x)
         return x
+
+
+def _masks(plan: WindowPlan, form: str | None) -> Cut:
+    if form is None:
+        return (attention_mask(plan),), None
+    cut = partition(plan, form)
+    return tuple(None if group.regions is None else region_mask(group.regions) for group in cut.groups), cut
 
 
 def channels_first(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels h w d t"]:

@@ -69,11 +69,13 @@ class SwiFT(eqx.Module):
         bold: Float[Array, "batch in H W D T"],
         outputs: Sequence[str] = ("features",),
         output_kind: str = "features",
+        forms: Mapping[tuple[int, int], str] | None = None,
     ) -> dict[str, Array]:
         """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
 
         ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
-        what upstream's ``layers.i`` returns: after merging where the stage merges.
+        what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms`` says by stage and block
+        how shifted blocks attend (see `swift_export.backbone.partition`); without it, as they are defined.
         """
         self._check(bold)
         if unknown := [name for name in outputs if name not in self.config.output_names]:
@@ -85,7 +87,7 @@ class SwiFT(eqx.Module):
             x = self.patch_embed(bold)
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i}"):
-                x = stage(x)
+                x = stage(x, forms or {})
             if f"stage{i}" in outputs:
                 with jax.named_scope(f"stage{i}/map"):
                     maps[f"stage{i}"] = channels_first(x)

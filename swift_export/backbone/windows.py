@@ -14,16 +14,23 @@ from jaxtyping import Array, Float, Int
 
 from swift_export.backbone.config import MASK_VALUE, WindowPlan
 
-__all__ = ["attention_mask", "merge_windows", "split_windows", "window_regions"]
+__all__ = [
+    "attention_mask",
+    "crop_grid",
+    "merge_windows",
+    "pad_grid",
+    "region_mask",
+    "split_windows",
+    "window_regions",
+    "window_tokens",
+]
 
 
 def split_windows(
     x: Float[Array, "batch h w d t channels"], plan: WindowPlan
 ) -> Float[Array, "batch windows tokens channels"]:
     """Pad the end of every axis with zeros, shift back cyclically and cut into windows."""
-    if plan.padded != plan.grid:
-        ends = [(0, p - n, 0) for p, n in zip(plan.padded, plan.grid, strict=True)]
-        x = lax.pad(x, jnp.float32(0), [(0, 0, 0), *ends, (0, 0, 0)])
+    x = pad_grid(x, plan)
     for axis, shift in enumerate(plan.shift, start=1):
         x = _roll(x, shift, axis)
     batch, channels = x.shape[0], x.shape[-1]
@@ -42,10 +49,29 @@ def merge_windows(
     x = x.reshape(batch, *plan.padded, channels)
     for axis, shift in enumerate(plan.shift, start=1):
         x = _roll(x, plan.padded[axis - 1] - shift if shift else 0, axis)
+    return crop_grid(x, plan)
+
+
+def pad_grid(x: Float[Array, "batch h w d t channels"], plan: WindowPlan) -> Float[Array, "batch H W D T channels"]:
+    """Add zeros at the end of every axis up to a multiple of the window."""
+    if plan.padded == plan.grid:
+        return x
+    ends = [(0, p - n, 0) for p, n in zip(plan.padded, plan.grid, strict=True)]
+    return lax.pad(x, jnp.float32(0), [(0, 0, 0), *ends, (0, 0, 0)])
+
+
+def crop_grid(x: Float[Array, "batch H W D T channels"], plan: WindowPlan) -> Float[Array, "batch h w d t channels"]:
+    """The reverse of ``pad_grid``."""
     for axis, (n, p) in enumerate(zip(plan.grid, plan.padded, strict=True), start=1):
         if n != p:
             x = lax.slice_in_dim(x, 0, n, axis=axis)
     return x
+
+
+def window_tokens(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
+    """Number of each window's tokens on the padded grid before the shift, counted in C order."""
+    numbers = np.arange(np.prod(plan.padded), dtype=np.int32).reshape(plan.padded)
+    return _cut(np.roll(numbers, [-shift for shift in plan.shift], (0, 1, 2, 3)), plan)
 
 
 def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
@@ -58,8 +84,7 @@ def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
         bounds = (n - window, n - shift) if shift else ()
         region = np.searchsorted(bounds, np.arange(n), side="right").astype(np.int32)
         regions = regions * 3 + np.expand_dims(region, [a for a in range(4) if a != axis])
-    regions = regions.reshape(_interleave(plan)).transpose(0, 2, 4, 6, 1, 3, 5, 7)
-    return regions.reshape(-1, plan.tokens)
+    return _cut(regions, plan)
 
 
 def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] | None:
@@ -70,9 +95,18 @@ def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] 
     """
     if not plan.shifted:
         return None
-    regions = jnp.asarray(window_regions(plan))
-    same = regions[:, None, :, None] == regions[:, None, None, :]
+    return region_mask(window_regions(plan))
+
+
+def region_mask(regions: Int[np.ndarray, "windows tokens"]) -> Float[Array, "windows 1 tokens tokens"]:
+    """-100 for every pair of tokens of one window that come from different regions, else 0."""
+    numbers = jnp.asarray(regions)
+    same = numbers[:, None, :, None] == numbers[:, None, None, :]
     return lax.select(same, jnp.zeros(same.shape, jnp.float32), jnp.full(same.shape, MASK_VALUE, jnp.float32))
+
+
+def _cut(grid: Int[np.ndarray, "H W D T"], plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
+    return grid.reshape(_interleave(plan)).transpose(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, plan.tokens)
 
 
 def _interleave(plan: WindowPlan) -> list[int]:

@@ -13,7 +13,7 @@ from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles
 from swift_export.cli.text import examples
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET
+from swift_export.lowering.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.lowering.settings import ExportSettings
 from swift_export.variants import find_variant
 
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "swift-export onnx --variant contrastive",
             "swift-export onnx --weights model.ckpt --outputs features,stage0 --input scan.nii.gz",
+            "swift-export onnx --variant contrastive --target onnxruntime",
             "swift-export onnx --variant contrastive --weights synthetic --via savedmodel",
         )
     )(onnx)
@@ -73,6 +74,7 @@ def stablehlo(
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
+    attention: options.Attention = "auto",
     inputs: options.Inputs = None,
     orientation: options.Orientation = "LAS",
     mask: options.Mask = None,
@@ -83,7 +85,7 @@ def stablehlo(
     """Export to StableHLO: jax.export's own file, and portable bytecode."""
     files = InputFiles(inputs or (), orientation, mask)
     job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet)
-    _export(job, _settings(outputs, output_kind, frames, batch))
+    _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
 def savedmodel(
@@ -94,6 +96,7 @@ def savedmodel(
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
+    attention: options.Attention = "auto",
     inputs: options.Inputs = None,
     orientation: options.Orientation = "LAS",
     mask: options.Mask = None,
@@ -104,7 +107,7 @@ def savedmodel(
     """Export to a TensorFlow SavedModel in TF Serving's layout."""
     files = InputFiles(inputs or (), orientation, mask)
     job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet)
-    _export(job, _settings(outputs, output_kind, frames, batch))
+    _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
 def onnx(
@@ -115,7 +118,9 @@ def onnx(
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
+    attention: options.Attention = "auto",
     opset: options.Opset = DEFAULT_OPSET,
+    target: options.Target = "portable",
     via: options.Via = "stablehlo",
     inputs: options.Inputs = None,
     orientation: options.Orientation = "LAS",
@@ -124,10 +129,10 @@ def onnx(
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Export to ONNX: portable operators only, dynamic batch."""
+    """Export to ONNX, dynamic batch."""
     files = InputFiles(inputs or (), orientation, mask)
     job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, via)
-    _export(job, _settings(outputs, output_kind, frames, batch, opset))
+    _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
 
 def everything(
@@ -138,7 +143,9 @@ def everything(
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
+    attention: options.Attention = "auto",
     opset: options.Opset = DEFAULT_OPSET,
+    target: options.Target = "portable",
     inputs: options.Inputs = None,
     orientation: options.Orientation = "LAS",
     mask: options.Mask = None,
@@ -149,14 +156,20 @@ def everything(
     """Export to StableHLO, SavedModel and ONNX, into one folder."""
     files = InputFiles(inputs or (), orientation, mask)
     job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet)
-    _export(job, _settings(outputs, output_kind, frames, batch, opset))
+    _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
 
 def _settings(
-    outputs: str, kind: str, frames: int | None, batch: int | None, opset: int = DEFAULT_OPSET
+    outputs: str,
+    kind: str,
+    frames: int | None,
+    batch: int | None,
+    attention: str,
+    opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
 ) -> ExportSettings:
     names = tuple(name.strip() for name in outputs.split(","))
-    return ExportSettings(frames, batch, names, kind, opset)
+    return ExportSettings(frames, batch, names, kind, opset, target, attention)
 
 
 def _export(job: _Job, settings: ExportSettings) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "Attention",
     "Batch",
     "Device",
     "Force",
@@ -21,6 +22,7 @@ __all__ = [
     "OutputKind",
     "Outputs",
     "Quiet",
+    "Target",
     "Variant",
     "Via",
     "Weights",
@@ -77,6 +79,21 @@ OutputKind = Annotated[
     ),
 ]
 Opset = Annotated[int, typer.Option(metavar="N", help="ONNX opset version.", rich_help_panel=_FUNCTION)]
+Target = Annotated[
+    Literal["portable", "onnxruntime"],
+    typer.Option(
+        help="portable: standard ONNX operators only. onnxruntime: also ONNX Runtime's own, which it runs faster.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+Attention = Annotated[
+    Literal["auto", "masked"],
+    typer.Option(
+        help="auto: no mask in shifted blocks whose weights prove that it cannot be seen, which is faster. "
+        "masked: the mask in all of them.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
 Via = Annotated[
     Literal["stablehlo", "savedmodel"],
     typer.Option(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.backbone.swift import SwiFT
+from swift_export.lowering.forms import Forms, choose_forms
 from swift_export.lowering.settings import ExportSettings
 
 __all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed", "lower_open", "private_locations"]
@@ -21,11 +22,12 @@ __all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed",
 Forward = Callable[[Mapping[str, Array], Float[Array, "batch in H W D T"]], dict[str, Array]]
 
 
-def forward(config: SwiFTConfig, settings: ExportSettings) -> Forward:
-    """``forward(weights, bold)``, giving the chosen outputs by name."""
+def forward(config: SwiFTConfig, settings: ExportSettings, forms: Forms) -> Forward:
+    """``forward(weights, bold)``, giving the chosen outputs by name; ``forms`` are `choose_forms`' of the weights."""
+    chosen = {place: block.form for place, block in forms.items()}
 
     def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
-        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind)
+        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind, chosen)
 
     return forward
 
@@ -41,11 +43,16 @@ def result_names(settings: ExportSettings) -> list[str]:
 
 
 def lower_open(
-    config: SwiFTConfig, settings: ExportSettings, *, platforms: Sequence[str] = ("cpu",)
+    config: SwiFTConfig,
+    tensors: Mapping[str, np.ndarray],
+    settings: ExportSettings,
+    *,
+    platforms: Sequence[str] = ("cpu",),
 ) -> export.Exported:
-    """Lower with the weights as arguments."""
+    """Lower with the weights as arguments. Only the forms of shifted blocks depend on their values."""
     shapes = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in parameter_shapes(config).items()}
-    return _export(forward(config, settings), (shapes, _clip(config, settings)), platforms)
+    function = forward(config, settings, choose_forms(config, tensors, settings))
+    return _export(function, (shapes, _clip(config, settings)), platforms)
 
 
 def lower_closed(
@@ -56,7 +63,7 @@ def lower_closed(
     platforms: Sequence[str] = ("cpu",),
 ) -> export.Exported:
     """Lower with the weights as constants."""
-    function = forward(config, settings)
+    function = forward(config, settings, choose_forms(config, tensors, settings))
     weights = {k: jnp.asarray(tensors[k]) for k in parameter_shapes(config)}
 
     # Named like the open form, so that both modules carry the same scopes.

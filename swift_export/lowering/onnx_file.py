@@ -50,7 +50,7 @@ def write_onnx(weights: Weights, settings: ExportSettings, folder: Path, via: st
 
 def backbone_to_onnx(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings) -> oir.Model:
     """The forward pass as an ONNX model; initializers keep names, layout and bits of the checkpoint's tensors."""
-    exported = lower_open(config, settings)
+    exported = lower_open(config, tensors, settings)
     return stablehlo_to_onnx(
         exported.mlir_module_serialized,
         constants={name: np.asarray(tensors[name], np.float32) for name in parameter_shapes(config)},
@@ -58,6 +58,7 @@ def backbone_to_onnx(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], set
         result_names=result_names(settings),
         dim_names={"bold": ("batch", None, None, None, None, None)},
         opset=settings.opset,
+        target=settings.target,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from swift_export.errors import UsageError
 
-__all__ = ["DEFAULT_OPSET", "IR_VERSION", "MICROSOFT", "OPSETS", "TARGETS", "check_target"]
+__all__ = ["DEFAULT_OPSET", "IR_VERSION", "MICROSOFT", "OPSETS", "TARGETS", "check_target", "ir_version"]
 
 #: The first with Gelu.
 DEFAULT_OPSET = 20
-#: From the first opset in which all reductions but sums take axes as an input to the last that ONNX Runtime 1.20 reads.
-OPSETS = range(18, 22)
-#: Read by ONNX Runtime >= 1.18.
+#: From the first opset in which all reductions but sums take axes as an input to the first with RMSNormalization.
+#: ONNX Runtime 1.20 reads them up to 21.
+OPSETS = range(18, 24)
+#: Of the file format: read by ONNX Runtime >= 1.18.
 IR_VERSION = 10
 #: Whom a file is for: every runtime (ai.onnx alone), or ONNX Runtime (its own ops where they are faster).
 TARGETS = ("portable", "onnxruntime")
@@ -22,3 +23,8 @@ def check_target(target: str) -> None:
     """Raise UsageError for a target that there is not."""
     if target not in TARGETS:
         raise UsageError(f"target {target}: expected {' or '.join(TARGETS)}")
+
+
+def ir_version(opset: int) -> int:
+    """The version of the file format that an opset needs."""
+    return 11 if opset >= 23 else IR_VERSION

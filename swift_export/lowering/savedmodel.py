@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift_export.backbone.config import parameter_shapes
 from swift_export.errors import UsageError
+from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.hub import forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
@@ -87,7 +88,7 @@ def _module(tf: Any, weights: Weights, settings: ExportSettings) -> Any:
     clip = ", ".join([batch, *map(str, settings.input_shape(config))])
     with jax.default_matmul_precision("highest"):
         converted = jax2tf.convert(
-            forward(config, settings),
+            forward(config, settings, choose_forms(config, weights.tensors, settings)),
             polymorphic_shapes=[None, f"({clip})"],
             with_gradient=False,
             native_serialization_platforms=JAX_PLATFORMS,

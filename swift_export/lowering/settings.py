@@ -7,20 +7,28 @@ from typing import Any
 
 from swift_export.backbone.config import OUTPUT_KINDS, SwiFTConfig
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET, OPSETS
+from swift_export.lowering.opsets import DEFAULT_OPSET, OPSETS, TARGETS
 
-__all__ = ["ExportSettings"]
+__all__ = ["ATTENTION", "ExportSettings"]
+
+#: How shifted blocks attend: as the weights allow, or masked in any case.
+ATTENTION = ("auto", "masked")
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind, ONNX opset."""
+    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind, ONNX opset and target.
+
+    ``attention`` is ``auto``, which leaves masks out where the weights prove that they cannot be seen, or ``masked``.
+    """
 
     frames: int | None = None
     batch: int | None = None
     outputs: tuple[str, ...] = ("features",)
     output_kind: str = "features"
     opset: int = DEFAULT_OPSET
+    target: str = TARGETS[0]
+    attention: str = ATTENTION[0]
 
     def check(self, config: SwiFTConfig) -> None:
         """Raise UsageError or ArchitectureError for what the architecture does not allow."""
@@ -36,6 +44,9 @@ class ExportSettings:
             raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
         if self.opset not in OPSETS:
             raise UsageError(f"--opset {self.opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
+        for option, value, allowed in (("target", self.target, TARGETS), ("attention", self.attention, ATTENTION)):
+            if value not in allowed:
+                raise UsageError(f"--{option} {value}: expected {' or '.join(allowed)}")
 
     def input_shape(self, config: SwiFTConfig) -> tuple[int, int, int, int, int]:
         """(channels, H, W, D, T) of one clip."""

@@ -74,5 +74,5 @@ def _finished(proto: Any, record: Record, settings: ExportSettings) -> oir.Model
     (bold,) = model.graph.inputs
     assert bold.shape is not None
     bold.shape = oir.Shape(["batch" if not isinstance(d, int) else d for d in bold.shape])
-    run_passes(model)
+    run_passes(model, target=settings.target)
     return model

@@ -64,8 +64,9 @@ def check_paths(
 
 
 def _groups(subject: Subject) -> list[list[Target]]:
-    """Targets that share a reference: the same frames and kind of output."""
-    groups: dict[tuple[int | None, str], list[Target]] = {}
+    """Targets that share a reference and what their graphs must say: the same frames, kind of output and attention."""
+    groups: dict[tuple[int | None, str, str], list[Target]] = {}
     for target in subject.targets:
-        groups.setdefault((target.settings.frames, target.settings.output_kind), []).append(target)
+        settings = target.settings
+        groups.setdefault((settings.frames, settings.output_kind, settings.attention), []).append(target)
     return list(groups.values())

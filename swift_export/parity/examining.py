@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,16 +26,24 @@ _ANSWER = "answer.json"
 class Examination(Child):
     """Reads the settings of several artifacts, one after the other.
 
-    ``artifacts`` are paths with the number of frames they were exported for (None: all). ``stated`` are essentials
-    that a file, where it states them, must state so.
+    All were exported for clips of ``frames`` frames (None: all), with shifted blocks in these ``forms``. ``stated`` are
+    essentials that a file, where it states them, must state so.
     """
 
     def __init__(
-        self, artifacts: Mapping[Path, int | None], config: SwiFTConfig, stated: Mapping[str, str], folder: Path
+        self,
+        artifacts: Sequence[Path],
+        config: SwiFTConfig,
+        frames: int | None,
+        forms: Mapping[str, str],
+        stated: Mapping[str, str],
+        folder: Path,
     ):
         self._folder = folder
         request = {
-            "artifacts": {str(path): frames for path, frames in artifacts.items()},
+            "artifacts": [str(path) for path in artifacts],
+            "frames": frames,
+            "forms": dict(forms),
             "config": config.to_dict(),
             "stated": dict(stated),
         }
@@ -50,7 +58,11 @@ class Examination(Child):
 
 
 def examine_file(
-    path: Path, config: SwiFTConfig, frames: int | None = None, stated: Mapping[str, str] | None = None
+    path: Path,
+    config: SwiFTConfig,
+    frames: int | None = None,
+    forms: Mapping[str, str] | None = None,
+    stated: Mapping[str, str] | None = None,
 ) -> list[Setting]:
     """The settings of one artifact: those in its essentials and those in every graph it holds."""
     try:
@@ -65,7 +77,7 @@ def examine_file(
     graphs = [
         setting if platform == "any" else replace(setting, place=f"{platform}: {setting.place}")
         for platform, model in contents.models.items()
-        for setting in examine(model, config, frames)
+        for setting in examine(model, config, frames, forms)
     ]
     return essentials + graphs
 
@@ -74,9 +86,9 @@ def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
     request = json.loads(folder.joinpath(_REQUEST).read_text())
     config = SwiFTConfig.from_hyper_parameters(request["config"])
+    expected = (config, request["frames"], request["forms"], request["stated"])
     found = {
-        path: [asdict(setting) for setting in examine_file(Path(path), config, frames, request["stated"])]
-        for path, frames in request["artifacts"].items()
+        path: [asdict(setting) for setting in examine_file(Path(path), *expected)] for path in request["artifacts"]
     }
     folder.joinpath(_ANSWER).write_text(json.dumps(found))
 

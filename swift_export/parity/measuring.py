@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swift_export.errors import MachineError, SwiftExportError
+from swift_export.lowering.forms import choose_forms
 from swift_export.parity.compare import Difference
 from swift_export.parity.examining import Examination
 from swift_export.parity.inputs import CheckInput, standard_inputs
@@ -69,10 +70,12 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         sources = [*standard_inputs(config, frames), *plan.inputs]
         most = max(size for target in targets for size in plan.sizes(target))
         clips = write_clips(sources, most, config.input_shape(frames), folder)
-        graphs = {target.path: frames for target in targets if target.runtime is not REFERENCE}
+        graphs = [target.path for target in targets if target.runtime is not REFERENCE]
+        chosen = choose_forms(config, weights.tensors, settings)
+        forms = {f"stage{stage}/block{block}": form.form for (stage, block), form in chosen.items()}
         stated = {"swift_export.weights_sha256": weights.digest}
         # Reading graphs takes one core and little memory: it goes beside the runtimes.
-        with Examination(graphs, config, stated, new_folder(folder / "graphs")) as examination:
+        with Examination(graphs, config, frames, forms, stated, new_folder(folder / "graphs")) as examination:
             # Before the reference: a file that does not load, or an absent GPU, is said at once.
             answers = _answers(targets, plan, clips, folder, failed)
             plan.progress("computing the reference")

@@ -3,24 +3,29 @@
 An epsilon of 1e-6 in place of 1e-5 moves the features of the published models by 2.5e-6, a mask of -1e4 in place of
 -100 by nothing. So they are read from the graph and held against what the architecture says.
 
-A window is read by sending numbered tokens from a block's LayerNorm to its first matrix product: where each one
-arrives tells padding, shift, window and order at once, however the graph moves them. A mask is computed from the file's
-own constants.
+A window is read by sending numbered tokens from a block's LayerNorm to its attention: which of them arrive together
+tells padding, shift, window and order at once, however the graph moves them. A mask is computed from the file's own
+constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.backbone.config import LAYER_NORM_EPSILON, SwiFTConfig, WindowPlan
-from swift_export.parity.subgraph import Unreadable, depends_on, evaluate, nodes_in
-from swift_export.parity.windowing import expected_mask, expected_tokens
+from swift_export.backbone.config import LAYER_NORM_EPSILON, MASK_FLOOR, SwiFTConfig, WindowPlan
+from swift_export.parity.groups import Group, read_groups
+from swift_export.parity.subgraph import Unreadable, nodes_in
+from swift_export.parity.windowing import expected_mask, expected_regions, expected_tokens
 
 __all__ = ["Setting", "examine"]
+
+NORMS = ("LayerNormalization", "SkipLayerNormalization")
 
 
 @dataclass(frozen=True)
@@ -38,32 +43,35 @@ class Setting:
         return self.expected == self.found
 
 
-def examine(model: oir.Model, config: SwiFTConfig, frames: int | None = None) -> list[Setting]:
-    """Read every setting of ``model``, an ONNX graph with the scopes of the backbone in its node names."""
+def examine(
+    model: oir.Model, config: SwiFTConfig, frames: int | None = None, forms: Mapping[str, str] | None = None
+) -> list[Setting]:
+    """Read every setting of ``model``, an ONNX graph with the scopes of the backbone in its node names.
+
+    ``forms`` says how shifted blocks must attend, ``masked`` or ``regions``, by ``stageI/blockJ``.
+    """
     graph = model.graph
     settings = [_norm_count(graph, config)]
-    masks = _Masks(model)
     for stage, depth in enumerate(config.depths):
         for block in range(depth):
             scope = f"stage{stage}/block{block}"
             plan = config.window_plan(stage, block, frames)
             settings += [_epsilon(graph, f"{scope}/{norm}") for norm in ("norm1", "norm2")]
-            settings += _windows(model, scope, plan, config.dim(stage))
-            settings.append(masks.setting(scope, plan))
+            settings += _attention(model, scope, plan, (forms or {}).get(scope, "masked"))
         if stage < config.stages - 1:
             settings.append(_epsilon(graph, f"stage{stage}/merging"))
     return settings
 
 
 def _norm_count(graph: oir.Graph, config: SwiFTConfig) -> Setting:
-    found = sum(node.op_type == "LayerNormalization" for node in graph)
+    found = sum(node.op_type in NORMS for node in graph)
     expected = 2 * sum(config.depths) + config.stages - 1
     return Setting("graph", "LayerNormalization nodes", str(expected), str(found))
 
 
 def _epsilon(graph: oir.Graph, scope: str) -> Setting:
     def found() -> str:
-        node = _only(graph, scope, "LayerNormalization")
+        node = _only(graph, scope, *NORMS)
         epsilon = node.attributes.get("epsilon")
         # ONNX's default, which a file may leave out.
         return _number(np.float32(1e-5 if epsilon is None else epsilon.as_float()))
@@ -71,76 +79,62 @@ def _epsilon(graph: oir.Graph, scope: str) -> Setting:
     return _setting(scope, "epsilon", _number(np.float32(LAYER_NORM_EPSILON)), found)
 
 
-def _windows(model: oir.Model, scope: str, plan: WindowPlan, channels: int) -> Iterator[Setting]:
-    tokens = expected_tokens(plan)
-
-    def order() -> str:
-        norm = _only(model.graph, f"{scope}/norm1", "LayerNormalization").outputs[0]
-        entry = _first_product(model.graph, f"{scope}/attention", norm)
-        batch = norm.shape[0] if norm.shape is not None and isinstance(norm.shape[0], int) else 1
-        numbered = np.arange(1, 1 + np.prod(plan.grid), dtype=np.float32).reshape(1, *plan.grid, 1)
-        sent = np.broadcast_to(numbered, (batch, *plan.grid, channels))
-        arrived = evaluate(model, entry, {norm: sent})
-        if arrived.size != batch * tokens.size * channels:
-            return f"{arrived.size // (batch * channels)} places"
-        wrong = arrived.reshape(batch, -1, channels) != tokens.reshape(1, -1, 1)
-        return f"{int(wrong.any((0, 2)).sum())} of {tokens.size} tokens elsewhere" if wrong.any() else described
-
-    def size() -> str:
-        scores = _only(model.graph, f"{scope}/attention", "Softmax").inputs[0]
-        shape = scores.shape if scores is not None else None
-        return "unknown" if shape is None else f"{shape[-1]} tokens"
-
+def _attention(model: oir.Model, scope: str, plan: WindowPlan, form: str) -> Iterator[Setting]:
+    """Which tokens attend together and what is added to their scores, each beside what it should be."""
     described = f"window {_axes(plan.window)} shift {_axes(plan.shift)} on {_axes(plan.padded)}"
-    yield _setting(scope, "windows", described, order)
-    yield _setting(scope, "window size", f"{plan.tokens} tokens", size)
+    described += f", {form}" if plan.shifted else ""
+    expected, masks = _expected(plan, form)
+    ranges = "none" if masks is None else f"values {_range(np.stack(list(masks.values())))} by region"
+    try:
+        norm = _only(model.graph, f"{scope}/norm1", *NORMS).outputs[0]
+        numbered = np.arange(1, 1 + np.prod(plan.grid)).reshape(plan.grid)
+        groups = list(read_groups(model, f"{scope}/attention", norm, numbered))
+    except Unreadable as error:
+        yield Setting(scope, "windows", described, f"unreadable: {error}")
+        return
+    found = Counter(row.tobytes() for group in groups for row in group.tokens)
+    wrong = sum((expected - found).values())
+    differ = f"{wrong} of {expected.total()} sets of tokens differ"
+    yield Setting(scope, "windows", described, differ if wrong else described)
+    yield Setting(scope, "mask", ranges, _masks_found(groups, masks, ranges))
+    # A file may do without a floor: it is slower where masked scores make denormal numbers, and computes the same.
+    floor = _number(np.float32(MASK_FLOOR)) if masks else "none"
+    others = sorted({_number(np.float32(g.floor)) for g in groups if g.floor is not None} - {floor})
+    yield Setting(scope, "floor", floor, " ".join(others) or floor)
 
 
-class _Masks:
-    """Masks by the value that holds them: all shifted blocks of a stage share one, which can be large."""
+def _expected(plan: WindowPlan, form: str) -> tuple[Counter[bytes], dict[bytes, np.ndarray] | None]:
+    """Sets of tokens that attend together, and the masks of those that need one."""
+    windows, regions, masks = expected_tokens(plan), expected_regions(plan), expected_mask(plan)
+    if masks is None:
+        return Counter(row.tobytes() for row in windows), None
+    if form == "regions":
+        parts = [row[region == n] for row, region in zip(windows, regions, strict=True) for n in np.unique(region)]
+        return Counter(part.tobytes() for part in parts), None
+    return Counter(row.tobytes() for row in windows), {
+        row.tobytes(): mask for row, mask in zip(windows, masks, strict=True)
+    }
 
-    def __init__(self, model: oir.Model):
-        self._model = model
-        self._last: tuple[oir.Value, np.ndarray] | None = None
 
-    def setting(self, scope: str, plan: WindowPlan) -> Setting:
-        expected = expected_mask(plan)
-        if expected is None:
-            return _setting(scope, "mask", "none", lambda: "none" if self._operand(scope) is None else "a mask")
-
-        def found() -> str:
-            mask = self._mask(scope)
+def _masks_found(groups: Sequence[Group], masks: Mapping[bytes, np.ndarray] | None, described: str) -> str:
+    """``described``, or how many pairs of tokens have another mask than they should."""
+    if masks is None:
+        return "a mask" if any(group.mask is not None for group in groups) else "none"
+    wrong, pairs = 0, 0
+    for group in groups:
+        found: np.ndarray | Iterable[None] = repeat(None) if group.mask is None else group.mask
+        if group.mask is not None and group.mask.shape[0] == 1:
+            found = np.broadcast_to(group.mask, (len(group.tokens), *group.mask.shape[1:]))
+        for row, mask in zip(group.tokens, found, strict=False):
+            expected = masks.get(row.tobytes())
+            if expected is None:
+                continue
+            pairs += expected.size
             if mask is None:
-                return "none"
-            if mask.size != expected.size:
-                return f"shape {mask.shape}"
-            wrong = int((mask.reshape(expected.shape) != expected).sum())
-            return f"{wrong} of {expected.size} pairs differ, values {_range(mask)}" if wrong else described
-
-        described = f"values {_range(expected)} by region"
-        return _setting(scope, "mask", described, found)
-
-    def _mask(self, scope: str) -> np.ndarray | None:
-        operand = self._operand(scope)
-        if operand is None:
-            return None
-        if self._last is None or self._last[0] is not operand:
-            self._last = (operand, evaluate(self._model, operand, {}))
-        return self._last[1]
-
-    def _operand(self, scope: str) -> oir.Value | None:
-        """What is added to the scores before the softmax."""
-        scores = _only(self._model.graph, f"{scope}/attention", "Softmax").inputs[0]
-        producer = None if scores is None else scores.producer()
-        if producer is None or producer.op_type not in ("MatMul", "Add"):
-            raise Unreadable(f"scores come from {producer.op_type if producer else 'nowhere'}")
-        if producer.op_type == "MatMul":
-            return None
-        norm = _only(self._model.graph, f"{scope}/norm1", "LayerNormalization").outputs[0]
-        added = [value for value in producer.inputs if value is not None and not depends_on(value, norm)]
-        if len(added) != 1:
-            raise Unreadable(f"{len(added)} constant operands of {producer.name}")
-        return added[0]
+                wrong += int((expected != 0).sum())
+            else:
+                wrong += int((mask != expected).sum()) if mask.shape == expected.shape else expected.size
+    return f"{wrong} of {pairs} pairs differ" if wrong else described
 
 
 def _setting(place: str, name: str, expected: str, read: Callable[[], str]) -> Setting:
@@ -150,21 +144,11 @@ def _setting(place: str, name: str, expected: str, read: Callable[[], str]) -> S
         return Setting(place, name, expected, f"unreadable: {error}")
 
 
-def _only(graph: oir.Graph, scope: str, op_type: str) -> oir.Node:
-    nodes = nodes_in(graph, scope, op_type)
+def _only(graph: oir.Graph, scope: str, *op_types: str) -> oir.Node:
+    nodes = [node for op_type in op_types for node in nodes_in(graph, scope, op_type)]
     if len(nodes) != 1:
-        raise Unreadable(f"{len(nodes)} {op_type} in {scope}")
+        raise Unreadable(f"{len(nodes)} {' or '.join(op_types)} in {scope}")
     return nodes[0]
-
-
-def _first_product(graph: oir.Graph, scope: str, source: oir.Value) -> oir.Value:
-    """The operand, computed from ``source``, of the scope's first matrix product: qkv's input."""
-    for node in graph:
-        if (node.name or "").startswith(f"{scope}/") and node.op_type in ("Gemm", "MatMul"):
-            for value in node.inputs:
-                if value is not None and depends_on(value, source):
-                    return value
-    raise Unreadable(f"no matrix product of {source.name} in {scope}")
 
 
 def _axes(sizes: tuple[int, ...]) -> str:

@@ -134,6 +134,7 @@ def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings
             batch=recorded["batch"],
             outputs=tuple(recorded["outputs"]),
             output_kind=recorded["output_kind"],
+            attention=recorded["attention"],
         )
         settings.check(config)
     except (KeyError, TypeError, ArchitectureError, UsageError) as error:

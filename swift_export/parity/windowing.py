@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from swift_export.backbone.config import MASK_VALUE, WindowPlan
 
-__all__ = ["expected_mask", "expected_tokens"]
+__all__ = ["expected_mask", "expected_regions", "expected_tokens"]
 
 
 def expected_tokens(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
@@ -23,12 +23,19 @@ def expected_tokens(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
 
 
 def expected_mask(plan: WindowPlan) -> Float[np.ndarray, "windows tokens tokens"] | None:
-    """What a shifted block adds to the scores of each window; None where it does not shift.
-
-    As Swin numbers its regions (arXiv:2103.14030): three slices an axis on the padded, shifted grid.
-    """
+    """What a shifted block adds to the scores of each window; None where it does not shift."""
     if not plan.shifted:
         return None
+    windows = expected_regions(plan)
+    apart = windows[:, :, None] != windows[:, None, :]
+    return np.where(apart, np.float32(MASK_VALUE), np.float32(0))
+
+
+def expected_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
+    """The region that each token of each window comes from.
+
+    As Swin numbers them (arXiv:2103.14030): three slices an axis on the padded, shifted grid.
+    """
     regions = np.zeros(plan.padded, np.int32)
     slices = [
         (slice(0, -window), slice(-window, -shift), slice(-shift, None)) if shift else (slice(None),)
@@ -36,9 +43,7 @@ def expected_mask(plan: WindowPlan) -> Float[np.ndarray, "windows tokens tokens"
     ]
     for number, region in enumerate(itertools.product(*slices)):
         regions[region] = number
-    windows = _partition(regions, plan)
-    apart = windows[:, :, None] != windows[:, None, :]
-    return np.where(apart, np.float32(MASK_VALUE), np.float32(0))
+    return _partition(regions, plan)
 
 
 def _partition(grid: np.ndarray, plan: WindowPlan) -> np.ndarray:

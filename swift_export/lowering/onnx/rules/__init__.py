@@ -1,5 +1,5 @@
 """One small rule an op; importing a module of this folder registers its rules."""
 
-from swift_export.lowering.onnx.rules import calls, contraction, elementwise, layout, reduction, sources
+from swift_export.lowering.onnx.rules import calls, contraction, elementwise, indexing, layout, reduction, sources
 
-__all__ = ["calls", "contraction", "elementwise", "layout", "reduction", "sources"]
+__all__ = ["calls", "contraction", "elementwise", "indexing", "layout", "reduction", "sources"]

@@ -1,0 +1,172 @@
+"""Which tokens attend together in a block of an ONNX graph, and what is added to their scores.
+
+A block attends in one or more groups, each a softmax between two matrix products or one op for all of that. Numbered
+tokens sent through the graph tell the sets of tokens of every group, however the graph moves them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as oir
+from jaxtyping import Float, Int
+
+from swift_export.parity.subgraph import Unreadable, depends_on, evaluate
+
+__all__ = ["Group", "read_groups"]
+
+PRODUCTS = ("Gemm", "MatMul", "FusedMatMul")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sets of tokens that attend among themselves: the tokens' numbers, 0 for padding.
+
+    ``mask`` is what is added to the scores, ``floor`` how far below a token's score with itself they may then lie.
+    """
+
+    tokens: Int[np.ndarray, "sets tokens"]
+    mask: Float[np.ndarray, "sets tokens tokens"] | None
+    floor: float | None
+
+
+def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: Int[np.ndarray, "h w d t"]) -> Iterator[Group]:
+    """The groups of the block ``scope`` whose first LayerNorm gives ``norm``, in the order of the graph.
+
+    Raises Unreadable where the graph is built otherwise than expected.
+    """
+    nodes = [node for node in model.graph if (node.name or "").startswith(f"{scope}/")]
+    entry = _entry(nodes, norm)
+    batch = _batch(norm)
+    sent = np.broadcast_to(tokens[None, ..., None], (batch, *tokens.shape, _last_size(norm))).astype(np.float32)
+    arrived = evaluate(model, entry, {norm: sent})
+    rows = arrived.reshape(-1, arrived.shape[-1])[:, 0]
+    found = False
+    for node in nodes:
+        if node.op_type == "MultiHeadAttention":
+            if len([v for v in node.inputs if v is not None]) > 3:
+                raise Unreadable(f"{node.name} has a bias or a mask")
+            yield Group(_sets(model, _operand(node, 2), rows, batch), None, None)
+        elif node.op_type == "Softmax":
+            mask, floor = _added(model, node, norm)
+            yield Group(_sets(model, _values(node), rows, batch), mask, floor)
+        else:
+            continue
+        found = True
+    if not found:
+        raise Unreadable(f"no attention in {scope}")
+
+
+def _entry(nodes: list[oir.Node], norm: oir.Value) -> oir.Value:
+    """The operand, computed from ``norm``, of the first matrix product: qkv's input."""
+    for node in nodes:
+        if node.op_type in PRODUCTS:
+            for value in node.inputs:
+                if value is not None and depends_on(value, norm):
+                    return value
+    raise Unreadable(f"no matrix product of {norm.name}")
+
+
+def _sets(model: oir.Model, values: oir.Value, rows: np.ndarray, batch: int) -> Int[np.ndarray, "sets tokens"]:
+    """Send the rows' numbers from the product behind ``values`` to ``values``: (..., tokens, channels)."""
+    product = _projection(values)
+    sent = np.broadcast_to(rows[:, None], (len(rows), _last_size(product))).astype(np.float32)
+    arrived = evaluate(model, values, {product: sent.reshape(_shape(product, len(rows)))})
+    # Heads, where they stand apart, hold the same tokens; so do the clips of a batch.
+    tokens = arrived[..., 0].reshape(batch, -1, arrived.shape[-2])[0]
+    if arrived.ndim == 5:
+        tokens = arrived[0, :, 0, :, 0]
+    if (arrived != arrived[..., :1]).any():
+        raise Unreadable(f"{values.name} mixes tokens among its channels")
+    return np.asarray(tokens, np.int64)
+
+
+def _projection(value: oir.Value) -> oir.Value:
+    """The result of the matrix product, bias included, that ``value`` is moved from."""
+    while (node := value.producer()) is not None:
+        if node.op_type in PRODUCTS:
+            return value
+        operands = [v for v in node.inputs if v is not None and v.const_value is None]
+        if node.op_type == "Add" and len(operands) == 1:
+            return value
+        if len(operands) != 1:
+            break
+        value = operands[0]
+    raise Unreadable(f"{value.name} is no matrix product's")
+
+
+def _values(softmax: oir.Node) -> oir.Value:
+    """What the probabilities are multiplied with, tokens before channels."""
+    for user in softmax.outputs[0].consumers():
+        if user.op_type == "MatMul" and user.inputs[0] is softmax.outputs[0]:
+            return _operand(user, 1)
+    raise Unreadable(f"{softmax.name} is followed by no product")
+
+
+def _added(
+    model: oir.Model, softmax: oir.Node, norm: oir.Value
+) -> tuple[Float[np.ndarray, "sets tokens tokens"] | None, float | None]:
+    scores, floor = _operand(softmax, 0), None
+    if (producer := scores.producer()) is not None and producer.op_type == "Max":
+        sides = [(a, b) for a, b in (producer.inputs, reversed(producer.inputs)) if a is not None and b is not None]
+        found = [(a, distance) for a, b in sides if (distance := _distance(b)) is not None]
+        if len(found) != 1:
+            raise Unreadable(f"{producer.name} is no floor under the scores")
+        scores, floor = found[0]
+        producer = scores.producer()
+    if producer is None or producer.op_type not in ("Add", *PRODUCTS):
+        raise Unreadable(f"scores come from {producer.op_type if producer else 'nowhere'}")
+    if producer.op_type != "Add":
+        return None, floor
+    added = [value for value in producer.inputs if value is not None and not depends_on(value, norm)]
+    if len(added) != 1:
+        raise Unreadable(f"{len(added)} constant operands of {producer.name}")
+    mask = evaluate(model, added[0], {})
+    return mask.reshape(-1, *mask.shape[-2:]), floor
+
+
+def _distance(floor: oir.Value) -> float | None:
+    """c, if the value is a sum of products of queries and keys less c."""
+    node = floor.producer()
+    if node is None or node.op_type not in ("Add", "Sub") or len(node.inputs) != 2:
+        return None
+    own, constant = node.inputs
+    total = own.producer() if own is not None else None
+    if total is None or total.op_type != "ReduceSum" or constant is None or constant.const_value is None:
+        return None
+    number = float(constant.const_value.numpy())
+    return number if node.op_type == "Sub" else -number
+
+
+def _operand(node: oir.Node, index: int) -> oir.Value:
+    value = node.inputs[index]
+    if value is None:
+        raise Unreadable(f"{node.name} lacks an operand")
+    return value
+
+
+def _batch(value: oir.Value) -> int:
+    first = value.shape[0] if value.shape is not None else None
+    return first if isinstance(first, int) else 1
+
+
+def _last_size(value: oir.Value) -> int:
+    size = value.shape[-1] if value.shape is not None else None
+    if not isinstance(size, int):
+        raise Unreadable(f"{value.name} has no known number of channels")
+    return size
+
+
+def _shape(value: oir.Value, rows: int) -> list[int]:
+    """The value's shape with batch 1 where it is open: sizes are numbers, ``batch``, or ``n*batch``."""
+    assert value.shape is not None
+    sizes = []
+    for size in value.shape:
+        match = re.match(r"\d+(?=\*)", str(size)) if not isinstance(size, int) else None
+        sizes.append(size if isinstance(size, int) else int(match[0]) if match else 1)
+    if np.prod(sizes[:-1]) != rows:
+        raise Unreadable(f"{value.name} has shape {sizes}, expected {rows} rows")
+    return sizes
