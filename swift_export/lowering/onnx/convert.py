@@ -15,7 +15,7 @@ from swift_export.lowering.onnx.builder import Builder
 from swift_export.lowering.onnx.dims import Dim, Size
 from swift_export.lowering.onnx.frame import Frame
 from swift_export.lowering.onnx.passes import run_passes
-from swift_export.lowering.opsets import DEFAULT_OPSET, IR_VERSION, OPSETS, check_target
+from swift_export.lowering.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 
 __all__ = ["stablehlo_to_onnx"]
 
@@ -80,7 +80,7 @@ def stablehlo_to_onnx(
     outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
     model = oir.Model(
         builder.graph(inputs, outputs),
-        ir_version=IR_VERSION,
+        ir_version=ir_version(opset),
         producer_name="swift-export",
         producer_version=__version__,
     )

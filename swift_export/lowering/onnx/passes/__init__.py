@@ -10,6 +10,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEl
 from swift_export.lowering.onnx.passes.attention import fuse_attention
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
 from swift_export.lowering.onnx.passes.fold import fold_constants
+from swift_export.lowering.onnx.passes.fused_matmul import absorb_transposes
 from swift_export.lowering.onnx.passes.gelu import fuse_gelu
 from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
@@ -17,7 +18,8 @@ from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_trans
 from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
 from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
-from swift_export.lowering.onnx.passes.simplify import drop_neutral_elements
+from swift_export.lowering.onnx.passes.rms_norm import fuse_rms_normalization
+from swift_export.lowering.onnx.passes.simplify import choose_branches, drop_neutral_elements
 from swift_export.lowering.onnx.passes.softmax import fuse_softmax
 from swift_export.lowering.onnx.passes.split import merge_slices
 from swift_export.lowering.onnx.passes.split_products import split_products
@@ -33,10 +35,12 @@ FUSIONS: dict[str, tuple[Pass, ...]] = {}
 FUSIONS["portable"] = (
     merge_duplicate_initializers,
     fold_constants,
+    choose_branches,
     drop_neutral_elements,
-    keep_reduced_axes,
     reduce_means,
+    keep_reduced_axes,
     fuse_layer_normalization,
+    fuse_rms_normalization,
     fuse_softmax,
     fuse_gelu,
     merge_transposes,
@@ -50,7 +54,7 @@ FUSIONS["portable"] = (
     split_products,
     merge_reshapes,
 )
-FUSIONS["onnxruntime"] = (*FUSIONS["portable"], fuse_attention, merge_transposes, merge_reshapes)
+FUSIONS["onnxruntime"] = (*FUSIONS["portable"], absorb_transposes, fuse_attention, merge_transposes, merge_reshapes)
 
 
 def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable") -> None:
@@ -65,7 +69,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
         for fusion in FUSIONS[target]:
             # A pass looks at each node once; what it makes may match again.
             while fusion(model.graph):
-                RemoveUnusedNodesPass()(model)
+                _clean(model)
         _clean(model)
     separate_outputs(model.graph, outputs)
     order_nodes(model.graph)

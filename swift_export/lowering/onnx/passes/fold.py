@@ -31,8 +31,8 @@ CHOICES = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessO
 #: On floats these have one right result, and every runtime gives it. Sums, products of matrices, exponentials and the
 #: like do not: they stay. So do ops that only repeat: they are there to keep the file small.
 EXACT = frozenset({"Abs", "Add", "Ceil", "Div", "Floor", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})
-#: Integer division rounds as each implementation likes.
-EXACT_ON_INTEGERS = EXACT - {"Div", "Reciprocal", "Sqrt"}
+#: Quotients of integers and floats out of range become what each implementation likes.
+EXACT_ON_INTEGERS = (EXACT | {"Cast"}) - {"Div", "Reciprocal", "Sqrt"}
 
 DTYPES = frozenset({*FLOATS, oir.DataType.INT64, oir.DataType.INT32, oir.DataType.BOOL}) - {oir.DataType.BFLOAT16}
 

@@ -44,22 +44,37 @@ def keep_reduced_axes(graph: oir.Graph) -> int:
 
 
 def reduce_means(graph: oir.Graph) -> int:
-    """``ReduceSum(x) / n``, n the number of elements summed -> ``ReduceMean(x)``."""
+    """``ReduceSum(x) / n``, n the number of elements summed -> ``ReduceMean(x)``; an Unsqueeze between comes after."""
     count = 0
     for node in list(graph):
         if node.op_type != "Div":
             continue
         total, n = inputs(node)
-        reduction = made_by(total, "ReduceSum")
+        unsqueeze = made_by(total, "Unsqueeze")
+        reduction = made_by(inputs(unsqueeze)[0] if unsqueeze is not None else total, "ReduceSum")
         axes = axes_of(reduction) if reduction is not None else None
-        if reduction is None or axes is None or only_use(total) is None:
+        if reduction is None or axes is None or not _only_divided(reduction.outputs[0], scalar(n)):
             continue
         reduced = [sizes(inputs(reduction)[0])[a] for a in axes]
         known = [s for s in reduced if isinstance(s, int)]
         if len(known) != len(reduced) or scalar(n) != math.prod(known):
             continue
         keepdims = attribute(reduction, "keepdims", 1)
-        mean = new_value(graph, node, "ReduceMean", inputs(reduction), sizes(total), {"keepdims": keepdims})
+        shape = sizes(reduction.outputs[0])
+        mean = new_value(graph, node, "ReduceMean", inputs(reduction), shape, {"keepdims": keepdims})
+        if unsqueeze is not None:
+            mean = new_value(graph, node, "Unsqueeze", [mean, inputs(unsqueeze)[1]], sizes(total))
         replace(graph, node.outputs[0], mean)
         count += 1
     return count
+
+
+def _only_divided(total: oir.Value, n: float | None) -> bool:
+    """Whether a sum is used for nothing but quotients by n: otherwise it would be computed twice."""
+
+    def divided(user: oir.Node, value: oir.Value) -> bool:
+        if user.op_type == "Unsqueeze":
+            return _only_divided(user.outputs[0], n)
+        return user.op_type == "Div" and inputs(user)[0] is value and scalar(inputs(user)[1]) == n
+
+    return not total.is_graph_output() and all(divided(user, total) for user in total.consumers())

@@ -34,8 +34,6 @@ def test_equal_bytes_of_one_type_and_shape_are_stored_once(seed: int) -> None:
     model = transformed(sketch, summed(sketch, [unnamed(sketch, kinds[i]) for i in drawn]), rtol=0)
     stored = [value.const_value.numpy() for value in model.graph.initializers.values()]
     assert len(stored) == len(set(drawn))
-    # The first of equal ones stays.
-    assert next(iter(model.graph.initializers)) == "constant_1000"
 
 
 PAIRS = {

@@ -1,0 +1,145 @@
+"""Means, roots and products become LayerNormalization, whatever their spelling; nothing else does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import onnx_ir as oir
+import pytest
+from jax import lax
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graphs import op_types, transformed
+from norm_graphs import Norm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from compare import run_and_compare
+
+#: Means of at most 36 numbers, summed in another order, and a difference of two of them.
+RTOL = 2e-6
+
+
+def normalised(s: Norm) -> oir.Value:
+    centred = s.less_mean(s.source)
+    return s.over_root(centred, s.root(centred))
+
+
+@pytest.mark.parametrize("following", ["", "Mul", "Mul Add"])
+@pytest.mark.parametrize("seed", range(12))
+def test_layer_normalization(seed: int, following: str) -> None:
+    sketch = Norm(seed)
+    y = normalised(sketch)
+    for op_type in following.split():
+        y = sketch.mixed(op_type, y, sketch.weight(*sketch.trailing))
+    model = transformed(sketch, y, rtol=RTOL)
+    assert op_types(model) == {"LayerNormalization": 1}
+    (node,) = model.graph
+    assert node.attributes["axis"].as_int() == sketch.axis - sketch.rank
+    np.testing.assert_allclose(node.attributes["epsilon"].as_float(), sketch.epsilon, rtol=1e-6)
+
+
+def less_another_mean(s: Norm) -> oir.Value:
+    centred = s.same_type("Sub", s.source, s.mean(s.same_type("Tanh", s.source)))
+    return s.over_root(centred, s.root(centred))
+
+
+def mean_less_x(s: Norm) -> oir.Value:
+    centred = s.same_type("Sub", s.mean(s.source), s.source)
+    return s.over_root(centred, s.root(centred))
+
+
+def mean_square_of_x(s: Norm) -> oir.Value:
+    return s.over_root(s.less_mean(s.source), s.root(s.source))
+
+
+def root_mean_square(s: Norm) -> oir.Value:
+    return s.over_root(s.source, s.root(s.source))
+
+
+def unbiased(s: Norm) -> oir.Value:
+    centred = s.less_mean(s.source)
+    n = float(np.prod(s.trailing))
+    variance = s.same_type("Mul", s.mean(s.squared(centred)), s.number(n / (n - 1)))
+    return s.over_root(centred, s.same_type("Sqrt", s.mixed("Add", variance, s.number(s.epsilon))))
+
+
+def epsilon_outside_the_root(s: Norm) -> oir.Value:
+    centred = s.less_mean(s.source)
+    root = s.same_type("Sqrt", s.mean(s.squared(centred)))
+    return s.over_root(centred, s.mixed("Add", root, s.number(s.epsilon)))
+
+
+def epsilon_by_channel(s: Norm) -> oir.Value:
+    centred = s.less_mean(s.source)
+    epsilon = s.same_type("Abs", s.weight(*s.trailing))
+    return s.over_root(centred, s.same_type("Sqrt", s.mixed("Add", s.mean(s.squared(centred)), epsilon)))
+
+
+def doubles(s: Norm) -> oir.Value:
+    x = s.cast(s.source, oir.DataType.DOUBLE)
+    centred = s.less_mean(x)
+    mean, small = s.mean(s.same_type("Mul", centred, centred)), s.constant(np.asarray(s.epsilon))
+    return s.over_root(centred, s.same_type("Sqrt", s.mixed("Add", mean, small)))
+
+
+OTHERS: tuple[Callable[[Norm], oir.Value], ...] = (
+    less_another_mean,
+    mean_less_x,
+    mean_square_of_x,
+    root_mean_square,
+    unbiased,
+    epsilon_outside_the_root,
+    epsilon_by_channel,
+    doubles,
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("near_miss", OTHERS, ids=lambda f: f.__name__)
+def test_what_is_no_layer_normalization_stays(near_miss: Callable[[Norm], oir.Value], seed: int) -> None:
+    sketch = Norm(seed)
+    assert "LayerNormalization" not in op_types(transformed(sketch, near_miss(sketch), rtol=RTOL))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mean_over_other_axes_than_the_variance_stays(seed: int) -> None:
+    sketch = Norm(seed)
+    sketch.source, sketch.rank, sketch.axis = sketch.x(4, 5), 3, 2
+    centred = sketch.less_mean(sketch.source)
+    sketch.axis = 1
+    y = sketch.over_root(centred, sketch.root(centred))
+    assert "LayerNormalization" not in op_types(transformed(sketch, y, rtol=RTOL))
+
+
+def test_a_scale_of_another_shape_is_not_taken_in() -> None:
+    sketch = Norm(0)
+    sketch.source, sketch.rank, sketch.axis = sketch.x(4, 5), 3, 2
+    model = transformed(sketch, sketch.mixed("Mul", normalised(sketch), sketch.weight(4, 5)), rtol=RTOL)
+    assert op_types(model) == {"LayerNormalization": 1, "Mul": 1}
+
+
+def test_a_normalised_value_that_is_used_twice_is_kept() -> None:
+    sketch = Norm(0)
+    y = normalised(sketch)
+    scaled = sketch.mixed("Mul", y, sketch.weight(*sketch.trailing))
+    counts = op_types(transformed(sketch, scaled, sketch.same_type("Tanh", y), rtol=RTOL))
+    assert counts == {"LayerNormalization": 1, "Mul": 1, "Tanh": 1}
+
+
+def test_as_jax_writes_it() -> None:
+    rng = np.random.default_rng(0)
+    x, scale, bias = rng.standard_normal((3, 4, 6), np.float32), *rng.standard_normal((2, 6), np.float32)
+
+    def function(x: jax.Array) -> jax.Array:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred * lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5) * scale + bias
+
+    def by_variance(x: jax.Array) -> jax.Array:
+        return (x - x.mean(-1)[..., None]) / jax.numpy.sqrt(x.var(-1)[..., None] + 1e-5) * scale + bias
+
+    for spelling in (function, by_variance):
+        assert op_types(run_and_compare(spelling, x, rtol=RTOL)) == {"LayerNormalization": 1}
