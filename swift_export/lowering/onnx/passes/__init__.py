@@ -19,7 +19,7 @@ from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
 from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.lowering.onnx.passes.rms_norm import fuse_rms_normalization
-from swift_export.lowering.onnx.passes.simplify import choose_branches, drop_neutral_elements
+from swift_export.lowering.onnx.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.lowering.onnx.passes.softmax import fuse_softmax
 from swift_export.lowering.onnx.passes.split import merge_slices
 from swift_export.lowering.onnx.passes.split_products import split_products
@@ -39,6 +39,7 @@ FUSIONS["portable"] = (
     drop_neutral_elements,
     reduce_means,
     keep_reduced_axes,
+    multiply_by_inverses,
     fuse_layer_normalization,
     fuse_rms_normalization,
     fuse_softmax,

@@ -1,14 +1,25 @@
-"""Operands that change nothing, and choices that are made."""
+"""Operands that change nothing, choices that are made, quotients that are products."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import array, can_replace, either, inputs, replace, scalar, sizes
+from swift_export.lowering.onnx.passes.match import (
+    array,
+    can_replace,
+    constant_like,
+    either,
+    inputs,
+    new_value,
+    replace,
+    scalar,
+    sizes,
+)
 
-__all__ = ["choose_branches", "drop_neutral_elements"]
+__all__ = ["choose_branches", "drop_neutral_elements", "multiply_by_inverses"]
 
 NEUTRAL = {"Max": -math.inf, "Min": math.inf, "Mul": 1.0}
 
@@ -42,4 +53,20 @@ def choose_branches(graph: oir.Graph) -> int:
         if sizes(chosen) == sizes(output) and can_replace(output, chosen):
             replace(graph, output, chosen)
             count += 1
+    return count
+
+
+def multiply_by_inverses(graph: oir.Graph) -> int:
+    """``x / c`` -> ``x * (1 / c)`` where c is a power of two: to the bit the same, and what other passes look for."""
+    count = 0
+    for node in list(graph):
+        divisor = scalar(inputs(node)[1]) if node.op_type == "Div" else None
+        # Far from the ends of every type's range, where 1 / c has no exact equal.
+        if divisor is None or not 2**-8 <= abs(divisor) <= 2**8 or abs(math.frexp(divisor)[0]) != 0.5:
+            continue
+        x, c = inputs(node)
+        assert c.dtype is not None
+        inverse = constant_like(graph, np.asarray(1 / divisor, c.dtype.numpy()))
+        replace(graph, node.outputs[0], new_value(graph, node, "Mul", [x, inverse], sizes(node.outputs[0])))
+        count += 1
     return count
