@@ -1,11 +1,12 @@
 """Makes ``.venv``, the environment that the scripts run in, from the lock files; standard library only.
 
-    python _install.py --ready SET...            exit status 0 where the environment holds these sets as locked
-    python _install.py SET... -- COMMAND ARG...  make it so, then become COMMAND
+    python _install.py [--into NAME] --ready SET...            exit status 0 where it holds these sets as locked
+    python _install.py [--into NAME] SET... -- COMMAND ARG...  make it so, then become COMMAND
 
-A set is a lock file, ``locks/SET.txt``. ``.venv/installed.json`` names the sets and the SHA-256 of the lock file each
-was installed from. It is emptied before anything is installed and written last, so an interrupted install is noticed
-and begun anew; so is an environment whose lock file has changed or whose repository has moved.
+A set is a lock file, ``locks/SET.txt``; NAME is another folder of the repository than ``.venv``. Its ``installed.json``
+names the sets and the SHA-256 of the lock file each was installed from. It is emptied before anything is installed and
+written last, so an interrupted install is noticed and begun anew; so is an environment whose lock file has changed or
+whose repository has moved.
 """
 
 from __future__ import annotations
@@ -27,16 +28,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-STAMP = VENV / "installed.json"
-#: Wheels are fetched here first: what the network breaks off leaves the environment as it was.
-WHEELS = VENV / "wheels"
-LOG = VENV / "install.log"
 
 
 class InstallError(Exception):
     """What kept the environment from being made; the message is one line."""
+
+
+class Environment:
+    """Where the files of an environment lie."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = ROOT / name
+        self.python = self.folder / "bin" / "python"
+        self.stamp = self.folder / "installed.json"
+        #: Wheels are fetched here first: what the network breaks off leaves the environment as it was.
+        self.wheels = self.folder / "wheels"
+        self.log = self.folder / "install.log"
 
 
 def lock_digest(name: str) -> str:
@@ -50,42 +57,42 @@ def lock_sizes(name: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def installed_sets() -> list[str] | None:
-    """The sets that ``.venv`` holds, or None where it has to be made (anew)."""
+def installed_sets(venv: Environment) -> list[str] | None:
+    """The sets that an environment holds, or None where it has to be made (anew)."""
     try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        stamp = json.loads(venv.stamp.read_text(encoding="utf-8"))
         locks = stamp["locks"]
         current = stamp["root"] == str(ROOT) and all(lock_digest(name) == digest for name, digest in locks.items())
     except (OSError, ValueError, KeyError):
         return None
-    return list(locks) if current and os.access(PYTHON, os.X_OK) else None
+    return list(locks) if current and os.access(venv.python, os.X_OK) else None
 
 
-def ready(sets: list[str]) -> bool:
-    return set(sets) <= set(installed_sets() or ())
+def ready(venv: Environment, sets: list[str]) -> bool:
+    return set(sets) <= set(installed_sets(venv) or ())
 
 
-def install(sets: list[str], say: Progress) -> None:
-    """Make ``.venv`` hold these sets. Raises InstallError, and OSError where the disk or a permission is in the way."""
+def install(venv: Environment, sets: list[str], say: Progress) -> None:
+    """Make it hold these sets. Raises InstallError, and OSError where the disk or a permission is in the way."""
     unknown = [name for name in sets if not (LOCKS / f"{name}.txt").is_file()]
     if unknown:
         raise InstallError(f"no lock file for {', '.join(unknown)} in {LOCKS}")
     with one_at_a_time(say):
-        present = installed_sets()
+        present = installed_sets(venv)
         missing = [name for name in sets if name not in (present or ())]
         if not missing:
             return
-        announce(missing, say)
+        announce(venv, missing, say)
         start = time.monotonic()
         if present is None:
-            create(say)
-        fetch(missing, say)
-        STAMP.write_text("")
-        unpack(missing, say)
+            create(venv, say)
+        fetch(venv, missing, say)
+        venv.stamp.write_text("")
+        unpack(venv, missing, say)
         locks = {name: lock_digest(name) for name in (*(present or ()), *missing)}
-        written = STAMP.with_suffix(".new")
+        written = venv.stamp.with_suffix(".new")
         written.write_text(json.dumps({"root": str(ROOT), "locks": locks}, indent=2), encoding="utf-8")
-        written.replace(STAMP)
+        written.replace(venv.stamp)
         say.line(f"installed in {time.monotonic() - start:.0f} s")
 
 
@@ -103,38 +110,39 @@ def one_at_a_time(say: Progress) -> Iterator[None]:
         yield
 
 
-def announce(sets: list[str], say: Progress) -> None:
+def announce(venv: Environment, sets: list[str], say: Progress) -> None:
     download, disk = (sum(sizes) for sizes in zip(*map(lock_sizes, sets), strict=True))
     what = "first use" if "core" in sets else f"this needs {' and '.join(sets)}"
-    say.line(f"{what}: installing into .venv, {download} MB to download, {disk} MB on disk")
+    say.line(f"{what}: installing into {venv.folder.name}, {download} MB to download, {disk} MB on disk")
     # Wheels and what is unpacked from them lie side by side for a while.
     free = shutil.disk_usage(ROOT).free // 10**6
     if free < download + disk:
         raise InstallError(f"{ROOT}: {free} MB are free, {download + disk} MB are needed; nothing was installed")
 
 
-def create(say: Progress) -> None:
+def create(venv: Environment, say: Progress) -> None:
     """An empty environment that finds this repository's ``swift_export``."""
     # The stamp is made first: an environment without one is somebody's own.
-    if VENV.is_symlink() or (VENV.exists() and not STAMP.exists()):
-        raise InstallError(f"{VENV} was not made by this script: move it away or delete it, then run this again")
-    if VENV.exists():
-        shutil.rmtree(VENV)
-    VENV.mkdir()
-    STAMP.write_text("")
-    say.step("making .venv")
-    run([sys.executable, "-I", "-m", "venv", str(VENV)], "python -m venv failed")
-    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV), "platbase": str(VENV)}))
+    if venv.folder.is_symlink() or (venv.folder.exists() and not venv.stamp.exists()):
+        raise InstallError(f"{venv.folder} was not made by this script: move it away or delete it, then run this again")
+    if venv.folder.exists():
+        shutil.rmtree(venv.folder)
+    venv.folder.mkdir()
+    venv.stamp.write_text("")
+    say.step(f"making {venv.folder.name}")
+    run([sys.executable, "-I", "-m", "venv", str(venv.folder)], venv.log, "python -m venv failed")
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(venv.folder), "platbase": str(venv.folder)}))
     (packages / "swift_export.pth").write_text(f"{ROOT}\n", encoding="utf-8")
 
 
-def fetch(sets: list[str], say: Progress) -> None:
+def fetch(venv: Environment, sets: list[str], say: Progress) -> None:
     """Every wheel of these sets, with its hash verified. Fails where one does not exist for this platform."""
     total, collected = (
         sum(len(re.findall(r"^\w\S*==", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)) for name in sets),
         0,
     )
-    for line in pip("download", "--require-hashes", "--only-binary=:all:", "--dest", str(WHEELS), *requirements(sets)):
+    options = ("--require-hashes", "--only-binary=:all:", "--dest", str(venv.wheels), *requirements(sets))
+    for line in pip(venv, "download", *options):
         if line.startswith("Ignoring "):
             total -= 1
         elif line.startswith("Collecting "):
@@ -142,13 +150,13 @@ def fetch(sets: list[str], say: Progress) -> None:
             say.step(f"fetching {collected}/{total}: {line.split()[1]}")
 
 
-def unpack(sets: list[str], say: Progress) -> None:
+def unpack(venv: Environment, sets: list[str], say: Progress) -> None:
     """Install the fetched wheels, without any index."""
     say.step("unpacking")
-    options = ("--require-hashes", "--no-index", "--find-links", str(WHEELS), *requirements(sets))
-    for _ in pip("install", *options):
+    options = ("--require-hashes", "--no-index", "--find-links", str(venv.wheels), *requirements(sets))
+    for _ in pip(venv, "install", *options):
         pass
-    shutil.rmtree(WHEELS)
+    shutil.rmtree(venv.wheels)
 
 
 def requirements(sets: list[str]) -> list[str]:
@@ -156,24 +164,25 @@ def requirements(sets: list[str]) -> list[str]:
     return ["--no-deps", *(part for name in sets for part in ("--requirement", str(LOCKS / f"{name}.txt")))]
 
 
-def pip(command: str, *options: str) -> Iterator[str]:
+def pip(venv: Environment, command: str, *options: str) -> Iterator[str]:
     """Run the environment's pip, yielding what it prints line by line."""
-    return lines([str(PYTHON), "-I", "-m", "pip", command, "--no-input", "--disable-pip-version-check", *options])
+    fixed = ["-I", "-m", "pip", command, "--no-input", "--disable-pip-version-check"]
+    return lines([str(venv.python), *fixed, *options], venv.log)
 
 
-def run(command: list[str], failure: str) -> None:
-    for _ in lines(command, failure):
+def run(command: list[str], log: Path, failure: str) -> None:
+    for _ in lines(command, log, failure):
         pass
 
 
-def lines(command: list[str], failure: str | None = None) -> Iterator[str]:
+def lines(command: list[str], path: Path, failure: str | None = None) -> Iterator[str]:
     """What a command prints, also written to the log; raises InstallError with the reason when it fails."""
     # Settings that would send packages elsewhere than into the environment.
     dropped = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV")
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     said = []
     with (
-        LOG.open("w", encoding="utf-8") as log,
+        path.open("w", encoding="utf-8") as log,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -194,7 +203,7 @@ def lines(command: list[str], failure: str | None = None) -> Iterator[str]:
             process.terminate()
             raise
     if process.returncode:
-        raise InstallError(f"{failure or reason(said)} (all of it: {LOG})")
+        raise InstallError(f"{failure or reason(said)} (all of it: {path})")
 
 
 def reason(said: list[str]) -> str:
@@ -232,14 +241,17 @@ class Progress:
 
 
 def main(arguments: list[str]) -> int:
+    venv = Environment(".venv")
+    if arguments[0] == "--into":
+        venv, arguments = Environment(arguments[1]), arguments[2:]
     if arguments[0] == "--ready":
-        return 0 if ready(arguments[1:]) else 1
+        return 0 if ready(venv, arguments[1:]) else 1
     split = arguments.index("--")
     sets, command = arguments[:split], arguments[split + 1 :]
     say = Progress(os.path.basename(command[0]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        install(sets, say)
+        install(venv, sets, say)
     except InstallError as error:
         say.line(str(error))
         return 1
