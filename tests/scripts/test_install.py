@@ -120,6 +120,22 @@ def test_an_extra_is_added_when_a_command_asks_for_it(clone: Clone) -> None:
     assert clone.run().stderr == ""
 
 
+def test_the_benchmark_has_an_environment_of_its_own(clone: Clone) -> None:
+    clone.run()
+    for name in ("savedmodel", "openvino", "iree", "bench"):
+        clone.lock(name, make_wheel(clone.wheels, f"for_{name}", code=f"print('{name}')"))
+    package = clone.root / "scripts" / "_bench"
+    shutil.rmtree(package)
+    package.mkdir()
+    (package / "__main__.py").write_text("import core_library, for_openvino, for_iree, for_bench\n" + MAIN)
+    bench = [str(clone.root / "scripts" / "bench_cpu"), "a b"]
+    done = subprocess.run(bench, cwd=clone.wheels, env=clone.environment(), capture_output=True, text=True)
+    assert "first use: installing into .venv-bench, 5 MB to download, 10 MB on disk" in done.stderr
+    assert done.stdout.splitlines() == ["openvino", "iree", "bench", f"['a b'] {clone.wheels}"]
+    assert not list(clone.venv.glob("lib/*/site-packages/for_*"))
+    assert clone.run().stderr == ""
+
+
 def test_an_extra_that_cannot_be_fetched_leaves_the_environment(clone: Clone) -> None:
     clone.run()
     failed = clone.run(SWIFT_EXPORT_EXTRAS="fmri", PIP_FIND_LINKS="/nowhere")

@@ -1,0 +1,126 @@
+"""Measures SwiFT's artifacts, and those of other exporters, against jax.jit on this CPU: one run, in turn, one table.
+
+A run of all rows also takes the golden cases through our ONNX, and writes docs/benchmark.json, .md and .svg; any other
+run writes only where --output says. Exit status 1 where features differ by more than 1e-5, or where a file cannot be
+made, loaded or run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from _bench.golden import golden_errors
+from _bench.measuring import Bench
+from _bench.report import Report, processor
+from _bench.rows import REFERENCE, ROWS, absent, select
+
+TOLERANCE = 1e-5
+BATCHES = (1, 4)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run with command-line arguments; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if package := absent(REFERENCE.packages):
+        print(f"bench_cpu: {package} is not installed, and all ratios are to it", file=sys.stderr)
+        return 1
+    # What has a part left out must not take the place of a whole run's page.
+    whole = options.architecture == "contrastive" and not options.only
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            report = _measure(options, whole, Path(scratch))
+    except KeyboardInterrupt:
+        return 130
+    print(report.text())
+    folder = options.output or (DOCS if whole else None)
+    if folder:
+        _write(report, folder)
+    wrong = [f.row.name for f in report.rows if (f.error or 0) > TOLERANCE]
+    failed = [f.row.name for f in report.rows if f.failed]
+    if wrong:
+        _tell(f"features differ by more than {TOLERANCE:g}: {', '.join(wrong)}")
+    if failed:
+        _tell(f"failed: {', '.join(failed)}")
+    return 1 if wrong or failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    def names(text: str) -> list[str]:
+        given = [name.strip() for name in text.split(",")]
+        if unknown := set(given) - {row.name for row in ROWS}:
+            raise argparse.ArgumentTypeError(f"no row {', '.join(sorted(unknown))}")
+        return given
+
+    def at_least(least: int) -> type[int]:
+        def number(text: str) -> int:
+            if int(text) < least:
+                raise argparse.ArgumentTypeError(f"expected at least {least}, found {text}")
+            return int(text)
+
+        return number  # type: ignore[return-value]  # argparse takes any callable
+
+    cores = len(os.sched_getaffinity(0))
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    rows = "\n".join(f"  {row.name:20} {row.title}" for row in ROWS)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench_cpu",
+        description=f"{summary}\n\n{rest}",
+        epilog=f"rows:\n{rows}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", type=names, default=[], metavar="NAMES", help="these rows, separated by commas")
+    parser.add_argument("--rounds", type=at_least(2), default=7, metavar="N", help="the first is not counted (7)")
+    parser.add_argument("--architecture", choices=("contrastive", "tiny"), default="contrastive")
+    parser.add_argument("--threads", type=at_least(1), default=min(2, cores), metavar="N", help="of each row (2)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmark.json, .md and .svg go")
+    return parser
+
+
+def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
+    from swift_export.parity.gpu_check import TINY
+    from swift_export.parity.inputs import noise
+    from swift_export.variants import VARIANTS
+    from swift_export.weights import synthetic_weights
+    from swift_export.weights.bundle_writer import write_bundle
+
+    config = TINY if options.architecture == "tiny" else VARIANTS[options.architecture].config
+    bundle = folder / "bundle"
+    write_bundle(synthetic_weights(config, variant=options.architecture), bundle)
+    bench = Bench(select(options.only), bundle, options.threads, folder, _tell)
+    bench.export()
+    for batch in BATCHES:
+        bench.measure(noise(config, batch), options.rounds)
+    golden = golden_errors(folder, options.threads, _tell) if whole else {}
+    shape = config.input_shape()
+    return Report(bench.figures, options.architecture, shape, options.threads, options.rounds, bench.idle, golden)
+
+
+def _write(report: Report, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmark.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    chart = None
+    if find_spec("matplotlib") is None:
+        _tell("no chart: matplotlib is not installed")
+    else:
+        from _bench.chart import draw
+
+        chart = "benchmark.svg"
+        draw(report.rows, f"SwiFT, one clip on {report.threads} cores, {processor()}", folder / chart)
+    (folder / "benchmark.md").write_text(report.markdown(chart), encoding="utf-8")
+    _tell(f"wrote {folder / 'benchmark.md'}")
+
+
+def _tell(what: str) -> None:
+    print(f"bench_cpu: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

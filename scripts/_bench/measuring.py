@@ -1,0 +1,201 @@
+"""Workers run in turn: the figures of every row."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from _bench.exporting import count_nodes, run_export
+from _bench.rows import EXPORTS, REFERENCE, Row, absent
+from _bench.worker import Spec
+from _bench.workers import Broken, Worker
+
+__all__ = ["Bench", "Figures", "Timing", "relative_l2"]
+
+#: A load that takes less than this is repeated, in fresh processes: short times vary most.
+QUICK_S = 1.0
+LOADS = 3
+
+
+@dataclass
+class Timing:
+    """Calls of one row on one batch size, and the denominator's calls of the same rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    reference: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+    @property
+    def ratio(self) -> float:
+        """Of the medians: what was measured at the same time is compared."""
+        return self.median / statistics.median(self.reference)
+
+
+@dataclass
+class Figures:
+    """What was found about a row: ``timings`` by batch size; ``reason`` says why there is nothing (more)."""
+
+    row: Row
+    status: str = "measured"
+    reason: str = ""
+    timings: dict[int, Timing] = field(default_factory=dict)
+    load_s: float | None = None
+    loaded: float | None = None
+    memory: float | None = None
+    export_s: float | None = None
+    size: int | None = None
+    nodes: int | None = None
+    error: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether this row is a reason to fail: absent runtimes are not, nor are files of another runtime."""
+        return self.status == "failed" and not self.row.optional
+
+
+class Bench:
+    """One run over ``rows``, of which the first is the denominator. ``folder`` is scratch; ``tell`` hears what is done.
+
+    ``idle`` is the largest share of a core that waiting workers used while another was measured.
+    """
+
+    def __init__(self, rows: Sequence[Row], bundle: Path, threads: int, folder: Path, tell: Callable[[str], None]):
+        self.figures = {row.name: Figures(row) for row in rows}
+        self.idle = 0.0
+        self._bundle = bundle
+        self._threads = threads
+        self._folder = folder
+        self._tell = tell
+        self._peak = 0.0
+        for figures in self.figures.values():
+            export = EXPORTS.get(figures.row.export or "")
+            if package := absent([*figures.row.packages, *(export.packages if export else ())]):
+                figures.status, figures.reason = "not installed", package
+
+    def _alive(self) -> list[Figures]:
+        return [figures for figures in self.figures.values() if figures.status == "measured"]
+
+    def export(self) -> None:
+        """Make every file that a row needs, each in a process of its own, from its start to its end."""
+        for name in dict.fromkeys(f.row.export for f in self._alive() if f.row.export):
+            self._tell(f"exporting {name}")
+            users = [figures for figures in self._alive() if figures.row.export == name]
+            try:
+                seconds = run_export(name, self._bundle, self._folder / name, self._threads)
+            except Broken as broken:
+                for figures in users:
+                    figures.status, figures.reason = "failed", f"export: {broken}"
+                continue
+            for figures in users:
+                path = self._path(figures.row)
+                files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+                figures.export_s, figures.size = seconds, sum(file.stat().st_size for file in files)
+                figures.nodes = count_nodes(path) if path.suffix == ".onnx" else None
+
+    def _path(self, row: Row) -> Path:
+        return self._folder / row.export / row.path if row.export else self._bundle
+
+    def measure(self, clips: Float[np.ndarray, "batch c h w d t"], rounds: int) -> None:
+        """Time every row that takes this batch: ``rounds`` rounds in which each runs once, the first one not counted.
+
+        As many workers are loaded at once as memory holds; the denominator takes part in the rounds of all.
+        """
+        batch = len(clips)
+        path = self._folder / f"clips{batch}.npy"
+        np.save(path, clips)
+        waiting = [f for f in self._alive() if batch == 1 or f.row.batched]
+        assert waiting, "there is always the denominator"
+        assert waiting[0].row is REFERENCE, "the denominator is installed and comes first"
+        first, *waiting = waiting
+        with self._worker(first.row, path, batch) as base:
+            self._load(first, base, batch)
+            more = True
+            while more:
+                with ExitStack() as stack:
+                    group = [(first, base)]
+                    while waiting and (len(group) == 1 or available_memory() > 2 * self._peak):
+                        figures = waiting.pop(0)
+                        worker = stack.enter_context(self._worker(figures.row, path, batch))
+                        if self._load(figures, worker, batch):
+                            group.append((figures, worker))
+                    self._tell(f"batch {batch}: {rounds} rounds of {', '.join(f.row.name for f, _ in group)}")
+                    self._take_turns(group, batch, rounds)
+                more = bool(waiting)
+
+    def _worker(self, row: Row, clips: Path, batch: int) -> Worker:
+        features = str(self._folder / f"{row.name}{batch}.npy")
+        spec = Spec(row.engine, list(row.packages), str(self._path(row)), str(clips), features, self._threads)
+        return Worker(spec, self._folder / f"{row.name}.log")
+
+    def _load(self, figures: Figures, worker: Worker, batch: int) -> bool:
+        """Load and check a row; whether it can be timed."""
+        row = figures.row
+        self._tell(f"batch {batch}: loading {row.name}")
+        try:
+            answers = [worker.ask("load")]
+            while batch == 1 and len(answers) < LOADS and answers[0]["load_s"] < QUICK_S:
+                with self._worker(row, self._folder / f"clips{batch}.npy", batch) as another:
+                    answers.append(another.ask("load"))
+        except Broken as broken:
+            figures.status, figures.reason = "failed", str(broken)
+            self._tell(f"{row.name}: {broken}")
+            return False
+        self._peak = max(self._peak, *(answer["peak"] for answer in answers))
+        if batch == 1:
+            figures.load_s = statistics.median(answer["load_s"] for answer in answers)
+            figures.loaded = statistics.median(answer["loaded"] for answer in answers)
+            figures.memory = statistics.median(answer["memory"] for answer in answers)
+        wanted, found = (np.load(self._folder / f"{name}{batch}.npy") for name in (REFERENCE.name, row.name))
+        figures.error = max(figures.error or 0.0, relative_l2(found, wanted))
+        return True
+
+    def _take_turns(self, group: Sequence[tuple[Figures, Worker]], batch: int, rounds: int) -> None:
+        seconds: dict[str, list[float]] = {figures.row.name: [] for figures, _ in group}
+        for number in range(rounds):
+            for figures, worker in [member for member in group if member[0].status == "measured"]:
+                others = [other for _, other in group if other is not worker]
+                before = sum(other.cpu_seconds() for other in others)
+                try:
+                    took = worker.ask("run")["seconds"]
+                except Broken as broken:
+                    figures.status, figures.reason = "failed", str(broken)
+                    continue
+                used = sum(other.cpu_seconds() for other in others) - before
+                if number:
+                    seconds[figures.row.name].append(took)
+                    # The kernel counts in hundredths of a second: of a short call they tell nothing.
+                    self.idle = max(self.idle, used / took) if took > 0.1 else self.idle
+        base = seconds[REFERENCE.name]
+        for figures, _ in group:
+            if figures.status == "measured":
+                # The denominator is in every group.
+                timing = figures.timings.setdefault(batch, Timing())
+                timing.seconds += seconds[figures.row.name]
+                timing.reference += base
+
+
+def relative_l2(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Norm of the difference over the norm of what is wanted, infinite where the shapes differ."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    error = float(np.linalg.norm(found.astype(np.float64) - wanted) / np.linalg.norm(wanted.astype(np.float64)))
+    return error if np.isfinite(error) else float("inf")
+
+
+def available_memory() -> int:
+    """Bytes that the machine can still give."""
+    (line,) = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
+    return int(line.split()[1]) * 1024

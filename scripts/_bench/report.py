@@ -1,0 +1,196 @@
+"""What a run found, as a text table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from _bench.bars import verdicts
+from _bench.measuring import Figures
+
+__all__ = ["Report", "processor", "versions"]
+
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "equinox",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "iree-base-compiler",
+    "iree-base-runtime",
+    "tensorflow-cpu",
+    "jax2onnx",
+)
+_VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
+_NONE = "–"
+
+
+def _format(value: float | None, text: str, scale: float = 1.0) -> str:
+    return _NONE if value is None else text.format(value / scale)
+
+
+def _timed(figures: Figures, batch: int, text: str, value: str) -> str:
+    timing = figures.timings.get(batch)
+    return _NONE if timing is None else text.format(getattr(timing, value))
+
+
+def _clips_per_second(figures: Figures) -> str:
+    timing = figures.timings.get(4)
+    return _NONE if timing is None else f"{4 / timing.median:.2f}"
+
+
+_NOTES = (
+    "Load: from the imported runtime to a session that is ready, compilation included, in a fresh process.",
+    "Loaded: what the session holds, in some runtimes the clip too. Inference: the peak of the first one beyond that.",
+    "Export: the command from start to end, without its check. A file of a fixed batch has no B=4.",
+    "rel. L2: of the features to the first row's, the larger of both batch sizes.",
+)
+
+#: Head of a column, and its cell.
+_COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
+    ("name", lambda f: f.row.name),
+    ("median s", lambda f: _timed(f, 1, "{:.3f}", "median")),
+    ("best s", lambda f: _timed(f, 1, "{:.3f}", "best")),
+    ("ratio", lambda f: _timed(f, 1, "{:.2f}", "ratio")),
+    ("clips/s, B=4", _clips_per_second),
+    ("ratio, B=4", lambda f: _timed(f, 4, "{:.2f}", "ratio")),
+    ("load s", lambda f: _format(f.load_s, "{:.2f}")),
+    ("loaded MB", lambda f: _format(f.loaded, "{:.0f}", 1e6)),
+    ("inference MB", lambda f: _format(f.memory, "{:.0f}", 1e6)),
+    ("export s", lambda f: _format(f.export_s, "{:.1f}")),
+    ("file MB", lambda f: _format(f.size, "{:.1f}", 1e6)),
+    ("nodes", lambda f: _format(f.nodes, "{:.0f}")),
+    ("rel. L2", lambda f: _format(f.error, "{:.1e}")),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run: its rows, under what circumstances they were measured, and the errors of golden cases by name."""
+
+    figures: Mapping[str, Figures]
+    architecture: str
+    clip: Sequence[int]
+    threads: int
+    rounds: int
+    idle: float
+    golden: Mapping[str, float]
+
+    @property
+    def rows(self) -> list[Figures]:
+        """In the order of the table."""
+        return list(self.figures.values())
+
+    def text(self) -> str:
+        """The table for a terminal, with what was not measured and why."""
+        table = [([head for head, _ in _COLUMNS], "what")]
+        table += [(self._cells(f), f.row.title if f.timings else _why(f)) for f in self.rows]
+        widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in table), strict=True)]
+        lines = []
+        for (name, *numbers), what in table:
+            aligned = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
+            lines.append("  ".join([name.ljust(widths[0]), *aligned, what]))
+        return "\n".join(lines)
+
+    def _cells(self, figures: Figures) -> list[str]:
+        return [cell(figures) for _, cell in _COLUMNS]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; bytes and seconds."""
+        return {
+            "architecture": self.architecture,
+            "clip": list(self.clip),
+            "threads": self.threads,
+            "rounds": self.rounds - 1,
+            "processor": processor(),
+            "versions": versions(),
+            "idle_share_of_a_core": round(self.idle, 3),
+            "rows": [_plain(figures) for figures in self.rows],
+            "golden_relative_l2": dict(self.golden),
+            "bars": [vars(verdict) for verdict in verdicts(self.figures, self.golden)],
+        }
+
+    def markdown(self, chart: str | None) -> str:
+        """The page."""
+        shape = ", ".join(map(str, self.clip))
+        lines = [
+            "# Benchmark",
+            "",
+            f"Made by `scripts/bench_cpu` in one run: `{self.architecture}`, synthetic weights, one clip "
+            f"(1, {shape}) in float32, {self.threads} threads, {processor()}.",
+            "Every row is a process of its own; all are loaded, then each runs once a round, in turn. "
+            f"Figures are medians of {self.rounds - 1} rounds,",
+            "ratios are to the first row in the same rounds (below 1 is faster). Waiting rows used at most "
+            f"{100 * self.idle:.0f} % of one core.",
+            "",
+        ]
+        if chart:
+            lines += [f"![Seconds a clip by row, and their ratio to jax.jit]({chart})", ""]
+        heads = ["what", *(head for head, _ in _COLUMNS)]
+        lines += [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
+        for figures in self.rows:
+            lines.append(f"| {' | '.join([figures.row.title, *self._cells(figures)])} |")
+        lines += ["", *_NOTES, ""]
+        unmeasured = [figures for figures in self.rows if not figures.timings]
+        if unmeasured:
+            lines += ["Not measured:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
+        lines += ["| what | bar | stretch | measured | |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {v.what} | {v.bar} | {v.stretch} | {v.measured} | {v.word} |"
+            for v in verdicts(self.figures, self.golden)
+        ]
+        packages = ", ".join(f"{name} {number}" for name, number in versions().items())
+        return "\n".join([*lines, "", f"Versions: {packages}.", ""])
+
+
+def _why(figures: Figures) -> str:
+    return f"{figures.status}: {figures.reason}"
+
+
+def _plain(figures: Figures) -> dict[str, Any]:
+    timings = {
+        str(batch): {"median_s": t.median, "best_s": t.best, "ratio": t.ratio, "seconds": t.seconds}
+        for batch, t in figures.timings.items()
+    }
+    return {
+        "name": figures.row.name,
+        "title": figures.row.title,
+        "status": figures.status,
+        "reason": figures.reason,
+        "batches": timings,
+        "load_s": figures.load_s,
+        "loaded_bytes": figures.loaded,
+        "inference_bytes": figures.memory,
+        "export_s": figures.export_s,
+        "file_bytes": figures.size,
+        "nodes": figures.nodes,
+        "relative_l2": figures.error,
+    }
+
+
+def processor() -> str:
+    """The family of this machine's processor and its widest vectors, nothing that tells machines apart."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    (model, *_) = re.findall(r"^model name\s*:(.*)$", text, re.MULTILINE) or [""]
+    family = " ".join(dict.fromkeys(re.findall(r"Intel|AMD|Xeon|EPYC|Core|Ryzen|Neoverse", model)))
+    (flags, *_) = re.findall(r"^flags\s*:(.*)$", text, re.MULTILINE) or [""]
+    vectors = next((name for flag, name in _VECTORS if flag in flags.split()), "")
+    return " with ".join(filter(None, [family or platform.machine(), vectors]))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what takes part."""
+    out = {}
+    for package in _PACKAGES:
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return out

@@ -1,0 +1,88 @@
+"""The measuring side: worker processes, started one by one, then asked in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from _bench.worker import Spec
+
+__all__ = ["Broken", "Worker", "environment"]
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+
+
+class Broken(Exception):  # noqa: N818 - what became of a row, not an error of the bench
+    """A file that could not be made, loaded or run; the message is one line."""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The caller's environment with these scripts and the package on the path, one device, quiet runtimes."""
+    paths = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": str(threads),
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
+
+
+class Worker:
+    """A row's process; leaving the context ends it. ``log`` is where its runtime's words go."""
+
+    def __init__(self, spec: Spec, log: Path):
+        self._log = log
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "_bench.worker", json.dumps(asdict(spec))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment(spec.threads),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, request: str) -> dict[str, Any]:
+        """Send a request and wait for its answer; raises Broken with the worker's reason."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(f"{request}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Broken(self._last_words()) from None
+        line = self._process.stdout.readline()
+        if not line:
+            raise Broken(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise Broken(answer["error"])
+        return answer
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its threads so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        said = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"its process ended with status {status}: {said[-1][:300] if said else 'without a word'}"
