@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -13,13 +14,27 @@ from jaxtyping import Array, Float, Int
 
 from swift_export.backbone.config import MASK_FLOOR, WindowPlan
 from swift_export.backbone.layers import Linear, Tensors
-from swift_export.backbone.partition import Partition
-from swift_export.backbone.windows import crop_grid, merge_windows, pad_grid, split_windows
+from swift_export.backbone.partition import Partition, partition
+from swift_export.backbone.windows import crop_grid, merge_windows, pad_grid, region_mask, split_windows
 
-__all__ = ["Mask", "WindowAttention"]
+__all__ = ["Cut", "Mask", "WindowAttention"]
 
-#: What is added to the scores of the windows of a group; None where nothing is.
+#: What is added to the scores of windows; None where nothing is.
 Mask = Float[Array, "windows 1 tokens tokens"] | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A partition and the masks of its groups."""
+
+    partition: Partition
+    masks: tuple[Mask, ...]
+
+    @classmethod
+    def load(cls, plan: WindowPlan, form: str) -> Cut:
+        """Cut as `partition` says."""
+        found = partition(plan, form)
+        return cls(found, tuple(None if g.regions is None else region_mask(g.regions) for g in found.groups))
 
 
 class WindowAttention(eqx.Module):
@@ -35,73 +50,68 @@ class WindowAttention(eqx.Module):
         return cls(Linear.load(tensors, f"{name}.qkv"), Linear.load(tensors, f"{name}.proj"), heads)
 
     def __call__(
-        self,
-        x: Float[Array, "batch h w d t channels"],
-        plan: WindowPlan,
-        masks: Sequence[Mask],
-        partition: Partition | None = None,
+        self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask
     ) -> Float[Array, "batch h w d t channels"]:
-        """Cut into windows, attend, put back; or cut as ``partition`` says. ``masks`` has one entry a group of it, else
-        one for all windows.
-        """
-        if partition is not None:
-            return self._by_group(x, plan, masks, partition)
-        (mask,) = masks
+        """As it is defined: cut into windows, attend, put back."""
         q, k, v = self._projected(split_windows(x, plan))
-        out = self._attend(q, k, v, mask)
-        return merge_windows(self.proj(out), plan)
+        return merge_windows(self.proj(self._attend(q, k, v, mask)), plan)
 
-    def _by_group(
-        self,
-        x: Float[Array, "batch h w d t channels"],
-        plan: WindowPlan,
-        masks: Sequence[Mask],
-        partition: Partition,
-    ) -> Float[Array, "batch h w d t channels"]:
-        x = pad_grid(x, plan)
-        batch, channels = x.shape[0], x.shape[-1]
-        tokens = _take(x.reshape(batch, -1, channels), partition.order)
-        projected = self._projected(tokens)
+    def by_group(
+        self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
+    ) -> Float[Array, "batch tokens channels"]:
+        """The same, cut otherwise; the grid's tokens come and go in C order."""
+        batch, _, channels = x.shape
+        if plan.padded != plan.grid:
+            x = pad_grid(x.reshape(batch, *plan.grid, channels), plan).reshape(batch, -1, channels)
+        projected = self._projected(_take(x, cut.partition.order))
         start, attended = 0, []
-        for group, mask in zip(partition.groups, masks, strict=True):
+        for group, mask in zip(cut.partition.groups, cut.masks, strict=True):
             stop = start + group.sets * group.tokens
+            # Masks tell the sets of a clip apart. Without one, clips and sets are one axis: runtimes look for
+            # attention in four dimensions.
+            front = (batch * group.sets,) if mask is None else (batch, group.sets)
             q, k, v = (
-                lax.slice_in_dim(a, start, stop, axis=1).reshape(batch, group.sets, group.tokens, channels)
-                for a in projected
+                lax.slice_in_dim(a, start, stop, axis=1).reshape(*front, group.tokens, channels) for a in projected
             )
             attended.append(self._attend(q, k, v, mask, floored=True).reshape(batch, stop - start, channels))
             start = stop
         out = self.proj(attended[0] if len(attended) == 1 else lax.concatenate(attended, 1))
-        return crop_grid(_take(out, partition.inverse).reshape(x.shape), plan)
+        out = _take(out, cut.partition.inverse)
+        if plan.padded != plan.grid:
+            out = crop_grid(out.reshape(batch, *plan.padded, channels), plan).reshape(batch, -1, channels)
+        return out
 
     def _projected(self, tokens: Float[Array, "*batch channels"]) -> Sequence[Float[Array, "*batch channels"]]:
-        """Queries, keys and values."""
-        return lax.split(self.qkv(tokens), (tokens.shape[-1],) * 3, axis=tokens.ndim - 1)
+        """Queries, scaled, keys and values."""
+        channels = tokens.shape[-1]
+        q, k, v = lax.split(self.qkv(tokens), (channels,) * 3, axis=tokens.ndim - 1)
+        return q * jnp.float32((channels // self.heads) ** -0.5), k, v
 
     def _attend(
         self,
-        q: Float[Array, "batch windows tokens channels"],
-        k: Float[Array, "batch windows tokens channels"],
-        v: Float[Array, "batch windows tokens channels"],
+        q: Float[Array, "*sets tokens channels"],
+        k: Float[Array, "*sets tokens channels"],
+        v: Float[Array, "*sets tokens channels"],
         mask: Mask,
         *,
         floored: bool = False,
-    ) -> Float[Array, "batch windows tokens channels"]:
-        batch, count, tokens, channels = q.shape
-        head_dim = channels // self.heads
+    ) -> Float[Array, "*sets tokens channels"]:
+        *sets, tokens, channels = q.shape
+        rank = len(sets)
+        heads_first = (*range(rank), rank + 1, rank, rank + 2)
 
-        def by_head(a: Float[Array, "batch windows tokens channels"]) -> Float[Array, "batch windows heads tokens dim"]:
-            return a.reshape(batch, count, tokens, self.heads, head_dim).transpose(0, 1, 3, 2, 4)
+        def by_head(a: Float[Array, "*sets tokens channels"]) -> Float[Array, "*sets heads tokens dim"]:
+            return a.reshape(*sets, tokens, self.heads, channels // self.heads).transpose(heads_first)
 
-        q, k, v = by_head(q) * jnp.float32(head_dim**-0.5), by_head(k), by_head(v)
-        batched = (0, 1, 2)
-        scores = lax.dot_general(q, k, (((4,), (4,)), (batched, batched)))
+        q, k, v = map(by_head, (q, k, v))
+        batched = tuple(range(rank + 1))
+        scores = lax.dot_general(q, k, (((rank + 2,), (rank + 2,)), (batched, batched)))
         if mask is not None:
             scores = scores + mask
             if floored:
                 scores = lax.max(scores, (q * k).sum(-1, keepdims=True) - MASK_FLOOR)
-        out = lax.dot_general(jax.nn.softmax(scores, axis=-1), v, (((4,), (3,)), (batched, batched)))
-        return out.transpose(0, 1, 3, 2, 4).reshape(batch, count, tokens, channels)
+        out = lax.dot_general(jax.nn.softmax(scores, axis=-1), v, (((rank + 2,), (rank + 1,)), (batched, batched)))
+        return out.transpose(heads_first).reshape(*sets, tokens, channels)
 
 
 def _take(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from swift_export.backbone.attention import Mask, WindowAttention
+from swift_export.backbone.attention import Cut, Mask, WindowAttention
 from swift_export.backbone.config import WindowPlan
 from swift_export.backbone.layers import LayerNorm, Linear, Tensors, gelu
-from swift_export.backbone.partition import Partition
 
 __all__ = ["Block"]
 
@@ -51,17 +50,24 @@ class Block(eqx.Module):
         )
 
     def __call__(
-        self,
-        x: Float[Array, "batch h w d t channels"],
-        plan: WindowPlan,
-        masks: Sequence[Mask],
-        partition: Partition | None = None,
+        self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask
     ) -> Float[Array, "batch h w d t channels"]:
-        """``masks`` and ``partition`` are `WindowAttention`'s."""
+        """As it is defined; ``mask`` is what ``attention_mask(plan)`` gives."""
+        return self._around(x, lambda y: self.attention(y, plan, mask))
+
+    def by_group(
+        self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
+    ) -> Float[Array, "batch tokens channels"]:
+        """The same with the attention cut into groups."""
+        return self._around(x, lambda y: self.attention.by_group(y, plan, cut))
+
+    def _around(
+        self, x: Float[Array, "*batch channels"], attend: Callable[[Array], Array]
+    ) -> Float[Array, "*batch channels"]:
         with jax.named_scope("norm1"):
             y = self.norm1(x)
         with jax.named_scope("attention"):
-            x = x + self.attention(y, plan, masks, partition)
+            x = x + attend(y)
         with jax.named_scope("norm2"):
             y = self.norm2(x)
         with jax.named_scope("mlp"):

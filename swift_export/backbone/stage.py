@@ -9,18 +9,14 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from swift_export.backbone.attention import Mask
+from swift_export.backbone.attention import Cut
 from swift_export.backbone.blocks import Block
 from swift_export.backbone.config import SwiFTConfig, WindowPlan
 from swift_export.backbone.layers import LayerNorm, Linear, Tensors
-from swift_export.backbone.partition import Partition, partition
-from swift_export.backbone.windows import attention_mask, region_mask
+from swift_export.backbone.partition import FORMS
+from swift_export.backbone.windows import attention_mask
 
 __all__ = ["PatchEmbedding", "Stage", "channels_first"]
-
-#: Masks and partition of a block's attention.
-Cut = tuple[tuple[Mask, ...], Partition | None]
-UNCUT: Cut = ((None,), None)
 
 
 class PatchEmbedding(eqx.Module):
@@ -108,37 +104,46 @@ class Stage(eqx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "batch h w d t channels"], forms: Mapping[tuple[int, int], str]
+        self, x: Float[Array, "batch h w d t channels"], forms: Mapping[tuple[int, int], str] | None = None
     ) -> Float[Array, "batch h2 w2 d2 t channels2"]:
-        """Frames are read off ``x``: they decide the windows of the time axis.
-
-        ``forms`` says how shifted blocks attend (see `partition`), by the numbers of stage and block; without an entry,
-        as they are defined.
+        """As it is defined, or with the attention cut into groups: ``forms`` says how, by the numbers of stage and
+        block, for all shifted blocks. Frames are read off ``x``: they decide the windows of the time axis.
         """
         with jax.named_scope("embedding"):
             x = self.embedding(x)
-        # Shifted blocks of a stage share their masks.
-        cuts: dict[str | None, Cut] = {}
-        for j, block in enumerate(self.blocks):
-            plan = self.config.window_plan(self.index, j, frames=x.shape[4])
-            form = forms.get((self.index, j))
-            if plan.shifted and form not in cuts:
-                with jax.named_scope("mask"):
-                    cuts[form] = _masks(plan, form)
-            masks, cut = cuts[form] if plan.shifted else UNCUT
-            with jax.named_scope(f"block{j}"):
-                x = block(x, plan, masks, cut)
+        x = self._as_defined(x) if forms is None else self._by_group(x, forms)
         if self.merging is not None:
             with jax.named_scope("merging"):
                 x = self.merging(x)
         return x
 
+    def _as_defined(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h w d t channels"]:
+        # All shifted blocks of a stage share one mask.
+        with jax.named_scope("mask"):
+            mask = attention_mask(self.config.window_plan(self.index, 1, frames=x.shape[4]))
+        for j, block in enumerate(self.blocks):
+            plan = self.config.window_plan(self.index, j, frames=x.shape[4])
+            with jax.named_scope(f"block{j}"):
+                x = block(x, plan, mask if plan.shifted else None)
+        return x
 
-def _masks(plan: WindowPlan, form: str | None) -> Cut:
-    if form is None:
-        return (attention_mask(plan),), None
-    cut = partition(plan, form)
-    return tuple(None if group.regions is None else region_mask(group.regions) for group in cut.groups), cut
+    def _by_group(
+        self, x: Float[Array, "batch h w d t channels"], forms: Mapping[tuple[int, int], str]
+    ) -> Float[Array, "batch h w d t channels"]:
+        shape = x.shape
+        cuts: dict[tuple[WindowPlan, str], Cut] = {}
+        # Blocks do not look at the grid: their results, which exporters name, are the grid's tokens in C order.
+        with jax.named_scope("embedding"):
+            x = x.reshape(shape[0], -1, shape[-1])
+        for j, block in enumerate(self.blocks):
+            plan = self.config.window_plan(self.index, j, frames=shape[4])
+            key = (plan, forms[self.index, j] if plan.shifted else FORMS[0])
+            if key not in cuts:
+                with jax.named_scope("mask"):
+                    cuts[key] = Cut.load(*key)
+            with jax.named_scope(f"block{j}"):
+                x = block.by_group(x, plan, cuts[key])
+        return x.reshape(shape)
 
 
 def channels_first(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels h w d t"]:

@@ -74,8 +74,9 @@ class SwiFT(eqx.Module):
         """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
 
         ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
-        what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms`` says by stage and block
-        how shifted blocks attend (see `swift_export.backbone.partition`); without it, as they are defined.
+        what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms``
+        says by stage and block how shifted blocks attend (see `swift_export.backbone.partition`); without it, all is
+        computed as it is defined.
         """
         self._check(bold)
         if unknown := [name for name in outputs if name not in self.config.output_names]:
@@ -87,7 +88,7 @@ class SwiFT(eqx.Module):
             x = self.patch_embed(bold)
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i}"):
-                x = stage(x, forms or {})
+                x = stage(x, forms)
             if f"stage{i}" in outputs:
                 with jax.named_scope(f"stage{i}/map"):
                     maps[f"stage{i}"] = channels_first(x)

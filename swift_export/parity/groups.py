@@ -6,6 +6,7 @@ tokens sent through the graph tell the sets of tokens of every group, however th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,16 +34,16 @@ class Group:
     floor: float | None
 
 
-def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: Int[np.ndarray, "h w d t"]) -> Iterator[Group]:
+def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> Iterator[Group]:
     """The groups of the block ``scope`` whose first LayerNorm gives ``norm``, in the order of the graph.
 
-    Raises Unreadable where the graph is built otherwise than expected.
+    The grid's ``tokens`` are numbered from 1 in C order. Raises Unreadable where the graph is built otherwise than
+    expected.
     """
     nodes = [node for node in model.graph if (node.name or "").startswith(f"{scope}/")]
-    entry = _entry(nodes, norm)
     batch = _batch(norm)
-    sent = np.broadcast_to(tokens[None, ..., None], (batch, *tokens.shape, _last_size(norm))).astype(np.float32)
-    arrived = evaluate(model, entry, {norm: sent})
+    numbers = np.tile(np.arange(1, tokens + 1, dtype=np.float32), batch)
+    arrived = evaluate(model, _entry(nodes, norm), {norm: _sent(norm, numbers)})
     rows = arrived.reshape(-1, arrived.shape[-1])[:, 0]
     found = False
     for node in nodes:
@@ -70,18 +71,17 @@ def _entry(nodes: list[oir.Node], norm: oir.Value) -> oir.Value:
     raise Unreadable(f"no matrix product of {norm.name}")
 
 
-def _sets(model: oir.Model, values: oir.Value, rows: np.ndarray, batch: int) -> Int[np.ndarray, "sets tokens"]:
-    """Send the rows' numbers from the product behind ``values`` to ``values``: (..., tokens, channels)."""
+def _sets(
+    model: oir.Model, values: oir.Value, rows: Float[np.ndarray, " rows"], batch: int
+) -> Int[np.ndarray, "sets tokens"]:
+    """Send the rows' numbers from the product behind ``values`` to ``values``: (..., [heads,] tokens, channels)."""
     product = _projection(values)
-    sent = np.broadcast_to(rows[:, None], (len(rows), _last_size(product))).astype(np.float32)
-    arrived = evaluate(model, values, {product: sent.reshape(_shape(product, len(rows)))})
-    # Heads, where they stand apart, hold the same tokens; so do the clips of a batch.
-    tokens = arrived[..., 0].reshape(batch, -1, arrived.shape[-2])[0]
-    if arrived.ndim == 5:
-        tokens = arrived[0, :, 0, :, 0]
-    if (arrived != arrived[..., :1]).any():
-        raise Unreadable(f"{values.name} mixes tokens among its channels")
-    return np.asarray(tokens, np.int64)
+    arrived = evaluate(model, values, {product: _sent(product, rows)})
+    tokens = arrived[..., 0]
+    if (arrived != arrived[..., :1]).any() or (arrived.ndim > 3 and (tokens != tokens[..., :1, :]).any()):
+        raise Unreadable(f"{values.name} has other tokens in other channels")
+    tokens = tokens[..., 0, :] if arrived.ndim > 3 else tokens
+    return np.asarray(tokens.reshape(batch, -1, tokens.shape[-1])[0], np.int64)
 
 
 def _projection(value: oir.Value) -> oir.Value:
@@ -153,20 +153,15 @@ def _batch(value: oir.Value) -> int:
     return first if isinstance(first, int) else 1
 
 
-def _last_size(value: oir.Value) -> int:
-    size = value.shape[-1] if value.shape is not None else None
-    if not isinstance(size, int):
-        raise Unreadable(f"{value.name} has no known number of channels")
-    return size
+def _sent(value: oir.Value, rows: Float[np.ndarray, " rows"]) -> Float[np.ndarray, "*shape"]:
+    """The rows' numbers in all channels, in the value's shape with batch 1 where that is open.
 
-
-def _shape(value: oir.Value, rows: int) -> list[int]:
-    """The value's shape with batch 1 where it is open: sizes are numbers, ``batch``, or ``n*batch``."""
-    assert value.shape is not None
-    sizes = []
-    for size in value.shape:
-        match = re.match(r"\d+(?=\*)", str(size)) if not isinstance(size, int) else None
-        sizes.append(size if isinstance(size, int) else int(match[0]) if match else 1)
-    if np.prod(sizes[:-1]) != rows:
-        raise Unreadable(f"{value.name} has shape {sizes}, expected {rows} rows")
-    return sizes
+    Sizes are numbers, ``batch`` or ``n*batch``.
+    """
+    shape = []
+    for size in value.shape or ():
+        match = re.match(r"\d+(?=\*)", str(size))
+        shape.append(size if isinstance(size, int) else int(match[0]) if match else 1)
+    if not shape or math.prod(shape[:-1]) != len(rows):
+        raise Unreadable(f"{value.name} has shape {shape}, expected {len(rows)} rows")
+    return np.broadcast_to(rows[:, None], (len(rows), shape[-1])).astype(np.float32).reshape(shape)

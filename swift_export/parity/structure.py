@@ -10,6 +10,7 @@ constants.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,8 +88,7 @@ def _attention(model: oir.Model, scope: str, plan: WindowPlan, form: str) -> Ite
     ranges = "none" if masks is None else f"values {_range(np.stack(list(masks.values())))} by region"
     try:
         norm = _only(model.graph, f"{scope}/norm1", *NORMS).outputs[0]
-        numbered = np.arange(1, 1 + np.prod(plan.grid)).reshape(plan.grid)
-        groups = list(read_groups(model, f"{scope}/attention", norm, numbered))
+        groups = list(read_groups(model, f"{scope}/attention", norm, math.prod(plan.grid)))
     except Unreadable as error:
         yield Setting(scope, "windows", described, f"unreadable: {error}")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.lowering.onnx.passes.fused_matmul import is_swapped
 from swift_export.lowering.onnx.passes.layout import reshape_target
 from swift_export.lowering.onnx.passes.match import (
     constant_like,
@@ -22,14 +23,18 @@ __all__ = ["fuse_gemm"]
 
 
 def fuse_gemm(graph: oir.Graph) -> int:
-    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, W kept as it is stored."""
+    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, W kept as it is stored.
+
+    A stack of transposed matrices stays with MatMul: runtimes read it as it lies there, but would have to turn it round
+    for Gemm.
+    """
     count = 0
     for node in list(graph):
         if node.op_type != "MatMul" or node.outputs[0].is_graph_output():
             continue
         x, matrix = inputs(node)
         transposed = made_by(matrix, "Transpose")
-        if transposed is None or len(sizes(matrix)) != 2:
+        if transposed is None or len(sizes(matrix)) != 2 or is_swapped(x):
             continue
         (weight,) = inputs(transposed)
         last, bias = _bias(node, sizes(weight)[0])

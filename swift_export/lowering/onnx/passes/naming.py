@@ -9,7 +9,9 @@ import onnx_ir as oir
 from swift_export.lowering.onnx.builder import SCOPE
 from swift_export.lowering.onnx.passes.match import scope
 
-__all__ = ["name_nodes_and_values"]
+__all__ = ["name_nodes_and_values", "number_constants"]
+
+ANONYMOUS = "constant_"
 
 
 def name_nodes_and_values(graph: oir.Graph) -> None:
@@ -31,6 +33,22 @@ def name_nodes_and_values(graph: oir.Graph) -> None:
             result = own and node is last[own] and len(node.outputs) == 1
             value.name = _unique(own if result else f"{prefix}{node.op_type}", taken)
         node.metadata_props.pop(SCOPE, None)
+
+
+def number_constants(graph: oir.Graph) -> None:
+    """Constants without a name of their own become ``constant_0``, ... in the order in which nodes use them.
+
+    Their names then depend on the graph alone, not on what was made and dropped on the way to it.
+    """
+    used = dict.fromkeys(v for node in graph for v in node.inputs if v is not None)
+    anonymous = [v for v in used if v.is_initializer() and (v.name or "").startswith(ANONYMOUS)]
+    for value in anonymous:
+        graph.initializers.pop(str(value.name))
+    for number, value in enumerate(anonymous):
+        value.name = f"{ANONYMOUS}{number}"
+        if value.const_value is not None:
+            value.const_value.name = value.name
+        graph.register_initializer(value)
 
 
 def _unique(name: str, taken: Counter[str]) -> str:
