@@ -15,6 +15,7 @@ from swift_export.lowering.onnx.passes.gelu import fuse_gelu
 from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
 from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
+from swift_export.lowering.onnx.passes.moves import merge_moves
 from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
 from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
@@ -30,9 +31,7 @@ __all__ = ["FUSIONS", "run_passes"]
 
 Pass = Callable[[oir.Graph], int]
 
-#: By target, in this order; the later ones see what the earlier ones left.
-FUSIONS: dict[str, tuple[Pass, ...]] = {}
-FUSIONS["portable"] = (
+STANDARD: tuple[Pass, ...] = (
     merge_duplicate_initializers,
     fold_constants,
     choose_branches,
@@ -55,7 +54,13 @@ FUSIONS["portable"] = (
     split_products,
     merge_reshapes,
 )
-FUSIONS["onnxruntime"] = (*FUSIONS["portable"], absorb_transposes, fuse_attention, merge_transposes, merge_reshapes)
+MICROSOFTS: tuple[Pass, ...] = (absorb_transposes, fuse_attention, merge_transposes, merge_reshapes)
+
+#: By target, in this order; the later ones see what the earlier ones left.
+FUSIONS = {
+    "portable": (*STANDARD, merge_moves, merge_reshapes),
+    "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
+}
 
 
 def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable") -> None:
