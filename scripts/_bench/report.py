@@ -48,6 +48,7 @@ def _clips_per_second(figures: Figures) -> str:
 _NOTES = (
     "Load: from the imported runtime to a session that is ready, compilation included, in a fresh process.",
     "Loaded: what the session holds, in some runtimes the clip too. Inference: the peak of the first one beyond that.",
+    "TensorFlow compiles by a first inference and keeps what that took: there, loaded is the figure.",
     "Export: the command from start to end, without its check. A file of a fixed batch has no B=4.",
     "rel. L2: of the features to the first row's, the larger of both batch sizes.",
 )
