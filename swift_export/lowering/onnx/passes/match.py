@@ -13,6 +13,7 @@ from swift_export.lowering.onnx.builder import SCOPE
 
 __all__ = [
     "FLOATS",
+    "UNNAMED",
     "array",
     "attribute",
     "axes_of",

@@ -7,11 +7,9 @@ from collections import Counter
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.builder import SCOPE
-from swift_export.lowering.onnx.passes.match import scope
+from swift_export.lowering.onnx.passes.match import UNNAMED, is_named, scope
 
 __all__ = ["name_nodes_and_values", "number_constants"]
-
-ANONYMOUS = "constant_"
 
 
 def name_nodes_and_values(graph: oir.Graph) -> None:
@@ -41,11 +39,11 @@ def number_constants(graph: oir.Graph) -> None:
     Their names then depend on the graph alone, not on what was made and dropped on the way to it.
     """
     used = dict.fromkeys(v for node in graph for v in node.inputs if v is not None)
-    anonymous = [v for v in used if v.is_initializer() and (v.name or "").startswith(ANONYMOUS)]
+    anonymous = [v for v in used if v.is_initializer() and not is_named(v)]
     for value in anonymous:
         graph.initializers.pop(str(value.name))
     for number, value in enumerate(anonymous):
-        value.name = f"{ANONYMOUS}{number}"
+        value.name = f"{UNNAMED}{number}"
         if value.const_value is not None:
             value.const_value.name = value.name
         graph.register_initializer(value)
