@@ -17,8 +17,9 @@ from swift_export.backbone.windows import window_regions, window_tokens
 
 __all__ = ["FORMS", "Partition", "WindowGroup", "partition"]
 
-#: ``masked``: windows, with the mask where it has an entry. ``regions``: one region of one window, no mask.
+#: ``masked``: windows, with a mask where it is needed. ``regions``: one region of one window, no mask.
 FORMS = ("masked", "regions")
+WORTH_A_GROUP = 32
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,20 @@ class Partition:
 
 def partition(plan: WindowPlan, form: str) -> Partition:
     """Cut a block's tokens as ``form`` says: sets of one size together, unmasked before masked, large before small."""
+    windows, regions = window_tokens(plan), window_regions(plan)
+    cut = (regions != regions[:, :1]).any(1)
+    # Few windows that need no mask are not worth a group of their own.
+    masked = cut | (np.count_nonzero(~cut) < WORTH_A_GROUP and bool(cut.any()))
     sets: dict[tuple[bool, int], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for tokens, regions in zip(window_tokens(plan), window_regions(plan), strict=True):
-        numbers = np.unique(regions)
-        parts = [regions == number for number in numbers] if form == "regions" else [np.full(regions.shape, True)]
-        for part in parts:
-            masked = form == "masked" and len(numbers) > 1
-            sets.setdefault((masked, -int(part.sum())), []).append((tokens[part], regions[part]))
+    for tokens, region, with_mask in zip(windows, regions, masked, strict=True):
+        if form == "regions":
+            for number in np.unique(region):
+                part = region == number
+                sets.setdefault((False, -int(part.sum())), []).append((tokens[part], region[part]))
+        else:
+            sets.setdefault((bool(with_mask), -len(tokens)), []).append((tokens, region))
     order, groups = [], []
-    for (masked, size), members in sorted(sets.items(), key=lambda item: item[0]):
+    for (with_mask, size), members in sorted(sets.items(), key=lambda item: item[0]):
         order += [tokens for tokens, _ in members]
-        groups.append(WindowGroup(len(members), -size, np.stack([r for _, r in members]) if masked else None))
+        groups.append(WindowGroup(len(members), -size, np.stack([r for _, r in members]) if with_mask else None))
     return Partition(np.concatenate(order).astype(np.int32), tuple(groups))

@@ -48,8 +48,9 @@ def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> I
     found = False
     for node in nodes:
         if node.op_type == "MultiHeadAttention":
-            if len([v for v in node.inputs if v is not None]) > 3:
-                raise Unreadable(f"{node.name} has a bias or a mask")
+            # The fourth operand is the biases of queries, keys and values; behind it come masks.
+            if any(value is not None for value in node.inputs[4:]):
+                raise Unreadable(f"{node.name} has a mask")
             yield Group(_sets(model, _operand(node, 2), rows, batch), None, None)
         elif node.op_type == "Softmax":
             mask, floor = _added(model, node, norm)

@@ -8,7 +8,10 @@ import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
 from swift_export.lowering.onnx.passes.attention import fuse_attention
+from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
+from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
+from swift_export.lowering.onnx.passes.flat_products import flatten_products
 from swift_export.lowering.onnx.passes.fold import fold_constants
 from swift_export.lowering.onnx.passes.fused_matmul import absorb_transposes
 from swift_export.lowering.onnx.passes.gelu import fuse_gelu
@@ -16,10 +19,11 @@ from swift_export.lowering.onnx.passes.gemm import fuse_gemm
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
 from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.lowering.onnx.passes.moves import merge_moves
-from swift_export.lowering.onnx.passes.naming import name_nodes_and_values
+from swift_export.lowering.onnx.passes.naming import name_nodes_and_values, number_constants
 from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.lowering.onnx.passes.rms_norm import fuse_rms_normalization
+from swift_export.lowering.onnx.passes.scaled_gemm import scale_products
 from swift_export.lowering.onnx.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.lowering.onnx.passes.softmax import fuse_softmax
 from swift_export.lowering.onnx.passes.split import merge_slices
@@ -54,11 +58,24 @@ STANDARD: tuple[Pass, ...] = (
     split_products,
     merge_reshapes,
 )
-MICROSOFTS: tuple[Pass, ...] = (absorb_transposes, fuse_attention, merge_transposes, merge_reshapes)
+MICROSOFTS: tuple[Pass, ...] = (
+    absorb_transposes,
+    fuse_attention,
+    merge_transposes,
+    merge_reshapes,
+    absorb_query_scales,
+    merge_reshapes,
+    absorb_attention_biases,
+    fuse_bias_gelu,
+    flatten_products,
+    merge_reshapes,
+    sink_reshapes,
+    merge_reshapes,
+)
 
 #: By target, in this order; the later ones see what the earlier ones left.
 FUSIONS = {
-    "portable": (*STANDARD, merge_moves, merge_reshapes),
+    "portable": (*STANDARD, scale_products, merge_moves, merge_reshapes),
     "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
 }
 
@@ -80,6 +97,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     separate_outputs(model.graph, outputs)
     order_nodes(model.graph)
     name_nodes_and_values(model.graph)
+    number_constants(model.graph)
     if any(node.domain == MICROSOFT for node in model.graph):
         model.graph.opset_imports[MICROSOFT] = 1
 

@@ -19,7 +19,7 @@ from swift_export.lowering.onnx.passes.match import (
     sizes,
 )
 
-__all__ = ["fuse_gemm"]
+__all__ = ["bias_of", "fuse_gemm", "is_linear", "without_bias"]
 
 
 def fuse_gemm(graph: oir.Graph) -> int:
@@ -61,3 +61,19 @@ def _bias(node: oir.Node, size: int | str) -> tuple[oir.Node, oir.Value | None]:
             if product is node.outputs[0] and sizes(bias) == [size]:
                 return user, bias
     return node, None
+
+
+def is_linear(node: oir.Node) -> bool:
+    """Whether a Gemm is ``x @ Wᵀ [+ b]``, b one number a column."""
+    plain = set(node.attributes) == {"transB"} and node.attributes["transB"].as_int() == 1
+    return plain and (len(inputs(node)) == 2 or sizes(inputs(node)[2]) == sizes(node.outputs[0])[-1:])
+
+
+def bias_of(node: oir.Node) -> oir.Value | None:
+    """The bias of a Gemm ``x @ Wᵀ + b``."""
+    return inputs(node)[2] if is_linear(node) and len(inputs(node)) == 3 else None
+
+
+def without_bias(graph: oir.Graph, node: oir.Node) -> oir.Value:
+    """The product of a Gemm alone."""
+    return new_value(graph, node, "Gemm", inputs(node)[:2], sizes(node.outputs[0]), dict(node.attributes))

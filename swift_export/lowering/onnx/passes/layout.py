@@ -79,15 +79,18 @@ def sink_reshapes(graph: oir.Graph) -> int:
     """``f(Reshape(x))`` -> ``Reshape(f(x))`` for pointwise f: reshapes meet and merge."""
     count = 0
     for node in list(graph):
-        if node.op_type not in POINTWISE:
+        if node.op_type not in (*POINTWISE, "BiasGelu"):
             continue
-        (y,) = inputs(node)
+        y, *bias = inputs(node)
         reshape = made_by(y, "Reshape")
         if reshape is None or only_use(y) is None or integers(reshape.inputs[1]) is None:
             continue
         x, target = inputs(reshape)
+        # A bias goes along the last axis.
+        if bias and sizes(x)[-1:] != sizes(y)[-1:]:
+            continue
         attributes = dict(node.attributes)
-        moved = new_value(graph, node, node.op_type, [x], sizes(x), attributes)
+        moved = new_value(graph, node, node.op_type, [x, *bias], sizes(x), attributes, domain=node.domain)
         replace(graph, node.outputs[0], new_value(graph, node, "Reshape", [moved, target], sizes(y)))
         count += 1
     return count
