@@ -20,6 +20,7 @@ from _bench.golden import golden_errors
 from _bench.measuring import Bench
 from _bench.report import Report, processor
 from _bench.rows import REFERENCE, ROWS, absent, select
+from _bench.workers import Broken
 
 TOLERANCE = 1e-5
 BATCHES = (1, 4)
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             report = _measure(options, whole, Path(scratch))
+    except Broken as broken:
+        _tell(f"{REFERENCE.title}, to which all ratios are: {broken}")
+        return 1
     except KeyboardInterrupt:
         return 130
     print(report.text())

@@ -53,6 +53,7 @@ class Figures:
     reason: str = ""
     timings: dict[int, Timing] = field(default_factory=dict)
     load_s: float | None = None
+    peak: float | None = None
     loaded: float | None = None
     memory: float | None = None
     export_s: float | None = None
@@ -111,7 +112,8 @@ class Bench:
     def measure(self, clips: Float[np.ndarray, "batch c h w d t"], rounds: int) -> None:
         """Time every row that takes this batch: ``rounds`` rounds in which each runs once, the first one not counted.
 
-        As many workers are loaded at once as memory holds; the denominator takes part in the rounds of all.
+        As many workers are loaded at once as memory holds; the denominator takes part in the rounds of all. Raises
+        Broken where that one fails.
         """
         batch = len(clips)
         path = self._folder / f"clips{batch}.npy"
@@ -126,7 +128,7 @@ class Bench:
             while more:
                 with ExitStack() as stack:
                     group = [(first, base)]
-                    while waiting and (len(group) == 1 or available_memory() > 2 * self._peak):
+                    while waiting and (len(group) == 1 or available_memory() > self._need(waiting[0], batch)):
                         figures = waiting.pop(0)
                         worker = stack.enter_context(self._worker(figures.row, path, batch))
                         if self._load(figures, worker, batch):
@@ -134,6 +136,10 @@ class Bench:
                     self._tell(f"batch {batch}: {rounds} rounds of {', '.join(f.row.name for f, _ in group)}")
                     self._take_turns(group, batch, rounds)
                 more = bool(waiting)
+
+    def _need(self, figures: Figures, batch: int) -> float:
+        """Bytes that must be free to load one more: its own peak, and that of whoever computes meanwhile."""
+        return self._peak + batch * (figures.peak or self._peak)
 
     def _worker(self, row: Row, clips: Path, batch: int) -> Worker:
         features = str(self._folder / f"{row.name}{batch}.npy")
@@ -150,11 +156,12 @@ class Bench:
                 with self._worker(row, self._folder / f"clips{batch}.npy", batch) as another:
                     answers.append(another.ask("load"))
         except Broken as broken:
-            figures.status, figures.reason = "failed", str(broken)
-            self._tell(f"{row.name}: {broken}")
+            self._give_up(figures, broken)
             return False
-        self._peak = max(self._peak, *(answer["peak"] for answer in answers))
+        peak = max(answer["peak"] for answer in answers)
+        self._peak = max(self._peak, peak)
         if batch == 1:
+            figures.peak = peak
             figures.load_s = statistics.median(answer["load_s"] for answer in answers)
             figures.loaded = statistics.median(answer["loaded"] for answer in answers)
             figures.memory = statistics.median(answer["memory"] for answer in answers)
@@ -162,16 +169,24 @@ class Bench:
         figures.error = max(figures.error or 0.0, relative_l2(found, wanted))
         return True
 
+    def _give_up(self, figures: Figures, broken: Broken) -> None:
+        """Leave a row out from here on; raises where it is the denominator."""
+        if figures.row is REFERENCE:
+            raise broken
+        self._tell(f"{figures.row.name}: {broken}")
+        figures.status, figures.reason = "failed", str(broken)
+
     def _take_turns(self, group: Sequence[tuple[Figures, Worker]], batch: int, rounds: int) -> None:
         seconds: dict[str, list[float]] = {figures.row.name: [] for figures, _ in group}
         for number in range(rounds):
-            for figures, worker in [member for member in group if member[0].status == "measured"]:
-                others = [other for _, other in group if other is not worker]
+            alive = [member for member in group if member[0].status == "measured"]
+            for figures, worker in alive:
+                others = [other for rival, other in alive if other is not worker and rival.status == "measured"]
                 before = sum(other.cpu_seconds() for other in others)
                 try:
                     took = worker.ask("run")["seconds"]
                 except Broken as broken:
-                    figures.status, figures.reason = "failed", str(broken)
+                    self._give_up(figures, broken)
                     continue
                 used = sum(other.cpu_seconds() for other in others) - before
                 if number:

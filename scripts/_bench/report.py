@@ -91,7 +91,7 @@ class Report:
     def text(self) -> str:
         """The table for a terminal, with what was not measured and why."""
         table = [([head for head, _ in _COLUMNS], "what")]
-        table += [(self._cells(f), f.row.title if f.timings else _why(f)) for f in self.rows]
+        table += [(self._cells(f), f.row.title if f.status == "measured" else _why(f)) for f in self.rows]
         widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in table), strict=True)]
         lines = []
         for (name, *numbers), what in table:
@@ -138,9 +138,9 @@ class Report:
         for figures in self.rows:
             lines.append(f"| {' | '.join([figures.row.title, *self._cells(figures)])} |")
         lines += ["", *_NOTES, ""]
-        unmeasured = [figures for figures in self.rows if not figures.timings]
+        unmeasured = [figures for figures in self.rows if figures.status != "measured"]
         if unmeasured:
-            lines += ["Not measured:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
+            lines += ["Not, or not wholly, measured:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
         lines += ["| what | bar | stretch | measured | |", "|---|---|---|---|---|"]
         lines += [
             f"| {v.what} | {v.bar} | {v.stretch} | {v.measured} | {v.word} |"

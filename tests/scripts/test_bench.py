@@ -149,3 +149,20 @@ def test_the_usual_equinox_computes_the_reference(windows: tuple[int, ...]) -> N
         for model in (PlainSwiFT(weights.config, weights.tensors), SwiFT.from_weights(weights))
     )
     assert np.linalg.norm(usual - wanted) <= 2e-6 * np.linalg.norm(wanted)
+
+
+def test_a_row_that_dies_is_left_out_and_told(tmp_path: Path) -> None:
+    from _bench.worker import Spec
+    from _bench.workers import Broken, Worker
+
+    np.save(tmp_path / "clips.npy", np.zeros((1, 1, 2, 2, 2, 2), np.float32))
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    files = [str(tmp_path / name) for name in ("model.onnx", "clips.npy", "features.npy")]
+    with Worker(Spec("onnxruntime", ["onnxruntime"], *files, threads=1), tmp_path / "log") as worker:
+        with pytest.raises(Broken, match="InvalidProtobuf"):
+            worker.ask("load")
+        with pytest.raises(Broken, match="load comes first"):
+            worker.ask("run")
+    dead = Spec("onnxruntime", ["onnxruntime"], *files, threads=0)
+    with Worker(dead, tmp_path / "log") as worker, pytest.raises(Broken, match="its process ended with status 1"):
+        worker.ask("load")
