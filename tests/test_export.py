@@ -74,15 +74,21 @@ def test_the_folder_holds_checked_files_and_says_so(exported: ExportResult, weig
         "outputs": ["features"],
         "output_kind": "features",
         "opset": 20,
+        "target": "portable",
+        "attention": "auto",
     }
-    assert manifest.artifacts["onnx"].details == {
+    details = dict(manifest.artifacts["onnx"].details)
+    (attention,) = details.pop("attention").items()
+    assert attention == ("stage0/block1", {"form": "regions", "excess": attention[1]["excess"], "limit": 60.5})
+    assert 0 < attention[1]["excess"] < 60.5
+    assert details == {
         "opset": {"ai.onnx": 20},
         "ir_version": 10,
         "nodes": len(onnx.load(exported.files[0]).graph.node),
-        "attention": "masked",
         "target": "portable",
         "via": "stablehlo",
     }
+    assert manifest.artifacts["stablehlo"].details["attention"] == dict([attention])
     assert {"python", "swift-export", "jax", "onnx", "onnx_ir"} <= manifest.artifacts["onnx"].versions.keys()
     for artifact in manifest.artifacts.values():
         assert [(spec.name, spec.dims) for spec in artifact.signature.inputs] == [("bold", ("batch", 1, 8, 8, 8, 4))]
@@ -207,6 +213,8 @@ def test_other_weights_are_refused_before_any_work(copy: Path, weights: Weights)
         ({"outputs": ()}, UsageError, "--outputs"),
         ({"output_kind": "tokens"}, UsageError, "--output-kind tokens"),
         ({"opset": 7}, UsageError, "--opset 7"),
+        ({"target": "tensorrt"}, UsageError, "--target tensorrt: expected portable or onnxruntime"),
+        ({"attention": "regions"}, UsageError, "--attention regions: expected auto or masked"),
         ({"via": "torch"}, UsageError, "--via torch: expected stablehlo or savedmodel"),
         ({"device": "tpu"}, UsageError, "--device tpu: expected cpu or gpu"),
     ],
@@ -251,6 +259,22 @@ def test_the_public_function_checks_given_clips_and_writes_where_the_variant_say
         ("stage0", (2, 8, 2, 2, 2, 3)),
         ("features", (2, 8)),
     ]
+
+
+def test_another_target_and_masks_are_checked_recorded_and_checked_again(weights: Weights, tmp_path: Path) -> None:
+    result = swift_export.export_onnx(weights, output=tmp_path / "out", target="onnxruntime", attention="masked")
+    made = result.manifest.artifacts["onnx"]
+    assert (made.settings["target"], made.settings["attention"]) == ("onnxruntime", "masked")
+    assert made.details["target"] == "onnxruntime"
+    assert made.details["opset"] == {"ai.onnx": 20, "com.microsoft": 1}
+    assert {place: block["form"] for place, block in made.details["attention"].items()} == {"stage0/block1": "masked"}
+    assert made.parity is not None
+    report = swift_export.check([tmp_path / "out"])
+    assert report.passed, report.failures
+    (checked,) = report.artifacts
+    masks = {setting.place: setting.found for setting in checked.settings if setting.name == "mask"}
+    assert masks["stage0/block1"].startswith("values -100 to 0")
+    assert {mask for place, mask in masks.items() if place != "stage0/block1"} == {"none"}
 
 
 @pytest.mark.requires("savedmodel")

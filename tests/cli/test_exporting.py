@@ -32,6 +32,9 @@ def test_onnx_from_a_checkpoint_to_a_checked_file(run, artifact: Path, tmp_path:
     case = json.loads((GOLDEN / "tiny-full" / "case.json").read_text())
     assert session.get_inputs()[0].shape == ["batch", *case["input_shape"][1:]]
     manifest = json.loads((artifact / "manifest.json").read_text())
+    details = manifest["artifacts"]["onnx"]["details"]
+    assert details["target"] == "portable"
+    assert {block["form"] for block in details["attention"].values()} == {"regions"}
     measured = manifest["artifacts"]["onnx"]["parity"]
     assert {m["batch"] for m in measured} >= {1, 2}
     assert max(max(m["relative_l2"], m["relative_max"]) for m in measured) <= 1e-5
@@ -53,6 +56,27 @@ def test_console_shows_what_no_shape_tells_and_what_was_measured(run, tmp_path: 
 def test_the_default_folder_is_that_of_the_variant_below_the_callers(run, tmp_path: Path) -> None:
     assert run("stablehlo", "--weights", TINY, "--no-check", "--quiet").stdout == ""
     assert (tmp_path / "artifacts" / "custom" / "stablehlo" / "model.jax").is_file()
+
+
+def test_target_and_attention_are_recorded_and_checked_again(run, tmp_path: Path) -> None:
+    import onnx
+
+    asked = ["--target", "onnxruntime", "--attention", "masked"]
+    result = run("onnx", "--weights", TINY, "-o", "out", *asked)
+    assert result.returncode == 0, result.stderr
+    made = json.loads((tmp_path / "out" / "manifest.json").read_text())["artifacts"]["onnx"]
+    assert (made["details"]["target"], made["settings"]["attention"]) == ("onnxruntime", "masked")
+    forms = made["details"]["attention"]
+    assert {place: block["form"] for place, block in forms.items()} == {
+        "stage0/block1": "masked",
+        "stage1/block1": "masked",
+    }
+    model = onnx.load(tmp_path / "out" / "onnx" / "model.onnx")
+    assert {opset.domain for opset in model.opset_import} == {"", "com.microsoft"}
+    assert json.loads({p.key: p.value for p in model.metadata_props}["swift_export.attention"]) == forms
+    again = run("check", "out", "--weights", TINY)
+    assert again.returncode == 0, again.stderr
+    assert "ok" in again.stdout
 
 
 @pytest.mark.requires("savedmodel")

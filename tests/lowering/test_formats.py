@@ -22,8 +22,9 @@ from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.hub import lower_closed, lower_open
 from swift_export.lowering.onnx.module import functions, main_function, read_module
 from swift_export.lowering.onnx_file import write_onnx
+from swift_export.lowering.opsets import TARGETS
 from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.settings import ATTENTION, ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,11 +35,36 @@ def ort(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("name", TINY)
-def test_onnx_gives_the_golden_features(name: str, tmp_path: Path) -> None:
-    write_onnx(weights(name), ExportSettings(frames=frames(name)), tmp_path)
+def test_onnx_gives_the_golden_features(name: str, attention: str, target: str, tmp_path: Path) -> None:
+    write_onnx(weights(name), ExportSettings(frames=frames(name), attention=attention, target=target), tmp_path)
     (found,) = ort(tmp_path).run(["features"], {"bold": clip(name)})
     assert relative_error(found, features(name)) <= LIMITS.get(name, 2e-6)
+    domains = {opset.domain for opset in onnx.load(tmp_path / "onnx" / "model.onnx").opset_import}
+    assert domains == {""} | ({"com.microsoft"} if target == "onnxruntime" else set())
+
+
+@pytest.mark.parametrize("name", ["tiny-windowed", "sharp"])
+def test_every_file_tells_the_form_of_each_block(name: str, tmp_path: Path) -> None:
+    w = weights(name)
+    for attention in ATTENTION:
+        settings = ExportSettings(attention=attention)
+        write_onnx(w, settings, tmp_path / attention)
+        write_stablehlo(w, settings, tmp_path / attention)
+        props = {p.key: p.value for p in onnx.load(tmp_path / attention / "onnx" / "model.onnx").metadata_props}
+        module = read_module((tmp_path / attention / "stablehlo" / "model.mlir.bc").read_bytes())
+        facts = json.loads(module.operation.attributes["swift_export.metadata"].value)
+        assert facts["swift_export.attention"] == props["swift_export.attention"]
+        told = json.loads(props["swift_export.attention"])
+        shifted = {f"stage{i}/block1" for i in range(3) if w.config.window_plan(i, 1).shifted}
+        assert set(told) == shifted
+        for form in told.values():
+            assert (form["form"] == "regions") == (attention == "auto" and form["excess"] <= form["limit"])
+        assert {form["form"] for form in told.values()} == (
+            {"regions"} if (name, attention) == ("tiny-windowed", "auto") else {"masked"}
+        )
 
 
 @pytest.mark.requires("savedmodel")
@@ -70,24 +96,42 @@ def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
     assert state() == before
 
 
-def test_initializers_are_the_checkpoints_tensors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("target", TARGETS)
+def test_initializers_are_the_checkpoints_tensors(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    write_onnx(w, ExportSettings(), tmp_path)
+    write_onnx(w, ExportSettings(target=target, attention=attention), tmp_path)
     stored = {
         i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "onnx" / "model.onnx").graph.initializer
     }
+    parts: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+    for name, array in stored.items():
+        if part := re.fullmatch(r"(.+)\[(\d+):(\d+)\]", name):
+            parts.setdefault(part[1], {})[int(part[2]), int(part[3])] = array
     for name in parameter_shapes(w.config):
-        np.testing.assert_array_equal(stored[name], w.tensors[name])
+        if name not in stored:
+            # Of queries, keys and values each has its own rows, and says which.
+            assert ".attn.qkv." in name
+            found = [w.tensors[name][slice(*rows)] for rows in sorted(parts[name])]
+            np.testing.assert_array_equal(np.concatenate(found), w.tensors[name])
+            for rows, array in parts[name].items():
+                np.testing.assert_array_equal(array, w.tensors[name][slice(*rows)])
+        else:
+            np.testing.assert_array_equal(stored[name], w.tensors[name])
+    assert set(parts) <= set(parameter_shapes(w.config)) - set(stored)
 
 
-def test_names_types_and_metadata(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("target", TARGETS)
+def test_names_types_and_metadata(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    settings = ExportSettings(outputs=("features", "stage0", "stage1", "stage2"))
+    settings = ExportSettings(outputs=("features", "stage0", "stage1", "stage2"), target=target, attention=attention)
     write_onnx(w, settings, tmp_path)
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version == 10
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
+    own = {"com.microsoft": 1} if target == "onnxruntime" else {}
+    assert {o.domain: o.version for o in model.opset_import} == {"": 20} | own
     shapes = {
         v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
         for v in (*model.graph.input, *model.graph.output)
@@ -107,7 +151,7 @@ def test_names_types_and_metadata(tmp_path: Path) -> None:
         assert kind.elem_type
         assert all(d.dim_param or d.dim_value for d in kind.shape.dim)
     in_blocks = re.compile(
-        r"(patch_embed|features|stage\d/(embedding|mask|map|merging|block\d/(norm1|attention|norm2|mlp|output)))/\w+$"
+        r"(patch_embed|features|stage\d(/(embedding|mask|map|merging|block\d/(norm1|attention|norm2|mlp|output)))?)/\w+$"
     )
     assert [n.name for n in model.graph.node if not in_blocks.match(n.name)] == []
     facts = {p.key: p.value for p in model.metadata_props}
@@ -189,7 +233,7 @@ def op_sequence(source: bytes) -> list[str]:
 
 def test_open_and_closed_modules_run_the_same_ops() -> None:
     w = weights("tiny-padded")
-    opened = lower_open(w.config, ExportSettings())
+    opened = lower_open(w.config, w.tensors, ExportSettings())
     closed = lower_closed(w.config, w.tensors, ExportSettings())
     several = lower_closed(w.config, w.tensors, ExportSettings(), platforms=("cpu", "cuda"))
     sequence = op_sequence(opened.mlir_module_serialized)
@@ -208,7 +252,7 @@ def test_the_savedmodel_holds_the_same_ops_once(tmp_path: Path) -> None:
     graph = model.meta_graphs[0].graph_def
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     (call,) = [n for n in nodes if n.op == "XlaCallModule"]
-    opened = lower_open(w.config, ExportSettings())
+    opened = lower_open(w.config, w.tensors, ExportSettings())
     # TensorFlow's StableHLO is older than jax's: the module inside must not be newer.
     assert b"StableHLO_v1.8.0" in call.attr["module"].s
     assert op_sequence(call.attr["module"].s) == op_sequence(opened.mlir_module_serialized)
@@ -263,6 +307,8 @@ def test_stablehlo_files_carry_their_origin_and_precision(tmp_path: Path) -> Non
         ({"outputs": ("features", "features")}, UsageError),
         ({"output_kind": "logits"}, UsageError),
         ({"opset": 12}, UsageError),
+        ({"target": "openvino"}, UsageError),
+        ({"attention": "none"}, UsageError),
     ],
 )
 def test_settings_that_cannot_be(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:

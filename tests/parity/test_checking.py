@@ -129,6 +129,7 @@ def test_the_savedmodel_runs_without_jax(weights, write, tmp_path):
     ("form", "settings"),
     [
         ("onnx", ExportSettings(frames=3, outputs=("features", "stage0", "stage2"))),
+        ("onnx", ExportSettings(target="onnxruntime", attention="masked")),
         ("onnx", ExportSettings(batch=3, output_kind="embedding")),
         ("stablehlo", ExportSettings(frames=1, batch=2, outputs=("stage1", "features"), output_kind="embedding")),
     ],
@@ -288,6 +289,42 @@ def test_settings_that_no_export_has_are_an_error(artifact, tmp_path):
 
         with pytest.raises(ArtifactError, match=r"manifest\.json: records settings that no export has \("):
             check_paths([copy])
+
+
+def test_settings_from_before_attention_was_one_are_one_clear_line(artifact, tmp_path):
+    copy = shutil.copytree(artifact, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for made in manifest["artifacts"].values():
+        del made["settings"]["attention"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(ArtifactError, match=r"manifest\.json: records settings .*attention.*export again$") as caught:
+        check_paths([copy])
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_file_with_settings_from_before_is_one_clear_line(weights, staged, tmp_path):
+    def without_attention(model):
+        (entry,) = [p for p in model.metadata_props if p.key == "swift_export.settings"]
+        entry.value = json.dumps({k: v for k, v in json.loads(entry.value).items() if k != "attention"})
+
+    folder = edited(staged, tmp_path / "a", without_attention)
+
+    with pytest.raises(ArtifactError, match=r"model\.onnx: records settings .*attention.*export again$"):
+        check_paths([folder / "onnx/model.onnx"], weights=weights)
+
+
+def test_a_file_that_masks_where_the_weights_need_none_fails_as_what_it_is_not(weights, write, tmp_path):
+    masked = write(weights, tmp_path, "onnx", settings=ExportSettings(attention="masked"))
+
+    check_paths(
+        [masked], weights=weights, settings=ExportSettings(attention="masked"), batches=[1]
+    ).raise_for_failures()
+    with pytest.raises(
+        CheckFailed, match=r"stage0/block1: windows: expected .*, regions, found .* sets of tokens differ"
+    ):
+        check_paths([masked], weights=weights, settings=ExportSettings(), batches=[1]).raise_for_failures()
 
 
 def test_other_weights_are_refused(artifact, config_of):
