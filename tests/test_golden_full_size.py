@@ -1,0 +1,63 @@
+"""The published architectures' recorded features through ONNX: each target, with and without masks."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+import onnxruntime
+import pytest
+
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.lowering.forms import choose_forms
+from swift_export.lowering.onnx_file import backbone_to_onnx
+from swift_export.lowering.opsets import TARGETS
+from swift_export.lowering.settings import ATTENTION, ExportSettings
+
+pytestmark = pytest.mark.full_size
+
+GOLDEN = Path(__file__).parent / "golden"
+spec = importlib.util.spec_from_file_location("recipe", GOLDEN / "recipe.py")
+assert spec is not None
+assert spec.loader is not None
+recipe = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(recipe)
+
+
+@cache
+def case(name: str) -> tuple[SwiFTConfig, dict[str, np.ndarray], np.ndarray]:
+    """Architecture, weights and clip."""
+    found: dict[str, Any] = recipe.load_case(name)
+    config = SwiFTConfig.from_hyper_parameters(found["hyper_parameters"])
+    return config, recipe.checkpoint_state(found), recipe.clip(found)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["contrastive", "hcp-sex"])
+def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str) -> None:
+    config, tensors, bold = case(name)
+    settings = ExportSettings(target=target, attention=attention)
+    forms = {place: block.form for place, block in choose_forms(config, tensors, settings).items()}
+    assert forms[0, 1] == ("regions" if attention == "auto" else "masked")
+    model = backbone_to_onnx(config, tensors, settings)
+    content = oir.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    (found,) = session.run(["features"], {"bold": bold})
+
+    golden = np.load(GOLDEN / name / "features.npy")
+    assert found.shape == golden.shape
+    assert np.linalg.norm(found - golden) <= 5e-6 * np.linalg.norm(golden)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize(("target", "nodes"), [("portable", 480), ("onnxruntime", 420)])
+def test_graphs_stay_small(target: str, nodes: int, attention: str) -> None:
+    config, tensors, _ = case("contrastive")
+    model = backbone_to_onnx(config, tensors, ExportSettings(target=target, attention=attention))
+    assert sum(1 for _ in model.graph) <= nodes
