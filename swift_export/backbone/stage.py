@@ -143,7 +143,8 @@ class Stage(eqx.Module):
                     cuts[key] = Cut.load(*key)
             with jax.named_scope(f"block{j}"):
                 x = block.by_group(x, plan, cuts[key])
-        return x.reshape(shape)
+        with jax.named_scope("map"):
+            return x.reshape(shape)
 
 
 def channels_first(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels h w d t"]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from swift_export.errors import UsageError
 
-__all__ = ["DEFAULT_OPSET", "IR_VERSION", "MICROSOFT", "OPSETS", "TARGETS", "check_target", "ir_version"]
+__all__ = ["DEFAULT_OPSET", "MICROSOFT", "OPSETS", "TARGETS", "check_target", "ir_version"]
 
 #: The first with Gelu.
 DEFAULT_OPSET = 20
 #: From the first opset in which all reductions but sums take axes as an input to the first with RMSNormalization.
 #: ONNX Runtime 1.20 reads them up to 21.
 OPSETS = range(18, 24)
-#: Of the file format: read by ONNX Runtime >= 1.18.
-IR_VERSION = 10
 #: Whom a file is for: every runtime (ai.onnx alone), or ONNX Runtime (its own ops where they are faster).
 TARGETS = ("portable", "onnxruntime")
 #: The domain of ONNX Runtime's own ops; they are version 1 of it.
@@ -26,5 +24,5 @@ def check_target(target: str) -> None:
 
 
 def ir_version(opset: int) -> int:
-    """The version of the file format that an opset needs."""
-    return 11 if opset >= 23 else IR_VERSION
+    """The version of the file format that an opset is written in; ONNX Runtime reads 10 from 1.18 on."""
+    return 11 if opset >= 23 else 10

@@ -13,7 +13,7 @@ from swift_export.errors import UsageError
 from swift_export.lowering.hub import argument_names
 from swift_export.lowering.onnx.passes import run_passes
 from swift_export.lowering.onnx.tf2onnx_handler import Record, tf2onnx_handlers, tf2onnx_prepared
-from swift_export.lowering.opsets import IR_VERSION
+from swift_export.lowering.opsets import ir_version
 from swift_export.lowering.savedmodel import SIGNATURE, import_tensorflow, write_savedmodel
 from swift_export.lowering.settings import ExportSettings
 
@@ -70,7 +70,7 @@ def _finished(proto: Any, record: Record, settings: ExportSettings) -> oir.Model
     record.restore(model.graph)
     model.graph.opset_imports.clear()
     model.graph.opset_imports[""] = settings.opset
-    model.ir_version = IR_VERSION
+    model.ir_version = ir_version(settings.opset)
     (bold,) = model.graph.inputs
     assert bold.shape is not None
     bold.shape = oir.Shape(["batch" if not isinstance(d, int) else d for d in bold.shape])

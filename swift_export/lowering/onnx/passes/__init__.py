@@ -9,7 +9,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEl
 
 from swift_export.lowering.onnx.passes.attention import fuse_attention
 from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
-from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu
+from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
 from swift_export.lowering.onnx.passes.flat_products import flatten_products
 from swift_export.lowering.onnx.passes.fold import fold_constants
@@ -70,12 +70,13 @@ MICROSOFTS: tuple[Pass, ...] = (
     flatten_products,
     merge_reshapes,
     sink_reshapes,
+    flatten_products,
     merge_reshapes,
 )
 
 #: By target, in this order; the later ones see what the earlier ones left.
 FUSIONS = {
-    "portable": (*STANDARD, scale_products, merge_moves, merge_reshapes),
+    "portable": (*STANDARD, scale_products, part_bias_from_product, merge_moves, merge_reshapes),
     "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
 }
 

@@ -39,8 +39,9 @@ def scale_products(graph: oir.Graph) -> int:
                 continue
             factors = {"alpha": float(np.float32(factor)), "beta": float(np.float32(factor))}
             attributes = dict(product.attributes) | factors
-            replace(graph, value, new_value(graph, product, "Gemm", inputs(product), sizes(value), attributes))
-            replace(graph, node.outputs[0], inputs(node)[inputs(node).index(scaled)])
+            made = new_value(graph, product, "Gemm", inputs(product), sizes(value), attributes)
+            replace(graph, value, made)
+            replace(graph, node.outputs[0], made if scaled is value else scaled)
             count += 1
             break
     return count
