@@ -253,13 +253,15 @@ def test_a_setting_that_features_cannot_tell_fails(weights, staged, tmp_path):
 
 
 def test_a_batch_that_the_export_never_saw_is_tried(weights, staged, tmp_path):
-    # Every Reshape that keeps the batch free is nailed to one clip: batch 1 alone would pass.
+    # The Reshapes that keep the batch free are nailed to one clip: batch 1 alone would pass.
     def one_clip_only(model):
-        for tensor in model.graph.initializer:
-            array = onnx.numpy_helper.to_array(tensor)
-            if array.dtype == np.int64 and array.ndim == 1 and array.size == 10 and array[0] == -1:
-                fixed = np.concatenate([[1], array[1:]])
-                tensor.CopyFrom(onnx.numpy_helper.from_array(fixed, tensor.name))
+        free = {v.name for v in model.graph.value_info if v.type.tensor_type.shape.dim[0].dim_param == "batch"}
+        stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type == "Reshape" and node.output[0] in free and stored[node.input[1]][0] == -1:
+                fixed = np.concatenate([[1], stored[node.input[1]][1:]])
+                model.graph.initializer.append(onnx.numpy_helper.from_array(fixed, f"{node.name}/fixed"))
+                node.input[1] = f"{node.name}/fixed"
 
     folder = edited(staged, tmp_path / "a", one_clip_only)
 

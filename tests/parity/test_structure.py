@@ -299,6 +299,22 @@ def test_indices_changed_in_the_file_are_found(monkeypatch, attention):
     assert faulty.wrong(model) == {(SHIFTED, "windows")}
 
 
+@pytest.mark.parametrize("operand", [4, 5], ids=["padding mask", "added to scores"])
+def test_a_mask_inside_the_fused_op_is_found(monkeypatch, operand):
+    faulty = Faulty(monkeypatch, "auto", "onnxruntime")
+    model = faulty.model()
+    node = next(n for n in model.graph if n.op_type == "MultiHeadAttention" and n.name.startswith(f"{SHIFTED}/"))
+    mask = oir.Value(name="mask", const_value=oir.tensor(np.zeros((1, 1, 1, 1), np.float32), name="mask"))
+    model.graph.register_initializer(mask)
+
+    node.resize_inputs(operand + 1)
+    node.replace_input_with(operand, mask)
+
+    assert faulty.wrong(model) == {(SHIFTED, "windows")}
+    (said,) = [s.found for s in examine(model, SMALL, forms={SHIFTED: "regions"}) if not s.holds]
+    assert said == f"unreadable: {node.name} has a mask"
+
+
 def features(model, bold):
     session = onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["features"], {"bold": bold})[0]
