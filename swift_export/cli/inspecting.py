@@ -80,6 +80,9 @@ def _show_part(part: Part, console: Console) -> None:
     metadata = details.pop("metadata", {})
     facts |= {name.replace("_", " "): _value(value) for name, value in details.items()}
     if part.artifact:
+        forms = part.artifact.details.get("attention")
+        if isinstance(forms, Mapping):
+            facts["attention"] = "; ".join(f"{place}: {_value(form)}" for place, form in forms.items())
         facts["settings"] = _pairs(part.artifact.settings)
         facts["versions"] = _pairs(part.artifact.versions)
     else:

@@ -19,6 +19,8 @@ from swift_export.parity.subgraph import Unreadable, depends_on, evaluate
 
 __all__ = ["Group", "read_groups"]
 
+#: Ops that attend, and the number of their first operand that could be a mask: ONNX Runtime's has biases before it.
+ATTENTIONS = {"Attention": 3, "MultiHeadAttention": 4}
 PRODUCTS = ("Gemm", "MatMul", "FusedMatMul")
 
 
@@ -47,9 +49,8 @@ def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> I
     rows = arrived.reshape(-1, arrived.shape[-1])[:, 0]
     found = False
     for node in nodes:
-        if node.op_type == "MultiHeadAttention":
-            # The fourth operand is the biases of queries, keys and values; behind it come masks.
-            if any(value is not None for value in node.inputs[4:]):
+        if node.op_type in ATTENTIONS:
+            if any(value is not None for value in node.inputs[ATTENTIONS[node.op_type] :]):
                 raise Unreadable(f"{node.name} has a mask")
             yield Group(_sets(model, _operand(node, 2), rows, batch), None, None)
         elif node.op_type == "Softmax":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
-from swift_export.lowering.onnx.passes.attention import fuse_attention
+from swift_export.lowering.onnx.passes.attention import fuse_attention, fuse_standard_attention
 from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
@@ -58,6 +58,14 @@ STANDARD: tuple[Pass, ...] = (
     split_products,
     merge_reshapes,
 )
+PORTABLES: tuple[Pass, ...] = (
+    fuse_standard_attention,
+    merge_transposes,
+    merge_reshapes,
+    absorb_query_scales,
+    scale_products,
+    part_bias_from_product,
+)
 MICROSOFTS: tuple[Pass, ...] = (
     absorb_transposes,
     fuse_attention,
@@ -76,7 +84,7 @@ MICROSOFTS: tuple[Pass, ...] = (
 
 #: By target, in this order; the later ones see what the earlier ones left.
 FUSIONS = {
-    "portable": (*STANDARD, scale_products, part_bias_from_product, merge_moves, merge_reshapes),
+    "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes),
     "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
 }
 

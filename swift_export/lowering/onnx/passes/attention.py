@@ -1,4 +1,4 @@
-"""ONNX Runtime's MultiHeadAttention out of two products and a softmax."""
+"""Attention as one op out of two products and a softmax: ONNX Runtime's own, or ONNX's from opset 23 on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from swift_export.lowering.onnx.passes.match import (
 )
 from swift_export.lowering.opsets import MICROSOFT
 
-__all__ = ["fuse_attention"]
+__all__ = ["fuse_attention", "fuse_standard_attention"]
+
+ATTENTION_SINCE = 23
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,21 @@ def fuse_attention(graph: oir.Graph) -> int:
     meet their reverse and go. Without mask and bias it never holds all scores at once, which is why it is fast; with
     one it is slower than the plain ops. On a CPU, ONNX Runtime has it in float32 alone.
     """
+    return _fuse(graph, "MultiHeadAttention")
+
+
+def fuse_standard_attention(graph: oir.Graph) -> int:
+    """The same -> Attention, from opset 23 on."""
+    return _fuse(graph, "Attention") if graph.opset_imports[""] >= ATTENTION_SINCE else 0
+
+
+def _fuse(graph: oir.Graph, op_type: str) -> int:
     count = 0
     for node in list(graph):
         if node.op_type != "MatMul" or node.outputs[0].dtype != oir.DataType.FLOAT:
             continue
         operands = _operands(node)
-        fused = _attention(graph, node, *operands) if operands is not None else None
+        fused = _attention(graph, node, op_type, *operands) if operands is not None else None
         if fused is not None:
             replace(graph, node.outputs[0], fused)
             count += 1
@@ -94,7 +105,9 @@ def _peel(value: oir.Value, *op_types: str) -> _Operand:
     return _Operand(value, perm, scale, shape)
 
 
-def _attention(graph: oir.Graph, node: oir.Node, q: _Operand, k: _Operand, v: _Operand) -> oir.Value | None:
+def _attention(
+    graph: oir.Graph, node: oir.Node, op_type: str, q: _Operand, k: _Operand, v: _Operand
+) -> oir.Value | None:
     rank = len(q.shape)
     order = list(range(rank))
     heads: int | str
@@ -111,6 +124,8 @@ def _attention(graph: oir.Graph, node: oir.Node, q: _Operand, k: _Operand, v: _O
     # The op broadcasts nothing, and takes a scale of 0 for none.
     same = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
     usable = math.isfinite(q.scale) and np.float32(q.scale) != 0
+    # ONNX defines its op by the scale's square root.
+    usable = usable and (op_type != "Attention" or q.scale > 0)
     if not (known and same and usable) or batch is None or target is None:
         return None
     rows = []
@@ -120,8 +135,11 @@ def _attention(graph: oir.Graph, node: oir.Node, q: _Operand, k: _Operand, v: _O
         flat = constant_like(graph, np.asarray([-1, tokens, number * channels], np.int64))
         rows.append(new_value(graph, node, "Reshape", [moved, flat], [batch, tokens, number * channels]))
     shape = [batch, sizes(rows[0])[1], sizes(rows[2])[2]]
-    attributes = {"num_heads": int(heads), "scale": q.scale}
-    fused = new_value(graph, node, "MultiHeadAttention", rows, shape, attributes, domain=MICROSOFT)
+    if op_type == "Attention":
+        counts, domain = {"q_num_heads": int(heads), "kv_num_heads": int(heads)}, ""
+    else:
+        counts, domain = {"num_heads": int(heads)}, MICROSOFT
+    fused = new_value(graph, node, op_type, rows, shape, {**counts, "scale": q.scale}, domain=domain)
     fused = new_value(graph, node, "Reshape", [fused, constant_like(graph, target)], result)
     return _transpose(graph, node, fused, order)
 

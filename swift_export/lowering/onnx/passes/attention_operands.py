@@ -1,4 +1,4 @@
-"""Scale and biases of queries, keys and values as MultiHeadAttention's own."""
+"""Scale and biases of queries, keys and values as the attention op's own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from swift_export.lowering.onnx.passes.match import (
 
 __all__ = ["absorb_attention_biases", "absorb_query_scales"]
 
+#: ONNX Runtime's op, and ONNX's, which has a scale but no bias.
+ATTENTIONS = ("MultiHeadAttention", "Attention")
 #: Ops that move what lies in the last axis as a whole.
 MOVES = ("Reshape", "Split", "Unsqueeze")
 
@@ -38,6 +40,9 @@ def absorb_query_scales(graph: oir.Graph) -> int:
             attentions = [user[0] for user in users if user is not None]
             scales = [float(np.float32(a.attributes["scale"].as_float() * factor)) for a in attentions]
             if sizes(x) != sizes(node.outputs[0]) or not all(np.isfinite(scales)) or 0 in scales:
+                continue
+            # ONNX defines its op by the scale's square root.
+            if min(scales) < 0 and any(attention.op_type == "Attention" for attention in attentions):
                 continue
             for attention, scale in zip(attentions, scales, strict=True):
                 attention.attributes["scale"] = oir.AttrFloat32("scale", scale)
@@ -82,7 +87,7 @@ def _users(value: oir.Value) -> Iterator[tuple[oir.Node, int] | None]:
     if value.is_graph_output():
         yield None
     for user, index in value.uses():
-        if user.op_type == "MultiHeadAttention":
+        if user.op_type in ATTENTIONS:
             yield user, index
         elif user.op_type in MOVES and not user.domain and index == 0 and _keeps_columns(user):
             for output in user.outputs:

@@ -1,4 +1,4 @@
-"""Attention without mask becomes MultiHeadAttention, for ONNX Runtime alone."""
+"""Attention without mask becomes one op: MultiHeadAttention for ONNX Runtime, Attention from opset 23 on."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RTOL = 1e-5
 class Attention(Sketch):
     """Attention with drawn sizes and spellings; ``rank`` counts the axes of q without channels and heads."""
 
-    def __init__(self, seed: int, heads: int | None = None) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, heads: int | None = None, opset: int = 20) -> None:
+        super().__init__(seed, opset)
         self.heads = self.size(1, 4) if heads is None else heads
         self.front = [self.size(1, 4) for _ in range(self.size(0, 3))]
         self.tokens, self.keys = self.size(1, 9), self.size(1, 9)
@@ -87,6 +87,23 @@ def test_attention_over_heads(scaled: str, seed: int) -> None:
     (node,) = (n for n in model.graph if n.op_type == "MultiHeadAttention")
     assert len(node.inputs) == 3
     np.testing.assert_allclose(node.attributes["scale"].as_float(), sketch.factor ** len(scaled), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("scaled", ["", "q", "s", "qk"])
+def test_onnx_has_an_op_of_its_own_from_opset_23_on(scaled: str, seed: int) -> None:
+    sketch = Attention(seed, opset=23)
+    q, k, v = sketch.operands()
+    y = sketch.together(sketch.matmul(sketch.softmax(sketch.scores(q, k, scaled)), v))
+    model = transformed(sketch, y, rtol=RTOL)
+    counts = op_types(model)
+    scale = sketch.factor ** len(scaled)
+    # It takes the square root of its scale.
+    assert counts.get("Attention", 0) == (1 if scale > 0 else 0)
+    assert model.graph.opset_imports == {"": 23}
+    for node in (n for n in model.graph if n.op_type == "Attention"):
+        assert set(counts) <= {"Attention", "Reshape"}
+        np.testing.assert_allclose(node.attributes["scale"].as_float(), scale, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(6))
