@@ -21,7 +21,7 @@ __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
 #: What the other target would gain; measured by scripts/bench_cpu, see docs/benchmark.md.
 OTHER_TARGET = {
-    "portable": "target portable, for any runtime; --target onnxruntime is 1.3 times as fast in ONNX Runtime on a CPU",
+    "portable": "target portable, for any runtime; --target onnxruntime is 1.25 times as fast in ONNX Runtime on a CPU",
     "onnxruntime": "target onnxruntime, with that runtime's own operators; --target portable is for any runtime",
 }
 
