@@ -51,12 +51,16 @@ def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], setting
 
 
 def forms_text(forms: Forms) -> str:
-    """JSON for a file's metadata, by ``stageI/blockJ``."""
+    """JSON for a file's metadata, by ``stageI/blockJ``; null for a bound that there is not."""
     rounded = {
-        f"stage{stage}/block{block}": {"form": f.form, "excess": round(f.excess, 1), "limit": round(f.limit, 1)}
-        for (stage, block), f in forms.items()
+        f"stage{stage}/block{block}": {
+            "form": found.form,
+            "excess": round(found.excess, 1) if math.isfinite(found.excess) else None,
+            "limit": round(found.limit, 1),
+        }
+        for (stage, block), found in forms.items()
     }
-    return json.dumps(rounded, sort_keys=True)
+    return json.dumps(rounded, sort_keys=True, allow_nan=False)
 
 
 def excess_limit(plan: WindowPlan) -> float:

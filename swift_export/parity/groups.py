@@ -50,8 +50,10 @@ def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> I
     found = False
     for node in nodes:
         if node.op_type in ATTENTIONS:
-            if any(value is not None for value in node.inputs[ATTENTIONS[node.op_type] :]):
-                raise Unreadable(f"{node.name} has a mask")
+            masked = any(value is not None for value in node.inputs[ATTENTIONS[node.op_type] :])
+            others = sorted(set(node.attributes) - {"num_heads", "q_num_heads", "kv_num_heads", "scale"})
+            if masked or others:
+                raise Unreadable(f"{node.name} has {', '.join(others) or 'a mask'}")
             yield Group(_sets(model, _operand(node, 2), rows, batch), None, None)
         elif node.op_type == "Softmax":
             mask, floor = _added(model, node, norm)
