@@ -104,7 +104,8 @@ def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
         (absent if isinstance(error, AbsentDevice) else broken).append(f"{target.file}: {error}")
 
     plan = Plan(options.device, BATCHES, progress=_tell, search=search, repeat=options.repeat)
-    parity = measure(subject, [*subject.targets, _model(weights, folder)], plan, failed)
+    targets = [*subject.targets, _for_onnxruntime(weights, folder), _model(weights, folder)]
+    parity = measure(subject, targets, plan, failed)
     if not parity.artifacts and not broken:
         raise AbsentDevice(f"nothing here computes on {options.device}: {'; '.join(absent)}")
     shape = ", ".join(map(str, config.input_shape()))
@@ -128,6 +129,16 @@ def _export(weights: Weights, folder: Path) -> list[str]:
 
     write_savedmodel(weights, ExportSettings(), folder)
     return []
+
+
+def _for_onnxruntime(weights: Weights, folder: Path) -> Target:
+    """The ONNX file with ONNX Runtime's own ops, beside the portable one."""
+    from swift_export.lowering.onnx_file import write_onnx
+
+    settings = ExportSettings(target="onnxruntime")
+    write_onnx(weights, settings, folder / settings.target)
+    path = folder / settings.target / "onnx" / "model.onnx"
+    return Target(path, "onnx/model.onnx, target onnxruntime", RUNTIMES["onnxruntime"], settings, None)
 
 
 def _model(weights: Weights, folder: Path) -> Target:
