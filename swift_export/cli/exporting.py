@@ -213,7 +213,7 @@ def _export(job: _Job, settings: ExportSettings) -> None:
             progress=tell,
             show=console.report,
         )
+    if "onnx" in job.formats:
+        console.line(OTHER_TARGET[settings.target])
     for path in result.files:
         console.line(f"wrote {path}")
-    if "onnx" in job.formats:
-        console.line(f"onnx: {OTHER_TARGET[settings.target]}")
