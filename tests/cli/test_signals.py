@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 BEGIN = """
-import os, signal, time
+import os, signal, sys, time
 from swift_export.cli.signals import Terminated, handle_signals, raise_arrived
 
 handle_signals()
@@ -31,7 +31,7 @@ except Terminated:
 IN_AN_IMPORT = """
 try:
     import interrupted_module
-    print("imported")
+    sys.stdout.write("imported\\n")  # print writes the end of the line apart, and could be interrupted between
     time.sleep(5)
 """
 IN_A_FINALIZER = """
