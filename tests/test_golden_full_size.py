@@ -42,9 +42,9 @@ def case(name: str) -> tuple[SwiFTConfig, dict[str, np.ndarray], np.ndarray]:
 def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str) -> None:
     config, tensors, bold = case(name)
     settings = ExportSettings(target=target, attention=attention)
-    forms = {place: block.form for place, block in choose_forms(config, tensors, settings).items()}
-    assert forms[0, 1] == ("regions" if attention == "auto" else "masked")
-    model = backbone_to_onnx(config, tensors, settings)
+    forms = choose_forms(config, tensors, settings)
+    assert forms[0, 1].form == ("regions" if attention == "auto" else "masked")
+    model = backbone_to_onnx(config, tensors, settings, forms)
     content = oir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
@@ -59,5 +59,6 @@ def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str
 @pytest.mark.parametrize(("target", "nodes"), [("portable", 480), ("onnxruntime", 420)])
 def test_graphs_stay_small(target: str, nodes: int, attention: str) -> None:
     config, tensors, _ = case("contrastive")
-    model = backbone_to_onnx(config, tensors, ExportSettings(target=target, attention=attention))
+    settings = ExportSettings(target=target, attention=attention)
+    model = backbone_to_onnx(config, tensors, settings, choose_forms(config, tensors, settings))
     assert sum(1 for _ in model.graph) <= nodes

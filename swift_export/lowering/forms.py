@@ -19,7 +19,7 @@ from swift_export.backbone.config import MASK_VALUE, SwiFTConfig, WindowPlan
 from swift_export.lowering.score_bound import score_excess
 from swift_export.lowering.settings import ExportSettings
 
-__all__ = ["BlockForm", "Forms", "choose_forms", "excess_limit", "forms_text"]
+__all__ = ["BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "forms_text"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,20 @@ def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], setting
     return forms
 
 
+def by_name(forms: Forms) -> dict[str, BlockForm]:
+    """The same by ``stageI/blockJ``, as files name blocks."""
+    return {f"stage{stage}/block{block}": found for (stage, block), found in forms.items()}
+
+
 def forms_text(forms: Forms) -> str:
-    """JSON for a file's metadata, by ``stageI/blockJ``; null for a bound that there is not."""
+    """JSON for a file's metadata; null for a bound that there is not."""
     rounded = {
-        f"stage{stage}/block{block}": {
+        name: {
             "form": found.form,
             "excess": round(found.excess, 1) if math.isfinite(found.excess) else None,
             "limit": round(found.limit, 1),
         }
-        for (stage, block), found in forms.items()
+        for name, found in by_name(forms).items()
     }
     return json.dumps(rounded, sort_keys=True, allow_nan=False)
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.backbone.swift import SwiFT
-from swift_export.lowering.forms import Forms, choose_forms
+from swift_export.lowering.forms import Forms
 from swift_export.lowering.settings import ExportSettings
 
 __all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed", "lower_open", "private_locations"]
@@ -43,27 +43,23 @@ def result_names(settings: ExportSettings) -> list[str]:
 
 
 def lower_open(
-    config: SwiFTConfig,
-    tensors: Mapping[str, np.ndarray],
-    settings: ExportSettings,
-    *,
-    platforms: Sequence[str] = ("cpu",),
+    config: SwiFTConfig, settings: ExportSettings, forms: Forms, *, platforms: Sequence[str] = ("cpu",)
 ) -> export.Exported:
-    """Lower with the weights as arguments. Only the forms of shifted blocks depend on their values."""
+    """Lower with the weights as arguments. Only the ``forms`` of shifted blocks depend on their values."""
     shapes = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in parameter_shapes(config).items()}
-    function = forward(config, settings, choose_forms(config, tensors, settings))
-    return _export(function, (shapes, _clip(config, settings)), platforms)
+    return _export(forward(config, settings, forms), (shapes, _clip(config, settings)), platforms)
 
 
 def lower_closed(
     config: SwiFTConfig,
     tensors: Mapping[str, np.ndarray],
     settings: ExportSettings,
+    forms: Forms,
     *,
     platforms: Sequence[str] = ("cpu",),
 ) -> export.Exported:
     """Lower with the weights as constants."""
-    function = forward(config, settings, choose_forms(config, tensors, settings))
+    function = forward(config, settings, forms)
     weights = {k: jnp.asarray(tensors[k]) for k in parameter_shapes(config)}
 
     # Named like the open form, so that both modules carry the same scopes.

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from swift_export._version import __version__
-from swift_export.lowering.forms import choose_forms, forms_text
+from swift_export.lowering.forms import Forms, forms_text
 from swift_export.lowering.settings import ExportSettings
 from swift_export.variants import CITATION, COPYRIGHT, INPUT_CONTRACT, LICENCE
 
@@ -21,7 +21,7 @@ METADATA_ATTRIBUTE = "swift_export.metadata"
 SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
 
 
-def essentials(weights: Weights, settings: ExportSettings) -> dict[str, str]:
+def essentials(weights: Weights, settings: ExportSettings, forms: Forms) -> dict[str, str]:
     """The manifest's essentials as text by name: the same for the same weights, versions and settings."""
     facts = {
         "swift_export.version": __version__,
@@ -30,7 +30,7 @@ def essentials(weights: Weights, settings: ExportSettings) -> dict[str, str]:
         "swift_export.weights_kind": weights.provenance.kind,
         "swift_export.weights_sha256": weights.digest,
         "swift_export.settings": json.dumps(settings.to_dict(), sort_keys=True),
-        "swift_export.attention": forms_text(choose_forms(weights.config, weights.tensors, settings)),
+        "swift_export.attention": forms_text(forms),
         "swift_export.input_contract": INPUT_CONTRACT,
         "licence": LICENCE,
         "copyright": COPYRIGHT,

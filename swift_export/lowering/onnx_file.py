@@ -12,6 +12,7 @@ import onnx_ir as oir
 
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.errors import UsageError
+from swift_export.lowering.forms import Forms, choose_forms
 from swift_export.lowering.hub import argument_names, lower_open, result_names
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.onnx import stablehlo_to_onnx
@@ -31,16 +32,17 @@ def write_onnx(weights: Weights, settings: ExportSettings, folder: Path, via: st
     settings.check(weights.config)
     if via not in ROADS:
         raise UsageError(f"--via {via}: expected {' or '.join(ROADS)}")
+    forms = choose_forms(weights.config, weights.tensors, settings)
     if via == "savedmodel":
         from swift_export.lowering.via_savedmodel import savedmodel_to_onnx
 
         model = savedmodel_to_onnx(weights, settings)
     else:
-        model = backbone_to_onnx(weights.config, weights.tensors, settings)
+        model = backbone_to_onnx(weights.config, weights.tensors, settings, forms)
     finish(model, settings)
     model.graph.name = f"swift-{weights.variant}"
     model.doc_string = "SwiFT backbone, 4D Swin transformer for fMRI (arXiv:2307.05916)"
-    model.metadata_props.update(essentials(weights, settings) | {"swift_export.via": via})
+    model.metadata_props.update(essentials(weights, settings, forms) | {"swift_export.via": via})
     proto = oir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     target = folder / "onnx"
@@ -48,9 +50,11 @@ def write_onnx(weights: Weights, settings: ExportSettings, folder: Path, via: st
     (target / "model.onnx").write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def backbone_to_onnx(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings) -> oir.Model:
+def backbone_to_onnx(
+    config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings, forms: Forms
+) -> oir.Model:
     """The forward pass as an ONNX model; initializers keep names, layout and bits of the checkpoint's tensors."""
-    exported = lower_open(config, tensors, settings)
+    exported = lower_open(config, settings, forms)
     return stablehlo_to_onnx(
         exported.mlir_module_serialized,
         constants={name: np.asarray(tensors[name], np.float32) for name in parameter_shapes(config)},

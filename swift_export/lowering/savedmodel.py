@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift_export.backbone.config import parameter_shapes
 from swift_export.errors import UsageError
-from swift_export.lowering.forms import choose_forms
+from swift_export.lowering.forms import Forms, choose_forms
 from swift_export.lowering.hub import forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
@@ -54,15 +54,17 @@ def write_savedmodel(weights: Weights, settings: ExportSettings, folder: Path) -
     settings.check(weights.config)
     tf = import_tensorflow()
     target = folder / "savedmodel" / "1"
+    forms = choose_forms(weights.config, weights.tensors, settings)
+    facts = essentials(weights, settings, forms)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         asset = Path(scratch) / METADATA_ASSET
-        asset.write_text(json.dumps(essentials(weights, settings), indent=2, sort_keys=True) + "\n")
-        module = _module(tf, weights, settings)
+        asset.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        module = _module(tf, weights, settings, forms)
         module.metadata = tf.saved_model.Asset(str(asset))
         # The tf.function itself, not a concrete one: that would store the module a second time.
         with private_locations():
             tf.saved_model.save(module, str(target), signatures={SIGNATURE: module.serve})
-    _make_portable(target / "saved_model.pb", essentials(weights, settings))
+    _make_portable(target / "saved_model.pb", facts)
     # A fingerprint of random ids, and of the graph as it was before.
     (target / "fingerprint.pb").unlink(missing_ok=True)
 
@@ -79,7 +81,7 @@ def _make_portable(path: Path, facts: Mapping[str, str]) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _module(tf: Any, weights: Weights, settings: ExportSettings) -> Any:
+def _module(tf: Any, weights: Weights, settings: ExportSettings, forms: Forms) -> Any:
     import jax
     from jax.experimental import jax2tf
 
@@ -88,7 +90,7 @@ def _module(tf: Any, weights: Weights, settings: ExportSettings) -> Any:
     clip = ", ".join([batch, *map(str, settings.input_shape(config))])
     with jax.default_matmul_precision("highest"):
         converted = jax2tf.convert(
-            forward(config, settings, choose_forms(config, weights.tensors, settings)),
+            forward(config, settings, forms),
             polymorphic_shapes=[None, f"({clip})"],
             with_gradient=False,
             native_serialization_platforms=JAX_PLATFORMS,

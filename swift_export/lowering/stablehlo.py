@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.hub import lower_closed
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
@@ -28,11 +29,13 @@ def write_stablehlo(weights: Weights, settings: ExportSettings, folder: Path) ->
     settings.check(weights.config)
     target = folder / "stablehlo"
     target.mkdir(parents=True, exist_ok=True)
-    facts = essentials(weights, settings)
+    forms = choose_forms(weights.config, weights.tensors, settings)
+    facts = essentials(weights, settings, forms)
 
-    exported = lower_closed(weights.config, weights.tensors, settings, platforms=JAX_PLATFORMS)
+    exported = lower_closed(weights.config, weights.tensors, settings, forms, platforms=JAX_PLATFORMS)
     exported = dataclasses.replace(exported, mlir_module_serialized=portable(exported.mlir_module_serialized, facts))
     (target / "model.jax").write_bytes(exported.serialize())
     for name, batch in (("model.mlir.bc", settings.batch), ("model.b1.mlir.bc", 1)):
-        one_platform = lower_closed(weights.config, weights.tensors, dataclasses.replace(settings, batch=batch))
+        fixed = dataclasses.replace(settings, batch=batch)
+        one_platform = lower_closed(weights.config, weights.tensors, fixed, forms)
         (target / name).write_bytes(portable(one_platform.mlir_module_serialized, facts))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swift_export.errors import MachineError, SwiftExportError
-from swift_export.lowering.forms import choose_forms
+from swift_export.lowering.forms import by_name, choose_forms
 from swift_export.parity.compare import Difference
 from swift_export.parity.examining import Examination
 from swift_export.parity.inputs import CheckInput, standard_inputs
@@ -72,7 +72,7 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         clips = write_clips(sources, most, config.input_shape(frames), folder)
         graphs = [target.path for target in targets if target.runtime is not REFERENCE]
         chosen = choose_forms(config, weights.tensors, settings)
-        forms = {f"stage{stage}/block{block}": form.form for (stage, block), form in chosen.items()}
+        forms = {name: block.form for name, block in by_name(chosen).items()}
         stated = {"swift_export.weights_sha256": weights.digest}
         # Reading graphs takes one core and little memory: it goes beside the runtimes.
         with Examination(graphs, config, frames, forms, stated, new_folder(folder / "graphs")) as examination:

@@ -19,6 +19,7 @@ from jax import export
 
 from swift_export.backbone import SwiFT, parameter_shapes
 from swift_export.errors import ArchitectureError, UsageError
+from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.hub import lower_closed, lower_open
 from swift_export.lowering.onnx.module import functions, main_function, read_module
 from swift_export.lowering.onnx_file import write_onnx
@@ -233,9 +234,10 @@ def op_sequence(source: bytes) -> list[str]:
 
 def test_open_and_closed_modules_run_the_same_ops() -> None:
     w = weights("tiny-padded")
-    opened = lower_open(w.config, w.tensors, ExportSettings())
-    closed = lower_closed(w.config, w.tensors, ExportSettings())
-    several = lower_closed(w.config, w.tensors, ExportSettings(), platforms=("cpu", "cuda"))
+    forms = choose_forms(w.config, w.tensors, ExportSettings())
+    opened = lower_open(w.config, ExportSettings(), forms)
+    closed = lower_closed(w.config, w.tensors, ExportSettings(), forms)
+    several = lower_closed(w.config, w.tensors, ExportSettings(), forms, platforms=("cpu", "cuda"))
     sequence = op_sequence(opened.mlir_module_serialized)
     assert len(sequence) > 300
     assert op_sequence(closed.mlir_module_serialized) == sequence
@@ -252,7 +254,8 @@ def test_the_savedmodel_holds_the_same_ops_once(tmp_path: Path) -> None:
     graph = model.meta_graphs[0].graph_def
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     (call,) = [n for n in nodes if n.op == "XlaCallModule"]
-    opened = lower_open(w.config, w.tensors, ExportSettings())
+    forms = choose_forms(w.config, w.tensors, ExportSettings())
+    opened = lower_open(w.config, ExportSettings(), forms)
     # TensorFlow's StableHLO is older than jax's: the module inside must not be newer.
     assert b"StableHLO_v1.8.0" in call.attr["module"].s
     assert op_sequence(call.attr["module"].s) == op_sequence(opened.mlir_module_serialized)
