@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,13 +63,13 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError(f"no row {', '.join(sorted(unknown))}")
         return given
 
-    def at_least(least: int) -> type[int]:
+    def at_least(least: int) -> Callable[[str], int]:
         def number(text: str) -> int:
             if int(text) < least:
                 raise argparse.ArgumentTypeError(f"expected at least {least}, found {text}")
             return int(text)
 
-        return number  # type: ignore[return-value]  # argparse takes any callable
+        return number
 
     cores = len(os.sched_getaffinity(0))
     summary, _, rest = (__doc__ or "").partition("\n\n")

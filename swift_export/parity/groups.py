@@ -7,7 +7,6 @@ tokens sent through the graph tell the sets of tokens of every group, however th
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 import onnx_ir as oir
 from jaxtyping import Float, Int
 
+from swift_export.lowering.onnx.passes.factors import as_factor
 from swift_export.parity.subgraph import Unreadable, depends_on, evaluate
 
 __all__ = ["Group", "read_groups"]
@@ -162,10 +162,7 @@ def _sent(value: oir.Value, rows: Float[np.ndarray, " rows"]) -> Float[np.ndarra
 
     Sizes are numbers, ``batch`` or ``n*batch``.
     """
-    shape = []
-    for size in value.shape or ():
-        match = re.match(r"\d+(?=\*)", str(size))
-        shape.append(size if isinstance(size, int) else int(match[0]) if match else 1)
+    shape = [as_factor(size if isinstance(size, int) else str(size)).number for size in value.shape or ()]
     if not shape or math.prod(shape[:-1]) != len(rows):
         raise Unreadable(f"{value.name} has shape {shape}, expected {len(rows)} rows")
     return np.broadcast_to(rows[:, None], (len(rows), shape[-1])).astype(np.float32).reshape(shape)

@@ -26,7 +26,7 @@ from swift_export.parity.windowing import expected_mask, expected_regions, expec
 
 __all__ = ["Setting", "examine"]
 
-NORMS = ("LayerNormalization", "SkipLayerNormalization")
+NORM = "LayerNormalization"
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def examine(
 
 
 def _norm_count(graph: oir.Graph, config: SwiFTConfig) -> Setting:
-    found = sum(node.op_type in NORMS for node in graph)
+    found = sum(node.op_type == NORM for node in graph)
     expected = 2 * sum(config.depths) + config.stages - 1
     return Setting("graph", "LayerNormalization nodes", str(expected), str(found))
 
 
 def _epsilon(graph: oir.Graph, scope: str) -> Setting:
     def found() -> str:
-        node = _only(graph, scope, *NORMS)
+        node = _only(graph, scope, NORM)
         epsilon = node.attributes.get("epsilon")
         # ONNX's default, which a file may leave out.
         return _number(np.float32(1e-5 if epsilon is None else epsilon.as_float()))
@@ -87,7 +87,7 @@ def _attention(model: oir.Model, scope: str, plan: WindowPlan, form: str) -> Ite
     expected, masks = _expected(plan, form)
     ranges = "none" if masks is None else f"values {_range(np.stack(list(masks.values())))} by region"
     try:
-        norm = _only(model.graph, f"{scope}/norm1", *NORMS).outputs[0]
+        norm = _only(model.graph, f"{scope}/norm1", NORM).outputs[0]
         groups = list(read_groups(model, f"{scope}/attention", norm, math.prod(plan.grid)))
     except Unreadable as error:
         yield Setting(scope, "windows", described, f"unreadable: {error}")
@@ -144,10 +144,10 @@ def _setting(place: str, name: str, expected: str, read: Callable[[], str]) -> S
         return Setting(place, name, expected, f"unreadable: {error}")
 
 
-def _only(graph: oir.Graph, scope: str, *op_types: str) -> oir.Node:
-    nodes = [node for op_type in op_types for node in nodes_in(graph, scope, op_type)]
+def _only(graph: oir.Graph, scope: str, op_type: str) -> oir.Node:
+    nodes = nodes_in(graph, scope, op_type)
     if len(nodes) != 1:
-        raise Unreadable(f"{len(nodes)} {' or '.join(op_types)} in {scope}")
+        raise Unreadable(f"{len(nodes)} {op_type} in {scope}")
     return nodes[0]
 
 

@@ -19,9 +19,11 @@ from swift_export.lowering.onnx.passes.match import (
     made_by,
     new_value,
     only_use,
+    permutation,
     replace,
     scalar,
     sizes,
+    swapped,
 )
 from swift_export.lowering.opsets import MICROSOFT
 
@@ -40,8 +42,8 @@ class _Operand:
     shape: list[int | str]
 
     def transposed(self) -> _Operand:
-        perm, shape = self.perm, self.shape
-        return changed(self, perm=[*perm[:-2], perm[-1], perm[-2]], shape=[*shape[:-2], shape[-1], shape[-2]])
+        order = swapped(len(self.perm))
+        return changed(self, perm=[self.perm[a] for a in order], shape=[self.shape[a] for a in order])
 
 
 def fuse_attention(graph: oir.Graph) -> int:
@@ -92,7 +94,7 @@ def _peel(value: oir.Value, *op_types: str) -> _Operand:
     shape, perm, scale = sizes(value), list(range(len(sizes(value)))), 1.0
     while (node := made_by(value, *op_types)) is not None:
         if node.op_type == "Transpose":
-            inner = list(node.attributes["perm"].as_ints())
+            inner = permutation(node)
             perm = [inner[p] for p in perm]
             (value,) = inputs(node)
             continue

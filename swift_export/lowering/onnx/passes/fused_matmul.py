@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import inputs, made_by, new_value, replace, sizes
+from swift_export.lowering.onnx.passes.match import (
+    inputs,
+    is_swapped,
+    made_by,
+    new_value,
+    permutation,
+    replace,
+    sizes,
+    swapped,
+)
 from swift_export.lowering.opsets import MICROSOFT
 
-__all__ = ["absorb_transposes", "is_swapped"]
+__all__ = ["absorb_transposes"]
 
 
 def absorb_transposes(graph: oir.Graph) -> int:
@@ -22,7 +31,7 @@ def absorb_transposes(graph: oir.Graph) -> int:
         attributes = {"transA": 1}
         operands = [_source(x), y]
         turned = made_by(y, "Transpose")
-        if turned is not None and list(turned.attributes["perm"].as_ints()) == _swap(len(sizes(y))):
+        if turned is not None and permutation(turned) == swapped(len(sizes(y))):
             attributes["transB"] = 1
             operands[1] = _source(y)
         shape = sizes(node.outputs[0])
@@ -35,18 +44,7 @@ def absorb_transposes(graph: oir.Graph) -> int:
     return count
 
 
-def is_swapped(value: oir.Value) -> bool:
-    """Whether a value is a stack of matrices, each transposed by a node of its own."""
-    node = made_by(value, "Transpose")
-    rank = len(sizes(value))
-    return node is not None and rank > 2 and list(node.attributes["perm"].as_ints()) == _swap(rank)
-
-
 def _source(value: oir.Value) -> oir.Value:
     node = value.producer()
     assert node is not None
     return inputs(node)[0]
-
-
-def _swap(rank: int) -> list[int]:
-    return [*range(rank - 2), rank - 1, rank - 2]

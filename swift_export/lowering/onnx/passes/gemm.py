@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.fused_matmul import is_swapped
 from swift_export.lowering.onnx.passes.layout import reshape_target
 from swift_export.lowering.onnx.passes.match import (
     constant_like,
-    either,
     flattened,
+    followed,
     inputs,
+    is_swapped,
     made_by,
     new_value,
-    only_use,
     replace,
     sizes,
 )
@@ -37,7 +36,7 @@ def fuse_gemm(graph: oir.Graph) -> int:
         if transposed is None or len(sizes(matrix)) != 2 or is_swapped(x):
             continue
         (weight,) = inputs(transposed)
-        last, bias = _bias(node, sizes(weight)[0])
+        last, bias = followed(node, "Add", sizes(weight)[:1])
         rows = flattened(sizes(x)[:-1])
         target = reshape_target(sizes(node.outputs[0]))
         if rows is None or target is None or not all(isinstance(s, int) for s in sizes(weight)):
@@ -52,15 +51,6 @@ def fuse_gemm(graph: oir.Graph) -> int:
         replace(graph, last.outputs[0], result)
         count += 1
     return count
-
-
-def _bias(node: oir.Node, size: int | str) -> tuple[oir.Node, oir.Value | None]:
-    user = only_use(node.outputs[0])
-    if user is not None and user.op_type == "Add":
-        for product, bias in either(user):
-            if product is node.outputs[0] and sizes(bias) == [size]:
-                return user, bias
-    return node, None
 
 
 def is_linear(node: oir.Node) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import inputs, made_by, new_value, replace, sizes
-from swift_export.lowering.onnx.passes.norms import applied, mean_axis, mean_square, ones, quotients
+from swift_export.lowering.onnx.passes.match import followed, inputs, made_by, new_value, replace, sizes
+from swift_export.lowering.onnx.passes.norms import mean_axis, mean_square, ones, quotients
 
 __all__ = ["fuse_layer_normalization"]
 
@@ -21,8 +21,8 @@ def fuse_layer_normalization(graph: oir.Graph) -> int:
         if found is None:
             continue
         x, axis, epsilon = found
-        last, scale = applied(node, "Mul", x, axis)
-        last, bias = applied(last, "Add", x, axis) if scale is not None else (last, None)
+        last, scale = followed(node, "Mul", sizes(x)[axis:])
+        last, bias = followed(last, "Add", sizes(x)[axis:]) if scale is not None else (last, None)
         scale = scale or ones(graph, x, axis)
         if scale is None:
             continue

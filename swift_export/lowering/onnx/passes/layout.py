@@ -13,6 +13,7 @@ from swift_export.lowering.onnx.passes.match import (
     made_by,
     new_value,
     only_use,
+    permutation,
     replace,
     sizes,
 )
@@ -38,10 +39,10 @@ def merge_transposes(graph: oir.Graph) -> int:
         if node.op_type != "Transpose":
             continue
         (x,) = inputs(node)
-        perm = list(node.attributes["perm"].as_ints())
+        perm = permutation(node)
         first = made_by(x, "Transpose")
         if first is not None:
-            source, inner = inputs(first)[0], list(first.attributes["perm"].as_ints())
+            source, inner = inputs(first)[0], permutation(first)
             merged = {"perm": [inner[p] for p in perm]}
             replace(
                 graph, node.outputs[0], new_value(graph, node, "Transpose", [source], sizes(node.outputs[0]), merged)

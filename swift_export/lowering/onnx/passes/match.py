@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.builder import SCOPE
+from swift_export.lowering.onnx.passes.factors import as_factor, product
 
 __all__ = [
     "FLOATS",
@@ -21,17 +21,21 @@ __all__ = [
     "constant_like",
     "either",
     "flattened",
+    "followed",
     "inputs",
     "integers",
     "is_named",
+    "is_swapped",
     "made_by",
     "named_constant",
     "new_value",
     "only_use",
+    "permutation",
     "replace",
     "scalar",
     "scope",
     "sizes",
+    "swapped",
 ]
 
 #: How constants are called that the program did not name; the builder does likewise.
@@ -87,14 +91,24 @@ def sizes(value: oir.Value) -> list[int | str]:
 
 def flattened(shape: Sequence[int | str]) -> int | str | None:
     """The size of these axes once they are one; None where an axis is empty or two are unknown."""
-    known = [s for s in shape if isinstance(s, int)]
-    unknown = [s for s in shape if not isinstance(s, int)]
-    if 0 in known or len(unknown) > 1:
-        return None
-    product = math.prod(known)
-    if not unknown:
-        return product
-    return unknown[0] if product == 1 else f"{product}*{unknown[0]}"
+    whole = product(map(as_factor, shape))
+    return None if whole is None or whole.number == 0 else whole.size
+
+
+def permutation(node: oir.Node) -> list[int]:
+    """The order in which a Transpose takes its operand's axes."""
+    return list(node.attributes["perm"].as_ints())
+
+
+def swapped(rank: int) -> list[int]:
+    """The permutation that transposes each matrix of a stack."""
+    return [*range(rank - 2), rank - 1, rank - 2]
+
+
+def is_swapped(value: oir.Value) -> bool:
+    """Whether a value is a stack of matrices, each transposed by a node of its own."""
+    node, rank = made_by(value, "Transpose"), len(sizes(value))
+    return node is not None and rank > 2 and permutation(node) == swapped(rank)
 
 
 def axes_of(node: oir.Node) -> list[int] | None:
@@ -113,6 +127,18 @@ def only_use(value: oir.Value) -> oir.Node | None:
     """The one node that uses a value, if it is used once and no output."""
     uses = list(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.Node, oir.Value | None]:
+    """The commutative op that alone uses a node's result, and its other operand, if that has exactly this shape; else
+    the node itself, and None.
+    """
+    user = only_use(node.outputs[0])
+    if user is not None and user.op_type == op_type:
+        for result, other in either(user):
+            if result is node.outputs[0] and sizes(other) == shape:
+                return user, other
+    return node, None
 
 
 def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:

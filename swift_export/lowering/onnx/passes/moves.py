@@ -8,14 +8,15 @@ from itertools import chain, count
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.passes.factors import Factor, as_factor, product, quotient
-from swift_export.lowering.onnx.passes.fused_matmul import is_swapped
 from swift_export.lowering.onnx.passes.layout import reshape_target
 from swift_export.lowering.onnx.passes.match import (
     can_replace,
     constant_like,
     inputs,
+    is_swapped,
     new_value,
     only_use,
+    permutation,
     replace,
     sizes,
 )
@@ -160,7 +161,7 @@ def _fewest(shape: Shape, nodes: Sequence[oir.Node]) -> list[Step] | None:
     tracked, final = _Tracked(shape), sizes(nodes[-1].outputs[0])
     for node in nodes:
         if node.op_type == "Transpose":
-            tracked.transpose(list(node.attributes["perm"].as_ints()))
+            tracked.transpose(permutation(node))
         elif not tracked.reshape(sizes(node.outputs[0])):
             return None
     before, now = tracked.before, tracked.now

@@ -12,12 +12,11 @@ from swift_export.lowering.onnx.passes.match import (
     either,
     inputs,
     made_by,
-    only_use,
     scalar,
     sizes,
 )
 
-__all__ = ["applied", "mean_axis", "mean_square", "ones", "quotients"]
+__all__ = ["mean_axis", "mean_square", "ones", "quotients"]
 
 
 def quotients(node: oir.Node) -> list[tuple[oir.Value, oir.Value]]:
@@ -61,16 +60,6 @@ def mean_axis(node: oir.Node | None, of: oir.Value) -> int | None:
         return None
     axes, rank = axes_of(node), len(sizes(of))
     return axes[0] if axes and axes == list(range(axes[0], rank)) else None
-
-
-def applied(node: oir.Node, op_type: str, x: oir.Value, axis: int) -> tuple[oir.Node, oir.Value | None]:
-    """The op that follows and its other operand, if that has exactly the shape of x's normalised axes."""
-    user = only_use(node.outputs[0])
-    if user is not None and user.op_type == op_type:
-        for a, b in either(user):
-            if a is node.outputs[0] and sizes(b) == sizes(x)[axis:]:
-                return user, b
-    return node, None
 
 
 def ones(graph: oir.Graph, x: oir.Value, axis: int) -> oir.Value | None:

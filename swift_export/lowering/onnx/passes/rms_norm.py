@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import either, made_by, new_value, replace, sizes
-from swift_export.lowering.onnx.passes.norms import applied, mean_square, ones, quotients
+from swift_export.lowering.onnx.passes.match import either, followed, made_by, new_value, replace, sizes
+from swift_export.lowering.onnx.passes.norms import mean_square, ones, quotients
 
 __all__ = ["fuse_rms_normalization"]
 
@@ -27,7 +27,7 @@ def fuse_rms_normalization(graph: oir.Graph) -> int:
         x, axis, epsilon, scale = found
         last = node
         if scale is None:
-            last, scale = applied(node, "Mul", x, axis)
+            last, scale = followed(node, "Mul", sizes(x)[axis:])
         scale = scale or ones(graph, x, axis)
         if scale is None:
             continue

@@ -13,7 +13,7 @@ from swift_export.lowering.onnx.passes.match import (
     array,
     attribute,
     constant_like,
-    either,
+    followed,
     inputs,
     integers,
     named_constant,
@@ -77,7 +77,9 @@ def _product(node: oir.Node) -> _Product | None:
     if array(matrix) is None or len(columns) != 2:
         return None
     if node.op_type == "MatMul":
-        last, bias = _added(node, columns[1])
+        last, bias = followed(node, "Add", columns[1:])
+        if array(bias) is None:
+            last, bias = node, None
         return _Product(node, last, x, matrix, 1, bias)
     axis = 1 - attribute(node, "transB", 0)
     bias = rest[0] if rest else None
@@ -85,14 +87,6 @@ def _product(node: oir.Node) -> _Product | None:
     if not plain or (bias is not None and (array(bias) is None or sizes(bias) != [columns[axis]])):
         return None
     return _Product(node, node, x, matrix, axis, bias)
-
-
-def _added(node: oir.Node, columns: int | str) -> tuple[oir.Node, oir.Value | None]:
-    user = only_use(node.outputs[0])
-    for product, bias in either(user) if user is not None and user.op_type == "Add" else []:
-        if user is not None and product is node.outputs[0] and array(bias) is not None and sizes(bias) == [columns]:
-            return user, bias
-    return node, None
 
 
 def _pieces(value: oir.Value) -> list[_Piece]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.passes.match import inputs, made_by, new_value, only_use, replace, sizes
+from swift_export.lowering.onnx.passes.match import (
+    inputs,
+    is_swapped,
+    made_by,
+    new_value,
+    only_use,
+    replace,
+    sizes,
+    swapped,
+)
 
 __all__ = ["turn_products"]
 
@@ -20,10 +29,9 @@ def turn_products(graph: oir.Graph) -> int:
         if node.op_type != "MatMul":
             continue
         a, b = inputs(node)
-        rank = len(sizes(b))
-        swap = [*range(rank - 2), rank - 1, rank - 2]
+        swap = swapped(len(sizes(b)))
         turned, after = made_by(b, "Transpose"), only_use(node.outputs[0])
-        if rank < 3 or len(sizes(a)) != rank or turned is None or list(turned.attributes["perm"].as_ints()) != swap:
+        if turned is None or not is_swapped(b) or len(sizes(a)) != len(swap):
             continue
         if only_use(b) is None or made_by(a, "Transpose") is None or after is None or after.op_type != "Transpose":
             continue

@@ -96,7 +96,7 @@ OTHERS = (not_transposed, stack_moved, rows_moved_into_the_stack, only_the_right
 @pytest.mark.parametrize("near_miss", OTHERS, ids=lambda f: f.__name__)
 def test_other_products_stay(near_miss: object, seed: int) -> None:
     sketch = Sketch(seed)
-    counts = op_types(fused(sketch, *near_miss(sketch)))  # type: ignore[operator] - one of OTHERS
+    counts = op_types(fused(sketch, *near_miss(sketch)))
     assert "FusedMatMul" not in counts
     assert counts.get("MatMul", 0) + counts.get("Gemm", 0) == 1
 

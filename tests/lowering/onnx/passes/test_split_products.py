@@ -137,7 +137,7 @@ OTHERS = (used_whole, an_output_itself, another_axis, overlapping, columns_mixed
 @pytest.mark.parametrize("near_miss", OTHERS, ids=lambda f: f.__name__)
 def test_other_products_stay_whole(near_miss: object, seed: int) -> None:
     sketch = Sketch(seed)
-    outputs = near_miss(sketch)  # type: ignore[operator] - one of OTHERS
+    outputs = near_miss(sketch)
     before = sum(node.op_type in ("Gemm", "MatMul") for node in sketch.nodes)
     counts = op_types(transformed(sketch, *outputs, rtol=RTOL))
     assert counts.get("Gemm", 0) + counts.get("MatMul", 0) == before
