@@ -53,7 +53,10 @@ def write_onnx(weights: Weights, settings: ExportSettings, folder: Path, via: st
 def backbone_to_onnx(
     config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings, forms: Forms
 ) -> oir.Model:
-    """The forward pass as an ONNX model; initializers keep names, layout and bits of the checkpoint's tensors."""
+    """The forward pass as an ONNX model; initializers keep names, layout and bits of the checkpoint's tensors.
+
+    Those of ``attn.qkv`` are cut into queries', keys' and values' parts, ``NAME[0:36]`` and so on.
+    """
     exported = lower_open(config, settings, forms)
     return stablehlo_to_onnx(
         exported.mlir_module_serialized,
