@@ -28,7 +28,7 @@ ROADS = ("stablehlo", "savedmodel")
 
 
 def write_onnx(weights: Weights, settings: ExportSettings, folder: Path, via: str = "stablehlo") -> None:
-    """Write ``onnx/model.onnx`` below ``folder``: portable ops, weights under their checkpoint names."""
+    """Write ``onnx/model.onnx`` below ``folder`` for the settings' target, weights under their checkpoint names."""
     settings.check(weights.config)
     if via not in ROADS:
         raise UsageError(f"--via {via}: expected {' or '.join(ROADS)}")
