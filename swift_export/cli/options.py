@@ -78,7 +78,14 @@ OutputKind = Annotated[
         rich_help_panel=_FUNCTION,
     ),
 ]
-Opset = Annotated[int, typer.Option(metavar="N", help="ONNX opset version.", rich_help_panel=_FUNCTION)]
+Opset = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="ONNX opset, 18 to 23; ONNX Runtime 1.20 reads up to 21. 23 has attention as one operator.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
 Target = Annotated[
     Literal["portable", "onnxruntime"],
     typer.Option(
