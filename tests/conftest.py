@@ -31,6 +31,8 @@ def _programs(*names: str) -> Callable[[], bool]:
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
     "fmri": ("nibabel", _modules("nibabel")),
+    "iree": ("IREE", _modules("iree.compiler", "iree.runtime")),
+    "openvino": ("OpenVINO", _modules("openvino")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),

@@ -125,3 +125,34 @@ def test_no_noise_excuses_more_than_the_limit():
     allowed = widened(tolerance("float32", "cpu"), 1.0, math.inf)
 
     assert (allowed.relative_l2, allowed.relative_max) == (WIDEST, WIDEST)
+
+
+def test_the_furthest_element_is_named_with_both_values():
+    reference = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    found = reference.copy()
+    found[1, 2, 0] += 3
+    found[0, 1, 1] -= 2
+
+    worst = compare(found, reference).worst
+
+    assert worst is not None
+    assert (worst.index, worst.expected, worst.found) == ((1, 2, 0), 20, 23)
+    assert str(worst) == "(1, 2, 0): expected 20, found 23"
+
+
+def test_what_is_not_finite_is_furthest_even_behind_a_chunk():
+    reference = np.ones(2**20 + 5, np.float32)
+    found = reference.copy()
+    found[3], found[-2] = 1e30, np.nan
+
+    worst = compare(found, reference).worst
+
+    assert worst is not None
+    assert (worst.index, worst.found) == ((2**20 + 3,), None)
+
+
+def test_cosine_is_that_of_the_angle_between_the_two():
+    assert compare(f32(1, 1), f32(1, 0)).cosine == pytest.approx(math.sqrt(0.5))
+    assert compare(f32(-2, 0), f32(1, 0)).cosine == -1
+    assert compare(f32(0, 0), f32(1, 0)).cosine is None
+    assert compare(f32(np.nan, 0), f32(1, 0)).cosine is None

@@ -1,0 +1,209 @@
+"""What a check found: every artifact in every runtime, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from swift_export.artifacts.layout import find_format, is_inside
+from swift_export.artifacts.manifest import Measurement
+from swift_export.errors import CheckFailed
+from swift_export.parity.compare import Difference
+from swift_export.parity.structure import Setting
+from swift_export.parity.tolerances import Tolerance
+from swift_export.runtimes.base import RuntimeInfo
+
+__all__ = ["BlockError", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of one run, against the reference."""
+
+    input: str
+    batch: int
+    output: str
+    difference: Difference
+    allowed: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether the output is near enough."""
+        return self.difference.within(self.allowed)
+
+    def __str__(self) -> str:
+        allowed = f"allowed {self.allowed.relative_l2:.2g} and {self.allowed.relative_max:.2g}"
+        return f"input {self.input}, batch {self.batch}, output {self.output}: {self.difference} ({allowed})"
+
+
+@dataclass(frozen=True)
+class WeightsTag:
+    """Which weights an artifact was checked against."""
+
+    variant: str
+    digest: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """Seconds of one run: the first call, which may compile, and warm calls where they were asked for.
+
+    ``call_s`` is from arrays to arrays, ``compute_s`` with the input on the device and the outputs left there.
+    """
+
+    input: str
+    batch: int
+    first_s: float
+    call_s: tuple[float, ...]
+    compute_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Where the computation goes wrong: the first place in the backbone whose value differs from the reference's.
+
+    ``place`` is ``stage2/block3/attention`` or the like, ``block`` the block it belongs to, if to one. ``difference`` is
+    measured there, on ``input`` in batches of ``batch``; ``before`` is the last place, in the order of computation,
+    that was seen to agree.
+    """
+
+    place: str
+    block: str | None
+    before: str | None
+    input: str
+    batch: int
+    difference: Difference
+
+    def __str__(self) -> str:
+        return f"first differs at {self.place} ({self.difference}), on {self.input} in batches of {self.batch}"
+
+
+@dataclass(frozen=True)
+class BlockError:
+    """How far the result of one block is from the reference's."""
+
+    block: str
+    difference: Difference
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A slice through the middle of the brain: of the clip, and of one channel of a block's result.
+
+    ``expected`` is the reference's, ``found`` the artifact's; rows are the first spatial axis, columns the second.
+    """
+
+    input: str
+    clip: Float[np.ndarray, "H W"]
+    value: str
+    expected: Float[np.ndarray, "h w"]
+    found: Float[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One artifact in one runtime: comparisons of its outputs, and the settings read from its graphs.
+
+    ``root`` is what the user named, ``file`` the path below it; ``load_s`` and ``peak_bytes`` are those of the
+    runtime's process. ``blocks`` are the errors after every block, in order, empty where they were not asked for;
+    ``fault`` says where a failing computation goes wrong, where that could be found.
+    """
+
+    root: str
+    file: str
+    weights: WeightsTag
+    info: RuntimeInfo
+    load_s: float
+    peak_bytes: int
+    times: tuple[RunTime, ...]
+    comparisons: tuple[Comparison, ...]
+    settings: tuple[Setting, ...]
+    blocks: tuple[BlockError, ...] = ()
+    picture: Picture | None = None
+    fault: Fault | None = None
+
+    @property
+    def runtime(self) -> str:
+        """Name and version."""
+        return f"{self.info.name} {self.info.version}"
+
+    @property
+    def failed_comparisons(self) -> tuple[Comparison, ...]:
+        """Those that are beyond their tolerance."""
+        return tuple(comparison for comparison in self.comparisons if not comparison.passed)
+
+    @property
+    def wrong_settings(self) -> tuple[Setting, ...]:
+        """Those that are not what the weights say."""
+        return tuple(setting for setting in self.settings if not setting.holds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds."""
+        return not self.failed_comparisons and not self.wrong_settings
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, a line each."""
+        who = f"{self.file}: {self.runtime} on {self.info.device}"
+        where = f"; {self.fault}" if self.fault else ""
+        figures = [f"{who}: {comparison}{where}" for comparison in self.failed_comparisons]
+        said = [
+            f"{self.file}: {setting.place}: {setting.name}: expected {setting.expected}, found {setting.found}"
+            for setting in self.wrong_settings
+        ]
+        return figures + said
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """All artifacts of one check.
+
+    ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how the clips came about.
+    """
+
+    device: str
+    reference: RuntimeInfo
+    artifacts: tuple[Checked, ...]
+    inputs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, a line each."""
+        return list(dict.fromkeys(line for artifact in self.artifacts for line in artifact.failures))
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds."""
+        return not self.failures
+
+    def raise_for_failures(self) -> None:
+        """Raise CheckFailed with the first failure, and how many more there are."""
+        if self.failures:
+            first, *others = self.failures
+            raise CheckFailed(first + (f"; and {len(others)} more" if others else ""))
+
+    def measurements(self, format_name: str | None = None) -> tuple[Measurement, ...]:
+        """The comparisons of one format (default: of all) as the manifest records them."""
+        folder = None if format_name is None else find_format(format_name).folder
+        return tuple(
+            Measurement(
+                file=artifact.file,
+                runtime=artifact.runtime,
+                device=self.device,
+                input=comparison.input,
+                batch=comparison.batch,
+                output=comparison.output,
+                relative_l2=comparison.difference.relative_l2,
+                relative_max=comparison.difference.relative_max,
+                tolerance=max(comparison.allowed.relative_l2, comparison.allowed.relative_max),
+            )
+            for artifact in self.artifacts
+            if folder is None or artifact.file == folder or is_inside(artifact.file, folder)
+            for comparison in artifact.comparisons
+        )
