@@ -31,7 +31,7 @@ def _programs(*names: str) -> Callable[[], bool]:
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
     "fmri": ("nibabel", _modules("nibabel")),
-    "iree": ("IREE", _modules("iree.compiler", "iree.runtime")),
+    "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),

@@ -67,9 +67,9 @@ class RunTime:
 class Fault:
     """Where the computation goes wrong: the first place in the backbone whose value differs from the reference's.
 
-    ``place`` is ``stage2/block3/attention`` or the like, ``block`` the block it belongs to, if to one. ``difference`` is
-    measured there, on ``input`` in batches of ``batch``; ``before`` is the last place, in the order of computation,
-    that was seen to agree.
+    ``place`` is ``stage2/block3/attention`` or the like, ``block`` the block it belongs to, if to one. ``difference``
+    is measured there, on ``input`` in batches of ``batch``; ``before`` is the last place, in the order of
+    computation, that was seen to agree.
     """
 
     place: str
