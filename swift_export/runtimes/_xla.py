@@ -19,6 +19,7 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     absent_gpu,
     check_inputs,
+    processors,
 )
 
 __all__ = ["XlaSession", "arithmetic", "describe", "dot_precisions", "find_device", "parse_portable"]
@@ -71,7 +72,7 @@ def describe(name: str, device: Any, module: ir.Module) -> RuntimeInfo:
         version=jax.__version__,
         device=device.device_kind,
         arithmetic=arithmetic(device.platform, precisions),
-        settings={"dot precision in the file": ", ".join(precisions)},
+        settings={"dot precision in the file": ", ".join(precisions), "threads": str(processors())},
         providers=(device.platform,),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from swift_export.errors import InputError, MachineError, SwiftExportError, Usag
 __all__ = [
     "DEVICES",
     "INPUT",
+    "PRECISIONS",
     "AbsentDevice",
     "Adapter",
     "Arrays",
@@ -21,16 +23,23 @@ __all__ = [
     "Device",
     "InputSpec",
     "LoadError",
+    "Precision",
     "RuntimeInfo",
     "Session",
     "absent_gpu",
     "check_device",
     "check_inputs",
+    "check_precision",
     "file_label",
+    "processors",
 ]
 
 Device = Literal["cpu", "gpu"]
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
+
+#: Number format of matrix products. tf32 is float32 whose factors a GPU may round to 10 bits of mantissa.
+Precision = Literal["float32", "tf32", "float16", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float16", "bfloat16")
 
 #: The one input of every artifact. The StableHLO forms keep only its position.
 INPUT = "bold"
@@ -101,9 +110,18 @@ class Session(Protocol):
 class Adapter(Protocol):
     """A module of this package that loads one kind of artifact."""
 
-    def load(self, path: Path, device: Device) -> Session:
-        """Raises MachineError where the device is absent, and the runtime's own errors for a damaged file."""
+    def load(self, path: Path, device: Device, precision: Precision = "float32") -> Session:
+        """Load a file, to compute in ``precision``, one that the registry names for the runtime and the device.
+
+        Raises MachineError where the device is absent or the precision not granted, and the runtime's own errors for
+        a damaged file.
+        """
         ...
+
+
+def processors() -> int:
+    """The processors that this process may use: the threads that a runtime is told to take, or takes unasked."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def file_label(path: Path) -> str:
@@ -117,6 +135,14 @@ def check_device(device: str) -> Device:
         if device == known:
             return known
     raise UsageError(f"--device {device}: expected {' or '.join(DEVICES)}")
+
+
+def check_precision(precision: str) -> Precision:
+    """``precision`` as a `Precision`; raises UsageError for any other name."""
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    raise UsageError(f"--precision {precision}: expected {' or '.join(PRECISIONS)}")
 
 
 def absent_gpu(runtime: str, found: str) -> AbsentDevice:

@@ -8,12 +8,12 @@ import jax
 from jax import export
 
 from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
-from swift_export.runtimes.base import INPUT, Device, InputSpec
+from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision
 
 __all__ = ["load"]
 
 
-def load(path: Path, device: Device) -> XlaSession:
+def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
     """Load a file that ``jax.export`` serialised; XLA compiles it once a batch size."""
     target = find_device(device)
     exported = export.deserialize(bytearray(path.read_bytes()))

@@ -41,13 +41,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """Load ``artifact`` once and do all ``runs``, each ``repeat`` more times with the clock on it."""
+    """Load ``artifact`` once and do all ``runs``, each ``repeat`` more times with the clock on it.
+
+    ``precision`` is the one to compute in.
+    """
 
     runtime: str
     artifact: str
     device: str
     runs: tuple[Run, ...]
     repeat: int = 0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,17 @@ import numpy as np
 import onnxruntime as ort
 
 from swift_export.errors import MachineError
-from swift_export.runtimes.base import Arrays, Computation, Device, InputSpec, RuntimeInfo, absent_gpu, check_inputs
+from swift_export.runtimes.base import (
+    Arrays,
+    Computation,
+    Device,
+    InputSpec,
+    Precision,
+    RuntimeInfo,
+    absent_gpu,
+    check_inputs,
+    processors,
+)
 
 __all__ = ["OnnxSession", "load"]
 
@@ -20,10 +30,10 @@ _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(dou
 class OnnxSession:
     """An inference session whose every node runs on the device that was asked for."""
 
-    def __init__(self, path: Path, device: Device):
+    def __init__(self, path: Path, device: Device, precision: Precision):
         self._where = path.name
         self._device = "cpu" if device == "cpu" else "cuda"
-        self._session = _open(path, device)
+        self._session = _open(path, device, precision)
         self.inputs = tuple(
             InputSpec(i.name, _DTYPES.get(i.type, i.type), tuple(n if isinstance(n, int) else None for n in i.shape))
             for i in self._session.get_inputs()
@@ -32,8 +42,8 @@ class OnnxSession:
             name="ONNX Runtime",
             version=ort.__version__,
             device=self._device,
-            arithmetic="float32",
-            settings={"TF32": "off"} if device == "gpu" else {},
+            arithmetic=precision,
+            settings=_settings(self._session, device),
             providers=tuple(self._session.get_providers()),
         )
 
@@ -59,12 +69,12 @@ class OnnxSession:
         return compute
 
 
-def load(path: Path, device: Device) -> OnnxSession:
+def load(path: Path, device: Device, precision: Precision = "float32") -> OnnxSession:
     """Load an ONNX file; raises MachineError where the device is absent or cannot run every node."""
-    return OnnxSession(path, device)
+    return OnnxSession(path, device, precision)
 
 
-def _open(path: Path, device: Device) -> ort.InferenceSession:
+def _open(path: Path, device: Device, precision: Precision) -> ort.InferenceSession:
     if device == "gpu" and hasattr(ort, "preload_dlls"):  # since 1.21
         # CUDA and cuDNN as wheels lie where no loader looks.
         ort.preload_dlls()
@@ -73,13 +83,14 @@ def _open(path: Path, device: Device) -> ort.InferenceSession:
         raise absent_gpu(f"ONNX Runtime {ort.__version__}", ", ".join(available))
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = processors()
     # A pattern a batch size would be kept in memory beside the arena: twice the peak, for calls that differ in size.
     options.enable_mem_pattern = False
     provider: Any = wanted
     if device == "gpu":
         # A node that CUDA cannot run is an error when the session is made, not a quiet copy to the CPU and back.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        provider = (wanted, {"use_tf32": "0"})
+        provider = (wanted, {"use_tf32": "1" if precision == "tf32" else "0"})
     session = ort.InferenceSession(path, sess_options=options, providers=[provider])
     session.disable_fallback()
     # A provider whose libraries do not load is dropped with no more than a warning.
@@ -89,3 +100,10 @@ def _open(path: Path, device: Device) -> ort.InferenceSession:
             f"{', '.join(session.get_providers())}; check its CUDA and cuDNN libraries"
         )
     return session
+
+
+def _settings(session: ort.InferenceSession, device: Device) -> dict[str, str]:
+    if device == "cpu":
+        return {"threads": str(session.get_session_options().intra_op_num_threads)}
+    options = session.get_provider_options()[_PROVIDERS[device]]
+    return {"TF32": "on" if options["use_tf32"] == "1" else "off"}

@@ -16,14 +16,14 @@ from jax.extend.mlir.dialects import stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
 from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
-from swift_export.runtimes.base import INPUT, Device, InputSpec
+from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision
 
 __all__ = ["load"]
 
 _DTYPES = {"f64": "float64", "f32": "float32", "f16": "float16"}
 
 
-def load(path: Path, device: Device) -> XlaSession:
+def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
     """Load a portable StableHLO artifact; XLA compiles it once a shape of its input."""
     target = find_device(device)
     data = path.read_bytes()

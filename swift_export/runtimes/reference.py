@@ -10,7 +10,7 @@ import jax
 
 from swift_export.backbone import SwiFT
 from swift_export.runtimes._xla import XlaSession, find_device
-from swift_export.runtimes.base import INPUT, Device, InputSpec, RuntimeInfo
+from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision, RuntimeInfo, processors
 from swift_export.runtimes.reference_file import read_reference
 
 __all__ = ["PRECISION", "load"]
@@ -18,7 +18,7 @@ __all__ = ["PRECISION", "load"]
 PRECISION = "highest"
 
 
-def load(path: Path, device: Device) -> XlaSession:
+def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
     """Load a file of `write_reference`; XLA compiles it once a batch size and number of frames."""
     target = find_device(device)
     reference = read_reference(path)
@@ -39,7 +39,11 @@ def load(path: Path, device: Device) -> XlaSession:
         version=eqx.__version__,
         device=target.device_kind,
         arithmetic="float32",
-        settings={"jax": jax.__version__, "jax_default_matmul_precision": PRECISION},
+        settings={
+            "jax": jax.__version__,
+            "jax_default_matmul_precision": PRECISION,
+            "threads": str(processors()),
+        },
         providers=(target.platform,),
     )
     bold = InputSpec(INPUT, "float32", (None, *reference.config.input_shape()[:4], None))

@@ -1,36 +1,65 @@
-"""The runtimes by name: which module adapts each, what it needs installed and what it must do without."""
+"""The runtimes by name: what each reads, what it needs installed, what it must do without, how it may compute."""
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import cast
+from pathlib import Path
+from typing import Literal, cast
 
 from swift_export.errors import UsageError
-from swift_export.runtimes.base import Adapter
+from swift_export.runtimes.base import AbsentDevice, Adapter, Device, Precision
 
-__all__ = ["REFERENCE", "RUNTIMES", "Runtime", "require"]
+__all__ = [
+    "REFERENCE",
+    "RUNTIMES",
+    "Kind",
+    "Runtime",
+    "check_asked",
+    "find_runtime",
+    "kind_of",
+    "missing",
+    "readers",
+    "remedy",
+    "require",
+]
+
+#: What artifacts are to their readers: a file of jax.export, portable StableHLO bytecode, a SavedModel, an ONNX file.
+Kind = Literal["jax", "stablehlo", "savedmodel", "onnx"]
+
+_ENDINGS: dict[str, Kind] = {".jax": "jax", ".mlir.bc": "stablehlo", ".onnx": "onnx"}
 
 
 @dataclass(frozen=True)
 class Runtime:
     """One way to run an artifact.
 
-    ``package`` is what must be importable, ``extra`` the extra of swift-export that brings it. ``blocked`` modules
-    cannot be imported in the runtime's process: whoever serves the artifact does not have them either.
+    ``packages`` are modules that must be importable, ``libraries`` patterns of files that must lie in the first of
+    them, ``programs`` executables that must be on the PATH; ``distributions`` the packages' names on an index, the
+    first that is installed telling the runtime's version; ``extra`` the extra of swift-export that brings them.
+    ``blocked`` modules cannot be imported in the runtime's process: whoever serves the artifact does not have them
+    either. ``precisions`` are those that can be asked for; a device that is not among its keys is one that the runtime
+    cannot use.
     """
 
     name: str
     title: str
-    package: str
-    blocked: tuple[str, ...]
+    reads: tuple[Kind, ...]
+    packages: tuple[str, ...]
+    distributions: tuple[str, ...]
+    precisions: Mapping[Device, tuple[Precision, ...]] = field(hash=False)
+    blocked: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     extra: str | None = None
 
     @property
     def installed(self) -> bool:
-        """Whether its package can be found; nothing is imported."""
-        return find_spec(self.package) is not None
+        """Whether everything it needs can be found; nothing is imported."""
+        return not missing(self)
 
     def adapter(self) -> Adapter:
         """Import the module of this package that loads artifacts; only in a worker's process."""
@@ -38,23 +67,171 @@ class Runtime:
 
 
 _MAKER = ("equinox", "swift_export.backbone", "swift_export.lowering", "swift_export.weights")
-_JAX = ("jax", "jaxlib")
+_FOREIGN = (*_MAKER, "jax", "jaxlib")
+_ON_CPU: dict[Device, tuple[Precision, ...]] = {"cpu": ("float32",)}
+_ON_BOTH: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",)}
+_WITH_TF32: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32", "tf32")}
 
+#: The order is that of `readers`: a format's own runtime comes before the others that read it.
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
-        Runtime("reference", "Equinox", "equinox", ()),
-        Runtime("jax_export", "jax.export", "jax", _MAKER),
-        Runtime("portable", "StableHLO on XLA", "jax", _MAKER),
-        Runtime("tensorflow", "TensorFlow", "tensorflow", (*_MAKER, *_JAX), extra="savedmodel"),
-        Runtime("onnxruntime", "ONNX Runtime", "onnxruntime", (*_MAKER, *_JAX)),
+        Runtime("reference", "Equinox", (), ("equinox",), ("equinox",), _ON_BOTH),
+        # In the StableHLO forms the file itself says how precise a product has to be.
+        Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
+        Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
+        Runtime(
+            "iree",
+            "IREE",
+            ("stablehlo",),
+            ("iree.compiler", "iree.runtime"),
+            ("iree-base-compiler",),
+            _ON_CPU,
+            _FOREIGN,
+            extra="iree",
+        ),
+        Runtime(
+            "tensorflow",
+            "TensorFlow",
+            ("savedmodel",),
+            ("tensorflow",),
+            ("tensorflow-cpu", "tensorflow"),
+            _WITH_TF32,
+            _FOREIGN,
+            extra="savedmodel",
+        ),
+        Runtime(
+            "tensorflow_c",
+            "TensorFlow C API",
+            ("savedmodel",),
+            ("tensorflow",),
+            ("tensorflow-cpu", "tensorflow"),
+            _ON_CPU,
+            _FOREIGN,
+            libraries=("libtensorflow_cc*", "libtensorflow_framework*", "include/tensorflow/c/c_api.h"),
+            programs=("cc",),
+            extra="savedmodel",
+        ),
+        Runtime(
+            "tensorflow_serving",
+            "TensorFlow Serving",
+            ("savedmodel",),
+            ("tensorflow", "tensorflow_serving", "grpc"),
+            ("tensorflow-serving-api",),
+            _ON_CPU,
+            _FOREIGN,
+            programs=("tensorflow_model_server",),
+            extra="savedmodel",
+        ),
+        Runtime(
+            "onnxruntime",
+            "ONNX Runtime",
+            ("onnx",),
+            ("onnxruntime",),
+            ("onnxruntime", "onnxruntime-gpu"),
+            _WITH_TF32,
+            _FOREIGN,
+        ),
+        Runtime(
+            "onnxruntime_tensorrt",
+            "ONNX Runtime on TensorRT",
+            ("onnx",),
+            ("onnxruntime",),
+            ("onnxruntime-gpu",),
+            {"gpu": ("float32", "tf32", "float16")},
+            _FOREIGN,
+            libraries=("capi/*onnxruntime_providers_tensorrt*",),
+            extra="gpu",
+        ),
+        Runtime(
+            "openvino",
+            "OpenVINO",
+            ("onnx",),
+            ("openvino",),
+            ("openvino",),
+            {"cpu": ("float32", "bfloat16", "float16")},
+            _FOREIGN,
+            extra="openvino",
+        ),
     )
 }
 REFERENCE = RUNTIMES["reference"]
 
+#: Packages that no extra brings, as pip takes them. With its dependencies this one would bring a second TensorFlow.
+_BESIDE = {"tensorflow_serving": "--no-deps tensorflow-serving-api"}
+#: What the programs are, and where they come from.
+_PROGRAMS = {
+    "cc": "a C compiler, such as gcc",
+    "tensorflow_model_server": "TensorFlow Serving's server, which https://www.tensorflow.org/tfx/serving/setup brings",
+}
+
+
+def kind_of(file: str) -> Kind:
+    """What the artifact of that path is, by the end of its name; a SavedModel is a folder of any name."""
+    return next((kind for ending, kind in _ENDINGS.items() if file.endswith(ending)), "savedmodel")
+
+
+def readers(kind: Kind) -> tuple[Runtime, ...]:
+    """The runtimes that read artifacts of a kind, installed or not; the format's own runtime first."""
+    return tuple(runtime for runtime in RUNTIMES.values() if kind in runtime.reads)
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime that a user names, with ``-`` or ``_``; raises UsageError for any other name."""
+    found = RUNTIMES.get(name.replace("-", "_"))
+    if found is None or not found.reads:
+        known = ", ".join(runtime.name for runtime in RUNTIMES.values() if runtime.reads)
+        raise UsageError(f"--runtime {name}: expected one of {known}")
+    return found
+
+
+def missing(runtime: Runtime) -> tuple[str, ...]:
+    """The packages, files of packages and programs that a runtime needs and that are not here; none is imported."""
+    absent = [package for package in runtime.packages if not _folders(package)]
+    if not absent:
+        absent = [f"{runtime.packages[0]}/{library}" for library in runtime.libraries if not _has(runtime, library)]
+    return (*absent, *(program for program in runtime.programs if not shutil.which(program)))
+
+
+def remedy(runtime: Runtime) -> str:
+    """What would bring everything that is missing, in words; empty where nothing is."""
+    absent = missing(runtime)
+    beside = [package for package in absent if package in _BESIDE]
+    programs = [program for program in absent if program in runtime.programs]
+    packages = [package for package in absent if package not in (*beside, *programs)]
+    wanted = f"'swift-export[{runtime.extra}]'" if runtime.extra else " ".join(packages)
+    steps = [f"pip install {wanted}"] if packages else []
+    steps += [f"pip install {_BESIDE[package]}" for package in beside]
+    return " and ".join([*steps, *(f"install {_PROGRAMS[program]}" for program in programs)])
+
 
 def require(runtime: Runtime) -> None:
-    """Raise UsageError, naming what to install, where a runtime is not installed."""
-    if not runtime.installed:
-        wanted = f"swift-export[{runtime.extra}]" if runtime.extra else runtime.package
-        raise UsageError(f"{runtime.title} is not installed: pip install '{wanted}', or leave its artifact unchecked")
+    """Raise UsageError, naming what is missing and what brings it, where a runtime is not installed."""
+    if absent := missing(runtime):
+        raise UsageError(
+            f"{runtime.title} is not installed ({', '.join(absent)} not found): {remedy(runtime)}, "
+            "or leave its artifact unchecked"
+        )
+
+
+def check_asked(runtime: Runtime, device: Device, precision: Precision) -> None:
+    """Raise AbsentDevice or UsageError where a runtime cannot use the device, or not compute in that precision."""
+    if device not in runtime.precisions:
+        usable = " or ".join(runtime.precisions)
+        raise AbsentDevice(f"--device {device}: {runtime.title} is only used on the {usable}; use --device {usable}")
+    granted = runtime.precisions[device]
+    if precision not in granted:
+        raise UsageError(f"--precision {precision}: {runtime.title} on the {device} computes in {' or '.join(granted)}")
+
+
+def _folders(package: str) -> list[str]:
+    """Where a package lies: empty where it cannot be imported."""
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:  # the package around it
+        return []
+    return list(spec.submodule_search_locations or ()) if spec else []
+
+
+def _has(runtime: Runtime, library: str) -> bool:
+    return any(next(Path(folder).glob(library), None) for folder in _folders(runtime.packages[0]))

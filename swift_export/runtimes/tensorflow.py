@@ -14,10 +14,12 @@ from swift_export.runtimes.base import (
     Computation,
     Device,
     InputSpec,
+    Precision,
     RuntimeInfo,
     absent_gpu,
     check_inputs,
     file_label,
+    processors,
 )
 
 __all__ = ["SIGNATURE", "SavedModelSession", "load"]
@@ -28,21 +30,24 @@ SIGNATURE = "serving_default"
 class SavedModelSession:
     """The serving signature of a SavedModel on one device."""
 
-    def __init__(self, path: Path, device: Device):
+    def __init__(self, path: Path, device: Device, precision: Precision):
         self._where = file_label(path)
         self._device, described = _find_device(device)
+        tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         with tf.device(self._device):
             # Kept, not only its signature: the variables live as long as the object they belong to.
             self._model = tf.saved_model.load(str(path))
         self._function = self._model.signatures[SIGNATURE]
         _, specs = self._function.structured_input_signature
         self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in specs.items())
+        # 0 where nobody has set it: a thread a processor.
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or processors()
         self.info = RuntimeInfo(
             name="TensorFlow",
             version=tf.__version__,
             device=described,
-            arithmetic="float32",
-            settings={"TF32": "off"},
+            arithmetic=precision,
+            settings={"TF32": "on" if precision == "tf32" else "off", "threads": str(threads)},
             providers=(self._device,),
         )
 
@@ -75,14 +80,13 @@ class SavedModelSession:
         return outputs
 
 
-def load(path: Path, device: Device) -> SavedModelSession:
+def load(path: Path, device: Device, precision: Precision = "float32") -> SavedModelSession:
     """Load the folder that holds ``saved_model.pb``."""
-    return SavedModelSession(path, device)
+    return SavedModelSession(path, device, precision)
 
 
 def _find_device(device: Device) -> tuple[str, str]:
     """TensorFlow's name of the device and the device's own; raises MachineError for an absent GPU."""
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     # An op that the device cannot run is an error, not a quiet move to the CPU.
     tf.config.set_soft_device_placement(False)
     gpus = tf.config.list_physical_devices("GPU")

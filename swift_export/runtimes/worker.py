@@ -17,9 +17,18 @@ import numpy as np
 
 from swift_export.errors import MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
-from swift_export.runtimes.base import INPUT, Device, LoadError, Session, check_device, file_label
+from swift_export.runtimes.base import (
+    INPUT,
+    Device,
+    LoadError,
+    Precision,
+    Session,
+    check_device,
+    check_precision,
+    file_label,
+)
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
-from swift_export.runtimes.registry import RUNTIMES, Runtime
+from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked
 
 __all__ = ["main", "serve"]
 
@@ -36,18 +45,20 @@ def main(folder: Path) -> None:
 def serve(request: Request, folder: Path) -> Answer:
     """Load the artifact and do every run; outputs go to ``folder``."""
     runtime, path = RUNTIMES[request.runtime], Path(request.artifact)
+    device, precision = check_device(request.device), check_precision(request.precision)
+    check_asked(runtime, device, precision)
     block_imports(runtime.blocked)
     start = time.perf_counter()
-    session = _load(runtime, path, check_device(request.device))
+    session = _load(runtime, path, device, precision)
     load_s = time.perf_counter() - start
     runs = tuple(_run(session, run, request.repeat, folder / f"run{i}", path) for i, run in enumerate(request.runs))
     return Answer(session.info, load_s, runs, _peak_bytes())
 
 
-def _load(runtime: Runtime, path: Path, device: Device) -> Session:
+def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) -> Session:
     adapter = runtime.adapter()
     try:
-        return adapter.load(path, device)
+        return adapter.load(path, device, precision)
     except SwiftExportError:
         raise
     except Exception as error:  # every runtime has its own types for a damaged file

@@ -7,7 +7,7 @@ import pytest
 
 from swift_export.errors import InputError, MachineError, UsageError
 from swift_export.runtimes.base import check_device
-from swift_export.runtimes.registry import RUNTIMES, Runtime, require
+from swift_export.runtimes.registry import RUNTIMES
 
 # What a caller may get wrong: rank, layout (channels last), number of channels, dtype, an empty batch.
 WRONG = {
@@ -78,7 +78,7 @@ def test_who_computed_is_told(toys, runtime):
 
 @pytest.mark.parametrize("name", ["jax_export", "portable"])
 def test_the_precision_in_the_file_is_told(toys, name):
-    assert toys.session(name).info.settings == {"dot precision in the file": "HIGHEST"}
+    assert toys.session(name).info.settings["dot precision in the file"] == "HIGHEST"
 
 
 def test_plain_float32_dots_are_tf32_on_a_gpu_only():
@@ -114,11 +114,3 @@ def gpu_present(runtime):
 def test_an_unknown_device_is_a_usage_error():
     with pytest.raises(UsageError, match="--device tpu: expected cpu or gpu"):
         check_device("tpu")
-
-
-def test_a_runtime_that_is_not_installed_names_its_extra():
-    missing = Runtime("tensorflow", "TensorFlow", "no_such_package", (), extra="savedmodel")
-
-    with pytest.raises(UsageError, match=r"TensorFlow is not installed: pip install 'swift-export\[savedmodel\]'"):
-        require(missing)
-    require(RUNTIMES["onnxruntime"])
