@@ -21,7 +21,7 @@ from swift_export.lowering.settings import ATTENTION, ExportSettings
 if TYPE_CHECKING:
     from swift_export.backbone.swift import SwiFT
     from swift_export.parity.inputs import CheckInput
-    from swift_export.parity.report import ParityReport
+    from swift_export.parity.results import ParityReport
     from swift_export.weights import Weights
 
 __all__ = [

@@ -22,7 +22,7 @@ from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, CheckFailed, SwiftExportError, UsageError
 from swift_export.export import ExportResult, run_export
 from swift_export.lowering.settings import ExportSettings
-from swift_export.parity.report import ParityReport
+from swift_export.parity.results import ParityReport
 from swift_export.weights import Weights, synthetic_weights
 
 CONFIG = SwiFTConfig(

@@ -20,7 +20,7 @@ from swift_export.errors import UsageError
 if TYPE_CHECKING:
     from swift_export.backbone.config import SwiFTConfig
     from swift_export.parity.inputs import CheckInput
-    from swift_export.parity.report import ParityReport
+    from swift_export.parity.results import ParityReport
     from swift_export.parity.targets import Target
     from swift_export.weights import Weights
 

@@ -14,7 +14,7 @@ from swift_export.backbone.config import SHAPE_INVISIBLE
 
 if TYPE_CHECKING:
     from swift_export.parity.diff import DiffReport
-    from swift_export.parity.report import ParityReport
+    from swift_export.parity.results import ParityReport
     from swift_export.weights import Weights
 
 __all__ = ["Console"]
@@ -60,7 +60,13 @@ class Console:
 
     def report(self, report: ParityReport | DiffReport) -> None:
         """What a check or a comparison measured."""
-        report.render(self._out)
+        from swift_export.parity.report import render
+        from swift_export.parity.results import ParityReport
+
+        if isinstance(report, ParityReport):
+            render(report, self._out)
+        else:
+            report.render(self._out)
 
     def weights(self, weights: Weights) -> None:
         """Which weights were loaded, and the settings that no tensor's shape tells: always shown."""

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from swift_export.parity.checking import check_paths
     from swift_export.parity.checking import check_paths as check
     from swift_export.parity.diff import diff_artifacts
-    from swift_export.parity.report import ParityReport, report_files
+    from swift_export.parity.report import report_files
+    from swift_export.parity.results import ParityReport
 
 _HOMES = {
-    "ParityReport": ("report", "ParityReport"),
+    "ParityReport": ("results", "ParityReport"),
     "check": ("checking", "check_paths"),
     "check_paths": ("checking", "check_paths"),
     "diff_artifacts": ("diff", "diff_artifacts"),

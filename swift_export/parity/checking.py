@@ -10,7 +10,7 @@ from swift_export.errors import UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity.inputs import CheckInput
 from swift_export.parity.measuring import Plan, Progress, measure
-from swift_export.parity.report import ParityReport
+from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Subject, Target, find_subject
 from swift_export.runtimes.base import check_device
 from swift_export.runtimes.registry import require

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import distributions
 from itertools import chain
 
-from swift_export.parity.report import COLUMNS, Checked, ParityReport, table
+from swift_export.parity.report import COLUMNS, rows, table
+from swift_export.parity.results import Checked, ParityReport
 
 __all__ = ["TIME_COLUMNS", "Findings", "describe_machine"]
 
@@ -62,7 +63,7 @@ class Findings:
         lines += sorted({_how(artifact) for artifact in self.parity.artifacts})
         lines += ["", "## Parity", ""]
         lines += ["Reference: the Equinox model in float32 at the highest precision, on the CPU.", ""]
-        lines += table(COLUMNS, self.parity.rows())
+        lines += table(COLUMNS, rows(self.parity))
         lines += ["", "## Time", "", "Medians of warm calls. Compute: the clip lies on the device, the features stay."]
         lines += ["Call: from NumPy array to NumPy array, the copies included. First call: compiling included.", ""]
         lines += table(TIME_COLUMNS, self.time_rows())

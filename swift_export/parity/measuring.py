@@ -14,7 +14,7 @@ from swift_export.lowering.forms import by_name, choose_forms
 from swift_export.parity.compare import Difference
 from swift_export.parity.examining import Examination
 from swift_export.parity.inputs import CheckInput, standard_inputs
-from swift_export.parity.report import Checked, ParityReport, RunTime, WeightsTag
+from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.running import (
     Clips,
     Expected,

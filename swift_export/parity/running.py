@@ -12,7 +12,7 @@ import numpy as np
 from swift_export.errors import CheckFailed, InputError
 from swift_export.parity.compare import Difference, compare
 from swift_export.parity.inputs import CheckInput
-from swift_export.parity.report import Comparison
+from swift_export.parity.results import Comparison
 from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult

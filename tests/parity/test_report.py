@@ -13,7 +13,8 @@ from rich.console import Console
 from swift_export.artifacts.manifest import Artifact, Measurement, Signature, new_manifest
 from swift_export.errors import CheckFailed
 from swift_export.parity.compare import Difference
-from swift_export.parity.report import Checked, Comparison, ParityReport, RunTime, WeightsTag, report_files
+from swift_export.parity.report import render, report_files, rows, to_json, to_markdown
+from swift_export.parity.results import Checked, Comparison, ParityReport, RunTime, WeightsTag
 from swift_export.parity.structure import Setting
 from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
@@ -48,7 +49,7 @@ def test_what_holds_passes():
 
     assert right.passed
     right.raise_for_failures()
-    assert [row[-1] for row in right.rows()] == ["ok", "ok"]
+    assert [row[-1] for row in rows(right)] == ["ok", "ok"]
 
 
 def test_the_first_failure_is_named_with_its_figures():
@@ -65,13 +66,13 @@ def test_a_wrong_setting_fails_on_its_own():
     wrong = report(RIGHT, settings=(HOLDS, WRONG))
 
     assert wrong.failures == ["onnx/model.onnx: stage0/block1: mask: expected values -100 to 0 by region, found none"]
-    assert wrong.rows()[-1][-1] == "1 WRONG"
+    assert rows(wrong)[-1][-1] == "1 WRONG"
 
 
 def test_the_table_shows_every_row():
     out = io.StringIO()
 
-    report(RIGHT, FAR).render(Console(file=out, width=160))
+    render(report(RIGHT, FAR), Console(file=out, width=160))
 
     lines = out.getvalue().splitlines()
     assert len(lines) == 1 + 2 + 1
@@ -85,13 +86,13 @@ def test_files_of_two_folders_are_told_apart():
     one = report(RIGHT)
     other = replace(one.artifacts[0], root="/elsewhere/hcp-sex")
 
-    rows = replace(one, artifacts=(*one.artifacts, other)).rows()
+    both = rows(replace(one, artifacts=(*one.artifacts, other)))
 
-    assert [row[0] for row in rows[::2]] == ["contrastive/onnx/model.onnx", "hcp-sex/onnx/model.onnx"]
+    assert [row[0] for row in both[::2]] == ["contrastive/onnx/model.onnx", "hcp-sex/onnx/model.onnx"]
 
 
 def test_json_holds_everything_but_no_path_and_no_infinity():
-    text = report(RIGHT, BROKEN).to_json()
+    text = to_json(report(RIGHT, BROKEN))
 
     assert "private" not in text
     found = json.loads(text, parse_constant=pytest.fail)
@@ -104,6 +105,8 @@ def test_json_holds_everything_but_no_path_and_no_infinity():
         "output": "stage0",
         "relative_l2": None,
         "relative_max": None,
+        "cosine": None,
+        "worst": None,
         "non_finite": 5,
         "mismatch": None,
         "allowed": {"relative_l2": 1e-5, "relative_max": 1e-5, "reason": "a reason in words"},
@@ -115,7 +118,7 @@ def test_json_holds_everything_but_no_path_and_no_infinity():
 
 
 def test_markdown_tells_result_reason_and_failures():
-    text = report(RIGHT, FAR).to_markdown()
+    text = to_markdown(report(RIGHT, FAR))
 
     assert "Result: FAILED." in text
     assert "- onnx/model.onnx: ONNX Runtime 1.99 on cpu: input phantom, batch 2" in text
@@ -125,22 +128,27 @@ def test_markdown_tells_result_reason_and_failures():
     )
 
 
-def test_measurements_of_other_formats_are_carried_over(weights):
-    def earlier(file):
-        return Measurement(file, "jax.export 0.9", "cpu", "noise", 1, "features", 5e-7, 5e-7, 1e-5)
+def test_measurements_of_other_files_and_runtimes_are_carried_over(weights):
+    def earlier(file, runtime):
+        return Measurement(file, runtime, "cpu", "noise", 1, "features", 5e-7, 5e-7, 1e-5)
 
     def artifact(*measured):
         return Artifact({}, {}, Signature((), ()), {}, {}, measured)
 
+    # What this check ran, in an older version, gives way to it; what another runtime did with the same file stays.
+    onnx = [earlier("onnx/model.onnx", runtime) for runtime in ("ONNX Runtime 1.31", "OpenVINO 2026.4.1")]
     manifest = new_manifest(
-        weights, {"stablehlo": artifact(earlier("stablehlo/model.jax")), "onnx": artifact(earlier("onnx/model.onnx"))}
+        weights, {"stablehlo": artifact(earlier("stablehlo/model.jax", "jax.export 0.9")), "onnx": artifact(*onnx)}
     )
 
     files = report_files(manifest, report(RIGHT))
 
     assert set(files) == {"parity.json", "parity.md"}
     carried = json.loads(files["parity.json"])["earlier_measurements"]
-    assert [measurement["file"] for measurement in carried] == ["stablehlo/model.jax"]
+    assert [(measured["file"], measured["runtime"]) for measured in carried] == [
+        ("stablehlo/model.jax", "jax.export 0.9"),
+        ("onnx/model.onnx", "OpenVINO 2026.4.1"),
+    ]
     _, _, after = files["parity.md"].partition("## From earlier checks")
     assert "| stablehlo/model.jax | jax.export 0.9 | noise | 1 | features | 5.0e-07 | 5.0e-07 | 1e-05 | ok |" in after
-    assert "onnx/model.onnx" not in after
+    assert "ONNX Runtime" not in after

@@ -1,0 +1,105 @@
+"""A report as data: parity.json, whose form parity.schema.json describes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swift_export._version import __version__
+from swift_export.artifacts.manifest import Measurement
+from swift_export.artifacts.schema import dumps
+from swift_export.parity.compare import Difference
+from swift_export.parity.results import Checked, Comparison, Fault, ParityReport
+
+__all__ = ["SCHEMA_VERSION", "to_json"]
+
+#: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault.
+SCHEMA_VERSION = 2
+
+
+def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
+    """The text of parity.json; ``carried`` are measurements of earlier checks that still hold.
+
+    A number that is not finite is null. Of the pictures only what they show is told, not their pixels.
+    """
+    return dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": f"swift-export {__version__}",
+            "device": report.device,
+            "reference": asdict(report.reference),
+            "inputs": list(report.inputs),
+            "passed": report.passed,
+            "failures": report.failures,
+            "artifacts": [_artifact(artifact) for artifact in report.artifacts],
+            "earlier_measurements": [_earlier(measurement) for measurement in carried],
+        }
+    )
+
+
+def _artifact(artifact: Checked) -> dict[str, Any]:
+    picture = artifact.picture
+    return {
+        # Of the folder only its name: a report may travel, and tells nothing of the machine.
+        "root": Path(artifact.root).name,
+        "file": artifact.file,
+        "weights": asdict(artifact.weights),
+        "info": asdict(artifact.info),
+        "load_s": artifact.load_s,
+        "peak_bytes": artifact.peak_bytes,
+        "passed": artifact.passed,
+        "times": [asdict(time) for time in artifact.times],
+        "comparisons": [_comparison(comparison) for comparison in artifact.comparisons],
+        "settings": [asdict(setting) for setting in artifact.settings],
+        "blocks": [{"block": block.block, **_difference(block.difference)} for block in artifact.blocks],
+        "fault": None if artifact.fault is None else _fault(artifact.fault),
+        "picture": None if picture is None else {"input": picture.input, "value": picture.value},
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "input": comparison.input,
+        "batch": comparison.batch,
+        "output": comparison.output,
+        **_difference(comparison.difference),
+        "allowed": asdict(comparison.allowed),
+        "passed": comparison.passed,
+    }
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {
+        "place": fault.place,
+        "block": fault.block,
+        "before": fault.before,
+        "input": fault.input,
+        "batch": fault.batch,
+        **_difference(fault.difference),
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    worst = difference.worst
+    return {
+        "relative_l2": _finite(difference.relative_l2),
+        "relative_max": _finite(difference.relative_max),
+        "cosine": _finite(difference.cosine),
+        "worst": None
+        if worst is None
+        else {"index": worst.index, "expected": _finite(worst.expected), "found": _finite(worst.found)},
+        "non_finite": difference.non_finite,
+        "mismatch": difference.mismatch,
+    }
+
+
+def _earlier(measurement: Measurement) -> dict[str, Any]:
+    figures = {"relative_l2": _finite(measurement.relative_l2), "relative_max": _finite(measurement.relative_max)}
+    return asdict(measurement) | figures
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
