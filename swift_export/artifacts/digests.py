@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from swift_export.artifacts.layout import FORMATS, SAVEDMODEL_FOLDER, ArtifactError, Format, written_files
+from swift_export.artifacts.layout import SAVEDMODEL_FOLDER, ArtifactError, Format, written_files
 from swift_export.artifacts.manifest import File, Manifest
 
 __all__ = ["digest_file", "digest_format", "verify"]
@@ -31,7 +31,7 @@ def digest_file(path: Path) -> File:
 
 def digest_format(folder: Path, form: Format) -> dict[str, File]:
     """Digest of every file of one format below ``folder``, by relative path."""
-    return {path: digest_file(folder / path) for path in written_files(folder, form)}
+    return {path: digest_file(folder / path) for path in written_files(folder, form.folder)}
 
 
 def verify(folder: Path, manifest: Manifest, formats: Iterable[str] | None = None) -> list[str]:
@@ -44,7 +44,7 @@ def verify(folder: Path, manifest: Manifest, formats: Iterable[str] | None = Non
     for name in manifest.artifacts if formats is None else formats:
         if name not in manifest.artifacts:
             raise ArtifactError(f"{folder}: holds no {name} artifact; found {', '.join(manifest.artifacts) or 'none'}")
-        recorded = manifest.artifacts[name].files
+        recorded = manifest.artifacts[name].recorded
         for path, expected in recorded.items():
             _refuse_links(folder, path)
             if not (folder / path).exists():
@@ -57,7 +57,7 @@ def verify(folder: Path, manifest: Manifest, formats: Iterable[str] | None = Non
                 )
             checked.append(path)
         if name == "savedmodel":
-            extra = sorted(set(written_files(folder, FORMATS[name])) - set(recorded))
+            extra = sorted(set(written_files(folder, SAVEDMODEL_FOLDER)) - set(recorded))
             if extra:
                 raise ArtifactError(
                     f"{folder / extra[0]}: not in the manifest, found in {SAVEDMODEL_FOLDER}; remove it or export again"

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from swift_export.artifacts.layout import MANIFEST, REPORTS, SAVEDMODEL_FOLDER, ArtifactError, format_of
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, SAVEDMODEL_FOLDER, ArtifactError, format_of
 
 __all__ = [
     "HIDDEN",
@@ -233,7 +233,8 @@ def _read_journal(path: Path) -> dict[str, list[str]]:
     try:
         entries = json.loads(path.read_bytes())
         moved = [*entries["added"], *entries["removed"]]
-        plain = all(p in REPORTS or p == SAVEDMODEL_FOLDER or format_of(p) for p in moved)
+        whole = (*REPORTS, SAVEDMODEL_FOLDER, *(form.golden for form in FORMATS.values()))
+        plain = all(p in whole or format_of(p) for p in moved)
         if not plain or not set(entries["folders"]) <= {q for p in moved for q in _parents(p)}:
             raise ValueError("a path that is not the layout's")
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -6,7 +6,10 @@ stablehlo/model.mlir.bc            portable bytecode, dynamic batch
 stablehlo/model.b1.mlir.bc         portable bytecode, batch 1
 savedmodel/1/                      TF Serving's layout
 onnx/model.onnx
+golden/<format>/<output>.npy      what the reference gave for one clip; the manifest has the clip's recipe
 parity.json parity.md parity.html  what the last check measured
+
+The golden outputs lie in no format's own folder: a server may watch that one, and people copy it around to be served.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ __all__ = [
     "Format",
     "find_format",
     "format_of",
+    "golden_file",
     "is_inside",
     "written_files",
 ]
@@ -42,6 +46,7 @@ PORTABLE_FILE = "stablehlo/model.mlir.bc"
 PORTABLE_B1_FILE = "stablehlo/model.b1.mlir.bc"
 SAVEDMODEL_FOLDER = "savedmodel/1"
 ONNX_FILE = "onnx/model.onnx"
+_GOLDEN_FOLDER = "golden"
 
 
 class ArtifactError(SwiftExportError):
@@ -50,14 +55,24 @@ class ArtifactError(SwiftExportError):
 
 @dataclass(frozen=True)
 class Format:
-    """One format: the folder it fills and its units, the paths that a commit moves into place whole."""
+    """One format: the folder it fills and its units, the paths in it that a commit moves into place whole.
+
+    Its golden outputs are one unit more, the folder ``golden``.
+    """
 
     name: str
     folder: str
     units: tuple[str, ...]
 
+    @property
+    def golden(self) -> str:
+        """The folder of its golden outputs."""
+        return f"{_GOLDEN_FOLDER}/{self.name}"
+
     def unit_of(self, path: str) -> str:
         """The unit that a file of this format is moved with."""
+        if is_inside(path, self.golden):
+            return self.golden
         return self.folder if self.units == (self.folder,) else path
 
 
@@ -95,13 +110,19 @@ def format_of(path: str) -> str | None:
     return next((name for name, form in FORMATS.items() if is_inside(path, form.folder)), None)
 
 
-def written_files(folder: Path, form: Format) -> list[str]:
-    """Every file of a format in an artifact folder, sorted, relative to ``folder``.
+def golden_file(form: Format, output: str) -> str:
+    """Where what the reference gave as ``output`` lies."""
+    return f"{form.golden}/{output}.npy"
+
+
+def written_files(folder: Path, *below: str) -> list[str]:
+    """Every file of an artifact folder that lies below its folders ``below``, sorted, relative to ``folder``.
 
     Links and special files are listed too: whoever reads them decides.
     """
     found = []
-    for parent, folders, files in os.walk(folder / form.folder):
-        linked = [name for name in folders if Path(parent, name).is_symlink()]
-        found += [Path(parent, name).relative_to(folder).as_posix() for name in (*files, *linked)]
+    for start in below:
+        for parent, folders, files in os.walk(folder / start):
+            linked = [name for name in folders if Path(parent, name).is_symlink()]
+            found += [Path(parent, name).relative_to(folder).as_posix() for name in (*files, *linked)]
     return sorted(found)

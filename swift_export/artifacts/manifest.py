@@ -26,6 +26,8 @@ __all__ = [
     "SCHEMA",
     "Artifact",
     "File",
+    "Golden",
+    "GoldenInput",
     "Manifest",
     "Measurement",
     "Model",
@@ -38,7 +40,8 @@ __all__ = [
     "read_manifest",
 ]
 
-SCHEMA = 1
+#: 2 added golden outputs; a manifest of schema 1 is read as one without.
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,33 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class GoldenInput:
+    """How to draw one clip: the first of the check's input ``kind``; ``sha256`` is that of its values' bytes."""
+
+    kind: str
+    seed: int
+    frames: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What ``reference`` gave for one clip: a file an output, and how far from it the check let the artifact be."""
+
+    input: GoldenInput
+    files: Mapping[str, File]
+    reference: str
+    relative_l2: float
+    relative_max: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Artifact:
-    """One format: its files (relative to the folder), how it was made, and ``parity``, None when unchecked."""
+    """One format: its files (relative to the folder), how it was made, and what its check found.
+
+    ``parity`` and ``golden`` are None when it was not checked.
+    """
 
     files: Mapping[str, File]
     settings: Mapping[str, Any]
@@ -130,6 +158,12 @@ class Artifact:
     details: Mapping[str, Any]
     versions: Mapping[str, str]
     parity: tuple[Measurement, ...] | None
+    golden: Golden | None = None
+
+    @property
+    def recorded(self) -> dict[str, File]:
+        """All its files in the artifact folder, golden outputs included."""
+        return {**self.files, **(self.golden.files if self.golden else {})}
 
 
 @dataclass(frozen=True)
@@ -155,8 +189,8 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, File]:
-        """Every recorded file of every format."""
-        return {path: file for artifact in self.artifacts.values() for path, file in artifact.files.items()}
+        """Every recorded file of every format, golden outputs included."""
+        return {path: file for artifact in self.artifacts.values() for path, file in artifact.recorded.items()}
 
     def same_weights(self, other: Manifest) -> bool:
         """Whether both hold the same weights in the same architecture, so that their formats may share a folder."""
@@ -234,23 +268,27 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
 
 
 def _validate(manifest: Manifest) -> None:
-    if manifest.schema != SCHEMA:
-        raise SchemaError(f"schema: expected {SCHEMA}, found {manifest.schema}")
+    if manifest.schema < 1:
+        raise SchemaError(f"schema: expected 1 to {SCHEMA}, found {manifest.schema}")
     if not _is_sha256(manifest.weights.digest):
         raise SchemaError(f"weights.digest: expected 64 hex digits, found {manifest.weights.digest[:80]!r}")
     _ = manifest.config
     for name, artifact in manifest.artifacts.items():
         if name not in FORMATS:
             raise SchemaError(f"artifacts: expected formats {', '.join(FORMATS)}, found {name[:80]!r}")
-        if not artifact.files:
-            raise SchemaError(f"artifacts.{name}.files: expected at least one file")
-        for path, file in artifact.files.items():
-            if not is_inside(path, FORMATS[name].folder):
-                raise SchemaError(
-                    f"artifacts.{name}.files: expected plain paths below {FORMATS[name].folder}/, found {path[:80]!r}"
-                )
-            if not _is_sha256(file.sha256) or file.size < 0:
-                raise SchemaError(f"artifacts.{name}.files.{path}: expected a sha256 and a size")
+        _validate_files(artifact.files, f"artifacts.{name}.files", FORMATS[name].folder)
+        if artifact.golden:
+            _validate_files(artifact.golden.files, f"artifacts.{name}.golden.files", FORMATS[name].golden)
+
+
+def _validate_files(files: Mapping[str, File], where: str, folder: str) -> None:
+    if not files:
+        raise SchemaError(f"{where}: expected at least one file")
+    for path, file in files.items():
+        if not is_inside(path, folder):
+            raise SchemaError(f"{where}: expected plain paths below {folder}/, found {path[:80]!r}")
+        if not _is_sha256(file.sha256) or file.size < 0:
+            raise SchemaError(f"{where}.{path}: expected a sha256 and a size")
 
 
 def _is_sha256(text: str) -> bool:

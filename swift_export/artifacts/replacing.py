@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, Format, written_files
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, Format, golden_file, written_files
 from swift_export.artifacts.manifest import Manifest, read_manifest
 from swift_export.errors import UsageError
 
@@ -43,8 +43,9 @@ def refuse_conflicts(
     wanted = set(formats)
     recorded = set(current.files) if current else set()
     for form in FORMATS.values():
-        _refuse_folders(output, form, form.name in wanted)
-        for unit in form.units:
+        for folder in (form.folder, form.golden):
+            _refuse_folder(output, folder, form.name in wanted)
+        for unit in (*form.units, form.golden):
             _refuse_unit(output, form, unit, recorded, force and form.name in wanted)
 
 
@@ -56,7 +57,7 @@ def replaced_units(output: Path, current: Manifest | None, fresh: Manifest, adde
         same = fresh.same_weights(current)
         for name, artifact in current.artifacts.items():
             if name in fresh.artifacts or not same:
-                gone |= {FORMATS[name].unit_of(path) for path in artifact.files}
+                gone |= {FORMATS[name].unit_of(path) for path in artifact.recorded}
     return sorted(path for path in gone if os.path.lexists(output / path))
 
 
@@ -71,9 +72,8 @@ def _difference(current: Manifest, fresh: Manifest) -> str:
     return f"holds the same weights (digest {fresh.weights.digest}) in another architecture: {', '.join(changes)}"
 
 
-def _refuse_folders(output: Path, form: Format, wanted: bool) -> None:
-    folder = output / form.folder
-    for path in (folder, folder.parent):
+def _refuse_folder(output: Path, folder: str, wanted: bool) -> None:
+    for path in (output / folder, (output / folder).parent):
         if path == output:
             continue
         if path.is_symlink():
@@ -84,8 +84,9 @@ def _refuse_folders(output: Path, form: Format, wanted: bool) -> None:
 
 def _refuse_unit(output: Path, form: Format, unit: str, recorded: set[str], force: bool) -> None:
     target = output / unit
-    if unit == form.folder:  # moved as one folder: whatever else lies in it would go with it
-        strangers = [path for path in written_files(output, form) if path not in recorded]
+    if unit in (form.folder, form.golden):  # moved as one folder: whatever else lies in it would go with it
+        ours = {golden_file(form, Path(path).stem) for path in written_files(output, form.golden)} if force else set()
+        strangers = [path for path in written_files(output, unit) if path not in recorded | ours]
     elif target.is_dir() and not target.is_symlink():
         strangers = [unit + "/"]
     else:

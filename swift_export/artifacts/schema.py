@@ -80,11 +80,13 @@ def _decode_fields(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise SchemaError(f"{where or 'top level'}: expected an object, found {_short(value)}")
     hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    for label, keys in (("missing", set(names) - set(value)), ("unexpected", set(value) - set(names))):
+    fields = dataclasses.fields(kind)
+    # What older schemas do not know has a default.
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING}
+    for label, keys in (("missing", needed - set(value)), ("unexpected", set(value) - {f.name for f in fields})):
         if keys:
             raise SchemaError(f"{where or 'top level'}: {label} {', '.join(map(_short, sorted(keys)))}")
-    return kind(**{name: _decode(hints[name], value[name], _join(where, name)) for name in names})
+    return kind(**{name: _decode(hints[name], value[name], _join(where, name)) for name in hints if name in value})
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -137,10 +137,11 @@ def open_artifact(folder: Path) -> Manifest:
 
 def _units(folder: Path, name: str, artifact: Artifact) -> list[str]:
     form = FORMATS[name]
-    written = written_files(folder, form)
+    written = written_files(folder, form.folder, form.golden)
     units = {form.unit_of(path) for path in written}
-    if set(artifact.files) != set(written) or not units <= set(form.units):
-        raise ValueError(f"{name}: expected the layout's files, recorded {sorted(artifact.files)}, written {written}")
+    recorded = sorted(artifact.recorded)
+    if recorded != written or not units <= {*form.units, form.golden}:
+        raise ValueError(f"{name}: expected the layout's files, recorded {recorded}, written {written}")
     return sorted(units)
 
 

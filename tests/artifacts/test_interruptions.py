@@ -271,7 +271,7 @@ def test_hidden_folders_of_others_and_names_alike_are_left_alone(tmp_path: Path,
         (tmp_path / name / "file").write_text("mine")
     exporting.export(tmp_path, *NEW)
     assert (tmp_path / f"{HIDDEN}notes" / "file").read_text() == "mine"
-    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 1
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 2
 
 
 def test_an_unknown_format_leaves_no_trace(tmp_path: Path, exporting: ModuleType) -> None:

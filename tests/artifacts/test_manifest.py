@@ -96,8 +96,8 @@ FILES = "artifacts/onnx/files"
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("schema", 2, r"expected schema 1, found 2, written by a newer version: upgrade swift-export"),
-        ("schema", 0, "schema: expected 1, found 0"),
+        ("schema", 3, r"expected schema 2, found 3, written by a newer version: upgrade swift-export"),
+        ("schema", 0, "schema: expected 1 to 2, found 0"),
         ("schema", True, "schema: expected int, found True"),
         ("schema", "1", "schema: expected int, found '1'"),
         ("surprise", 1, "top level: unexpected 'surprise'"),
