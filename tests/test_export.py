@@ -62,6 +62,7 @@ def test_the_folder_holds_checked_files_and_says_so(exported: ExportResult, weig
     assert sorted(path.name for path in exported.folder.iterdir()) == [
         "manifest.json",
         "onnx",
+        "parity.html",
         "parity.json",
         "parity.md",
         "stablehlo",
@@ -112,7 +113,7 @@ def test_the_manifest_records_what_was_measured(exported: ExportResult) -> None:
     report = json.loads(text)
     assert [artifact["file"] for artifact in report["artifacts"]] == ["onnx/model.onnx"]
     assert {m["file"] for m in report["earlier_measurements"]} == set(STABLEHLO)
-    for name in ("parity.json", "parity.md", "manifest.json"):
+    for name in ("parity.html", "parity.json", "parity.md", "manifest.json"):
         assert str(exported.folder.parent) not in (exported.folder / name).read_text(), name
 
 

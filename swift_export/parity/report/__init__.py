@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from swift_export.parity.report.data import SCHEMA_VERSION, to_json
+from swift_export.parity.report.data import SCHEMA_VERSION, read_schema, to_json
 from swift_export.parity.report.files import report_files
 from swift_export.parity.report.markdown import table, to_markdown
+from swift_export.parity.report.page import to_html
 from swift_export.parity.report.rows import COLUMNS, render, rows
+from swift_export.parity.report.verdict import Verdict, judge
 from swift_export.parity.results import Checked, Comparison, ParityReport, RunTime, WeightsTag
 
 __all__ = [
@@ -15,11 +17,15 @@ __all__ = [
     "Comparison",
     "ParityReport",
     "RunTime",
+    "Verdict",
     "WeightsTag",
+    "judge",
+    "read_schema",
     "render",
     "report_files",
     "rows",
     "table",
+    "to_html",
     "to_json",
     "to_markdown",
 ]

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from swift_export._version import __version__
 from swift_export.artifacts.manifest import Measurement
 from swift_export.artifacts.schema import dumps
 from swift_export.parity.compare import Difference
+from swift_export.parity.report.figures import TOOL
 from swift_export.parity.results import Checked, Comparison, Fault, ParityReport
 
-__all__ = ["SCHEMA_VERSION", "to_json"]
+__all__ = ["SCHEMA_VERSION", "read_schema", "to_json"]
 
 #: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault.
 SCHEMA_VERSION = 2
+
+
+def read_schema() -> dict[str, Any]:
+    """The JSON Schema, draft 2020-12, of the current version."""
+    text = files(__package__).joinpath("parity.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
@@ -28,7 +37,7 @@ def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
     return dumps(
         {
             "schema_version": SCHEMA_VERSION,
-            "tool": f"swift-export {__version__}",
+            "tool": TOOL,
             "device": report.device,
             "reference": asdict(report.reference),
             "inputs": list(report.inputs),

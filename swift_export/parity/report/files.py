@@ -5,6 +5,7 @@ from __future__ import annotations
 from swift_export.artifacts.manifest import Manifest, Measurement
 from swift_export.parity.report.data import to_json
 from swift_export.parity.report.markdown import to_markdown
+from swift_export.parity.report.page import to_html
 from swift_export.parity.results import ParityReport
 
 __all__ = ["carried_over", "report_files"]
@@ -13,7 +14,11 @@ __all__ = ["carried_over", "report_files"]
 def report_files(manifest: Manifest, report: ParityReport) -> dict[str, str]:
     """Texts by name: this check, and what ``manifest`` records of files and runtimes that it did not touch."""
     carried = carried_over(manifest, report)
-    return {"parity.json": to_json(report, carried), "parity.md": to_markdown(report, carried)}
+    return {
+        "parity.json": to_json(report, carried),
+        "parity.md": to_markdown(report, carried),
+        "parity.html": to_html(report, carried),
+    }
 
 
 def carried_over(manifest: Manifest, report: ParityReport) -> tuple[Measurement, ...]:

@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift_export.artifacts.manifest import Measurement
+from swift_export.parity.report.figures import figure, names, printable, run_seconds, seconds
 from swift_export.parity.results import Checked, ParityReport
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["COLUMNS", "carried_row", "figure", "names", "render", "rows"]
+__all__ = ["COLUMNS", "carried_row", "render", "rows"]
 
-COLUMNS = ("artifact", "runtime", "input", "batch", "output", "relative L2", "largest", "allowed", "result")
+COLUMNS = ("artifact", "runtime", "input", "batch", "output", "relative L2", "largest", "allowed", "seconds", "result")
 
-_NUMBERS = frozenset({"batch", "relative L2", "largest", "allowed"})
+_NUMBERS = frozenset({"batch", "relative L2", "largest", "allowed", "seconds"})
 
 
 def rows(report: ParityReport) -> list[tuple[str, ...]]:
-    """One row a comparison and one an artifact's settings, as text under `COLUMNS`."""
-    return [
-        row for artifact, name in zip(report.artifacts, names(report), strict=True) for row in _rows(artifact, name)
-    ]
+    """One row a comparison and one a file's settings, as text under `COLUMNS`."""
+    found, told = list[tuple[str, ...]](), set()
+    for artifact, name in zip(report.artifacts, names(report), strict=True):
+        found += _compared(artifact, name)
+        # They are the file's, whichever runtimes compute it.
+        if artifact.settings and (name, artifact.settings) not in told:
+            told.add((name, artifact.settings))
+            wrong = len(artifact.wrong_settings)
+            what = f"{len(artifact.settings)} settings read from its graph"
+            found.append((name, what, *[""] * (len(COLUMNS) - 3), f"{wrong} WRONG" if wrong else "ok"))
+    return found
 
 
-def names(report: ParityReport) -> list[str]:
-    """How to call the file of each artifact: with its folder where there are several."""
-    several = len({artifact.root for artifact in report.artifacts}) > 1
-    return [f"{Path(a.root).name}/{a.file}" if several else a.file for a in report.artifacts]
-
-
-def _rows(artifact: Checked, name: str) -> Iterator[tuple[str, ...]]:
+def _compared(artifact: Checked, name: str) -> Iterator[tuple[str, ...]]:
     for c in artifact.comparisons:
         figures = (figure(c.difference.relative_l2), figure(c.difference.relative_max), f"{c.allowed.relative_l2:.2g}")
-        result = "ok" if c.passed else "FAILED"
-        yield (name, artifact.runtime, c.input, str(c.batch), c.output, *figures, result)
-    if artifact.settings:
-        wrong = len(artifact.wrong_settings)
-        what = f"{len(artifact.settings)} settings read from its graph"
-        yield (name, what, *[""] * 6, f"{wrong} WRONG" if wrong else "ok")
+        place = (name, artifact.runtime, c.input, str(c.batch), c.output)
+        yield (*place, *figures, seconds(run_seconds(artifact, c)), "ok" if c.passed else "FAILED")
 
 
 def carried_row(m: Measurement) -> tuple[str, ...]:
     """A measurement of an earlier check, under `COLUMNS`."""
     figures = (figure(m.relative_l2), figure(m.relative_max), f"{m.tolerance:.2g}")
     result = "ok" if max(m.relative_l2, m.relative_max) <= m.tolerance else "FAILED"
-    return (m.file, m.runtime, m.input, str(m.batch), m.output, *figures, result)
-
-
-def figure(value: float) -> str:
-    """An error, in two digits."""
-    return f"{value:.1e}" if math.isfinite(value) else "-"
+    return (m.file, m.runtime, m.input, str(m.batch), m.output, *figures, "", result)
 
 
 def render(report: ParityReport, console: Console) -> None:
@@ -66,11 +57,11 @@ def render(report: ParityReport, console: Console) -> None:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
     for row in rows(report):
         # As text: a name in square brackets is no markup.
-        table.add_row(*map(Text, row), style=None if row[-1] == "ok" else "bold red")
+        table.add_row(*map(Text, map(printable, row)), style=None if row[-1] == "ok" else "bold red")
     console.print(table)
     for artifact, name in zip(report.artifacts, names(report), strict=True):
         for line in _faults(artifact):
-            console.print(Text(f"{name} in {artifact.runtime}: {line}"), style="red", soft_wrap=True)
+            console.print(Text(printable(f"{name} in {artifact.runtime}: {line}")), style="red", soft_wrap=True)
 
 
 def _faults(artifact: Checked) -> Iterator[str]:

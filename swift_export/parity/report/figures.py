@@ -1,0 +1,121 @@
+"""Numbers and names as a reader sees them, and errors beside what is allowed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+from swift_export._version import __version__
+from swift_export.parity.compare import Difference, Worst
+from swift_export.parity.results import Checked, Comparison, ParityReport, RunTime
+from swift_export.parity.tolerances import Tolerance
+
+__all__ = [
+    "TOOL",
+    "cosine",
+    "element",
+    "figure",
+    "limits",
+    "margin",
+    "memory",
+    "names",
+    "printable",
+    "run_seconds",
+    "seconds",
+    "share",
+    "times_as",
+    "worst",
+]
+
+
+#: Who wrote a report.
+TOOL = f"swift-export {__version__}"
+
+
+def figure(value: float) -> str:
+    """An error, in two digits."""
+    return f"{value:.1e}" if math.isfinite(value) else "-"
+
+
+def cosine(value: float | None) -> str:
+    """A cosine similarity; near 1 by what is missing, which is all that there is to see."""
+    if value is None:
+        return "-"
+    missing = 1 - value
+    if missing > 1e-3:
+        return f"{value:.4f}"
+    return f"1 - {missing:.0e}" if missing > 0 else "1"
+
+
+def element(value: Worst | None) -> str:
+    """The element that is furthest off: in as many digits as tell two float32 apart."""
+    if value is None:
+        return "-"
+    found = "not finite" if value.found is None else f"{value.found:.9g}"
+    return f"({', '.join(map(str, value.index))}): expected {value.expected:.9g}, found {found}"
+
+
+def limits(allowed: Tolerance) -> str:
+    """What is allowed in both measures: once where it is the same."""
+    return " and ".join(dict.fromkeys(f"{limit:.2g}" for limit in (allowed.relative_l2, allowed.relative_max)))
+
+
+def seconds(value: float | None) -> str:
+    """A duration in seconds, in three digits where it is short."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def memory(size: int) -> str:
+    """A number of bytes."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def run_seconds(artifact: Checked, comparison: Comparison) -> float | None:
+    """How long the run of a comparison took: its median warm call where there is one, else its first call."""
+    for time in artifact.times:
+        if (time.input, time.batch) == (comparison.input, comparison.batch):
+            return _one_call(time)
+    return None
+
+
+def _one_call(time: RunTime) -> float:
+    return statistics.median(time.call_s) if time.call_s else time.first_s
+
+
+def share(difference: Difference, allowed: Tolerance) -> float:
+    """The error over what is allowed, in the measure where that is more; infinite for what cannot be compared."""
+    if difference.mismatch or difference.non_finite:
+        return math.inf
+    return max(difference.relative_l2 / allowed.relative_l2, difference.relative_max / allowed.relative_max)
+
+
+def worst(comparisons: Iterable[Comparison]) -> Comparison | None:
+    """The comparison that is furthest off, measured by what is allowed; None of none."""
+    return max(comparisons, key=lambda c: share(c.difference, c.allowed), default=None)
+
+
+def margin(value: float) -> str:
+    """An error over what is allowed, in words: ``14 times below``; finite."""
+    if value == 0:
+        return "no difference"
+    return f"{times_as(value)} above" if value > 1 else f"{times_as(1 / value)} below"
+
+
+def times_as(factor: float) -> str:
+    """A factor in words."""
+    return f"{factor:.1f} times" if factor < 10 else f"{factor:,.0f} times"
+
+
+def names(report: ParityReport) -> list[str]:
+    """How to call the file of each artifact: with its folder where there are several."""
+    several = len({artifact.root for artifact in report.artifacts}) > 1
+    return [f"{Path(a.root).name}/{a.file}" if several else a.file for a in report.artifacts]
+
+
+def printable(text: str) -> str:
+    """Text on one line, with an escape for every character that would not show, or would change what others show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

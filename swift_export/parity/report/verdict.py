@@ -1,0 +1,59 @@
+"""A report in one sentence, for readers who are no engineers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from swift_export.parity.report.figures import figure, margin, names, share, worst
+from swift_export.parity.results import ParityReport
+
+__all__ = ["Verdict", "judge"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``word`` is Passed or Failed, ``text`` says of what, and by how much."""
+
+    word: str
+    text: str
+
+
+def judge(report: ParityReport) -> Verdict:
+    """Whether the files compute what the original does, and how far off the worst of them is."""
+    cells = report.artifacts
+    differ = sum(bool(cell.failed_comparisons) for cell in cells)
+    failed = differ or sum(not cell.passed for cell in cells)
+    count = f"{failed} of {len(cells)}" if failed else f"all {len(cells)}"
+    where = f"In {cells[0].runtime}" if len(cells) == 1 else f"In {count} combinations of file and runtime"
+    if not failed:
+        return Verdict("Passed", f"{where} the exported model computes the same as the original. {_largest(report)}")
+    if not differ:
+        wrong = next(setting for cell in cells for setting in cell.wrong_settings)
+        said = f"At {wrong.place}, {wrong.name}: expected {wrong.expected}, found {wrong.found}."
+        return Verdict("Failed", f"{where} the exported model is not what its weights say. {said}")
+    return Verdict(
+        "Failed", f"{where} the exported model does not compute the same as the original. {_largest(report)}"
+    )
+
+
+def _largest(report: ParityReport) -> str:
+    """The worst comparison of all, in the measure that is worse."""
+    named = zip(names(report), report.artifacts, strict=True)
+    found = [(furthest, name, cell) for name, cell in named if (furthest := worst(cell.comparisons))]
+    if not found:
+        return "No output was compared."
+    comparison, name, cell = max(found, key=lambda entry: share(entry[0].difference, entry[0].allowed))
+    difference, allowed = comparison.difference, comparison.allowed
+    who = f" ({name} in {cell.runtime})" if len(report.artifacts) > 1 else ""
+    value = share(difference, allowed)
+    if not math.isfinite(value):
+        return f"The worst output cannot be measured: {difference}{who}."
+    measures = (
+        (difference.relative_l2, allowed.relative_l2),
+        (difference.relative_max, allowed.relative_max),
+    )
+    error, limit = max(measures, key=lambda pair: pair[0] / pair[1])
+    if error == 0:
+        return "There is no difference at all."
+    return f"The largest error is {figure(error)}, {margin(value)} the {limit:.2g} that is allowed{who}."
