@@ -3,6 +3,7 @@
     python exporting.py OUTPUT SEED TEXT FORMAT,FORMAT [--at N ACTION]
 
 The artifacts are stand-ins of a few bytes under the layout's names: what is tested is the folder, not the formats.
+One of them has golden outputs.
 With ``--at``, ACTION (``kill``, ``interrupt``, ``terminate`` or ``fail``) happens right before the N-th rename.
 """
 
@@ -18,14 +19,17 @@ from functools import cache
 from pathlib import Path
 
 from swift_export.artifacts import FORMATS, Artifact, Manifest, Signature, digest_format, transaction
+from swift_export.artifacts.digests import digest_file
+from swift_export.artifacts.manifest import Golden, GoldenInput
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.weights import Weights, synthetic_weights
 
 FILES = {
     "stablehlo": ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc"),
     "savedmodel": ("savedmodel/1/saved_model.pb", "savedmodel/1/variables/variables.index"),
-    "onnx": ("onnx/model.onnx",),
+    "onnx": ("onnx/model.onnx", "golden/onnx/features.npy"),
 }
+RECIPE = GoldenInput("phantom", 0, 2, "0123456789abcdef" * 4)
 CONFIG = SwiFTConfig(
     img_size=(8, 8, 8, 2),
     in_chans=1,
@@ -53,7 +57,9 @@ def write(folder: Path, name: str, text: str) -> None:
 
 def artifact(folder: Path, name: str) -> Artifact:
     files = digest_format(folder, FORMATS[name])
-    return Artifact(files, {"opset": 20}, Signature((), ()), {}, {"python": "3"}, None)
+    kept = [path for path in FILES[name] if path not in files and (folder / path).exists()]
+    golden = Golden(RECIPE, {path: digest_file(folder / path) for path in kept}, "Equinox 1", 1e-5, 1e-5, "rounding")
+    return Artifact(files, {"opset": 20}, Signature((), ()), {}, {"python": "3"}, None, golden if kept else None)
 
 
 def export(

@@ -39,6 +39,13 @@ def test_a_changed_file_is_named_with_both_digests(folder: Path) -> None:
     assert verify(folder, open_artifact(folder), ["savedmodel"])  # the other is as it was
 
 
+def test_a_changed_golden_output_is_tampering(folder: Path) -> None:
+    path = folder / "golden/onnx/features.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ArtifactError, match=f"{path}: changed since its export"):
+        verify(folder, open_artifact(folder))
+
+
 def _link(path: Path) -> None:
     path.rename(path.with_name("real"))
     path.symlink_to("real")

@@ -26,9 +26,9 @@ def tree(folder: Path) -> dict[str, str]:
 def state(folder: Path) -> str:
     """The one word that all artifacts of the folder hold; the folder must fit its manifest and hold nothing hidden."""
     manifest = open_artifact(folder)
-    assert len(verify(folder, manifest)) == 3
+    assert len(verify(folder, manifest)) == 4
     found = tree(folder)
-    assert len(found) == 4
+    assert len(found) == 5
     (word,) = {text.split()[-1] for path, text in found.items() if path != "manifest.json"}
     return word
 
@@ -50,7 +50,7 @@ def test_killed_at_any_rename_the_folder_is_old_or_new_once_opened(
     tmp_path: Path, exporting: ModuleType, start
 ) -> None:
     total = renames(exporting, start, tmp_path / "counted")
-    assert total == 6  # the journal, two units out, two in, the manifest
+    assert total == 8  # the journal, three units out, three in, the manifest
     states = []
     for moment in range(1, total + 1):
         folder = tmp_path / str(moment)
@@ -102,7 +102,7 @@ def test_a_first_export_killed_in_its_commit_leaves_no_artifact(tmp_path: Path, 
 
 
 def test_a_failed_rename_is_rolled_back_at_once(tmp_path: Path, exporting: ModuleType, start) -> None:
-    for moment in range(1, 7):
+    for moment in range(1, 9):
         folder = tmp_path / str(moment)
         exporting.export(folder, *OLD, text="old")
         before = tree(folder)
@@ -116,7 +116,7 @@ def test_a_failed_rename_is_rolled_back_at_once(tmp_path: Path, exporting: Modul
 def test_a_signal_in_the_commit_waits_until_it_is_done(
     tmp_path: Path, exporting: ModuleType, start, action: str
 ) -> None:
-    for moment in range(1, 7):
+    for moment in range(1, 9):
         folder = tmp_path / str(moment)
         exporting.export(folder, *OLD, text="old")
         process = start(folder, 0, "new", ",".join(NEW), "--at", moment, action)
@@ -234,6 +234,8 @@ def test_an_export_waits_for_the_lock(tmp_path: Path, exporting: ModuleType, sta
         '{"added": [1], "removed": [], "folders": []}',
         '{"added": ["../victim"], "removed": [], "folders": []}',
         '{"added": ["onnx/../../victim"], "removed": [], "folders": []}',
+        '{"added": ["golden/onnx/../../../victim"], "removed": [], "folders": []}',
+        '{"added": ["golden"], "removed": [], "folders": []}',
         '{"added": ["manifest.json"], "removed": [], "folders": []}',
         '{"added": ["onnx/model.onnx"], "removed": [], "folders": ["../elsewhere"]}',
     ],

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from swift_export.artifacts import Artifact, ArtifactError, File, Measurement, Signature, TensorSpec, read_manifest
-from swift_export.artifacts.manifest import Manifest, new_manifest, parse_manifest
+from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest, new_manifest, parse_manifest
 from swift_export.artifacts.schema import MAX_BYTES
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.variants import CITATION, INPUT_CONTRACT, VARIANTS
@@ -26,6 +26,9 @@ ONNX = Artifact(
     details={"via": "stablehlo", "opset": {"ai.onnx": 20}},
     versions={"python": "3.11.7"},
     parity=(Measurement("onnx/model.onnx", "ONNX Runtime 1.31", "cpu", "noise", 2, "features", 7e-7, 1e-6, 1e-5),),
+    golden=Golden(
+        GoldenInput("phantom", 0, 2, SHA), {"golden/onnx/features.npy": File(SHA, 9)}, "Equinox 1", 1e-5, 1e-5, "room"
+    ),
 )
 
 
@@ -37,6 +40,16 @@ def manifest(exporting: ModuleType) -> Manifest:
 def test_it_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
     (tmp_path / "manifest.json").write_text(manifest.to_json())
     assert read_manifest(tmp_path) == manifest
+
+
+def test_a_manifest_of_schema_1_is_one_without_golden_outputs(manifest: Manifest) -> None:
+    raw = json.loads(manifest.to_json())
+    raw["schema"] = 1
+    del raw["artifacts"]["onnx"]["golden"]
+    read = parse_manifest(json.dumps(raw).encode(), Path("manifest.json"))
+    assert read.artifacts["onnx"] == dataclasses.replace(ONNX, golden=None)
+    # What an export adds to such a folder makes it one of today's.
+    assert dataclasses.replace(manifest, artifacts={}).complemented(read).schema == 2
 
 
 def test_it_says_which_weights_and_that_synthetic_ones_mean_nothing(exporting: ModuleType) -> None:
@@ -91,6 +104,7 @@ def changed(manifest: Manifest, place: str, value: Any) -> str:
 
 
 FILES = "artifacts/onnx/files"
+GOLDEN = "artifacts/onnx/golden"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +125,12 @@ FILES = "artifacts/onnx/files"
         ("artifacts/tflite", {}, "artifacts.tflite: missing 'details', 'files'"),
         (FILES, {}, "artifacts.onnx.files: expected at least one file"),
         (f"{FILES}/onnx\\model.onnx", {"sha256": SHA, "size": 1}, "expected plain paths below onnx/"),
+        (f"{GOLDEN}/files", {}, "artifacts.onnx.golden.files: expected at least one file"),
+        (f"{GOLDEN}/files", {"onnx/model.onnx": {"sha256": SHA, "size": 1}}, "plain paths below golden/onnx/"),
+        (f"{GOLDEN}/files", {"golden/onnx/../x": {"sha256": SHA, "size": 1}}, "plain paths below golden/onnx/"),
+        (f"{GOLDEN}/files", {"golden/onnx/x.npy": {"sha256": "?", "size": 1}}, "expected a sha256 and a size"),
+        (f"{GOLDEN}/input", {}, "artifacts.onnx.golden.input: missing 'frames', 'kind', 'seed', 'sha256'"),
+        (f"{GOLDEN}/relative_l2", None, "artifacts.onnx.golden.relative_l2: expected float, found None"),
         ("artifacts/onnx/parity/0/relative_l2", "0", r"artifacts.onnx.parity\[0\].relative_l2: expected float"),
         ("artifacts/onnx/parity/0/relative_l2", 10**400, r"relative_l2: expected float, found 1000"),
         ("artifacts/onnx/signature/inputs/0/dims/1", 1.5, r"dims\[1\]: expected str \| int, found 1.5"),

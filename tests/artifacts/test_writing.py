@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,7 @@ def test_formats_of_the_same_weights_complement_and_replace(tmp_path: Path, expo
     (tmp_path / "savedmodel" / "2").mkdir()
     exporting.export(tmp_path, "savedmodel", "stablehlo", text="second", reports={"parity.json": "2"})
     found = tree(tmp_path)
-    assert {text.split()[-1] for path, text in found.items() if path.startswith("onnx")} == {"first"}
+    assert {found[path].split()[-1] for path in exporting.FILES["onnx"]} == {"first"}
     assert {text.split()[-1] for path, text in found.items() if path.startswith("savedmodel")} == {"second"}
     assert found["parity.json"] == "2"
     assert "parity.md" not in found
@@ -96,7 +97,7 @@ def test_a_foreign_folder_needs_force_and_keeps_its_files(tmp_path: Path, export
         exporting.export(tmp_path, "onnx")
     assert tree(tmp_path) == {"thesis.tex": "years of work"}
     exporting.export(tmp_path, "onnx", force=True)
-    assert set(tree(tmp_path)) == {"thesis.tex", "manifest.json", "onnx/model.onnx"}
+    assert set(tree(tmp_path)) == {"thesis.tex", "manifest.json", *exporting.FILES["onnx"]}
 
 
 def test_force_replaces_a_file_of_the_layout_but_never_a_folder_of_strangers(
@@ -162,9 +163,45 @@ def test_what_was_written_and_what_is_recorded_must_agree(tmp_path: Path, export
         exporting.write(stage.folder, "onnx", "new")
         artifact = exporting.artifact(stage.folder, "onnx")
         (stage.folder / "onnx/model.onnx.data").write_text("unrecorded")
-        with pytest.raises(ValueError, match=r"written \['onnx/model.onnx', 'onnx/model.onnx.data'\]"):
+        with pytest.raises(ValueError, match=r"written \[.*'onnx/model.onnx', 'onnx/model.onnx.data'\]"):
             stage.commit({"onnx": artifact})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_golden_outputs_go_with_the_export_that_they_belong_to(tmp_path: Path, exporting: ModuleType) -> None:
+    exporting.export(tmp_path, "onnx", text="first")
+    golden = tmp_path / "golden/onnx/features.npy"
+    assert golden.read_text().endswith("first")
+    exporting.export(tmp_path, "onnx", text="second")
+    assert golden.read_text().endswith("second")
+    manifest = exporting.export(
+        tmp_path, "onnx", text="unchecked", before_commit=lambda stage: shutil.rmtree(stage / "golden")
+    )
+    assert manifest.artifacts["onnx"].golden is None
+    assert set(tree(tmp_path)) == {"manifest.json", "onnx/model.onnx"}
+    assert not (tmp_path / "golden").exists()
+
+
+def test_golden_outputs_must_be_recorded(tmp_path: Path, exporting: ModuleType) -> None:
+    with transaction(tmp_path / "out", exporting.weights(), ["savedmodel"]) as stage:
+        exporting.write(stage.folder, "savedmodel", "new")
+        (stage.folder / "golden/savedmodel").mkdir(parents=True)
+        (stage.folder / "golden/savedmodel/features.npy").write_text("unrecorded")
+        artifact = exporting.artifact(stage.folder, "savedmodel")
+        with pytest.raises(ValueError, match=r"written \['golden/savedmodel/features.npy', "):
+            stage.commit({"savedmodel": artifact})
+
+
+def test_a_strangers_file_among_golden_outputs_is_never_deleted(tmp_path: Path, exporting: ModuleType) -> None:
+    exporting.export(tmp_path, "onnx")
+    (tmp_path / "golden/notes.txt").write_text("beside, and in nobody's way")
+    exporting.export(tmp_path, "onnx")
+    (tmp_path / "golden/onnx/notes.txt").write_text("mine")
+    for name in ("onnx", "stablehlo"):
+        with pytest.raises(UsageError, match=r"notes\.txt: in the way"):
+            exporting.export(tmp_path, name, force=True)
+    assert tree(tmp_path)["golden/onnx/notes.txt"] == "mine"
+    assert tree(tmp_path)["golden/notes.txt"] == "beside, and in nobody's way"
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file", "broken link", "links in a circle", "long name"])
@@ -207,7 +244,7 @@ def test_an_output_that_is_a_link_to_a_folder_is_followed(tmp_path: Path, export
     assert (tmp_path / "real/onnx/model.onnx").is_file()
 
 
-@pytest.mark.parametrize("place", ["onnx", "savedmodel", "savedmodel/1"])
+@pytest.mark.parametrize("place", ["onnx", "savedmodel", "savedmodel/1", "golden", "golden/onnx"])
 def test_a_link_inside_the_output_is_refused(tmp_path: Path, exporting: ModuleType, place: str) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "out" / place

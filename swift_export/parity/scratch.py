@@ -1,0 +1,31 @@
+"""Where a check keeps its clips and what comes out."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from swift_export.errors import MachineError
+
+__all__ = ["new_folder", "scratch_folder"]
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder, removed afterwards; a full disk is a MachineError."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="swift-export-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise MachineError(f"{tempfile.gettempdir()}: the disk is full; free some space or set TMPDIR") from None
+
+
+def new_folder(folder: Path) -> Path:
+    """Create and return it."""
+    folder.mkdir()
+    return folder
