@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ __all__ = [
     "InputSpec",
     "LoadError",
     "Precision",
+    "Remote",
     "RuntimeInfo",
     "Session",
     "absent_gpu",
@@ -105,6 +106,13 @@ class Session(Protocol):
     def place(self, inputs: Arrays) -> Computation:
         """Copy the inputs to the device, so that the computation alone can be timed."""
         ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A session whose computation is done by another process than the one that holds it."""
+
+    pid: int
 
 
 class Adapter(Protocol):

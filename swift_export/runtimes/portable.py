@@ -5,16 +5,14 @@ Nothing is traced: the operations that XLA compiles are those of the file.
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Any
 
 from jax.extend.backend import get_backend
-from jax.extend.mlir import ir, refine_polymorphic_shapes
-from jax.extend.mlir.dialects import stablehlo
-from jax.extend.mlir.passmanager import PassManager
+from jax.extend.mlir import ir
 
+from swift_export.runtimes._refining import main_function, refine
 from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision
 
@@ -29,7 +27,7 @@ def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSes
     data = path.read_bytes()
     module = parse_portable(data)
     with module.context:
-        main = _main(module)
+        main = main_function(module)
         (kind,) = main.type.inputs
         shape = tuple(None if kind.is_dynamic_dim(i) else n for i, n in enumerate(kind.shape))
         bold = InputSpec(INPUT, _DTYPES[str(kind.element_type)], shape)
@@ -52,26 +50,8 @@ class _Program:
             # jax's documented ways to compile begin with a Python function to trace. The client, which the public
             # jax.extend.backend gives, takes MLIR bytecode: the one undocumented call, the same in jax 0.10 to 0.12.
             client = get_backend(self._device.platform)
-            self._executables[bold.shape] = client.compile_and_load(_refine(self._data, bold.shape), [self._device])
+            self._executables[bold.shape] = client.compile_and_load(refine(self._data, bold.shape), [self._device])
         return dict(zip(self._outputs, self._executables[bold.shape].execute([bold]), strict=True))
-
-
-def _refine(data: bytes, shape: tuple[int, ...]) -> bytes:
-    """The module for one shape of its input: MLIR bytecode without a dynamic dimension."""
-    stablehlo.register_stablehlo_passes()
-    module = parse_portable(data)
-    with module.context:
-        element = _main(module).type.inputs[0].element_type
-        kind = f"tensor<{'x'.join(map(str, shape))}x{element}>"
-        PassManager.parse(f"builtin.module(stablehlo-refine-arguments{{types={kind}}})").run(module.operation)
-        bytecode = io.BytesIO()
-        module.operation.write_bytecode(bytecode)
-    refined: bytes = refine_polymorphic_shapes(bytecode.getvalue())
-    return refined
-
-
-def _main(module: ir.Module) -> Any:
-    return ir.SymbolTable(module.operation)["main"]
 
 
 def _result_name(attributes: Any) -> str:

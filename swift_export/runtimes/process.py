@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,9 +35,10 @@ _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 class Child:
-    """``python -m MODULE FOLDER``; leaving the context ends the process, whatever the reason.
+    """``python -m MODULE FOLDER``; leaving the context ends the process and all that it started, whatever the reason.
 
-    ``what`` is the subject of its error messages. What it prints goes to a file in ``folder``.
+    ``what`` is the subject of its error messages. What it prints goes to a file in ``folder``, and so do the temporary
+    files of whatever library: nothing is left once the folder is gone.
     """
 
     def __init__(self, module: str, folder: Path, what: str, environment: Mapping[str, str] | None = None):
@@ -49,7 +51,9 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(environment or {}),
+                env=_environment({"TMPDIR": str(folder), **(environment or {})}),
+                # A group of its own, to end it as a whole.
+                start_new_session=True,
             )
 
     def __enter__(self) -> Self:
@@ -58,12 +62,19 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        # Once it is waited for, its number may be another's.
+        if self._process.returncode is None:
+            self._signal(signal.SIGTERM)
+            try:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(5)
+            finally:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS answers the latter
+            os.killpg(self._process.pid, number)
 
     @property
     def pid(self) -> int:
@@ -76,6 +87,7 @@ class Child:
             status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise MachineError(f"{self._what}: no answer after {timeout_s:.0f} s") from None
+        self._signal(signal.SIGKILL)  # what it started and left behind
         if status:
             raise MachineError(f"{self._what}: {self._cause(status)}")
 

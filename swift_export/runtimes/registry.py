@@ -22,6 +22,7 @@ __all__ = [
     "find_runtime",
     "kind_of",
     "missing",
+    "package_folder",
     "readers",
     "remedy",
     "require",
@@ -150,7 +151,8 @@ RUNTIMES = {
             ("openvino",),
             ("openvino",),
             {"cpu": ("float32", "bfloat16", "float16")},
-            _FOREIGN,
+            # Importing openvino would report its use.
+            (*_FOREIGN, "openvino_telemetry"),
             extra="openvino",
         ),
     )
@@ -222,6 +224,11 @@ def check_asked(runtime: Runtime, device: Device, precision: Precision) -> None:
     granted = runtime.precisions[device]
     if precision not in granted:
         raise UsageError(f"--precision {precision}: {runtime.title} on the {device} computes in {' or '.join(granted)}")
+
+
+def package_folder(package: str) -> Path:
+    """Where an installed package lies; nothing is imported."""
+    return Path(_folders(package)[0])
 
 
 def _folders(package: str) -> list[str]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from swift_export.runtimes._blocked import block_imports
+
 SHAPE = (2, 4, 6, 4, 3)
 
-
-#: The adapters, but for the reference's; TensorFlow's where it is installed.
+#: The adapters that compute on a CPU, but for the reference's, where what they need is here.
 DYNAMIC = (
     "jax_export",
     "portable",
+    pytest.param("iree", marks=pytest.mark.requires("iree")),
     pytest.param("tensorflow", marks=pytest.mark.requires("savedmodel")),
+    pytest.param("tensorflow_c", marks=pytest.mark.requires("savedmodel", "cc")),
     "onnxruntime",
+    pytest.param("openvino", marks=pytest.mark.requires("openvino")),
 )
+
+
+if "openvino_telemetry" not in sys.modules:
+    # As in a worker's process: importing openvino would report its use.
+    block_imports(["openvino_telemetry"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,21 +36,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class Toys:
-    """Artifacts by the name of their runtime, written when first asked for; ``fixed`` takes a batch of one only."""
+    """Artifacts by the kind that a runtime reads, written when first asked for; ``fixed`` takes a batch of one only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.path = cache(self._write)
+        self.artifact = cache(self._write)
         self.session = cache(self._load)
 
-    def _write(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """The artifact that the runtime of that name reads."""
+        from swift_export.runtimes.registry import RUNTIMES
+
+        return self.artifact(*RUNTIMES[name].reads)
+
+    def _write(self, kind: str) -> Path:
         return {
-            "jax_export": lambda: _stablehlo(self._folder / "model.jax", "batch", ("cpu", "cuda")),
-            "portable": lambda: _stablehlo(self._folder / "model.mlir.bc", "batch", ("cpu",)),
+            "jax": lambda: _stablehlo(self._folder / "model.jax", "batch", ("cpu", "cuda")),
+            "stablehlo": lambda: _stablehlo(self._folder / "model.mlir.bc", "batch", ("cpu",)),
             "fixed": lambda: _stablehlo(self._folder / "model.b1.mlir.bc", "1", ("cpu",)),
-            "tensorflow": lambda: _savedmodel(self._folder / "savedmodel" / "1"),
-            "onnxruntime": lambda: _onnx(self._folder / "model.onnx"),
-        }[name]()
+            "savedmodel": lambda: _savedmodel(self._folder / "savedmodel" / "1"),
+            "onnx": lambda: _onnx(self._folder / "model.onnx"),
+        }[kind]()
 
     def _load(self, name: str):
         from swift_export.runtimes.registry import RUNTIMES

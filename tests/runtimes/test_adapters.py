@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swift_export.errors import InputError, MachineError, UsageError
-from swift_export.runtimes.base import check_device
+from swift_export.errors import InputError, UsageError
+from swift_export.runtimes.base import AbsentDevice, check_device, check_precision
 from swift_export.runtimes.registry import RUNTIMES
 
 # What a caller may get wrong: rank, layout (channels last), number of channels, dtype, an empty batch.
@@ -34,8 +34,9 @@ def test_outputs_are_those_of_the_function(toys, runtime, batch):
         np.testing.assert_allclose(outputs[key], value, rtol=1e-5, atol=1e-4)
 
 
-def test_bytecode_of_one_batch_size_takes_no_other(toys):
-    session = RUNTIMES["portable"].adapter().load(toys.path("fixed"), "cpu")
+@pytest.mark.parametrize("name", ["portable", pytest.param("iree", marks=pytest.mark.requires("iree"))])
+def test_bytecode_of_one_batch_size_takes_no_other(toys, name):
+    session = RUNTIMES[name].adapter().load(toys.artifact("fixed"), "cpu")
 
     bold = toys.clips(1)
     np.testing.assert_allclose(session({"bold": bold})["stage0"], np.tanh(bold), rtol=1e-5, atol=1e-6)
@@ -90,11 +91,15 @@ def test_plain_float32_dots_are_tf32_on_a_gpu_only():
     assert arithmetic("gpu", ("DEFAULT", "HIGHEST")) == "tf32"
 
 
-def test_an_absent_gpu_is_an_error(toys, runtime):
-    if gpu_present(runtime):
-        pytest.skip(f"{runtime} has a GPU here")
-    with pytest.raises(MachineError, match=r"--device gpu: .* has no CUDA GPU, only "):
-        RUNTIMES[runtime].adapter().load(toys.path(runtime), "gpu")
+@pytest.mark.parametrize(
+    "name",
+    ["jax_export", "portable", pytest.param("tensorflow", marks=pytest.mark.requires("savedmodel")), "onnxruntime"],
+)
+def test_an_absent_gpu_is_an_error(toys, name):
+    if gpu_present(name):
+        pytest.skip(f"{name} has a GPU here")
+    with pytest.raises(AbsentDevice, match=r"--device gpu: .* has no CUDA GPU, only "):
+        RUNTIMES[name].adapter().load(toys.path(name), "gpu")
 
 
 def gpu_present(runtime):
@@ -114,3 +119,8 @@ def gpu_present(runtime):
 def test_an_unknown_device_is_a_usage_error():
     with pytest.raises(UsageError, match="--device tpu: expected cpu or gpu"):
         check_device("tpu")
+
+
+def test_an_unknown_precision_is_a_usage_error():
+    with pytest.raises(UsageError, match="--precision int8: expected float32 or tf32 or float16 or bfloat16"):
+        check_precision("int8")

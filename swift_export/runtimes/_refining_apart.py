@@ -1,0 +1,41 @@
+"""Refining in a process of its own, for a runtime that takes no dynamic shape and whose process must not hold jax.
+
+The process is ``python -m swift_export.runtimes._refining_apart FOLDER``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from swift_export.runtimes.process import Child
+
+__all__ = ["refined_apart"]
+
+_SOURCE, _SHAPE, _REFINED = "dynamic.mlir.bc", "shape.json", "static.mlir.bc"
+
+
+def refined_apart(path: Path, shape: tuple[int, ...]) -> bytes:
+    """The portable artifact at ``path`` for one shape of its input; raises MachineError where that fails."""
+    with tempfile.TemporaryDirectory(prefix="swift-export-") as name:
+        folder = Path(name)
+        shutil.copyfile(path, folder / _SOURCE)
+        folder.joinpath(_SHAPE).write_text(json.dumps(shape))
+        with Child(__name__, folder, f"{path.name} for the shape {shape}") as child:
+            child.wait()
+        return folder.joinpath(_REFINED).read_bytes()
+
+
+def _main(folder: Path) -> None:
+    from swift_export.runtimes._refining import refine_portable
+
+    shape = tuple(json.loads(folder.joinpath(_SHAPE).read_text()))
+    refined = refine_portable(folder.joinpath(_SOURCE).read_bytes(), shape)
+    folder.joinpath(_REFINED).write_bytes(refined)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,104 @@
+"""The ONNX file in OpenVINO, told which precision to compute in: by itself it takes bfloat16 where the CPU has it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from swift_export.errors import MachineError
+from swift_export.runtimes.base import (
+    Arrays,
+    Computation,
+    Device,
+    InputSpec,
+    LoadError,
+    Precision,
+    RuntimeInfo,
+    check_inputs,
+    processors,
+)
+
+__all__ = ["OpenVinoSession", "load"]
+
+_DEVICE = "CPU"
+_HINTS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_PRECISIONS = {hint: precision for precision, hint in _HINTS.items()}
+_DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
+#: What OpenVINO's errors begin with: where in its sources they arose.
+_ORIGIN = re.compile(r"^(Exception from|Check '.*' failed at) \S+:?$", re.MULTILINE)
+
+
+class OpenVinoSession:
+    """A compiled model that takes every batch size."""
+
+    def __init__(self, path: Path, precision: Precision):
+        self._path = path
+        model, compiled = _compile(path, precision)
+        # The nodes, not the tensors, have exactly the names of the file: optimising adds names to a tensor.
+        self.inputs = tuple(
+            InputSpec(
+                port.node.friendly_name,
+                _DTYPES.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
+                tuple(n.get_length() if n.is_static else None for n in port.partial_shape),
+            )
+            for port in model.inputs
+        )
+        self._outputs = [port.node.friendly_name.removesuffix("/sink_port_0") for port in model.outputs]
+        self._request = compiled.create_infer_request()
+        devices = tuple(compiled.get_property("EXECUTION_DEVICES"))
+        self.info = RuntimeInfo(
+            name="OpenVINO",
+            version=ov.__version__.split("-")[0],
+            device=", ".join(devices),
+            arithmetic=_granted(compiled, precision),
+            settings={"threads": str(compiled.get_property("INFERENCE_NUM_THREADS"))},
+            providers=devices,
+        )
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        self.place(inputs)()
+        # The request's own memory, which the next call overwrites.
+        found = (np.array(self._request.get_output_tensor(i).data) for i in range(len(self._outputs)))
+        return dict(zip(self._outputs, found, strict=True))
+
+    def place(self, inputs: Arrays) -> Computation:
+        """Copy the inputs to tensors of OpenVINO's own."""
+        check_inputs(self.inputs, inputs, self._path.name)
+        for i, spec in enumerate(self.inputs):
+            self._request.set_input_tensor(i, ov.Tensor(np.ascontiguousarray(inputs[spec.name])))
+        infer: Computation = self._request.infer
+        return infer
+
+
+def load(path: Path, device: Device, precision: Precision = "float32") -> OpenVinoSession:
+    """Load an ONNX file; raises LoadError for operators that OpenVINO lacks, MachineError for a precision denied."""
+    return OpenVinoSession(path, precision)
+
+
+def _compile(path: Path, precision: Precision) -> tuple[Any, Any]:
+    core = ov.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": processors(),
+    }
+    try:
+        model = core.read_model(path)
+        return model, core.compile_model(model, _DEVICE, settings)
+    except RuntimeError as error:
+        told = " ".join(_ORIGIN.sub("", str(error)).split())
+        raise LoadError(f"{path.name}: OpenVINO cannot load it: {told}") from None
+
+
+def _granted(compiled: Any, asked: Precision) -> Precision:
+    """What the compiled model says it computes in; raises MachineError where that is not what was asked for."""
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    granted = _PRECISIONS.get(hint)
+    if granted != asked:
+        raise MachineError(f"--precision {asked}: OpenVINO on this processor computes in {granted or hint} instead")
+    return granted

@@ -1,0 +1,179 @@
+"""The SavedModel in TensorFlow's C API: a small C program, compiled against the libraries of the installed wheel.
+
+The program computes in a process of its own that holds neither Python nor JAX. This one reads from the SavedModel how
+the signature's arrays are called in the graph, and hands arrays over as files.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+
+from swift_export.errors import MachineError
+from swift_export.runtimes.base import (
+    Arrays,
+    Computation,
+    Device,
+    InputSpec,
+    LoadError,
+    Precision,
+    RuntimeInfo,
+    check_inputs,
+    file_label,
+    processors,
+)
+from swift_export.runtimes.registry import package_folder
+
+__all__ = ["SOURCE", "CSession", "compile_program", "load"]
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+_TAG, _SIGNATURE = "serve", "serving_default"
+_DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
+
+
+class CSession:
+    """A SavedModel's serving signature in the C program."""
+
+    def __init__(self, path: Path):
+        self._where = file_label(path)
+        serving = _signature(path)
+        self.inputs = tuple(_spec(name, serving.inputs[name]) for name in sorted(serving.inputs))
+        self._places = {name: value.name for name, value in (*serving.inputs.items(), *serving.outputs.items())}
+        self._outputs = sorted(serving.outputs)
+        self._program = _Program(path)
+        self.pid = self._program.pid
+        self.info = RuntimeInfo(
+            name="TensorFlow C API",
+            version=self._program.version,
+            device=", ".join(self._program.devices),
+            arithmetic="float32",
+            # What TensorFlow takes unasked.
+            settings={"threads": str(processors())},
+            providers=self._program.devices,
+        )
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        self.place(inputs)()
+        return {name: self._program.get(number) for number, name in enumerate(self._outputs)}
+
+    def place(self, inputs: Arrays) -> Computation:
+        """Let the program read the inputs."""
+        check_inputs(self.inputs, inputs, self._where)
+        for name, array in inputs.items():
+            self._program.put(self._places[name], array)
+        wanted = " ".join(self._places[name] for name in self._outputs)
+        return lambda: self._program.ask(f"run {wanted}")
+
+
+def load(path: Path, device: Device, precision: Precision = "float32") -> CSession:
+    """Load the folder that holds ``saved_model.pb``; raises MachineError where the program cannot be compiled."""
+    return CSession(path)
+
+
+def compile_program(program: Path, *flags: str) -> None:
+    """Compile the C program, with further flags for the compiler; raises MachineError with what that says."""
+    tensorflow = package_folder("tensorflow")
+    names = ("libtensorflow_cc*", "libtensorflow_framework*")
+    libraries = [str(next(tensorflow.glob(name))) for name in names]
+    paths = ["-isystem", str(tensorflow / "include"), f"-Wl,-rpath,{tensorflow}"]
+    command = ["cc", "-std=c11", "-O2", *flags, *paths, str(SOURCE), *libraries, "-o", str(program)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise MachineError(f"TensorFlow C API: no C compiler ({error}); install one, such as gcc") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise MachineError(
+            f"TensorFlow C API: cc could not compile {SOURCE.name}: {lines[0] if lines else 'no reason'}"
+        )
+
+
+class _Program:
+    """The C program at work in a folder of its own; both end with this object."""
+
+    def __init__(self, path: Path):
+        self._folder = Path(tempfile.mkdtemp(prefix="swift-export-"))
+        processes: list[subprocess.Popen[str]] = []
+        weakref.finalize(self, _end, self._folder, processes)
+        program = self._folder / "tensorflow_c"
+        compile_program(program)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [program, path.resolve()], cwd=self._folder, stdin=pipe, stdout=pipe, text=True, bufsize=1
+        )
+        processes.append(self._process)
+        self.pid = self._process.pid
+        try:
+            self.version, *devices = self._answer()
+        except MachineError as error:
+            raise LoadError(f"{file_label(path)}: {error}") from None
+        self.devices = tuple(devices)
+
+    def put(self, place: str, array: np.ndarray) -> None:
+        """Let the program read an array as the input of that place."""
+        file = self._folder / "input"
+        np.ascontiguousarray(array).tofile(file)
+        self.ask(f"put {place} {array.dtype} {file.name} {' '.join(map(str, array.shape))}")
+        file.unlink()
+
+    def get(self, number: int) -> np.ndarray:
+        """The output of that number of the last run."""
+        file = self._folder / "output"
+        dtype, *dims = self.ask(f"get {number} {file.name}")
+        array = np.fromfile(file, dtype).reshape([int(n) for n in dims])
+        file.unlink()
+        return array
+
+    def ask(self, line: str) -> list[str]:
+        """The words of the answer to a line; raises MachineError where it is an error, or where there is none."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it has ended: no answer, either
+            self._process.stdin.write(f"{line}\n")
+        return self._answer()
+
+    def _answer(self) -> list[str]:
+        assert self._process.stdout
+        word, _, rest = self._process.stdout.readline().rstrip("\n").partition(" ")
+        if word == "ok":
+            return rest.split()
+        if word == "error":
+            raise MachineError(f"TensorFlow C API: {rest}")
+        raise MachineError(f"TensorFlow C API: ended without an answer, with exit status {self._process.wait()}")
+
+
+def _end(folder: Path, processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        with process:
+            assert process.stdin
+            process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    shutil.rmtree(folder)
+
+
+def _signature(path: Path) -> Any:
+    """The SignatureDef that is served."""
+    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graphs = [graph for graph in model.meta_graphs if _TAG in graph.meta_info_def.tags]
+    if len(graphs) != 1 or _SIGNATURE not in graphs[0].signature_def:
+        raise ValueError(f"expected one graph with the tag {_TAG} and the signature {_SIGNATURE}")
+    return graphs[0].signature_def[_SIGNATURE]
+
+
+def _spec(name: str, value: Any) -> InputSpec:
+    dtype = types_pb2.DataType.Name(value.dtype)
+    shape = tuple(None if dim.size < 0 else dim.size for dim in value.tensor_shape.dim)
+    return InputSpec(name, _DTYPES.get(dtype, dtype), shape)
