@@ -156,7 +156,16 @@ def _check(
 ) -> ParityReport:
     from swift_export.parity.checking import check_paths
 
-    report = check_paths([folder], weights=weights, inputs=inputs, device=device, settings=settings, progress=tell)
+    report = check_paths(
+        [folder],
+        weights=weights,
+        inputs=inputs,
+        runtimes="own",
+        device=device,
+        blocks=False,
+        settings=settings,
+        progress=tell,
+    )
     # What is checked lies in a hidden folder that nobody named, and a report holds no path of this machine.
     return replace(report, artifacts=tuple(replace(artifact, root=output.name) for artifact in report.artifacts))
 
@@ -170,13 +179,19 @@ def _record(folder: Path, name: str, settings: ExportSettings, via: str, report:
     if name == "onnx":
         details |= {"target": settings.target, "via": via}
         modules += ("tensorflow", "tf2onnx") if via == "savedmodel" else ()
+    parity = golden = None
+    if report is not None:
+        from swift_export.parity.golden import keep_golden
+
+        parity, golden = report.measurements(name), keep_golden(report, name, settings, folder)
     return Artifact(
         files=digest_format(folder, FORMATS[name]),
         settings=settings.to_dict(),
         signature=facts.signature,
         details=details,
         versions=versions_of(modules),
-        parity=None if report is None else report.measurements(name),
+        parity=parity,
+        golden=golden,
     )
 
 

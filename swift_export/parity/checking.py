@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from swift_export.errors import UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity.inputs import CheckInput
 from swift_export.parity.measuring import Plan, Progress, measure
 from swift_export.parity.results import ParityReport
-from swift_export.parity.targets import Subject, Target, find_subject
-from swift_export.runtimes.base import check_device
-from swift_export.runtimes.registry import require
+from swift_export.parity.targets import Choice, Subject, Target, find_subject
+from swift_export.parity.tolerances import POLICY, Limits
+from swift_export.runtimes.base import check_device, check_precision
+from swift_export.runtimes.registry import check_asked, require
 from swift_export.weights import Weights
 
 __all__ = ["BATCHES", "check_paths"]
@@ -21,14 +23,21 @@ __all__ = ["BATCHES", "check_paths"]
 #: One clip, as most callers send it, and a batch size that no export ever saw.
 BATCHES = (1, 2)
 
+#: For a time without compilation: enough for a median, short beside all else.
+WARM_CALLS = 3
+
 
 def check_paths(
     paths: Sequence[str | Path],
     *,
     weights: Weights | None = None,
     inputs: Sequence[CheckInput] = (),
+    runtimes: Sequence[str] | Literal["installed", "own"] = "installed",
     device: str = "cpu",
+    precision: str = "float32",
     batches: Sequence[int] = BATCHES,
+    limits: Limits = POLICY,
+    blocks: bool = True,
     settings: ExportSettings | None = None,
     progress: Progress | None = None,
     search: Sequence[Path] = (),
@@ -39,9 +48,15 @@ def check_paths(
         paths: what to check.
         weights: those the artifacts were made from; default: found again from what the artifacts record.
         inputs: clips to try beside noise and phantom, of as many frames as the artifacts take.
+        runtimes: names of the runtimes to run them in; ``installed``: all that are installed, read the artifact and
+            can do what ``device`` and ``precision`` say; ``own``: each format's own.
         device: ``cpu`` or ``gpu``, for the artifacts' runtimes. The reference is computed on the CPU always: there is
             no TF32 there to be forgotten.
+        precision: the number format of matrix products, which picks the tolerance: ``float32``, ``tf32``, ``float16``
+            or ``bfloat16``, where a runtime can be told.
         batches: batch sizes to try; a file of one fixed batch size is tried with that instead.
+        limits: what to allow in place of the policy's tolerances.
+        blocks: measure the error after every block too.
         settings: for a folder whose manifest is still to be written, how its artifacts were exported.
         progress: is told what is being done.
         search: folders where the runtimes' processes find packages before their own.
@@ -50,17 +65,36 @@ def check_paths(
     damaged or changed artifacts, UsageError for weights that are others and runtimes that are not installed,
     MachineError for a GPU that is absent and processes that break, CheckFailed when the reference is not finite.
     """
-    check_device(device)
+    names = () if isinstance(runtimes, str) else tuple(runtimes)
+    choice = Choice(names, runtimes == "installed", check_device(device), check_precision(precision))
+    choice.check()
+    limits.check(precision, device)
     if not batches or min(batches) < 1:
         raise UsageError(f"batch sizes: expected at least one, each at least 1, found {', '.join(map(str, batches))}")
-    subjects = [find_subject(Path(path), weights, settings) for path in paths]
+    subjects = [find_subject(Path(path), weights, settings, choice) for path in paths]
     for target in (target for subject in subjects for target in subject.targets):
         require(target.runtime)
-    plan = Plan(device, tuple(dict.fromkeys(batches)), tuple(inputs), progress or (lambda what: None), tuple(search))
+        check_asked(target.runtime, choice.device, choice.precision)
+    plan = Plan(
+        device,
+        tuple(dict.fromkeys(batches)),
+        tuple(inputs),
+        progress or (lambda what: None),
+        tuple(search),
+        repeat_first=WARM_CALLS,
+        precision=choice.precision,
+        limits=limits,
+        blocks=blocks,
+    )
     reports = [measure(subject, group, plan) for subject in subjects for group in _groups(subject)]
     if not reports:
-        raise UsageError(f"nothing to check in {', '.join(map(str, paths)) or 'no path'}")
-    return replace(reports[0], artifacts=tuple(found for report in reports for found in report.artifacts))
+        what = f"none of {', '.join(names)} reads what is in" if names else "nothing to check in"
+        raise UsageError(f"{what} {', '.join(map(str, paths)) or 'no path'}")
+    return replace(
+        reports[0],
+        artifacts=tuple(found for report in reports for found in report.artifacts),
+        golden=tuple(golden for report in reports for golden in report.golden),
+    )
 
 
 def _groups(subject: Subject) -> list[list[Target]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from swift_export.errors import MachineError, SwiftExportError
 from swift_export.lowering.forms import by_name, choose_forms
 from swift_export.parity.compare import Difference
 from swift_export.parity.examining import Examination
+from swift_export.parity.golden import PHANTOM, golden_outputs
 from swift_export.parity.inputs import CheckInput, standard_inputs
+from swift_export.parity.inside import Inside
+from swift_export.parity.locating import locate
 from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.running import (
     Clips,
@@ -26,7 +29,9 @@ from swift_export.parity.running import (
 )
 from swift_export.parity.structure import Setting
 from swift_export.parity.targets import Subject, Target
-from swift_export.parity.tolerances import WIDEST, Tolerance, tolerance, widened
+from swift_export.parity.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
+from swift_export.parity.tracing import trace
+from swift_export.runtimes.base import Precision
 from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.reference_file import Reference
 from swift_export.runtimes.registry import REFERENCE
@@ -42,7 +47,11 @@ Failed = Callable[[Target, SwiftExportError], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How artifacts are run: see `check_paths`. ``repeat`` warm calls of every run are timed."""
+    """How artifacts are run: see `check_paths`.
+
+    ``repeat`` warm calls of every run are timed, ``repeat_first`` of the first one; ``blocks`` asks for the error after
+    every block.
+    """
 
     device: str
     batches: tuple[int, ...]
@@ -50,6 +59,10 @@ class Plan:
     progress: Progress = lambda what: None
     search: tuple[Path, ...] = ()
     repeat: int = 0
+    repeat_first: int = 0
+    precision: Precision = "float32"
+    limits: Limits = POLICY
+    blocks: bool = False
 
     def sizes(self, target: Target) -> tuple[int, ...]:
         """The batch sizes to try."""
@@ -70,7 +83,7 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         sources = [*standard_inputs(config, frames), *plan.inputs]
         most = max(size for target in targets for size in plan.sizes(target))
         clips = write_clips(sources, most, config.input_shape(frames), folder)
-        graphs = [target.path for target in targets if target.runtime is not REFERENCE]
+        graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
         chosen = choose_forms(config, weights.tensors, settings)
         forms = {name: block.form for name, block in by_name(chosen).items()}
         stated = {"swift_export.weights_sha256": weights.digest}
@@ -82,13 +95,41 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             info, expected = run_reference(reference, clips, new_folder(folder / "reference"))
             plan.progress("reading settings from the graphs")
             found = examination.answer()
-        checked = [_checked(subject, target, answer, plan, clips, expected, found) for target, answer in answers]
-        if any(_may_be_noise(artifact) for artifact in checked):
+        checked = [_checked(subject, target, answer, plan, clips, expected) for target, answer in answers]
+        checked = _with_settings(checked, answers, found)
+        if not plan.limits.asked and any(_may_be_noise(artifact) for artifact in checked):
             plan.progress("measuring how noisy float32 is for these weights")
             noise = measure_noise(reference, clips, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
+        inside = Inside(reference, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
+        checked = [
+            _looked_into(artifact, target, inside, clips, plan)
+            for (target, _), artifact in zip(answers, checked, strict=True)
+        ]
+        (first, *_), (phantom, *_) = expected[PHANTOM], clips[PHANTOM]
+        golden = golden_outputs(config, settings, first, phantom, info)
     described = [{**source.describe(), "name": name} for name, source in zip(clips, sources, strict=True)]
-    return ParityReport(plan.device, info, tuple(checked), tuple(described))
+    return ParityReport(plan.device, info, tuple(checked), tuple(described), (golden,))
+
+
+def _looked_into(artifact: Checked, target: Target, inside: Inside, clips: Clips, plan: Plan) -> Checked:
+    """With the place where it goes wrong, if it does, and the error after every block, if asked for."""
+    if target.runtime is REFERENCE:
+        return artifact
+    failed = [c for c in artifact.failed_comparisons if c.difference.mismatch is None]
+    # A probe that the runtime refuses, or that breaks it, tells nothing: the verdict stands without it.
+    with suppress(SwiftExportError):
+        if failed:
+            plan.progress(f"locating the fault of {target.file} in {target.runtime.title}")
+            worst = min(failed, key=lambda comparison: comparison.batch)
+            usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.asked else worst.allowed
+            artifact = replace(artifact, fault=locate(inside, target, worst, clips, usual))
+    with suppress(SwiftExportError):
+        if plan.blocks:
+            plan.progress(f"measuring {target.file} block by block in {target.runtime.title}")
+            blocks, picture = trace(inside, target, clips, PHANTOM)
+            artifact = replace(artifact, blocks=blocks, picture=picture)
+    return artifact
 
 
 def _answers(
@@ -106,8 +147,10 @@ def _answers(
                 sizes,
                 clips,
                 work,
+                precision=plan.precision,
                 search=plan.search,
                 repeat=plan.repeat,
+                repeat_first=plan.repeat_first,
             )
         except SwiftExportError as error:
             if failed is None:
@@ -125,10 +168,9 @@ def _checked(
     plan: Plan,
     clips: Clips,
     expected: Expected,
-    found: Mapping[Path, Sequence[Setting]],
 ) -> Checked:
     weights, sizes = subject.weights, plan.sizes(target)
-    allowed = tolerance(answer.info.arithmetic, plan.device)
+    allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
     cases = [(name, size) for name in clips for size in sizes]
     return Checked(
         root=subject.root,
@@ -142,8 +184,21 @@ def _checked(
             for (name, size), run in zip(cases, answer.runs, strict=True)
         ),
         comparisons=compare_runs(answer, sizes, expected, target.settings.outputs, allowed),
-        settings=tuple(found.get(target.path, ())),
+        settings=(),
     )
+
+
+def _with_settings(
+    checked: Sequence[Checked],
+    answers: Sequence[tuple[Target, Answer]],
+    found: Mapping[Path, Sequence[Setting]],
+) -> list[Checked]:
+    """What was read from a file's graphs stands beside the first runtime that ran it."""
+    left = dict(found)
+    return [
+        replace(artifact, settings=tuple(left.pop(target.path, ())))
+        for artifact, (target, _) in zip(checked, answers, strict=True)
+    ]
 
 
 def _may_be_noise(artifact: Checked) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,9 @@ from swift_export.parity.compare import Difference
 from swift_export.parity.structure import Setting
 from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
+
+if TYPE_CHECKING:
+    from swift_export.parity.golden import GoldenOutputs
 
 __all__ = ["BlockError", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
 
@@ -165,12 +168,14 @@ class ParityReport:
     """All artifacts of one check.
 
     ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how the clips came about.
+    ``golden`` is what the reference gave for one phantom, for an export to keep.
     """
 
     device: str
     reference: RuntimeInfo
     artifacts: tuple[Checked, ...]
     inputs: tuple[Mapping[str, Any], ...] = ()
+    golden: tuple[GoldenOutputs, ...] = ()
 
     @property
     def failures(self) -> list[str]:

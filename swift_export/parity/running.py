@@ -14,7 +14,7 @@ from swift_export.parity.compare import Difference, compare
 from swift_export.parity.inputs import CheckInput
 from swift_export.parity.results import Comparison
 from swift_export.parity.tolerances import Tolerance
-from swift_export.runtimes.base import RuntimeInfo
+from swift_export.runtimes.base import Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult
 from swift_export.runtimes.process import run_worker
 from swift_export.runtimes.reference_file import Reference, write_reference
@@ -43,12 +43,17 @@ Expected = Mapping[str, Sequence[Outputs]]
 
 
 def write_clips(sources: Sequence[CheckInput], count: int, shape: Sequence[int], folder: Path) -> Clips:
-    """Write ``count`` clips of every source to ``folder``. Raises InputError for clips of another shape."""
+    """Write ``count`` clips of every source to ``folder``.
+
+    Raises InputError for clips of another shape or with values that are not finite.
+    """
     clips: dict[str, tuple[str, ...]] = {}
     for number, source in enumerate(sources):
         batch = source.at(count)
         if batch.shape[1:] != tuple(shape):
             raise InputError(f"{source.name}: expected clips of shape {tuple(shape)}, found {batch.shape[1:]}")
+        if not np.isfinite(batch).all():
+            raise InputError(f"{source.name}: expected finite values, found NaN or infinity; prepare the scan again")
         files = tuple(str(folder / f"clip{number}-{item}.npy") for item in range(count))
         for file, clip in zip(files, batch, strict=True):
             np.save(file, clip)
@@ -99,12 +104,18 @@ def run_artifact(
     clips: Clips,
     folder: Path,
     *,
+    precision: Precision = "float32",
     search: Sequence[Path] = (),
     repeat: int = 0,
+    repeat_first: int = 0,
 ) -> Answer:
-    """Run an artifact on every input in every batch size; the answer's runs are in that order."""
-    runs = tuple(Run(files[:batch]) for files in clips.values() for batch in batches)
-    return run_worker(Request(runtime.name, str(path), device, runs, repeat), folder, search)
+    """Run an artifact on every input in every batch size; the answer's runs are in that order.
+
+    Every run is repeated ``repeat`` times for the clock, the first one ``repeat_first`` times.
+    """
+    cases = [files[:batch] for files in clips.values() for batch in batches]
+    runs = tuple(Run(files, max(repeat, 0 if number else repeat_first)) for number, files in enumerate(cases))
+    return run_worker(Request(runtime.name, str(path), device, runs, precision), folder, search)
 
 
 def compare_runs(

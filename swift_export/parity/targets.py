@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,55 @@ from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, UsageError
+from swift_export.lowering.opsets import TARGETS
 from swift_export.lowering.settings import ExportSettings
-from swift_export.runtimes.registry import RUNTIMES, Runtime
+from swift_export.runtimes.base import Device, Precision
+from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
 from swift_export.weights import Weights, load_weights, synthetic_weights
 
-__all__ = ["Artifacts", "Subject", "Target", "find_artifacts", "find_subject"]
+__all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runtimes run an artifact: those of ``names``, each where it reads the artifact, or by ``everything`` all
+    that are installed and compute on ``device`` in ``precision``, or else each format's own.
+    """
+
+    names: Sequence[str] = ()
+    everything: bool = False
+    device: Device = "cpu"
+    precision: Precision = "float32"
+
+    def check(self) -> None:
+        """Raise UsageError or AbsentDevice for a name that is none, or of a runtime that cannot do what is asked."""
+        for name in self.names:
+            runtime = find_runtime(name)
+            require(runtime)
+            check_asked(runtime, self.device, self.precision)
+
+    def runtimes(self, file: str, settings: ExportSettings) -> list[Runtime]:
+        """The runtimes for one artifact; raises UsageError where none of those that read it is installed."""
+        known = readers(kind_of(file))
+        if self.names:
+            named = {find_runtime(name).name for name in self.names}
+            return [runtime for runtime in known if runtime.name in named]
+        own = known[0]
+        if not self.everything:
+            return [own]
+        able = [runtime for runtime in known if self.precision in runtime.precisions.get(self.device, ())]
+        # Operators of ONNX Runtime's own are for no other.
+        theirs = [runtime for runtime in able if settings.target == TARGETS[0] or runtime.packages == own.packages]
+        return [runtime for runtime in theirs if runtime.installed] or [own]
+
+
+#: Each format in its own runtime.
+OWN = Choice()
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file, or one SavedModel folder. ``batch`` is its only batch size, None where it takes any."""
+    """One file, or one SavedModel folder, in one runtime. ``batch`` is its only batch size, None where it takes any."""
 
     path: Path
     file: str
@@ -57,7 +96,9 @@ class Subject:
     targets: tuple[Target, ...]
 
 
-def find_subject(path: Path, weights: Weights | None = None, settings: ExportSettings | None = None) -> Subject:
+def find_subject(
+    path: Path, weights: Weights | None = None, settings: ExportSettings | None = None, choice: Choice = OWN
+) -> Subject:
     """The artifacts at ``path`` and their weights, by default found again from what the artifacts record.
 
     With ``settings``, ``path`` is a folder laid out like an artifact whose manifest is still to be written. Raises what
@@ -67,8 +108,10 @@ def find_subject(path: Path, weights: Weights | None = None, settings: ExportSet
         if weights is None:
             raise UsageError(f"{path}: a folder without a manifest needs the weights to be checked against")
         units = [unit for form in FORMATS.values() for unit in form.units if (path / unit).exists()]
-        return Subject(str(path), weights, tuple(_target(path / unit, unit, settings) for unit in units))
-    found = find_artifacts(path)
+        return Subject(
+            str(path), weights, tuple(t for unit in units for t in _targets(path / unit, unit, settings, choice))
+        )
+    found = find_artifacts(path, choice)
     if weights is None:
         weights = _found_again(found)
     if weights.digest != found.digest:
@@ -79,17 +122,17 @@ def find_subject(path: Path, weights: Weights | None = None, settings: ExportSet
     return Subject(found.root, weights, found.targets)
 
 
-def find_artifacts(path: Path) -> Artifacts:
+def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
     """The artifacts at ``path``: an artifact folder or a part of one, a file, or a SavedModel folder.
 
     An artifact folder's files are held against its manifest first. Raises ArtifactError for what is missing, damaged,
     changed or foreign.
     """
     folder = locate(path)
-    return _single(path) if folder is None else _in_folder(path, folder)
+    return _single(path, choice) if folder is None else _in_folder(path, folder, choice)
 
 
-def _in_folder(path: Path, folder: Path) -> Artifacts:
+def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     manifest = open_artifact(folder)
     below = path.absolute().relative_to(folder.absolute()).as_posix()
     units = {
@@ -103,11 +146,13 @@ def _in_folder(path: Path, folder: Path) -> Artifacts:
     verify(folder, manifest, dict.fromkeys(units.values()))
     where = folder / MANIFEST
     settings = {name: _settings(manifest.artifacts[name].settings, manifest.config, where) for name in units.values()}
-    targets = tuple(_target(folder / unit, unit, settings[name]) for unit, name in units.items())
+    targets = tuple(
+        target for unit, name in units.items() for target in _targets(folder / unit, unit, settings[name], choice)
+    )
     return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest)
 
 
-def _single(path: Path) -> Artifacts:
+def _single(path: Path, choice: Choice) -> Artifacts:
     facts = read_facts(path)
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
     try:
@@ -116,15 +161,13 @@ def _single(path: Path) -> Artifacts:
         digest = essentials["swift_export.weights_sha256"]
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
-    target = _target(path, path.name, _settings(recorded, config, path))
-    return Artifacts(path.name, config, digest, (target,))
+    targets = _targets(path, path.name, _settings(recorded, config, path), choice)
+    return Artifacts(path.name, config, digest, tuple(targets))
 
 
-def _target(path: Path, file: str, settings: ExportSettings) -> Target:
-    endings = {".onnx": "onnxruntime", ".jax": "jax_export", ".mlir.bc": "portable"}
-    name = next((name for ending, name in endings.items() if file.endswith(ending)), "tensorflow")
+def _targets(path: Path, file: str, settings: ExportSettings, choice: Choice) -> list[Target]:
     batch = 1 if file.endswith(".b1.mlir.bc") else settings.batch
-    return Target(path, file, RUNTIMES[name], settings, batch)
+    return [Target(path, file, runtime, settings, batch) for runtime in choice.runtimes(file, settings)]
 
 
 def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings:
@@ -135,6 +178,7 @@ def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings
             outputs=tuple(recorded["outputs"]),
             output_kind=recorded["output_kind"],
             attention=recorded["attention"],
+            target=recorded["target"],
         )
         settings.check(config)
     except (KeyError, TypeError, ArchitectureError, UsageError) as error:

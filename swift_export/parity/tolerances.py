@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from swift_export.errors import UsageError
 
-__all__ = ["TOLERANCES", "WIDEST", "Tolerance", "tolerance", "widened"]
+__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "tolerance", "widened"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ TOLERANCES = {
         5e-3,
         1e-2,
         "TF32 keeps 10 of 23 mantissa bits of every factor, 5e-4 a product, and twelve blocks add their errors up",
+    ),
+    ("float16", "cpu"): Tolerance(
+        5e-3,
+        1e-2,
+        "float16 keeps 10 mantissa bits as TF32 does, and of every value on the way, not only of factors; overflow "
+        "shows as values that are not finite, which no tolerance allows",
+    ),
+    ("float16", "gpu"): Tolerance(
+        5e-3,
+        1e-2,
+        "as float16 on a CPU: 10 mantissa bits of every value; products are summed in float32 where the card does so",
+    ),
+    ("bfloat16", "cpu"): Tolerance(
+        4e-2,
+        8e-2,
+        "bfloat16 keeps 7 mantissa bits, eight times fewer than TF32, 4e-3 a value: eight times the room of TF32",
     ),
 }
 
@@ -70,3 +87,63 @@ def widened(base: Tolerance, noise_l2: float, noise_max: float) -> Tolerance:
         f"{noise_l2:.1e} and {noise_max:.1e}; two runtimes may each stray that far, taken twice for chance, and no "
         f"more than {WIDEST:g}",
     )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a user allows in the policy's place: the two measures, None for the policy's own, and a reason.
+
+    Without a reason they can only be stricter than the policy.
+    """
+
+    relative_l2: float | None = None
+    relative_max: float | None = None
+    reason: str | None = None
+
+    def check(self, arithmetic: str, device: str) -> None:
+        """Raise UsageError for what is no limit, and for a looser one than the policy's that has no reason."""
+        policy = tolerance(arithmetic, device)
+        given = {"--rtol": (self.relative_l2, policy.relative_l2), "--atol": (self.relative_max, policy.relative_max)}
+        for option, (value, allowed) in given.items():
+            if value is None:
+                continue
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{option} {value:g}: expected a number above 0")
+            if value > allowed and not self._reason:
+                raise UsageError(
+                    f"{option} {value:g}: looser than the {allowed:g} that {arithmetic} on {device} is held to; "
+                    "say why with --tolerance-reason, which the report records"
+                )
+        if self._reason and not self.asked:
+            raise UsageError("--tolerance-reason: belongs to --rtol or --atol, none was given")
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything to apply."""
+        return self.relative_l2 is not None or self.relative_max is not None
+
+    def applied(self, policy: Tolerance) -> Tolerance:
+        """The tolerance in force where the policy's would be ``policy``."""
+        if not self.asked:
+            return policy
+        asked = Tolerance(
+            policy.relative_l2 if self.relative_l2 is None else self.relative_l2,
+            policy.relative_max if self.relative_max is None else self.relative_max,
+            f"asked for: {self._reason}; without that, {policy.relative_l2:g} and {policy.relative_max:g} are allowed",
+        )
+        if self._reason:
+            return asked
+        # Also where a file computes in another format than was asked for, and is held to that one's policy.
+        return Tolerance(
+            min(asked.relative_l2, policy.relative_l2),
+            min(asked.relative_max, policy.relative_max),
+            f"asked to be stricter than the usual {policy.relative_l2:g} and {policy.relative_max:g}",
+        )
+
+    @property
+    def _reason(self) -> str:
+        return " ".join((self.reason or "").split())
+
+
+#: The policy's own limits.
+POLICY = Limits()

@@ -34,23 +34,23 @@ ANSWER_FILE = "answer.json"
 
 @dataclass(frozen=True)
 class Run:
-    """One call: clips, each an ``.npy`` file of shape (channels, H, W, D, T), stacked to a batch."""
+    """One call: clips, each an ``.npy`` file of shape (channels, H, W, D, T), stacked to a batch.
+
+    It is repeated that many more times with the clock on it.
+    """
 
     clips: tuple[str, ...]
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
 class Request:
-    """Load ``artifact`` once and do all ``runs``, each ``repeat`` more times with the clock on it.
-
-    ``precision`` is the one to compute in.
-    """
+    """Load ``artifact`` once and do all ``runs``. ``precision`` is the one to compute in."""
 
     runtime: str
     artifact: str
     device: str
     runs: tuple[Run, ...]
-    repeat: int = 0
     precision: str = "float32"
 
 
@@ -58,7 +58,7 @@ class Request:
 class RunResult:
     """Outputs of a run, ``.npy`` files by name, and how long it took in seconds.
 
-    ``first_s`` includes what the runtime compiles or allocates for a new shape. The ``repeat`` warm calls follow:
+    ``first_s`` includes what the runtime compiles or allocates for a new shape. The repeated, warm calls follow:
     ``call_s`` from arrays to arrays, ``compute_s`` with the input already on the device.
     """
 
@@ -94,7 +94,7 @@ def write_request(request: Request, folder: Path) -> None:
 def read_request(folder: Path) -> Request:
     """The request in a worker's folder."""
     fields = json.loads(folder.joinpath(_REQUEST).read_text())
-    runs = tuple(Run(tuple(run["clips"])) for run in fields.pop("runs"))
+    runs = tuple(Run(tuple(run["clips"]), run["repeat"]) for run in fields.pop("runs"))
     return Request(**fields, runs=runs)
 
 

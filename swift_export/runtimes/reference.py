@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 
 from swift_export.backbone import SwiFT
+from swift_export.backbone.places import value_name
 from swift_export.runtimes._xla import XlaSession, find_device
 from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision, RuntimeInfo, processors
 from swift_export.runtimes.reference_file import read_reference
@@ -27,7 +28,9 @@ def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSes
 
     @eqx.filter_jit
     def forward(model: SwiFT, bold: Any) -> dict[str, Any]:
-        return model.named_outputs(bold, reference.outputs, reference.output_kind)
+        outputs = model.named_outputs(bold, reference.outputs, reference.output_kind)
+        values = model.values_at(bold, reference.places)
+        return outputs | {value_name(number): values[place] for number, place in enumerate(reference.places)}
 
     def compute(bold: Any) -> dict[str, Any]:
         with jax.default_matmul_precision(PRECISION):

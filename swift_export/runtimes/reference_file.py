@@ -18,12 +18,15 @@ __all__ = ["Reference", "read_reference", "write_reference"]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the reference computes: architecture, weights and which outputs."""
+    """What the reference computes: architecture, weights and which outputs; the values at ``places`` come beside them,
+    by `value_name`.
+    """
 
     config: SwiFTConfig
     tensors: Mapping[str, np.ndarray]
     outputs: tuple[str, ...] = ("features",)
     output_kind: str = "features"
+    places: tuple[str, ...] = ()
 
 
 def write_reference(reference: Reference, path: Path) -> None:
@@ -32,6 +35,7 @@ def write_reference(reference: Reference, path: Path) -> None:
         "config": json.dumps(reference.config.to_dict()),
         "outputs": json.dumps(reference.outputs),
         "output_kind": reference.output_kind,
+        "places": json.dumps(reference.places),
     }
     save_file(dict(reference.tensors), path, metadata)
 
@@ -46,4 +50,5 @@ def read_reference(path: Path) -> Reference:
         tensors,
         tuple(json.loads(metadata["outputs"])),
         metadata["output_kind"],
+        tuple(json.loads(metadata["places"])),
     )

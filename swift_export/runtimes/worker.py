@@ -22,13 +22,14 @@ from swift_export.runtimes.base import (
     Device,
     LoadError,
     Precision,
+    Remote,
     Session,
     check_device,
     check_precision,
     file_label,
 )
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
-from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked
+from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked, require
 
 __all__ = ["main", "serve"]
 
@@ -47,12 +48,13 @@ def serve(request: Request, folder: Path) -> Answer:
     runtime, path = RUNTIMES[request.runtime], Path(request.artifact)
     device, precision = check_device(request.device), check_precision(request.precision)
     check_asked(runtime, device, precision)
+    require(runtime)
     block_imports(runtime.blocked)
     start = time.perf_counter()
     session = _load(runtime, path, device, precision)
     load_s = time.perf_counter() - start
-    runs = tuple(_run(session, run, request.repeat, folder / f"run{i}", path) for i, run in enumerate(request.runs))
-    return Answer(session.info, load_s, runs, _peak_bytes())
+    runs = tuple(_run(session, run, folder / f"run{i}", path) for i, run in enumerate(request.runs))
+    return Answer(session.info, load_s, runs, _peak_bytes(session.pid if isinstance(session, Remote) else None))
 
 
 def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) -> Session:
@@ -65,19 +67,19 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
         raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {_one_line(error)}") from error
 
 
-def _run(session: Session, run: Run, repeat: int, folder: Path, path: Path) -> RunResult:
+def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
     clips = [np.load(clip, mmap_mode="r") for clip in run.clips]
     inputs = {INPUT: clips[0][None] if len(clips) == 1 else np.stack(clips)}
     try:
         start = time.perf_counter()
         outputs = session(inputs)
         first_s = time.perf_counter() - start
-        call_s = _seconds(lambda: session(inputs), repeat)
+        call_s = _seconds(lambda: session(inputs), run.repeat)
         compute_s: tuple[float, ...] = ()
-        if repeat:
+        if run.repeat:
             compute = session.place(inputs)
             compute()
-            compute_s = _seconds(compute, repeat)
+            compute_s = _seconds(compute, run.repeat)
     except SwiftExportError:
         raise
     except Exception as error:  # likewise for a call that fails
@@ -104,9 +106,10 @@ def _one_line(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def _peak_bytes() -> int:
+def _peak_bytes(pid: int | None) -> int:
+    """Of that process, or of this one; where the system does not tell of other processes, of this one."""
     # On Linux getrusage's figure begins with that of the process which forked this one; VmHWM is this one's own.
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{pid or 'self'}/status")
     if status.exists():
         (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
         return 1024 * int(kilobytes)

@@ -1,0 +1,70 @@
+"""Makes probes in a process of its own: ``python -m swift_export.parity.probes.making FOLDER``.
+
+Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays with the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from swift_export.runtimes.process import Child
+
+__all__ = ["find_places", "main", "make_probe"]
+
+_REQUEST, _ANSWER = "request.json", "answer.json"
+
+#: The modules that make probes, by the end of the artifact's name; a folder is a SavedModel.
+_MAKERS = {".onnx": "onnx_probe", ".jax": "stablehlo_probe", ".mlir.bc": "stablehlo_probe", "": "savedmodel_probe"}
+
+
+def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Those of ``places`` whose values ``artifact`` computes; ``folder`` is an empty one to work in.
+
+    Raises MachineError when the process broke.
+    """
+    folder.joinpath(_REQUEST).write_text(json.dumps({"artifact": str(artifact), "find": list(places)}))
+    with Child(__name__, folder, f"looking into {artifact.name}", {"CUDA_VISIBLE_DEVICES": ""}) as child:
+        child.wait()
+    return tuple(json.loads(folder.joinpath(_ANSWER).read_text()))
+
+
+def make_probe(artifact: Path, places: Sequence[str], folder: Path) -> Path:
+    """Write a probe of ``artifact`` into ``folder``, an empty one.
+
+    Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
+    MachineError when the process broke.
+    """
+    folder.joinpath(_REQUEST).write_text(json.dumps({"artifact": str(artifact), "probe": list(places)}))
+    with Child(__name__, folder, f"making a probe of {artifact.name}", {"CUDA_VISIBLE_DEVICES": ""}) as child:
+        child.wait()
+    return _probe_of(artifact, folder)
+
+
+def main(folder: Path) -> None:
+    """Answer the request in ``folder``."""
+    request = json.loads(folder.joinpath(_REQUEST).read_text())
+    artifact = Path(request["artifact"])
+    maker = _maker(artifact)
+    if "find" in request:
+        folder.joinpath(_ANSWER).write_text(json.dumps(maker.places_in(artifact, request["find"])))
+    else:
+        maker.write_probe(artifact, request["probe"], _probe_of(artifact, folder))
+
+
+def _maker(artifact: Path) -> Any:
+    ending = next(ending for ending in _MAKERS if artifact.name.endswith(ending))
+    return import_module(f"swift_export.parity.probes.{_MAKERS[ending]}")
+
+
+def _probe_of(artifact: Path, folder: Path) -> Path:
+    # By the same name: runtimes tell their files apart by it.
+    return folder / "probe" / artifact.name if artifact.is_dir() else folder / artifact.name
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,167 @@
+"""Faults to plant into one block of a backbone before it is exported, each of a size that can be made larger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from swift_export.backbone.attention import Cut, WindowAttention
+from swift_export.backbone.blocks import MLP, Block
+from swift_export.backbone.config import SwiFTConfig
+from swift_export.backbone.layers import LayerNorm, Linear
+from swift_export.backbone.partition import partition
+from swift_export.backbone.swift import SwiFT
+from swift_export.lowering import hub
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A kind of fault in one block. A kind is tried in growing sizes until the features notice."""
+
+    kind: str
+    stage: int
+    block: int
+    size: int = 0
+
+    @property
+    def place(self) -> str:
+        return f"stage{self.stage}/block{self.block}"
+
+    def into(self, model: SwiFT) -> SwiFT:
+        def where(model: SwiFT) -> Block:
+            return model.stages[self.stage].blocks[self.block]
+
+        return eqx.tree_at(where, model, FAULTS[self.kind](where(model), self.size))
+
+
+class OtherEpsilon(LayerNorm):
+    epsilon: float = eqx.field(static=True)
+
+    def __call__(self, x):
+        centred = x - x.mean(-1, keepdims=True)
+        variance = (centred * centred).mean(-1, keepdims=True)
+        return centred * lax.rsqrt(variance + self.epsilon) * self.weight + self.bias
+
+
+class OtherGelu(MLP):
+    size: int = eqx.field(static=True)
+
+    def __call__(self, x):
+        y = self.linear1(x)
+        # The usual approximations, the nearer one first.
+        near = jax.nn.gelu(y, approximate=True) if self.size == 0 else y * jax.nn.sigmoid(1.702 * y)
+        return self.linear2(near)
+
+
+class Unscaled(WindowAttention):
+    def _projected(self, tokens):
+        q, k, v = super()._projected(tokens)
+        return q * jnp.float32((tokens.shape[-1] // self.heads) ** 0.5), k, v
+
+
+class Swapped(WindowAttention):
+    def _projected(self, tokens):
+        q, k, v = super()._projected(tokens)
+        return q, v, k
+
+
+class Recut(WindowAttention):
+    """Attends among other tokens than it should."""
+
+    change: Callable[[Any], Any] = eqx.field(static=True)
+
+    def by_group(self, x, plan, cut):
+        return super().by_group(x, plan, self.change(plan))
+
+
+def _other_attention(kind, block, **fields):
+    attention = block.attention
+    return eqx.tree_at(lambda b: b.attention, block, kind(attention.qkv, attention.proj, attention.heads, **fields))
+
+
+def _no_mask(plan):
+    found = partition(plan, "masked")
+    return Cut(found, (None,) * len(found.groups))
+
+
+def _reversed(plan):
+    return Cut.load(replace(plan, shift=tuple(-n for n in plan.shift)), "regions")
+
+
+def _grown(linear: Linear, size: int) -> Linear:
+    """The middle weight of a layer, off by a part of the largest."""
+    chosen = np.zeros(linear.weight.shape, np.float32)
+    chosen[tuple(n // 2 for n in chosen.shape)] = 0.003 * 10.0**size
+    return eqx.tree_at(lambda layer: layer.weight, linear, linear.weight + chosen * jnp.abs(linear.weight).max())
+
+
+def _weight_of_mlp(block, size):
+    return eqx.tree_at(lambda b: b.mlp.linear1, block, _grown(block.mlp.linear1, size))
+
+
+def _weight_of_attention(block, size):
+    return eqx.tree_at(lambda b: b.attention.proj, block, _grown(block.attention.proj, size))
+
+
+def _epsilon(norm):
+    def plant(block, size):
+        right = getattr(block, norm)
+        return eqx.tree_at(lambda b: getattr(b, norm), block, OtherEpsilon(right.weight, right.bias, 1e-3 * 10.0**size))
+
+    return plant
+
+
+def _bias_left_out(block, size):
+    return eqx.tree_at(lambda b: b.attention.qkv.bias, block, jnp.zeros_like(block.attention.qkv.bias))
+
+
+def _gelu(block, size):
+    return eqx.tree_at(lambda b: b.mlp, block, OtherGelu(block.mlp.linear1, block.mlp.linear2, size))
+
+
+#: How each kind changes a block.
+FAULTS: dict[str, Callable[[Block, int], Block]] = {
+    "a weight of the MLP": _weight_of_mlp,
+    "a weight of the attention": _weight_of_attention,
+    "epsilon of the first norm": _epsilon("norm1"),
+    "epsilon of the second norm": _epsilon("norm2"),
+    "mask left out": lambda block, size: _other_attention(Recut, block, change=_no_mask),
+    "shift reversed": lambda block, size: _other_attention(Recut, block, change=_reversed),
+    "gelu approximated": _gelu,
+    "q unscaled": lambda block, size: _other_attention(Unscaled, block),
+    "bias of qkv left out": _bias_left_out,
+    "keys and values swapped": lambda block, size: _other_attention(Swapped, block),
+}
+#: What only a block that shifts has.
+SHIFTED_ONLY = ("mask left out", "shift reversed")
+#: How often a fault may be made larger.
+SIZES = 4
+
+
+def draw(config: SwiFTConfig, count: int, seed: int = 0) -> list[Planted]:
+    """Kinds in turn, each in a block drawn by the seed."""
+    rng = np.random.default_rng(seed)
+    blocks = [(stage, block) for stage, depth in enumerate(config.depths) for block in range(depth)]
+    found = []
+    for number in range(count):
+        kind = list(FAULTS)[number % len(FAULTS)]
+        where = [at for at in blocks if kind not in SHIFTED_ONLY or config.window_plan(*at).shifted]
+        found.append(Planted(kind, *where[rng.integers(len(where))]))
+    return found
+
+
+@contextmanager
+def planted(fault: Planted):
+    """Within it, what is lowered has the fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "SwiFT", lambda config, weights: fault.into(SwiFT(config, weights)))
+        yield
