@@ -52,7 +52,7 @@ def to_html(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
     The same report gives the same text. It runs no script and fetches nothing, and its policy forbids both.
     """
     matrix = build_matrix(report)
-    return _template().render(
+    text = _template().render(
         report=report,
         verdict=judge(report),
         matrix=matrix,
@@ -68,6 +68,8 @@ def to_html(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
         carried_columns=COLUMNS,
         carried=[carried_row(measurement) for measurement in carried],
     )
+    # Names may come from anyone's files: besides what autoescape does, nothing invisible gets in.
+    return "\n".join(map(figures.printable, text.split("\n")))
 
 
 @cache
@@ -81,8 +83,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Names may come from anyone's files: besides what autoescape does, nothing invisible gets in.
-        finalize=lambda value: figures.printable(value) if type(value) is str else value,
     )
     environment.filters |= {
         "cosine": figures.cosine,
