@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
@@ -26,6 +28,7 @@ __all__ = [
     "readers",
     "remedy",
     "require",
+    "version",
 ]
 
 #: What artifacts are to their readers: a file of jax.export, portable StableHLO bytecode, a SavedModel, an ONNX file.
@@ -224,6 +227,14 @@ def check_asked(runtime: Runtime, device: Device, precision: Precision) -> None:
     granted = runtime.precisions[device]
     if precision not in granted:
         raise UsageError(f"--precision {precision}: {runtime.title} on the {device} computes in {' or '.join(granted)}")
+
+
+def version(runtime: Runtime) -> str | None:
+    """The version of a runtime's package, as its installer recorded it."""
+    for name in runtime.distributions:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def package_folder(package: str) -> Path:

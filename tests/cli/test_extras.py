@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from swift_export.cli.extras import EXTRAS, Extra
 
 REPOSITORY = Path(__file__).parents[2]
 # What a machine without the extra sees: the import system finds no such package.
@@ -59,3 +62,17 @@ def test_an_extra_that_is_installed_and_yet_absent_is_not_asked_for_twice(tmp_pa
     result = run_without(SAVEDMODEL, tmp_path, **settings)
     assert result.returncode == 2
     assert "swift-export[savedmodel]" in result.stderr
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_is_declared_is_what_is_named(extra: str) -> None:
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert extra in declared
+    # And scripts/swift-export can install it on demand; a GPU's packages differ by machine.
+    assert (REPOSITORY / "locks" / f"{extra}.txt").is_file() == (extra != "gpu")
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "no_such_package.inner"])
+def test_absent_packages_are_named(package: str) -> None:
+    assert Extra(("json", package), "").absent() == [package]

@@ -1,0 +1,82 @@
+"""``runtimes``: what this environment can check artifacts in, and what would bring the rest."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swift_export.cli.console import Console
+from swift_export.cli.extras import EXTRAS
+from swift_export.cli.text import examples
+
+if TYPE_CHECKING:
+    from swift_export.runtimes.registry import Runtime
+
+__all__ = ["register", "runtimes"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(epilog=examples("swift-export runtimes", "swift-export runtimes --json"))(runtimes)
+
+
+def runtimes(json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
+    """List the runtimes that check artifacts, which of them are here, and what would bring the others."""
+    from swift_export.runtimes.registry import RUNTIMES
+
+    # The reference is no runtime of artifacts: every check brings it.
+    found = [_describe(runtime) for runtime in RUNTIMES.values() if runtime.reads]
+    extras = [_describe_extra(name) for name in EXTRAS]
+    if json:
+        print(json_module.dumps({"runtimes": found, "extras": extras}, indent=2))
+    else:
+        _show(found, extras, Console())
+
+
+def _describe(runtime: Runtime) -> dict[str, Any]:
+    from swift_export.runtimes.registry import missing, remedy, version
+
+    return {
+        "name": runtime.name,
+        "title": runtime.title,
+        "reads": list(runtime.reads),
+        "installed": runtime.installed,
+        "version": version(runtime),
+        "precisions": {device: list(names) for device, names in runtime.precisions.items()},
+        "missing": list(missing(runtime)),
+        "remedy": remedy(runtime),
+    }
+
+
+def _describe_extra(name: str) -> dict[str, Any]:
+    extra = EXTRAS[name]
+    return {
+        "name": name,
+        "adds": extra.adds,
+        "installed": not extra.absent(),
+        "install": f"pip install 'swift-export[{name}]'",
+    }
+
+
+def _show(found: list[dict[str, Any]], extras: list[dict[str, Any]], console: Console) -> None:
+    rows = [
+        (
+            runtime["name"],
+            ", ".join(runtime["reads"]),
+            runtime["version"] if runtime["installed"] else "absent",
+            "; ".join(f"{device}: {', '.join(names)}" for device, names in runtime["precisions"].items()),
+        )
+        for runtime in found
+    ]
+    console.table(("runtime", "reads", "version", "devices: precisions"), rows)
+    absent = {runtime["name"]: runtime for runtime in found if not runtime["installed"]}
+    if absent:
+        console.line("")
+        console.line("what would bring the absent ones", style="bold")
+        console.facts({name: runtime["remedy"] for name, runtime in absent.items()})
+    console.line("")
+    here = [(extra["name"], "yes" if extra["installed"] else "no", extra["adds"]) for extra in extras]
+    console.table(("extra", "here", "adds"), here)
+    console.line("an extra is installed by pip install 'swift-export[NAME]'")
