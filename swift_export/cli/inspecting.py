@@ -13,6 +13,7 @@ from swift_export.cli.text import examples
 
 if TYPE_CHECKING:
     from swift_export.artifacts import Artifact, Description, Manifest, Part, TensorSpec
+    from swift_export.artifacts.manifest import Golden
 
 __all__ = ["inspect", "register"]
 
@@ -84,6 +85,8 @@ def _show_part(part: Part, console: Console) -> None:
         if isinstance(forms, Mapping):
             facts["attention"] = "; ".join(f"{place}: {_value(form)}" for place, form in forms.items())
         facts["settings"] = _pairs(part.artifact.settings)
+        if part.artifact.golden:
+            facts["golden outputs"] = _golden(part.artifact.golden)
         facts["versions"] = _pairs(part.artifact.versions)
     else:
         # In an artifact folder the manifest has said all this.
@@ -105,6 +108,12 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
         if f"{m.file}/".startswith(f"{path}/")
     ]  # fmt: skip
     console.table(columns, rows, indent=2)
+
+
+def _golden(golden: Golden) -> str:
+    outputs, recipe = " ".join(sorted(Path(path).stem for path in golden.files)), golden.input
+    clip = f"the {recipe.kind} of seed {recipe.seed}, {recipe.frames} frames"
+    return f"{outputs} by {golden.reference} for {clip}; allowed {golden.relative_l2:g} and {golden.relative_max:g}"
 
 
 def _figure(value: float) -> str:
