@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from swift_export.parity.results import ParityReport, Picture
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 __all__ = ["to_html"]
 
@@ -92,9 +94,17 @@ def _template() -> Template:
         "memory": figures.memory,
         "seconds": figures.seconds,
         "settings_read": settings_read,
+        "unbroken": _unbroken,
     }
     environment.globals["run_seconds"] = figures.run_seconds
     return environment.get_template("page.html.j2")
+
+
+def _unbroken(text: object) -> Markup:
+    """Text whose figures are not split over two lines at their minus."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"\b[\d.]+e-\d+\b", r'<span class="figure">\g<0></span>', str(escape(text))))
 
 
 def _timings(cells: Sequence[Cell]) -> list[tuple[Cell, list[Timing]]]:

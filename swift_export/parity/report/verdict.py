@@ -23,7 +23,8 @@ def judge(report: ParityReport) -> Verdict:
     """Whether the files compute what the original does, and how far off the worst of them is."""
     cells = report.artifacts
     differ = sum(bool(cell.failed_comparisons) for cell in cells)
-    failed = differ or sum(not cell.passed for cell in cells)
+    odd = sum(not cell.passed for cell in cells) - differ
+    failed = differ or odd
     count = f"{failed} of {len(cells)}" if failed else f"all {len(cells)}"
     where = f"In {cells[0].runtime}" if len(cells) == 1 else f"In {count} combinations of file and runtime"
     if not failed:
@@ -32,8 +33,9 @@ def judge(report: ParityReport) -> Verdict:
         wrong = next(setting for cell in cells for setting in cell.wrong_settings)
         said = f"At {wrong.place}, {wrong.name}: expected {wrong.expected}, found {wrong.found}."
         return Verdict("Failed", f"{where} the exported model is not what its weights say. {said}")
+    more = f" In {odd} more the exported model is not what its weights say." if odd else ""
     return Verdict(
-        "Failed", f"{where} the exported model does not compute the same as the original. {_largest(report)}"
+        "Failed", f"{where} the exported model does not compute the same as the original.{more} {_largest(report)}"
     )
 
 

@@ -122,8 +122,7 @@ def test_errors_lie_where_the_logarithmic_axis_says(report_of):
 def test_no_error_at_all_and_no_number_have_rows_of_their_own(report_of):
     plot = plotted(report_of, errors(0.0, 1e-6, math.inf))
 
-    assert [tick.text for tick in plot.y_ticks][0] == "equal"
-    assert [tick.text for tick in plot.y_ticks][-1] == "not finite"
+    assert (plot.y_ticks[0].text, plot.y_ticks[-1].text) == ("equal", "not finite")
     assert [point.y for point in plot.curves[0].points][::2] == [plot.bottom, plot.top]
     assert plot.curves[0].points[2].text == "3 values not finite"
 

@@ -47,6 +47,16 @@ def test_the_verdict_counts_cells_and_names_the_worst(full_report):
     assert failed.text.endswith("300 times above the 1e-05 that is allowed (onnx/model.onnx in ONNX Runtime 1.31.1).")
 
 
+def test_the_verdict_counts_files_that_compute_right_but_say_something_else(full_report):
+    report = full_report(2e-3)
+    first, *others = report.artifacts
+
+    text = judge(replace(report, artifacts=(replace(first, settings=(WRONG,)), *others))).text
+
+    assert text.startswith("In 1 of 9 combinations of file and runtime the exported model does not compute the same ")
+    assert "original. In 1 more the exported model is not what its weights say. The largest error is" in text
+
+
 def test_the_worst_is_measured_by_what_is_allowed(report_of):
     # 3e-3 of 5e-3 is nearer to its limit than 7e-7 of 1e-5, and 9e-3 of 1e-2 nearer still.
     assert (
