@@ -1,9 +1,11 @@
-"""The ONNX file in ONNX Runtime."""
+"""The ONNX file in ONNX Runtime, on the CPU or by CUDA."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -21,29 +23,35 @@ from swift_export.runtimes.base import (
     processors,
 )
 
-__all__ = ["OnnxSession", "load"]
+__all__ = ["CPU", "CUDA", "OnnxSession", "cuda_options", "load"]
 
-_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+#: Execution providers in the order of their right to a node, each with the options that must hold.
+Providers = Mapping[str, Mapping[str, str]]
 
 
 class OnnxSession:
-    """An inference session whose every node runs on the device that was asked for."""
+    """An inference session whose every node runs in the providers that were asked for."""
 
-    def __init__(self, path: Path, device: Device, precision: Precision):
+    def __init__(self, path: Path, title: str, precision: Precision, providers: Providers):
         self._where = path.name
-        self._device = "cpu" if device == "cpu" else "cuda"
-        self._session = _open(path, device, precision)
+        on_cpu = CPU in providers
+        self._device = "cpu" if on_cpu else "cuda"
+        self._session = _open(path, title, providers)
         self.inputs = tuple(
             InputSpec(i.name, _DTYPES.get(i.type, i.type), tuple(n if isinstance(n, int) else None for n in i.shape))
             for i in self._session.get_inputs()
         )
+        threads = {"threads": str(self._session.get_session_options().intra_op_num_threads)}
         self.info = RuntimeInfo(
-            name="ONNX Runtime",
+            name=title,
             version=ort.__version__,
             device=self._device,
             arithmetic=precision,
-            settings=_settings(self._session, device),
+            settings=threads if on_cpu else {"TF32": "on" if precision == "tf32" else "off"},
             providers=tuple(self._session.get_providers()),
         )
 
@@ -71,39 +79,78 @@ class OnnxSession:
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> OnnxSession:
     """Load an ONNX file; raises MachineError where the device is absent or cannot run every node."""
-    return OnnxSession(path, device, precision)
+    providers: Providers = {CPU: {}} if device == "cpu" else {CUDA: cuda_options(precision)}
+    return OnnxSession(path, "ONNX Runtime", precision, providers)
 
 
-def _open(path: Path, device: Device, precision: Precision) -> ort.InferenceSession:
-    if device == "gpu" and hasattr(ort, "preload_dlls"):  # since 1.21
-        # CUDA and cuDNN as wheels lie where no loader looks.
-        ort.preload_dlls()
-    wanted, available = _PROVIDERS[device], ort.get_available_providers()
-    if wanted not in available:
-        raise absent_gpu(f"ONNX Runtime {ort.__version__}", ", ".join(available))
+def cuda_options(precision: Precision) -> Mapping[str, str]:
+    """Options of the CUDA provider for a precision."""
+    return {"use_tf32": "1" if precision == "tf32" else "0"}
+
+
+def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = processors()
     # A pattern a batch size would be kept in memory beside the arena: twice the peak, for calls that differ in size.
     options.enable_mem_pattern = False
-    provider: Any = wanted
-    if device == "gpu":
-        # A node that CUDA cannot run is an error when the session is made, not a quiet copy to the CPU and back.
+    if CPU not in providers:
+        if hasattr(ort, "preload_dlls"):  # since 1.21
+            # CUDA and cuDNN as wheels lie where no loader looks.
+            ort.preload_dlls()
+        # A node that they cannot run is an error when the session is made, not a quiet copy to the CPU and back.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        provider = (wanted, {"use_tf32": "1" if precision == "tf32" else "0"})
-    session = ort.InferenceSession(path, sess_options=options, providers=[provider])
-    session.disable_fallback()
+    available = ort.get_available_providers()
+    if not set(providers) <= set(available):
+        raise absent_gpu(f"{title} {ort.__version__}", ", ".join(available))
+    if CPU not in providers and not _count_gpus():
+        raise absent_gpu(f"{title} {ort.__version__}", "a CPU")
+    chosen = [(name, dict(values)) for name, values in providers.items()]
+    session = _start(path, title, options, chosen)
     # A provider whose libraries do not load is dropped with no more than a warning.
-    if session.get_providers()[0] != wanted:
-        raise MachineError(
-            f"--device {device}: ONNX Runtime {ort.__version__} could not start {wanted} and fell back to "
-            f"{', '.join(session.get_providers())}; check its CUDA and cuDNN libraries"
-        )
+    started = session.get_providers()[: len(chosen)]
+    if started != list(providers):
+        raise _not_started(title, providers, f"it fell back to {', '.join(session.get_providers())}")
+    _check_options(session, title, providers)
     return session
 
 
-def _settings(session: ort.InferenceSession, device: Device) -> dict[str, str]:
-    if device == "cpu":
-        return {"threads": str(session.get_session_options().intra_op_num_threads)}
-    options = session.get_provider_options()[_PROVIDERS[device]]
-    return {"TF32": "on" if options["use_tf32"] == "1" else "off"}
+def _count_gpus() -> int:
+    """GPUs that the CUDA driver sees: it is asked itself, for what is available in ONNX Runtime may yet not be here."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
+def _start(
+    path: Path, title: str, options: ort.SessionOptions, chosen: list[tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    """The session; raises MachineError where the file is fine and the providers are not."""
+    try:
+        # By itself the Python package tries once more without the provider that failed.
+        return ort.InferenceSession(path, options, chosen, enable_fallback=0)
+    except Exception as error:  # its errors have no common type
+        names = [name for name, _ in chosen]
+        if CPU in names:
+            raise
+        ort.InferenceSession(path, providers=[CPU])  # for a damaged file the same on every device
+        raise _not_started(title, names, " ".join(str(error).split())) from None
+
+
+def _not_started(title: str, providers: Sequence[str] | Providers, why: str) -> MachineError:
+    return MachineError(
+        f"--device gpu: {title} {ort.__version__} could not run the whole file on {', '.join(providers)} ({why}); "
+        "check that the libraries that they need are here"
+    )
+
+
+def _check_options(session: ort.InferenceSession, title: str, providers: Providers) -> None:
+    granted = session.get_provider_options()
+    for name, values in providers.items():
+        for option, asked in values.items():
+            if granted[name].get(option) != asked:
+                found = granted[name].get(option, "nothing")
+                raise MachineError(f"{title} {ort.__version__}: asked {name} for {option} {asked}, granted {found}")
