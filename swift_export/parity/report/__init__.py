@@ -8,17 +8,11 @@ from swift_export.parity.report.markdown import table, to_markdown
 from swift_export.parity.report.page import to_html
 from swift_export.parity.report.rows import COLUMNS, render, rows
 from swift_export.parity.report.verdict import Verdict, judge
-from swift_export.parity.results import Checked, Comparison, ParityReport, RunTime, WeightsTag
 
 __all__ = [
     "COLUMNS",
     "SCHEMA_VERSION",
-    "Checked",
-    "Comparison",
-    "ParityReport",
-    "RunTime",
     "Verdict",
-    "WeightsTag",
     "judge",
     "read_schema",
     "render",
