@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
             "swift-export check artifacts/contrastive",
             "swift-export check artifacts/contrastive --input scan.nii.gz --mask brain_mask.nii.gz",
             "swift-export check model.onnx --weights model.ckpt --variant contrastive --device gpu",
+            "swift-export check artifacts/contrastive --runtime onnxruntime --runtime openvino --batch 1 --batch 3",
+            "swift-export check artifacts/contrastive --quick",
         )
     )(check)
     app.command(
@@ -42,6 +44,15 @@ def register(app: typer.Typer) -> None:
             "swift-export diff old/onnx/model.onnx new/onnx/model.onnx --input scan.nii.gz",
         )
     )(diff)
+
+
+_HOW, _LIMITS = "Check", "Tolerance"
+
+
+def _runtime_names() -> list[str]:
+    from swift_export.runtimes.registry import RUNTIMES
+
+    return [runtime.name for runtime in RUNTIMES.values() if runtime.reads]
 
 
 Paths = Annotated[
@@ -65,29 +76,131 @@ def check(
     inputs: options.Inputs = None,
     orientation: options.Orientation = "LAS",
     mask: options.Mask = None,
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime",
+            metavar="NAME",
+            help="Run the files in this runtime; may be given several times. Default: every installed one that reads "
+            "them (see swift-export runtimes).",
+            autocompletion=_runtime_names,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     device: options.Device = "cpu",
+    precision: Annotated[
+        Literal["float32", "tf32", "float16", "bfloat16"],
+        typer.Option(
+            help="What the runtimes are told to compute matrix products in; each has a tolerance of its own.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "float32",
+    batches: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--batch",
+            metavar="N",
+            help="Batch size to try; may be given several times. Default: 1 and 2.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    rtol: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Allow this relative L2 error; not more than the policy does, unless --tolerance-reason is given.",
+            show_default="1e-05 for float32",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    atol: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Allow this largest error, over the reference's largest magnitude; likewise.",
+            show_default="1e-05 for float32",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    tolerance_reason: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Why --rtol or --atol may be looser than the policy; the report records it.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Compare with the golden outputs that the export left beside its files, in each format's own runtime: "
+            "seconds, and neither JAX nor weights are needed.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run files in their own runtimes and compare them with the JAX reference; exit status 1 where they differ."""
-    files = InputFiles(inputs or (), orientation, mask)
-    files.check()
-    _need_extras(paths)
+    """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
+    from swift_export.parity.tolerances import Limits
 
-    from swift_export.parity import check_paths
+    limits = Limits(rtol, atol, tolerance_reason)
+    files = InputFiles(inputs or (), orientation, mask)
+    if quick:
+        others = {
+            "--input": inputs,
+            "--weights": weights,
+            "--variant": variant,
+            "--batch": batches,
+            "--rtol": rtol,
+            "--atol": atol,
+            "--tolerance-reason": tolerance_reason,
+            "--precision": precision if precision != "float32" else None,
+        }
+        if given := [option for option, value in others.items() if value]:
+            raise UsageError(f"--quick: compares with what the export recorded, and takes no {' or '.join(given)}")
+        _check_quickly(paths, runtimes, device, Console(quiet))
+        return
+    files.check()
+    limits.check(precision, device)
+    _need_extras(paths, runtimes or ())
+
+    from swift_export.parity.checking import BATCHES, check_paths
     from swift_export.parity.targets import find_subject
 
     console = Console(quiet)
-    given = _given_weights(weights, variant, quiet)
-    subjects = [find_subject(path, given) for path in paths]
+    given_weights = _given_weights(weights, variant, quiet)
+    subjects = [find_subject(path, given_weights) for path in paths]
     for reference in {subject.weights.digest: subject.weights for subject in subjects}.values():
         console.weights(reference)
     clips = _clips(files, [(subject.weights.config, subject.targets) for subject in subjects])
     with console.progress() as tell:
-        report = check_paths(paths, weights=given, inputs=clips, device=device, progress=tell)
+        report = check_paths(
+            paths,
+            weights=given_weights,
+            inputs=clips,
+            runtimes=runtimes or "installed",
+            device=device,
+            precision=precision,
+            batches=batches or BATCHES,
+            limits=limits,
+            progress=tell,
+        )
     console.report(report)
     for folder in {subject.root for subject in subjects}:
         _write_report(Path(folder), report, console)
     report.raise_for_failures()
+
+
+def _check_quickly(paths: list[Path], runtimes: list[str] | None, device: str, console: Console) -> None:
+    from swift_export.parity.quick import check_quick
+
+    with console.progress() as tell:
+        found = check_quick(paths, runtimes=runtimes, device=device, progress=tell)
+    console.report(found.report)
+    for line in found.skipped:
+        console.line(f"note: not checked: {line}")
+    found.report.raise_for_failures()
 
 
 def diff(
@@ -126,10 +239,18 @@ def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weig
     return load_weights(source or "auto", variant=variant, quiet=quiet)
 
 
-def _need_extras(paths: Iterable[Path]) -> None:
-    """Ask for TensorFlow where a SavedModel is among what is named."""
+def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:
+    """Ask for what the runtimes named need, or for TensorFlow where a SavedModel is among what is named."""
     from swift_export.artifacts.layout import SAVEDMODEL_FOLDER
+    from swift_export.runtimes.registry import find_runtime
 
+    for name in runtimes:
+        runtime = find_runtime(name)
+        # What a GPU needs differs from machine to machine: the runtime itself says what is missing.
+        if runtime.extra and runtime.extra != "gpu":
+            need_extra(runtime.extra, f"--runtime {name}")
+    if runtimes:
+        return
     for path in paths:
         for folder in (path, path / "1", path / SAVEDMODEL_FOLDER):
             if (folder / "saved_model.pb").is_file():
