@@ -57,9 +57,11 @@ def exported(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Expo
 def test_the_folder_holds_checked_files_and_says_so(exported: ExportResult, weights: Weights) -> None:
     manifest = open_artifact(exported.folder)
     assert manifest == exported.manifest
-    assert sorted(verify(exported.folder, manifest)) == ["onnx/model.onnx", *STABLEHLO]
+    golden = [f"golden/{name}/features.npy" for name in ("onnx", "stablehlo")]
+    assert sorted(verify(exported.folder, manifest)) == [*golden, "onnx/model.onnx", *STABLEHLO]
     assert exported.files == (exported.folder / "onnx/model.onnx",)
     assert sorted(path.name for path in exported.folder.iterdir()) == [
+        "golden",
         "manifest.json",
         "onnx",
         "parity.html",
@@ -131,9 +133,9 @@ def test_the_onnx_file_computes_the_backbones_features(exported: ExportResult, w
 def test_the_same_export_twice_gives_the_same_bytes(exported: ExportResult, weights: Weights, tmp_path: Path) -> None:
     run_export(["stablehlo"], weights, tmp_path / "again", settings=SETTINGS, check=False)
     again = run_export(["onnx"], weights, tmp_path / "again", settings=SETTINGS)
-    for path in exported.manifest.files:
+    for path in again.manifest.files:
         assert (again.folder / path).read_bytes() == (exported.folder / path).read_bytes(), path
-    unchecked = dataclasses.replace(exported.manifest.artifacts["stablehlo"], parity=None)
+    unchecked = dataclasses.replace(exported.manifest.artifacts["stablehlo"], parity=None, golden=None)
     artifacts = {**exported.manifest.artifacts, "stablehlo": unchecked}
     expected = dataclasses.replace(exported.manifest, created=again.manifest.created, artifacts=artifacts)
     assert again.manifest.to_json() == expected.to_json()  # what was measured included

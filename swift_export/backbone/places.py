@@ -49,8 +49,11 @@ def block_of(place: str) -> str | None:
 
 
 def value_name(number: int) -> str:
-    """What an output with the value at a place is called, by the place's number: a name for any format."""
-    return f"value{number}"
+    """What an output with the value at a place is called, by the place's number: a name for any format.
+
+    Names sort as their numbers do: jax sorts outputs by name.
+    """
+    return f"value{number:03d}"
 
 
 def silent(place: str, value: Array) -> None:

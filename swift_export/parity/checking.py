@@ -93,6 +93,8 @@ def check_paths(
     return replace(
         reports[0],
         artifacts=tuple(found for report in reports for found in report.artifacts),
+        broken=tuple(broken for report in reports for broken in report.broken),
+        notes=tuple(note for report in reports for note in report.notes),
         golden=tuple(golden for report in reports for golden in report.golden),
     )
 

@@ -99,7 +99,7 @@ def compare(found: Float[np.ndarray, " *shape"], reference: Float[np.ndarray, " 
         _ratio(math.sqrt(squares), math.sqrt(reference_squares)),
         _ratio(largest, reference_largest),
         0,
-        cosine=product / norms if norms else None,
+        cosine=min(1.0, max(-1.0, product / norms)) if norms else None,
         worst=Worst(index, float(reference[index]), float(found[index])),
     )
 

@@ -14,9 +14,10 @@ from swift_export.errors import CheckFailed, UsageError
 from swift_export.parity.checking import BATCHES
 from swift_export.parity.compare import compare
 from swift_export.parity.inputs import CheckInput, standard_inputs
-from swift_export.parity.measuring import Progress, new_folder, scratch_folder
+from swift_export.parity.measuring import Progress
 from swift_export.parity.results import Comparison
 from swift_export.parity.running import load_outputs, run_artifact, write_clips
+from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.targets import Artifacts, Target, find_artifacts
 from swift_export.parity.tolerances import tolerance
 from swift_export.runtimes.base import RuntimeInfo, check_device

@@ -19,8 +19,9 @@ from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import CheckFailed, SwiftExportError, UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity.gpu_report import TIME_COLUMNS, Findings, describe_machine
-from swift_export.parity.measuring import Plan, measure, new_folder, scratch_folder
+from swift_export.parity.measuring import Plan, measure
 from swift_export.parity.report import table
+from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.targets import Target, find_subject
 from swift_export.runtimes.base import DEVICES, AbsentDevice
 from swift_export.runtimes.reference_file import Reference, write_reference

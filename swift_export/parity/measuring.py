@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from swift_export.parity.golden import PHANTOM, golden_outputs
 from swift_export.parity.inputs import CheckInput, standard_inputs
 from swift_export.parity.inside import Inside
 from swift_export.parity.locating import locate
-from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
+from swift_export.parity.results import Broken, Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.running import (
     Clips,
     Expected,
@@ -27,16 +24,17 @@ from swift_export.parity.running import (
     run_reference,
     write_clips,
 )
+from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.structure import Setting
 from swift_export.parity.targets import Subject, Target
 from swift_export.parity.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
 from swift_export.parity.tracing import trace
-from swift_export.runtimes.base import Precision
+from swift_export.runtimes.base import AbsentDevice, Precision
 from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.reference_file import Reference
 from swift_export.runtimes.registry import REFERENCE
 
-__all__ = ["Plan", "Progress", "measure", "new_folder", "scratch_folder"]
+__all__ = ["Plan", "Progress", "measure"]
 
 #: Told in a few words what is done now.
 Progress = Callable[[str], None]
@@ -72,7 +70,8 @@ class Plan:
 def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Failed | None = None) -> ParityReport:
     """Check ``targets``, which share frames and kind of output.
 
-    Where an artifact cannot be run, its error is raised, or given to ``failed`` and the artifact left out.
+    Where an artifact cannot be run, its error is given to ``failed`` and the artifact left out. Without ``failed``, it
+    is raised, but for a runtime that breaks while others do not: that is for the report.
     """
     weights, settings = subject.weights, targets[0].settings
     config, frames = weights.config, settings.frames
@@ -90,7 +89,8 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         # Reading graphs takes one core and little memory: it goes beside the runtimes.
         with Examination(graphs, config, frames, forms, stated, new_folder(folder / "graphs")) as examination:
             # Before the reference: a file that does not load, or an absent GPU, is said at once.
-            answers = _answers(targets, plan, clips, folder, failed)
+            broken: list[Broken] = []
+            answers = _answers(targets, plan, clips, folder, failed or _or_broken(subject, broken))
             plan.progress("computing the reference")
             info, expected = run_reference(reference, clips, new_folder(folder / "reference"))
             plan.progress("reading settings from the graphs")
@@ -102,38 +102,53 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             noise = measure_noise(reference, clips, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
         inside = Inside(reference, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
+        notes: list[str] = []
         checked = [
-            _looked_into(artifact, target, inside, clips, plan)
+            _looked_into(artifact, target, inside, clips, plan, notes)
             for (target, _), artifact in zip(answers, checked, strict=True)
         ]
         (first, *_), (phantom, *_) = expected[PHANTOM], clips[PHANTOM]
         golden = golden_outputs(config, settings, first, phantom, info)
     described = [{**source.describe(), "name": name} for name, source in zip(clips, sources, strict=True)]
-    return ParityReport(plan.device, info, tuple(checked), tuple(described), (golden,))
+    return ParityReport(plan.device, info, tuple(checked), tuple(described), tuple(broken), tuple(notes), (golden,))
 
 
-def _looked_into(artifact: Checked, target: Target, inside: Inside, clips: Clips, plan: Plan) -> Checked:
+def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
+    """Collects runtimes that broke; what else goes wrong is raised, and so is what leaves nothing to report."""
+
+    def failed(target: Target, error: SwiftExportError) -> None:
+        if not isinstance(error, MachineError) or isinstance(error, AbsentDevice):
+            raise error
+        broken.append(Broken(subject.root, target.file, target.runtime.title, str(error)))
+
+    return failed
+
+
+def _looked_into(
+    artifact: Checked, target: Target, inside: Inside, clips: Clips, plan: Plan, notes: list[str]
+) -> Checked:
     """With the place where it goes wrong, if it does, and the error after every block, if asked for."""
     if target.runtime is REFERENCE:
         return artifact
     failed = [c for c in artifact.failed_comparisons if c.difference.mismatch is None]
-    # A probe that the runtime refuses, or that breaks it, tells nothing: the verdict stands without it.
-    with suppress(SwiftExportError):
+    # The verdict stands without what a probe would tell, should a runtime refuse it or break.
+    try:
         if failed:
             plan.progress(f"locating the fault of {target.file} in {target.runtime.title}")
             worst = min(failed, key=lambda comparison: comparison.batch)
             usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.asked else worst.allowed
             artifact = replace(artifact, fault=locate(inside, target, worst, clips, usual))
-    with suppress(SwiftExportError):
         if plan.blocks:
             plan.progress(f"measuring {target.file} block by block in {target.runtime.title}")
             blocks, picture = trace(inside, target, clips, PHANTOM)
             artifact = replace(artifact, blocks=blocks, picture=picture)
+    except SwiftExportError as error:
+        notes.append(f"{target.file} in {target.runtime.title}: its blocks could not be looked at: {error}")
     return artifact
 
 
 def _answers(
-    targets: Sequence[Target], plan: Plan, clips: Clips, folder: Path, failed: Failed | None
+    targets: Sequence[Target], plan: Plan, clips: Clips, folder: Path, failed: Failed
 ) -> list[tuple[Target, Answer]]:
     answers = []
     for number, target in enumerate(targets):
@@ -153,8 +168,6 @@ def _answers(
                 repeat_first=plan.repeat_first,
             )
         except SwiftExportError as error:
-            if failed is None:
-                raise
             failed(target, error)
         else:
             answers.append((target, answer))
@@ -215,21 +228,3 @@ def _widened(artifact: Checked, noise: Difference) -> Checked:
         replace(c, allowed=widened(c.allowed, noise.relative_l2, noise.relative_max)) for c in artifact.comparisons
     )
     return replace(artifact, comparisons=comparisons)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, removed afterwards; a full disk is a MachineError."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="swift-export-") as folder:
-            yield Path(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise MachineError(f"{tempfile.gettempdir()}: the disk is full; free some space or set TMPDIR") from None
-
-
-def new_folder(folder: Path) -> Path:
-    """Create and return it."""
-    folder.mkdir()
-    return folder

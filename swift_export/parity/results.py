@@ -13,14 +13,14 @@ from swift_export.artifacts.layout import find_format, is_inside
 from swift_export.artifacts.manifest import Measurement
 from swift_export.errors import CheckFailed
 from swift_export.parity.compare import Difference
-from swift_export.parity.structure import Setting
 from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
 if TYPE_CHECKING:
     from swift_export.parity.golden import GoldenOutputs
+    from swift_export.parity.structure import Setting
 
-__all__ = ["BlockError", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
+__all__ = ["BlockError", "Broken", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,21 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """An artifact that its runtime, by its title, did not run to the end; ``reason`` is one line."""
+
+    root: str
+    file: str
+    runtime: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """All artifacts of one check.
 
     ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how the clips came about.
+    ``broken`` are the artifacts that gave nothing to compare, ``notes`` what else could not be measured, and why.
     ``golden`` is what the reference gave for one phantom, for an export to keep.
     """
 
@@ -175,12 +186,15 @@ class ParityReport:
     reference: RuntimeInfo
     artifacts: tuple[Checked, ...]
     inputs: tuple[Mapping[str, Any], ...] = ()
+    broken: tuple[Broken, ...] = ()
+    notes: tuple[str, ...] = ()
     golden: tuple[GoldenOutputs, ...] = ()
 
     @property
     def failures(self) -> list[str]:
         """What does not hold, a line each."""
-        return list(dict.fromkeys(line for artifact in self.artifacts for line in artifact.failures))
+        found = [line for artifact in self.artifacts for line in artifact.failures]
+        return [*(broken.reason for broken in self.broken), *found]
 
     @property
     def passed(self) -> bool:

@@ -24,8 +24,8 @@ from swift_export.fmri.clip import Clip
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.inputs import Given, noise
-from swift_export.parity.measuring import scratch_folder
 from swift_export.parity.report import rows, to_json, to_markdown
+from swift_export.parity.scratch import scratch_folder
 from swift_export.runtimes.base import LoadError
 from swift_export.weights import load_weights, synthetic_weights
 

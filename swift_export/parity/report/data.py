@@ -44,6 +44,8 @@ def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
             "passed": report.passed,
             "failures": report.failures,
             "artifacts": [_artifact(artifact) for artifact in report.artifacts],
+            "broken": [asdict(broken) | {"root": Path(broken.root).name} for broken in report.broken],
+            "notes": list(report.notes),
             "earlier_measurements": [_earlier(measurement) for measurement in carried],
         }
     )

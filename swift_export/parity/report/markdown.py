@@ -41,6 +41,8 @@ def to_markdown(report: ParityReport, carried: Sequence[Measurement] = ()) -> st
     if report.failures:
         lines += ["## What fails", "", *(f"- {_safe(failure)}" for failure in report.failures), ""]
     lines += ["## Every file in every runtime", "", *_matrix(matrix), ""]
+    if report.notes:
+        lines += [*(f"- {_safe(note)}" for note in report.notes), ""]
     compared = [row for cell in matrix.cells for row in _comparisons(cell)]
     lines += ["## Every comparison", "", *table(_COMPARISON_COLUMNS, compared)]
     if carried:

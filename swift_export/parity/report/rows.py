@@ -59,6 +59,12 @@ def render(report: ParityReport, console: Console) -> None:
         # As text: a name in square brackets is no markup.
         table.add_row(*map(Text, map(printable, row)), style=None if row[-1] == "ok" else "bold red")
     console.print(table)
+    for broken in report.broken:
+        console.print(
+            Text(printable(f"{broken.file} in {broken.runtime}: {broken.reason}")), style="red", soft_wrap=True
+        )
+    for note in report.notes:
+        console.print(Text(printable(f"note: {note}")), soft_wrap=True)
     for artifact, name in zip(report.artifacts, names(report), strict=True):
         for line in _faults(artifact):
             console.print(Text(printable(f"{name} in {artifact.runtime}: {line}")), style="red", soft_wrap=True)

@@ -27,6 +27,10 @@ def judge(report: ParityReport) -> Verdict:
     failed = differ or odd
     count = f"{failed} of {len(cells)}" if failed else f"all {len(cells)}"
     where = f"In {cells[0].runtime}" if len(cells) == 1 else f"In {count} combinations of file and runtime"
+    if report.broken:
+        broke = ", ".join(f"{broken.file} in {broken.runtime}" for broken in report.broken)
+        others = f" Of the {len(cells)} others, {failed or 'none'} differ{'s' if failed == 1 else ''}." if cells else ""
+        return Verdict("Failed", f"Not run to the end: {broke}.{others}")
     if not failed:
         return Verdict("Passed", f"{where} the exported model computes the same as the original. {_largest(report)}")
     if not differ:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from swift_export.artifacts.manifest import Artifact, Measurement, Signature, new_manifest
 from swift_export.parity.compare import Difference, Worst
 from swift_export.parity.report import SCHEMA_VERSION, read_schema, report_files, to_json
-from swift_export.parity.results import BlockError, Comparison, Fault, Picture
+from swift_export.parity.results import BlockError, Broken, Comparison, Fault, Picture
 from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
@@ -45,7 +46,8 @@ def everything(report_of) -> dict[str, Any]:
         fault=Fault("stage0/block1/mlp", "stage0/block1", "stage0/block1/norm2", "noise", 1, FAR),
         picture=Picture("phantom", slices[0], "stage0/block1", slices[1], slices[2]),
     )
-    return json.loads(to_json(report, [EARLIER]))
+    broken = Broken("/somewhere/private/contrastive", "onnx/model.onnx", "OpenVINO", "OpenVINO on model.onnx: crashed")
+    return json.loads(to_json(replace(report, broken=(broken,), notes=("a note",)), [EARLIER]))
 
 
 def objects(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
@@ -182,3 +184,16 @@ def test_measurements_of_other_files_and_runtimes_are_carried_over(weights, repo
     )
     assert "| ONNX Runtime 1.31 |" not in after
     assert "OpenVINO 2026.4.1" in found["parity.html"]
+
+
+def test_what_broke_is_told_without_the_folder_it_lay_in(everything):
+    assert everything["broken"] == [
+        {
+            "root": "contrastive",
+            "file": "onnx/model.onnx",
+            "runtime": "OpenVINO",
+            "reason": "OpenVINO on model.onnx: crashed",
+        }
+    ]
+    assert everything["passed"] is False
+    assert "OpenVINO on model.onnx: crashed" in everything["failures"]
