@@ -19,7 +19,7 @@ from swift_export.runtimes.base import AbsentDevice, LoadError, file_label
 from swift_export.runtimes.messages import Answer, Failure, Request, read_answer, write_request
 from swift_export.runtimes.registry import RUNTIMES
 
-__all__ = ["TIMEOUT_S", "Child", "Worker", "run_worker"]
+__all__ = ["TIMEOUT_S", "Child", "Worker", "last_line", "run_worker"]
 
 #: Far above what a full-size check needs on two cores: only a runtime that hangs meets it.
 TIMEOUT_S = 1800.0
@@ -94,7 +94,7 @@ class Child:
     def _cause(self, status: int) -> str:
         if status == -signal.SIGKILL:
             return "killed, most likely for want of memory; free some, or check fewer clips at once"
-        last = _last_line(self._output.read_text(errors="replace"))
+        last = last_line(self._output.read_text(errors="replace"))
         if status < 0:
             return f"crashed with {signal.Signals(-status).name}: {last}"
         return f"ended with exit status {status}: {last}"
@@ -148,7 +148,9 @@ def _environment(own: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _LOG_LINE.match(line)]
-    telling = [line for line in lines if _ERROR_LINE.match(line)] or lines
+def last_line(text: str) -> str:
+    """The line of a process's output that tells most about its end: the last error, or else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    spoken = [line for line in lines if not _LOG_LINE.match(line)]
+    telling = [line for line in spoken if _ERROR_LINE.match(line)] or spoken or lines
     return telling[-1][:300] if telling else "it said nothing"

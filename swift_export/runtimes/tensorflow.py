@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from swift_export.errors import MachineError
+from swift_export.runtimes._signature import SIGNATURE
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -23,8 +24,6 @@ from swift_export.runtimes.base import (
 )
 
 __all__ = ["SIGNATURE", "SavedModelSession", "load"]
-
-SIGNATURE = "serving_default"
 
 
 class SavedModelSession:

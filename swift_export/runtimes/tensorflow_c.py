@@ -6,24 +6,19 @@ the signature's arrays are called in the graph, and hands arrays over as files.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
-import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import saved_model_pb2
 
 from swift_export.errors import MachineError
+from swift_export.runtimes._companion import Companion
+from swift_export.runtimes._signature import read_signature
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
     Device,
-    InputSpec,
     LoadError,
     Precision,
     RuntimeInfo,
@@ -37,19 +32,14 @@ __all__ = ["SOURCE", "CSession", "compile_program", "load"]
 
 SOURCE = Path(__file__).with_suffix(".c")
 
-_TAG, _SIGNATURE = "serve", "serving_default"
-_DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
-
 
 class CSession:
     """A SavedModel's serving signature in the C program."""
 
     def __init__(self, path: Path):
         self._where = file_label(path)
-        serving = _signature(path)
-        self.inputs = tuple(_spec(name, serving.inputs[name]) for name in sorted(serving.inputs))
-        self._places = {name: value.name for name, value in (*serving.inputs.items(), *serving.outputs.items())}
-        self._outputs = sorted(serving.outputs)
+        self._signature = read_signature(path)
+        self.inputs = self._signature.inputs
         self._program = _Program(path)
         self.pid = self._program.pid
         self.info = RuntimeInfo(
@@ -65,14 +55,15 @@ class CSession:
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""
         self.place(inputs)()
-        return {name: self._program.get(number) for number, name in enumerate(self._outputs)}
+        return {name: self._program.get(number) for number, name in enumerate(self._signature.outputs)}
 
     def place(self, inputs: Arrays) -> Computation:
         """Let the program read the inputs."""
         check_inputs(self.inputs, inputs, self._where)
+        places = self._signature.places
         for name, array in inputs.items():
-            self._program.put(self._places[name], array)
-        wanted = " ".join(self._places[name] for name in self._outputs)
+            self._program.put(places[name], array)
+        wanted = " ".join(places[name] for name in self._signature.outputs)
         return lambda: self._program.ask(f"run {wanted}")
 
 
@@ -100,23 +91,20 @@ def compile_program(program: Path, *flags: str) -> None:
 
 
 class _Program:
-    """The C program at work in a folder of its own; both end with this object."""
+    """The C program at work; it ends with this object."""
 
     def __init__(self, path: Path):
-        self._folder = Path(tempfile.mkdtemp(prefix="swift-export-"))
-        processes: list[subprocess.Popen[str]] = []
-        weakref.finalize(self, _end, self._folder, processes)
+        self._companion = Companion()
+        self._folder = self._companion.folder
         program = self._folder / "tensorflow_c"
         compile_program(program)
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [program, path.resolve()], cwd=self._folder, stdin=pipe, stdout=pipe, text=True, bufsize=1
-        )
-        processes.append(self._process)
+        self._process = self._companion.start(program, path.resolve(), stdin=pipe, stdout=pipe)
         self.pid = self._process.pid
         try:
             self.version, *devices = self._answer()
         except MachineError as error:
+            self._companion.close()
             raise LoadError(f"{file_label(path)}: {error}") from None
         self.devices = tuple(devices)
 
@@ -150,30 +138,3 @@ class _Program:
         if word == "error":
             raise MachineError(f"TensorFlow C API: {rest}")
         raise MachineError(f"TensorFlow C API: ended without an answer, with exit status {self._process.wait()}")
-
-
-def _end(folder: Path, processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        with process:
-            assert process.stdin
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    shutil.rmtree(folder)
-
-
-def _signature(path: Path) -> Any:
-    """The SignatureDef that is served."""
-    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graphs = [graph for graph in model.meta_graphs if _TAG in graph.meta_info_def.tags]
-    if len(graphs) != 1 or _SIGNATURE not in graphs[0].signature_def:
-        raise ValueError(f"expected one graph with the tag {_TAG} and the signature {_SIGNATURE}")
-    return graphs[0].signature_def[_SIGNATURE]
-
-
-def _spec(name: str, value: Any) -> InputSpec:
-    dtype = types_pb2.DataType.Name(value.dtype)
-    shape = tuple(None if dim.size < 0 else dim.size for dim in value.tensor_shape.dim)
-    return InputSpec(name, _DTYPES.get(dtype, dtype), shape)
