@@ -29,6 +29,8 @@ SETS = {
     "test": ["pyproject.toml", "--group", "test"],
 }
 EVERYTHING = ["pyproject.toml", "--extra", "all", "--group", "bench", "--group", "test"]
+#: TensorFlow Serving's stubs ask for TensorFlow with GPUs. tensorflow-cpu, which the extra brings, serves them as well.
+OVERRIDES = "tensorflow ; python_version < '3'\n"
 
 
 def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]:
@@ -36,7 +38,11 @@ def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]
     command = ["uv", "pip", "compile", *selection, "--quiet", "--no-config", "--universal", "--python-version", "3.11"]
     # One version for all Pythons: the same weights then give the same files on each.
     command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
-    subprocess.run([*command, "--output-file", str(output), *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    # uv takes overrides from a file.
+    overrides = output.with_suffix(".overrides")
+    overrides.write_text(OVERRIDES)
+    options = ("--override", str(overrides), "--output-file", str(output), *options)
+    subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return re.split(r"\n(?=\w)", output.read_text().strip())
 
 

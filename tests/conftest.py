@@ -5,7 +5,7 @@
     @pytest.mark.full_size                  runs the published model's size, tens of seconds
 
 A test whose needs are absent is not run, and named and counted at the end; in CI (``CI=true``) it fails instead, unless
-what it needs is a GPU. ``--fast`` leaves out what needs TensorFlow and what is full size, in CI too.
+what it needs is a GPU. ``--fast`` leaves out what needs a heavy runtime and what is full size, in CI too.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "fmri": ("nibabel", _modules("nibabel")),
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
+    "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
 }
+#: What --fast leaves out.
+HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
 OPTIONAL_IN_CI = frozenset({"gpu"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="leave out what needs TensorFlow and what is full size")
+    parser.addoption("--fast", action="store_true", help="leave out what needs a heavy runtime and what is full size")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,8 +66,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.getoption("fast"):
         if item.get_closest_marker("full_size"):
             pytest.skip("full size, left out by --fast")
-        if "savedmodel" in needs:
-            pytest.skip("needs TensorFlow and tf2onnx, left out by --fast")
+        if heavy := [need for need in needs if need in HEAVY]:
+            pytest.skip(f"needs {NEEDS[heavy[0]][0]}, left out by --fast")
     for need in needs:
         words, present = NEEDS[need]
         if not present():
