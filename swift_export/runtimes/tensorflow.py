@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from swift_export.errors import MachineError
+from swift_export.errors import MachineError, UsageError
 from swift_export.runtimes._signature import SIGNATURE
 from swift_export.runtimes.base import (
     Arrays,
@@ -37,6 +37,12 @@ class SavedModelSession:
             # Kept, not only its signature: the variables live as long as the object they belong to.
             self._model = tf.saved_model.load(str(path))
         self._function = self._model.signatures[SIGNATURE]
+        if precision == "tf32" and _holds_stablehlo(self._function):
+            raise UsageError(
+                f"--precision tf32: {self._where} holds StableHLO, which itself says how precise its products are; use "
+                "--precision float32"
+            )
+        allowed = tf.config.experimental.tensor_float_32_execution_enabled()
         _, specs = self._function.structured_input_signature
         self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in specs.items())
         # 0 where nobody has set it: a thread a processor.
@@ -45,8 +51,8 @@ class SavedModelSession:
             name="TensorFlow",
             version=tf.__version__,
             device=described,
-            arithmetic=precision,
-            settings={"TF32": "on" if precision == "tf32" else "off", "threads": str(threads)},
+            arithmetic="tf32" if allowed else "float32",
+            settings={"TF32": "on" if allowed else "off", "threads": str(threads)},
             providers=(self._device,),
         )
 
@@ -80,8 +86,18 @@ class SavedModelSession:
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> SavedModelSession:
-    """Load the folder that holds ``saved_model.pb``."""
+    """Load the folder that holds ``saved_model.pb``.
+
+    Raises UsageError where TF32 is asked for and cannot be granted.
+    """
     return SavedModelSession(path, device, precision)
+
+
+def _holds_stablehlo(function: Any) -> bool:
+    """Whether a function, or one that it calls, is jax2tf's: TensorFlow's own switches do not reach into that."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+    return any(node.op == "XlaCallModule" for node in nodes)
 
 
 def _find_device(device: Device) -> tuple[str, str]:
