@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from swift_export.errors import InputError, MachineError
 from swift_export.runtimes.base import LoadError
 from swift_export.runtimes.messages import Request, Run, write_request
-from swift_export.runtimes.process import Worker, run_worker
+from swift_export.runtimes.process import Child, Worker, run_worker
 from swift_export.runtimes.registry import RUNTIMES
 
 
@@ -180,3 +182,37 @@ def test_packages_can_come_from_another_folder(toys, tmp_path):
 
     with pytest.raises(MachineError, match="ImportError: the package of that folder"):
         run_worker(request("onnxruntime", toys.path("onnxruntime")), tmp_path, search=[package.parent])
+
+
+@pytest.mark.parametrize("waited", [True, False])
+def test_what_a_process_starts_and_leaves_goes_with_it(tmp_path, waited):
+    left = tmp_path / "left.txt"
+    (tmp_path / "leaver.py").write_text(
+        "import subprocess, sys, tempfile, time; from pathlib import Path\n"
+        "sleeper = subprocess.Popen(['sleep', '60'])\n"
+        "Path(sys.argv[1], 'writing').write_text(f'{sleeper.pid} {tempfile.mkdtemp()}')\n"
+        "Path(sys.argv[1], 'writing').rename(Path(sys.argv[1], 'left.txt'))\n"
+        f"time.sleep({0 if waited else 60})\n"
+    )
+
+    with Child("leaver", tmp_path, "the leaver", {"PYTHONPATH": str(tmp_path)}) as child:
+        if waited:
+            child.wait()
+        while not left.exists():
+            time.sleep(0.02)
+
+    sleeper, folder = left.read_text().split()
+    assert Path(folder).is_relative_to(tmp_path)
+    # It may take its time to go, and whoever inherits it to take notice.
+    end = time.monotonic() + 10
+    while running(int(sleeper)):
+        assert time.monotonic() < end
+
+
+def running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
