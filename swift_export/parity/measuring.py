@@ -29,10 +29,10 @@ from swift_export.parity.structure import Setting
 from swift_export.parity.targets import Subject, Target
 from swift_export.parity.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
 from swift_export.parity.tracing import trace
-from swift_export.runtimes.base import AbsentDevice, Precision
+from swift_export.runtimes.base import AbsentDevice, LoadError, Precision
 from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.reference_file import Reference
-from swift_export.runtimes.registry import REFERENCE
+from swift_export.runtimes.registry import REFERENCE, kind_of, readers
 
 __all__ = ["Plan", "Progress", "measure"]
 
@@ -114,10 +114,15 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
 
 
 def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
-    """Collects runtimes that broke; what else goes wrong is raised, and so is what leaves nothing to report."""
+    """Collects runtimes that broke, or that do not know what is in a file which its own runtime has loaded.
+
+    What else goes wrong is raised.
+    """
 
     def failed(target: Target, error: SwiftExportError) -> None:
-        if not isinstance(error, MachineError) or isinstance(error, AbsentDevice):
+        own = readers(kind_of(target.file))[0]
+        unknown = isinstance(error, LoadError) and target.runtime is not own
+        if isinstance(error, AbsentDevice) or not (isinstance(error, MachineError) or unknown):
             raise error
         broken.append(Broken(subject.root, target.file, target.runtime.title, str(error)))
 

@@ -16,7 +16,6 @@ from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, UsageError
-from swift_export.lowering.opsets import TARGETS
 from swift_export.lowering.settings import ExportSettings
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
@@ -43,7 +42,7 @@ class Choice:
             require(runtime)
             check_asked(runtime, self.device, self.precision)
 
-    def runtimes(self, file: str, settings: ExportSettings) -> list[Runtime]:
+    def runtimes(self, file: str) -> list[Runtime]:
         """The runtimes for one artifact; raises UsageError where none of those that read it is installed."""
         known = readers(kind_of(file))
         if self.names:
@@ -53,9 +52,7 @@ class Choice:
         if not self.everything:
             return [own]
         able = [runtime for runtime in known if self.precision in runtime.precisions.get(self.device, ())]
-        # Operators of ONNX Runtime's own are for no other.
-        theirs = [runtime for runtime in able if settings.target == TARGETS[0] or runtime.packages == own.packages]
-        return [runtime for runtime in theirs if runtime.installed] or [own]
+        return [runtime for runtime in able if runtime.installed] or [own]
 
 
 #: Each format in its own runtime.
@@ -167,7 +164,7 @@ def _single(path: Path, choice: Choice) -> Artifacts:
 
 def _targets(path: Path, file: str, settings: ExportSettings, choice: Choice) -> list[Target]:
     batch = 1 if file.endswith(".b1.mlir.bc") else settings.batch
-    return [Target(path, file, runtime, settings, batch) for runtime in choice.runtimes(file, settings)]
+    return [Target(path, file, runtime, settings, batch) for runtime in choice.runtimes(file)]
 
 
 def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings:
