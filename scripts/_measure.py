@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _parity_bars import parity_bars
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "measurements.md"
@@ -239,6 +240,11 @@ def rows(scratch: Path) -> list[Row]:
     sizes["savedmodel/1"] = folder_size(first / "savedmodel" / "1")
     text = ", ".join(f"`{name}` {size / MEGABYTE:.1f}" for name, size in sizes.items())
     add("SavedModel and each StableHLO file", "<= 21 MB", f"{text} MB", max(sizes.values()) <= 21e6)
+
+    faulty = scratch / "faulty"
+    faulty.mkdir()
+    for bar in parity_bars(first, COMMAND, faulty):
+        add(*bar)
 
     measured("all", *EXPORT, "--output", str(second))
     same = same_twice(first, second)

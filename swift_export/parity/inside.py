@@ -26,7 +26,10 @@ Values = Mapping[str, Float[np.ndarray, "batch tokens channels"]]
 
 @dataclass
 class Inside:
-    """Looks into artifacts of the same weights; what the reference gives is computed once."""
+    """Looks into artifacts of the same weights.
+
+    What the reference gives is computed once, and a file is read and made a probe of once for all its runtimes.
+    """
 
     reference: Reference
     device: str
@@ -34,11 +37,16 @@ class Inside:
     search: tuple[Path, ...]
     folder: Path
     _known: dict[tuple[tuple[str, ...], str], np.ndarray] = field(default_factory=dict)
+    _named: dict[tuple[Path, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
+    _probes: dict[tuple[Path, tuple[str, ...]], Path] = field(default_factory=dict)
     _made: int = 0
 
     def places(self, target: Target, wanted: Sequence[str]) -> tuple[str, ...]:
         """Those of ``wanted`` whose values the artifact computes."""
-        return find_places(target.path, wanted, self._new_folder())
+        key = target.path, tuple(wanted)
+        if key not in self._named:
+            self._named[key] = find_places(target.path, wanted, self._new_folder())
+        return self._named[key]
 
     def expected(self, clips: tuple[str, ...], places: Sequence[str]) -> Values:
         """The reference's values for a batch of clip files, each computed on its own."""
@@ -55,8 +63,12 @@ class Inside:
 
     def found(self, target: Target, clips: tuple[str, ...], places: Sequence[str]) -> Values:
         """The artifact's values, by a probe of it in its own runtime."""
-        probe = make_probe(target.path, places, self._new_folder())
-        request = Request(target.runtime.name, str(probe), self.device, (Run(clips),), precision=self.precision)
+        key = target.path, tuple(places)
+        if key not in self._probes:
+            self._probes[key] = make_probe(target.path, places, self._new_folder())
+        request = Request(
+            target.runtime.name, str(self._probes[key]), self.device, (Run(clips),), precision=self.precision
+        )
         (run,) = run_worker(request, self._new_folder(), self.search).runs
         values = {place: np.load(run.outputs[value_name(number)]) for number, place in enumerate(places)}
         return {place: _tokens(value, len(clips)) for place, value in values.items()}

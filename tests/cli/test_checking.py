@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -46,6 +48,78 @@ def test_check_of_a_single_file_that_computes_something_else_fails(run, altered:
     assert "altered.onnx" in result.stderr
     assert "ONNX Runtime" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_check_names_the_place_where_a_file_goes_wrong(run, altered: Path) -> None:
+    result = run("check", altered, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "1")
+    assert result.returncode == 1
+    assert "first differs at stage2/block1/mlp (relative L2 " in result.stderr
+    assert "stage2/block1/norm2 still agrees" in result.stdout
+
+
+def test_check_runs_what_it_is_told_to(run, copy: Path) -> None:
+    done = run("check", copy, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "3", "--batch", "1")
+    assert done.returncode == 0, done.stderr
+    (artifact,) = json.loads((copy / "parity.json").read_text())["artifacts"]
+    assert artifact["info"]["name"] == "ONNX Runtime"
+    assert [(c["input"], c["batch"]) for c in artifact["comparisons"]] == [
+        ("noise", 3), ("noise", 1), ("phantom", 3), ("phantom", 1),
+    ]  # fmt: skip
+    assert [block["block"] for block in artifact["blocks"]][-1] == "stage2/block1"
+    assert (copy / "parity.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_looser_tolerance_is_recorded_with_its_reason(run, altered: Path, copy: Path) -> None:
+    shutil.copy(altered, copy / "onnx" / "model.onnx")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    data = altered.read_bytes()
+    recorded = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    manifest["artifacts"]["onnx"]["files"]["onnx/model.onnx"] = recorded
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    limits = ("--rtol", "0.5", "--atol", "0.5", "--tolerance-reason", "a bias was moved on purpose")
+
+    done = run("check", copy, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "1", *limits)
+
+    assert done.returncode == 0, done.stderr
+    text = (copy / "parity.md").read_text()
+    assert "asked for: a bias was moved on purpose; without that, 1e-05 and 1e-05 are allowed" in text
+
+
+def test_check_refuses_what_does_not_go_together(refused, copy: Path) -> None:
+    check = ("check", copy, "--weights", TINY)
+    assert refused(*check, "--rtol", "0.1").startswith("--rtol 0.1: looser than the 1e-05 that float32 on cpu")
+    assert refused(*check, "--atol=-1").startswith("--atol -1: expected a number above 0")
+    assert refused(*check, "--runtime", "torch").startswith("--runtime torch: expected one of jax_export")
+    assert refused(*check, "--runtime", "iree", SWIFT_EXPORT_LAUNCHER="").startswith(
+        ("none of iree reads", "--runtime")
+    )
+    assert refused(*check, "--batch", "0").startswith("batch sizes: expected at least one, each at least 1, found 0")
+    assert refused(*check, "--precision", "bfloat16", "--runtime", "onnxruntime").startswith("--precision bfloat16: ")
+    assert "--precision" in refused(*check, "--precision", "int8")
+    assert refused("check", copy, "--quick", "--batch", "3").startswith(
+        "--quick: compares with what the export recorded"
+    )
+
+
+def test_a_quick_check_needs_neither_jax_nor_the_weights(run, copy: Path, tmp_path: Path) -> None:
+    for absent in ("jax", "jaxlib", "equinox"):
+        (tmp_path / "absent" / absent).mkdir(parents=True)
+        (tmp_path / "absent" / absent / "__init__.py").write_text("raise ImportError('not on this machine')")
+    search = os.pathsep.join([str(tmp_path / "absent"), str(Path(__file__).parents[2])])
+
+    result = run("check", copy, "--quick", PYTHONPATH=search)
+
+    assert result.returncode == 0, result.stderr
+    assert "golden" not in result.stderr
+    (row,) = [line for line in result.stdout.splitlines() if "onnx/model.onnx" in line]
+    assert row.split()[-1] == "ok"
+
+
+def test_a_quick_check_finds_what_drifted(run, refused, altered: Path, copy: Path) -> None:
+    golden = next((copy / "golden").rglob("*.npy"))
+    golden.write_bytes(golden.read_bytes()[:-4] + b"\0\0\0\0")
+    assert "changed since its export" in refused("check", copy, "--quick")
+    assert "lies in no artifact folder" in refused("check", altered, "--quick")
 
 
 def test_quiet_check_prints_nothing(run, copy: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import onnx_ir as oir
 from jax import lax
 
 from swift_export.backbone.attention import Cut, WindowAttention
@@ -21,6 +23,22 @@ from swift_export.backbone.layers import LayerNorm, Linear
 from swift_export.backbone.partition import partition
 from swift_export.backbone.swift import SwiFT
 from swift_export.lowering import hub
+from swift_export.lowering.forms import choose_forms
+from swift_export.lowering.onnx_file import backbone_to_onnx
+from swift_export.lowering.savedmodel import write_savedmodel
+from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.stablehlo import write_stablehlo
+from swift_export.parity.compare import compare
+from swift_export.parity.inputs import Phantom
+from swift_export.parity.inside import Inside
+from swift_export.parity.locating import locate
+from swift_export.parity.results import Comparison, Fault
+from swift_export.parity.running import run_artifact, run_reference, write_clips
+from swift_export.parity.targets import Target
+from swift_export.parity.tolerances import tolerance
+from swift_export.runtimes.reference_file import Reference
+from swift_export.runtimes.registry import RUNTIMES
+from swift_export.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,10 @@ SHIFTED_ONLY = ("mask left out", "shift reversed")
 #: How often a fault may be made larger.
 SIZES = 4
 
+ALLOWED = tolerance("float32", "cpu")
+#: What a planted fault has to do to the features at least.
+VISIBLE = 10 * ALLOWED.relative_l2
+
 
 def draw(config: SwiFTConfig, count: int, seed: int = 0) -> list[Planted]:
     """Kinds in turn, each in a block drawn by the seed."""
@@ -162,6 +184,61 @@ def draw(config: SwiFTConfig, count: int, seed: int = 0) -> list[Planted]:
 @contextmanager
 def planted(fault: Planted):
     """Within it, what is lowered has the fault."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "SwiFT", lambda config, weights: fault.into(SwiFT(config, weights)))
+    with patch.object(hub, "SwiFT", lambda config, weights: fault.into(SwiFT(config, weights))):
         yield
+
+
+@dataclass
+class Bench:
+    """Faulty exports of the same weights, held against the same reference on one clip."""
+
+    folder: Path
+    weights: Weights
+    made: int = 0
+
+    def __post_init__(self):
+        reference = Reference(self.config, self.weights.tensors)
+        self.clips = write_clips([Phantom(self.config)], 1, self.config.input_shape(), self.new_folder())
+        _, self.expected = run_reference(reference, self.clips, self.new_folder())
+        self.inside = Inside(reference, "cpu", "float32", (), self.new_folder())
+
+    @property
+    def config(self) -> SwiFTConfig:
+        return self.weights.config
+
+    def new_folder(self) -> Path:
+        self.made += 1
+        folder = self.folder / f"step{self.made}"
+        folder.mkdir()
+        return folder
+
+    def export(self, fault: Planted | None, runtime: str) -> Target:
+        folder, settings = self.new_folder(), ExportSettings()
+        with planted(fault) if fault else nullcontext():
+            if RUNTIMES[runtime].reads == ("savedmodel",):
+                write_savedmodel(self.weights, settings, folder)
+                path = folder / "savedmodel" / "1"
+            elif RUNTIMES[runtime].reads == ("onnx",):
+                path = folder / "model.onnx"
+                forms = choose_forms(self.config, self.weights.tensors, settings)
+                oir.save(backbone_to_onnx(self.config, self.weights.tensors, settings, forms), path)
+            else:
+                write_stablehlo(self.weights, settings, folder)
+                path = folder / "stablehlo" / ("model.jax" if runtime == "jax_export" else "model.mlir.bc")
+        return Target(path, path.name, RUNTIMES[runtime], settings, None)
+
+    def compare(self, target: Target) -> Comparison:
+        answer = run_artifact(target.path, target.runtime, "cpu", (1,), self.clips, self.new_folder())
+        found = np.load(answer.runs[0].outputs["features"])
+        difference = compare(found, self.expected["phantom"][0]["features"])
+        return Comparison("phantom", 1, "features", difference, ALLOWED)
+
+    def find(self, fault: Planted, runtime: str = "onnxruntime") -> Fault:
+        """Where the fault is found, in the smallest size that the features show ten times over."""
+        for size in range(SIZES):
+            target = self.export(Planted(fault.kind, fault.stage, fault.block, size), runtime)
+            comparison = self.compare(target)
+            if comparison.difference.relative_l2 >= VISIBLE:
+                assert not comparison.passed
+                return locate(self.inside, target, comparison, self.clips, ALLOWED)
+        raise AssertionError(f"{fault} does not show in the features")

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import onnx_ir as oir
 import pytest
 
 from swift_export.backbone.config import SwiFTConfig
-from swift_export.lowering.forms import choose_forms
-from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import ExportSettings
-from swift_export.lowering.stablehlo import write_stablehlo
-from swift_export.parity.compare import compare
-from swift_export.parity.inputs import Phantom
-from swift_export.parity.inside import Inside
 from swift_export.parity.locating import first_differing, locate
-from swift_export.parity.results import Comparison, Fault
-from swift_export.parity.running import run_artifact, run_reference, write_clips
-from swift_export.parity.targets import Target
-from swift_export.parity.tolerances import tolerance
-from swift_export.runtimes.reference_file import Reference
-from swift_export.runtimes.registry import RUNTIMES
-from swift_export.weights import Weights, synthetic_weights
+from swift_export.weights import synthetic_weights
 
 sys.path.insert(0, str(Path(__file__).parent))
-from faults import FAULTS, SIZES, Planted, draw, planted
+from faults import ALLOWED, FAULTS, Bench, Planted, draw
 
 #: Stages and blocks of the published model, at a size of seconds.
 TWELVE = SwiFTConfig(
@@ -45,66 +27,11 @@ TWELVE = SwiFTConfig(
     c_multiplier=2,
     last_layer_full_MSA=True,
 )
-ALLOWED = tolerance("float32", "cpu")
-#: What a planted fault has to do to the features at least.
-VISIBLE = 10 * ALLOWED.relative_l2
-
-
-@dataclass
-class Bench:
-    """Faulty exports of the same weights, held against the same reference."""
-
-    folder: Path
-    weights: Weights = field(default_factory=lambda: synthetic_weights(TWELVE))
-    made: int = 0
-
-    def __post_init__(self):
-        reference = Reference(TWELVE, self.weights.tensors)
-        self.clips = write_clips([Phantom(TWELVE)], 1, TWELVE.input_shape(), self.new_folder())
-        _, self.expected = run_reference(reference, self.clips, self.new_folder())
-        self.inside = Inside(reference, "cpu", "float32", (), self.new_folder())
-
-    def new_folder(self) -> Path:
-        self.made += 1
-        folder = self.folder / f"step{self.made}"
-        folder.mkdir()
-        return folder
-
-    def export(self, fault: Planted | None, runtime: str) -> Target:
-        folder, settings = self.new_folder(), ExportSettings()
-        with planted(fault) if fault else nullcontext():
-            if RUNTIMES[runtime].reads == ("savedmodel",):
-                write_savedmodel(self.weights, settings, folder)
-                path = folder / "savedmodel" / "1"
-            elif RUNTIMES[runtime].reads == ("onnx",):
-                path = folder / "model.onnx"
-                forms = choose_forms(TWELVE, self.weights.tensors, settings)
-                oir.save(backbone_to_onnx(TWELVE, self.weights.tensors, settings, forms), path)
-            else:
-                write_stablehlo(self.weights, settings, folder)
-                path = folder / "stablehlo" / ("model.jax" if runtime == "jax_export" else "model.mlir.bc")
-        return Target(path, path.name, RUNTIMES[runtime], settings, None)
-
-    def compare(self, target: Target) -> Comparison:
-        answer = run_artifact(target.path, target.runtime, "cpu", (1,), self.clips, self.new_folder())
-        found = np.load(answer.runs[0].outputs["features"])
-        difference = compare(found, self.expected["phantom"][0]["features"])
-        return Comparison("phantom", 1, "features", difference, ALLOWED)
-
-    def find(self, fault: Planted, runtime: str = "onnxruntime") -> Fault:
-        """Where the fault is found, in the smallest size that the features show ten times over."""
-        for size in range(SIZES):
-            target = self.export(Planted(fault.kind, fault.stage, fault.block, size), runtime)
-            comparison = self.compare(target)
-            if comparison.difference.relative_l2 >= VISIBLE:
-                assert not comparison.passed
-                return locate(self.inside, target, comparison, self.clips, ALLOWED)
-        raise AssertionError(f"{fault} does not show in the features")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    return Bench(tmp_path_factory.mktemp("bench"))
+    return Bench(tmp_path_factory.mktemp("bench"), synthetic_weights(TWELVE))
 
 
 def test_of_twenty_planted_faults_nineteen_are_traced_to_their_block(bench):
