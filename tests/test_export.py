@@ -272,7 +272,7 @@ def test_another_target_and_masks_are_checked_recorded_and_checked_again(weights
     assert made.details["opset"] == {"ai.onnx": 20, "com.microsoft": 1}
     assert {place: block["form"] for place, block in made.details["attention"].items()} == {"stage0/block1": "masked"}
     assert made.parity is not None
-    report = swift_export.check([tmp_path / "out"])
+    report = swift_export.check([tmp_path / "out"], runtimes=["onnxruntime"])
     assert report.passed, report.failures
     (checked,) = report.artifacts
     masks = {setting.place: setting.found for setting in checked.settings if setting.name == "mask"}

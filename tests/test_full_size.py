@@ -100,7 +100,8 @@ def test_the_real_scan_is_refused_without_the_words_it_needs(brains, artifact):
 
 def test_check_takes_both_grids(artifact, twins):
     files = artifact / "onnx/model.onnx", artifact / "savedmodel/1"
-    done = swift_export("check", *files, "--input", twins[0], "--input", twins[1])
+    own = ("--runtime", "onnxruntime", "--runtime", "tensorflow")
+    done = swift_export("check", *files, *own, "--input", twins[0], "--input", twins[1])
     assert done.returncode == 0, done.stderr
     for twin in twins:
         rows = [line for line in done.stdout.splitlines() if twin.name in line]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import LoweringError
+from swift_export.parity.held import held_weights
 from swift_export.parity.modules import read_contents
 from swift_export.parity.structure import Setting, examine
 from swift_export.runtimes.process import Child
@@ -27,7 +28,7 @@ class Examination(Child):
     """Reads the settings of several artifacts, one after the other.
 
     All were exported for clips of ``frames`` frames (None: all), with shifted blocks in these ``forms``. ``stated`` are
-    essentials that a file, where it states them, must state so.
+    essentials that a file, where it states them, must state so, ``weights`` the `digests` of the tensors to be held.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Examination(Child):
         frames: int | None,
         forms: Mapping[str, str],
         stated: Mapping[str, str],
+        weights: Mapping[str, str],
         folder: Path,
     ):
         self._folder = folder
@@ -46,6 +48,7 @@ class Examination(Child):
             "forms": dict(forms),
             "config": config.to_dict(),
             "stated": dict(stated),
+            "weights": dict(weights),
         }
         folder.joinpath(_REQUEST).write_text(json.dumps(request))
         super().__init__(__name__, folder, "reading the artifacts' settings", {"CUDA_VISIBLE_DEVICES": ""})
@@ -63,8 +66,9 @@ def examine_file(
     frames: int | None = None,
     forms: Mapping[str, str] | None = None,
     stated: Mapping[str, str] | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> list[Setting]:
-    """The settings of one artifact: those in its essentials and those in every graph it holds."""
+    """The settings of one artifact: those in its essentials and in every graph it holds, and whose weights it has."""
     try:
         contents = read_contents(path)
     except LoweringError as error:
@@ -79,14 +83,14 @@ def examine_file(
         for platform, model in contents.models.items()
         for setting in examine(model, config, frames, forms)
     ]
-    return essentials + graphs
+    return [*essentials, *([held_weights(path, weights)] if weights else []), *graphs]
 
 
 def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
     request = json.loads(folder.joinpath(_REQUEST).read_text())
     config = SwiFTConfig.from_hyper_parameters(request["config"])
-    expected = (config, request["frames"], request["forms"], request["stated"])
+    expected = (config, request["frames"], request["forms"], request["stated"], request["weights"])
     found = {
         path: [asdict(setting) for setting in examine_file(Path(path), *expected)] for path in request["artifacts"]
     }

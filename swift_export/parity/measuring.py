@@ -11,6 +11,7 @@ from swift_export.lowering.forms import by_name, choose_forms
 from swift_export.parity.compare import Difference
 from swift_export.parity.examining import Examination
 from swift_export.parity.golden import PHANTOM, golden_outputs
+from swift_export.parity.held import digests
 from swift_export.parity.inputs import CheckInput, standard_inputs
 from swift_export.parity.inside import Inside
 from swift_export.parity.locating import locate
@@ -85,9 +86,9 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
         chosen = choose_forms(config, weights.tensors, settings)
         forms = {name: block.form for name, block in by_name(chosen).items()}
-        stated = {"swift_export.weights_sha256": weights.digest}
+        stated, held = {"swift_export.weights_sha256": weights.digest}, digests(weights.tensors)
         # Reading graphs takes one core and little memory: it goes beside the runtimes.
-        with Examination(graphs, config, frames, forms, stated, new_folder(folder / "graphs")) as examination:
+        with Examination(graphs, config, frames, forms, stated, held, new_folder(folder / "graphs")) as examination:
             # Before the reference: a file that does not load, or an absent GPU, is said at once.
             broken: list[Broken] = []
             answers = _answers(targets, plan, clips, folder, failed or _or_broken(subject, broken))

@@ -42,7 +42,7 @@ def test_check_repeats_the_check_and_leaves_its_report(run, copy: Path) -> None:
 
 
 def test_check_of_a_single_file_that_computes_something_else_fails(run, altered: Path) -> None:
-    result = run("check", altered, "--weights", TINY)
+    result = run("check", altered, "--weights", TINY, "--batch", "1")
     assert result.returncode == 1
     assert "FAILED" in result.stdout
     assert "altered.onnx" in result.stderr
@@ -123,7 +123,7 @@ def test_a_quick_check_finds_what_drifted(run, refused, altered: Path, copy: Pat
 
 
 def test_quiet_check_prints_nothing(run, copy: Path) -> None:
-    result = run("check", copy / "onnx" / "model.onnx", "--weights", TINY, "--quiet")
+    result = run("check", copy / "onnx" / "model.onnx", "--weights", TINY, "--batch", "1", "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 

@@ -19,13 +19,26 @@ HEAVY = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "equinox", "nibabe
 def test_help_shows_every_command(run) -> None:
     result = run("--help")
     assert result.returncode == 0
-    for name in ("stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "variants", "bundle"):
+    for name in (
+        "stablehlo",
+        "savedmodel",
+        "onnx",
+        "all",
+        "check",
+        "diff",
+        "inspect",
+        "variants",
+        "bundle",
+        "runtimes",
+    ):
         assert f" {name} " in result.stdout
     assert "$ swift-export " in result.stdout
     assert run().stdout == result.stdout
 
 
-@pytest.mark.parametrize("name", ["stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "bundle"])
+@pytest.mark.parametrize(
+    "name", ["stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "bundle", "runtimes"]
+)
 def test_every_command_has_help_with_examples(run, name: str) -> None:
     result = run(name, "--help", COLUMNS="200")
     assert result.returncode == 0

@@ -12,13 +12,15 @@ from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import MachineError, UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.parity import check_paths, report_files
+from swift_export.parity.gpu_check import TINY
 from swift_export.parity.report import read_schema
 from swift_export.parity.tolerances import TOLERANCES, Limits
 from swift_export.runtimes.base import AbsentDevice
 from swift_export.runtimes.registry import RUNTIMES
+from swift_export.weights import synthetic_weights
 
 EVERY = pytest.mark.requires("savedmodel", "iree", "openvino", "cc")
-BLOCKS = [f"stage{stage}/block{block}" for stage in range(3) for block in range(2)]
+BLOCKS = [f"stage{stage}/block{block}" for stage in range(2) for block in range(2)]
 
 #: Which runtime runs what of a whole artifact.
 CELLS = {
@@ -35,10 +37,10 @@ CELLS = {
 
 
 @pytest.fixture(scope="module")
-def whole(weights, tmp_path_factory):
+def whole(tmp_path_factory):
     from swift_export.export import run_export
 
-    folder = tmp_path_factory.mktemp("matrix") / "whole"
+    folder, weights = tmp_path_factory.mktemp("matrix") / "whole", synthetic_weights(TINY)
     run_export(("onnx", "stablehlo", "savedmodel"), weights, folder, settings=ExportSettings(), check=False)
     return folder
 
@@ -70,7 +72,7 @@ def test_every_runtime_is_followed_from_block_to_block(matrix):
     for checked in matrix.artifacts:
         assert [error.block for error in checked.blocks] == BLOCKS, checked.info.name
         assert max(error.difference.relative_l2 for error in checked.blocks) <= 1e-5
-        assert checked.picture.found.shape == checked.picture.expected.shape == (8, 8)
+        assert checked.picture.found.shape == checked.picture.expected.shape == (4, 4)
         assert np.abs(checked.picture.found - checked.picture.expected).max() <= 1e-4
 
 
@@ -138,7 +140,8 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_brings_it(artifact, 
 
 
 @pytest.mark.parametrize(
-    "runtime", [name for name in RUNTIMES if RUNTIMES[name].reads and name != "onnxruntime_tensorrt"]
+    "runtime",
+    ["jax_export", "portable", "iree", "tensorflow", "tensorflow_c", "onnxruntime", "openvino"],
 )
 def test_a_gpu_that_is_absent_is_said_in_one_line(request, runtime):
     if not RUNTIMES[runtime].installed:

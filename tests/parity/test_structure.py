@@ -430,7 +430,7 @@ def test_the_savedmodels_modules_are_read_the_same_way(write, tmp_path, monkeypa
     folder = tmp_path / "work"
     folder.mkdir()
     forms = forms_of(made.weights, made.settings)
-    with Examination([right, faulty], SMALL, None, forms, {}, folder) as examination:
+    with Examination([right, faulty], SMALL, None, forms, {}, {}, folder) as examination:
         found = examination.answer()
 
     assert not wrong(found[right])

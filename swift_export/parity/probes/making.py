@@ -1,4 +1,4 @@
-"""Makes probes in a process of its own: ``python -m swift_export.parity.probes.making FOLDER``.
+"""Makes probes, of all but ONNX files in a process of its own: ``python -m swift_export.parity.probes.making FOLDER``.
 
 Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays with the caller.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,7 @@ def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[st
 
     Raises MachineError when the process broke.
     """
-    folder.joinpath(_REQUEST).write_text(json.dumps({"artifact": str(artifact), "find": list(places)}))
-    with Child(__name__, folder, f"looking into {artifact.name}", {"CUDA_VISIBLE_DEVICES": ""}) as child:
-        child.wait()
+    _ask({"artifact": str(artifact), "find": list(places)}, f"looking into {artifact.name}", folder)
     return tuple(json.loads(folder.joinpath(_ANSWER).read_text()))
 
 
@@ -39,10 +37,17 @@ def make_probe(artifact: Path, places: Sequence[str], folder: Path) -> Path:
     Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
     MachineError when the process broke.
     """
-    folder.joinpath(_REQUEST).write_text(json.dumps({"artifact": str(artifact), "probe": list(places)}))
-    with Child(__name__, folder, f"making a probe of {artifact.name}", {"CUDA_VISIBLE_DEVICES": ""}) as child:
-        child.wait()
+    _ask({"artifact": str(artifact), "probe": list(places)}, f"making a probe of {artifact.name}", folder)
     return _probe_of(artifact, folder)
+
+
+def _ask(request: Mapping[str, Any], what: str, folder: Path) -> None:
+    folder.joinpath(_REQUEST).write_text(json.dumps(request))
+    if request["artifact"].endswith(".onnx"):
+        main(folder)
+        return
+    with Child(__name__, folder, what, {"CUDA_VISIBLE_DEVICES": ""}) as child:
+        child.wait()
 
 
 def main(folder: Path) -> None:
