@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from swift_export.disk import disk_is_full
 from swift_export.errors import MachineError
 
 __all__ = ["new_folder", "scratch_folder"]
@@ -20,7 +20,7 @@ def scratch_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="swift-export-") as folder:
             yield Path(folder)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not disk_is_full(error):
             raise
         raise MachineError(f"{tempfile.gettempdir()}: the disk is full; free some space or set TMPDIR") from None
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Companion:
 
 def _end(processes: list[subprocess.Popen[str]], folder: Path) -> None:
     for process in processes:
-        with process:
+        # Closing its input tries once more to say what a program that died did not hear.
+        with suppress(BrokenPipeError), process:
             process.terminate()
             try:
                 process.wait(5)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swift_export.disk import disk_is_full
 from swift_export.errors import MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
 from swift_export.runtimes.base import (
@@ -40,6 +41,10 @@ def main(folder: Path) -> None:
         answer: Answer | Failure = serve(read_request(folder), folder)
     except SwiftExportError as error:
         answer = Failure(type(error).__name__, str(error))
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        answer = Failure("MachineError", f"{folder.parent}: the disk is full; free some space or set TMPDIR")
     write_answer(answer, folder)
 
 

@@ -200,10 +200,12 @@ def test_a_changed_weight_fails_and_is_named(weights, staged, tmp_path):
         CheckFailed,
         match=r"onnx/model\.onnx: ONNX Runtime [\d.]+ on cpu: input noise, batch 1, output features: "
         r"relative L2 \S+, largest \S+ \(allowed 1e-05 and 1e-05\); first differs at "
-        r"stage1/block0/mlp \(.*; and 1 more",
+        r"stage1/block0/mlp \(.*; and 2 more",
     ) as caught:
         report.raise_for_failures()
     assert caught.value.exit_status == 1
+    # Not only what it does is found: the tensor itself is.
+    assert report.failures[-1].endswith("1 differ or are absent, such as model.layers.1.blocks.0.mlp.linear1.weight")
 
 
 def test_a_small_fault_is_not_taken_for_noise(weights, staged, tmp_path):
@@ -385,6 +387,8 @@ def test_nothing_is_left_behind(artifact, tmp_path, monkeypatch):
 def test_a_full_disk_under_the_clips_is_one_line():
     with pytest.raises(MachineError, match="the disk is full; free some space or set TMPDIR"), scratch_folder():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(MachineError, match="the disk is full"), scratch_folder(), open("/dev/full", "wb") as full:
+        np.save(full, np.zeros(1 << 16))
 
 
 def test_ctrl_c_leaves_no_process_and_no_file(artifact, tmp_path):
