@@ -22,6 +22,7 @@ from swift_export.artifacts.journal import (
 from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, find_format, written_files
 from swift_export.artifacts.manifest import Artifact, Manifest, new_manifest, read_manifest
 from swift_export.artifacts.replacing import current_manifest, refuse_conflicts, replaced_units
+from swift_export.disk import DISK_FULL, disk_is_full
 from swift_export.errors import MachineError, SwiftExportError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ __all__ = ["Reports", "Transaction", "open_artifact", "transaction"]
 #: Renders a folder's report files (name to text) from its manifest.
 Reports = Callable[[Manifest], Mapping[str, str]]
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _USAGE = {
     errno.EACCES: "cannot be written (permission denied)",
     errno.EPERM: "cannot be written (not permitted)",
@@ -151,7 +151,7 @@ def _own_errors(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if disk_is_full(error):
             raise _disk_full(output) from None
         if error.errno in _USAGE:
             raise UsageError(f"{output}: {_USAGE[error.errno]}; choose another --output") from None
@@ -166,8 +166,8 @@ def _full_disk(output: Path) -> Iterator[None]:
     except SwiftExportError:
         raise
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in _DISK_FULL
-        if full or any(os.strerror(number) in str(error) for number in _DISK_FULL):
+        full = isinstance(error, OSError) and disk_is_full(error)
+        if full or any(os.strerror(number) in str(error) for number in DISK_FULL):
             raise _disk_full(output) from None
         raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from swift_export.cli.signals import Terminated, handle_signals, ignore_signals, raise_arrived
+from swift_export.disk import disk_is_full
 from swift_export.errors import SwiftExportError
 
 __all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
@@ -71,8 +71,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        words = "the disk is full" if full else error.strerror or str(error)
+        words = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
         return _fail(error, f"{error.filename}: {words}" if error.filename else words, 1)
     except MemoryError as error:
         return _fail(error, "out of memory: try fewer frames, --batch 1 or a machine with more", 1)

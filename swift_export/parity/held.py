@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.parity.modules import stablehlo_of
 from swift_export.parity.structure import Setting
 
 __all__ = ["digests", "held_weights"]
@@ -61,12 +62,7 @@ def _whole(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.
 def _constants(path: Path) -> Iterator[np.ndarray]:
     from swift_export.lowering.onnx.module import constant_array, read_module, static_shape, walk
 
-    data = path.read_bytes()
-    if path.suffix == ".jax":
-        from jax import export
-
-        data = export.deserialize(bytearray(data)).mlir_module_serialized
-    module = read_module(data)
+    module = read_module(stablehlo_of(path))
     for op in walk(module.operation):
         if op.operation.name == "stablehlo.constant":
             array = constant_array(op.attributes["value"])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from swift_export.backbone.places import value_name
 from swift_export.parity.compare import Difference, compare
 from swift_export.parity.probes.making import find_places, make_probe
+from swift_export.parity.scratch import new_folder
 from swift_export.parity.targets import Target
 from swift_export.runtimes.messages import Request, Run
 from swift_export.runtimes.process import run_worker
@@ -79,9 +80,7 @@ class Inside:
 
     def _new_folder(self) -> Path:
         self._made += 1
-        folder = self.folder / str(self._made)
-        folder.mkdir()
-        return folder
+        return new_folder(self.folder / str(self._made))
 
 
 def _tokens(value: np.ndarray, batch: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import onnx_ir as oir
 from swift_export.artifacts.facts import essentials_in
 from swift_export.lowering.metadata import METADATA_ATTRIBUTE
 
-__all__ = ["Contents", "read_contents"]
+__all__ = ["Contents", "read_contents", "stablehlo_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ def read_contents(path: Path) -> Contents:
         exported = export.deserialize(bytearray(path.read_bytes()))
         return _stablehlo(exported.mlir_module_serialized, exported.platforms)
     return _stablehlo(path.read_bytes(), ("any",))
+
+
+def stablehlo_of(path: Path) -> bytes:
+    """The module inside a ``.jax`` or a ``.mlir.bc`` file."""
+    if path.suffix != ".jax":
+        return path.read_bytes()
+    from jax import export
+
+    return bytes(export.deserialize(bytearray(path.read_bytes())).mlir_module_serialized)
 
 
 def _stablehlo(data: bytes, platforms: Sequence[str]) -> Contents:

@@ -141,11 +141,17 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_brings_it(artifact, 
 
 @pytest.mark.parametrize(
     "runtime",
-    ["jax_export", "portable", "iree", "tensorflow", "tensorflow_c", "onnxruntime", "openvino"],
+    [
+        "jax_export",
+        "portable",
+        pytest.param("iree", marks=pytest.mark.requires("iree")),
+        pytest.param("tensorflow", marks=pytest.mark.requires("savedmodel")),
+        pytest.param("tensorflow_c", marks=pytest.mark.requires("savedmodel", "cc")),
+        "onnxruntime",
+        pytest.param("openvino", marks=pytest.mark.requires("openvino")),
+    ],
 )
 def test_a_gpu_that_is_absent_is_said_in_one_line(request, runtime):
-    if not RUNTIMES[runtime].installed:
-        pytest.skip(f"{runtime} is not installed")
     folder = request.getfixturevalue("whole" if RUNTIMES["tensorflow"].installed else "artifact")
 
     with pytest.raises((AbsentDevice, MachineError), match="--device gpu: ") as caught:

@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.runtimes.process import Child
+from swift_export.runtimes.registry import Kind, kind_of
 
 __all__ = ["find_places", "main", "make_probe"]
 
 _REQUEST, _ANSWER = "request.json", "answer.json"
 
-#: The modules that make probes, by the end of the artifact's name; a folder is a SavedModel.
-_MAKERS = {".onnx": "onnx_probe", ".jax": "stablehlo_probe", ".mlir.bc": "stablehlo_probe", "": "savedmodel_probe"}
+#: The modules that make probes, by what the artifact is.
+_MAKERS: dict[Kind, str] = {
+    "onnx": "onnx_probe",
+    "jax": "stablehlo_probe",
+    "stablehlo": "stablehlo_probe",
+    "savedmodel": "savedmodel_probe",
+}
 
 
 def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -43,7 +49,7 @@ def make_probe(artifact: Path, places: Sequence[str], folder: Path) -> Path:
 
 def _ask(request: Mapping[str, Any], what: str, folder: Path) -> None:
     folder.joinpath(_REQUEST).write_text(json.dumps(request))
-    if request["artifact"].endswith(".onnx"):
+    if kind_of(request["artifact"]) == "onnx":
         main(folder)
         return
     with Child(__name__, folder, what, {"CUDA_VISIBLE_DEVICES": ""}) as child:
@@ -62,8 +68,7 @@ def main(folder: Path) -> None:
 
 
 def _maker(artifact: Path) -> Any:
-    ending = next(ending for ending in _MAKERS if artifact.name.endswith(ending))
-    return import_module(f"swift_export.parity.probes.{_MAKERS[ending]}")
+    return import_module(f"swift_export.parity.probes.{_MAKERS[kind_of(artifact.name)]}")
 
 
 def _probe_of(artifact: Path, folder: Path) -> Path:

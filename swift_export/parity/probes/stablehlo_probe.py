@@ -12,6 +12,7 @@ from jax import export
 from jaxtyping import Array
 
 from swift_export.backbone.places import value_name
+from swift_export.parity.modules import stablehlo_of
 from swift_export.parity.probes import modules
 
 __all__ = ["places_in", "write_probe"]
@@ -19,16 +20,16 @@ __all__ = ["places_in", "write_probe"]
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
     """Those of ``places`` whose values the file computes."""
-    return modules.places_in(_module(path), places)
+    return modules.places_in(stablehlo_of(path), places)
 
 
 def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
     """Write the file with the values at ``places`` as its results."""
-    probe, shapes = modules.probe_module(_module(path), places)
+    probe, shapes = modules.probe_module(stablehlo_of(path), places)
     if path.suffix != ".jax":
         out.write_bytes(probe)
         return
-    exported = _exported(path)
+    exported = export.deserialize(bytearray(path.read_bytes()))
     (bold,) = exported.in_avals
     # The one unknown size of every value is the batch's.
     sizes = [tuple(bold.shape[0] if n is None else n for n in shape) for shape in shapes]
@@ -39,11 +40,3 @@ def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
     # What jax.export records of a function beside its module: types and names of what comes in and goes out.
     made = export.export(jax.jit(shell), platforms=exported.platforms)(jax.ShapeDtypeStruct(bold.shape, bold.dtype))
     out.write_bytes(dataclasses.replace(made, mlir_module_serialized=probe).serialize())
-
-
-def _exported(path: Path) -> export.Exported:
-    return export.deserialize(bytearray(path.read_bytes()))
-
-
-def _module(path: Path) -> bytes:
-    return _exported(path).mlir_module_serialized if path.suffix == ".jax" else path.read_bytes()
