@@ -276,7 +276,8 @@ def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
         return
     # A report travels with its artifact and holds no path of this machine.
     mine = [replace(found, root=folder.resolve().name) for found in report.artifacts if found.root == str(folder)]
-    own = replace(report, artifacts=tuple(mine))
+    broken = tuple(found for found in report.broken if found.root == str(folder))
+    own = replace(report, artifacts=tuple(mine), broken=broken)
     for name, text in report_files(read_manifest(folder), own).items():
         # The last check's report stays whole until this one is.
         unfinished = folder / f".{name}.new"
@@ -287,3 +288,6 @@ def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
             with suppress(OSError):
                 unfinished.unlink()
             console.line(f"note: {folder / name} was not written ({error.strerror})")
+        else:
+            if name.endswith(".html"):
+                console.line(f"wrote {folder / name}, a page to look at")

@@ -37,6 +37,7 @@ def test_check_repeats_the_check_and_leaves_its_report(run, copy: Path) -> None:
     assert result.returncode == 0, result.stderr
     report = json.loads((copy / "parity.json").read_text())
     assert report["passed"]
+    assert result.stdout.endswith(f"wrote {copy / 'parity.html'}, a page to look at\n")
     assert {artifact["root"] for artifact in report["artifacts"]} == {"copy"}
     assert (copy / "parity.md").is_file()
 
