@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +12,18 @@ import onnx_ir as oir
 
 from swift_export.errors import LoweringError
 from swift_export.lowering.onnx.dims import Dim, Shape, Size, size_text
+from swift_export.lowering.onnx.kernels import NoKernelError, carrier, has_kernel
 
 __all__ = ["SCOPE", "Builder", "broadcast_shapes"]
 
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
+
+#: On integers the low bits of these ops' results depend on the low bits of their operands alone.
+MODULAR = frozenset(
+    {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
+    | {"Mul", "Neg", "Pad", "ReduceProd", "ReduceSum", "Sub", "Where"}
+)
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -40,7 +49,13 @@ class Builder:
         self._shapes: dict[oir.Value, Shape] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
         self._origins: dict[str, tuple[oir.Value, int]] = {}
-        self._symbols = 0
+        self._symbols = itertools.count(1)
+
+    def inside(self) -> Builder:
+        """A builder for the body of a Loop or If of this graph, which may read all values that are there already."""
+        inner = copy.copy(self)
+        inner.nodes = []
+        return inner
 
     def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
         """An input of the graph; the symbols of its shape are read from it at run time where needed."""
@@ -78,11 +93,28 @@ class Builder:
         **attributes: Any,
     ) -> oir.Value:
         """One node with one output of the given type and shape."""
-        output = self._value(None, dtype, shape)
-        self.nodes.append(
-            oir.node(op_type, list(inputs), attributes, outputs=[output], metadata_props={SCOPE: self.scope})
-        )
+        (output,) = self.node_outputs(op_type, inputs, [(dtype, shape)], **attributes)
         return output
+
+    def node_outputs(
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        results: Sequence[tuple[oir.DataType, Shape]],
+        **attributes: Any,
+    ) -> list[oir.Value]:
+        """One node with several outputs of the given types and shapes.
+
+        Raises NoKernelError for elements of a type that ONNX Runtime does not compute it on.
+        """
+        data = inputs[1 if op_type == "Where" else 0] if inputs else None
+        if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype):
+            raise NoKernelError(op_type, data.dtype)
+        outputs = [self._value(None, *result) for result in results]
+        self.nodes.append(
+            oir.node(op_type, list(inputs), attributes, outputs=outputs, metadata_props={SCOPE: self.scope})
+        )
+        return outputs
 
     def shape(self, value: oir.Value) -> Shape:
         """The symbolic shape of a value of this graph."""
@@ -90,14 +122,44 @@ class Builder:
 
     def fresh_symbol(self) -> Dim:
         """A size that nothing is known about."""
-        self._symbols += 1
-        return Dim.symbol(f"unknown_{self._symbols}")
+        return Dim.symbol(f"unknown_{next(self._symbols)}")
+
+    def carrier(self, op_type: str, dtype: oir.DataType) -> oir.DataType:
+        """The type in which an op is computed without losing anything: ``dtype``, or a wider one that has a kernel.
+
+        Raises NoKernelError where there is none.
+        """
+        found = carrier(op_type, dtype, modular=op_type in MODULAR)
+        if found is None:
+            raise NoKernelError(op_type, dtype)
+        return found
 
     def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value:
-        """An elementwise op whose result has the type of its inputs."""
+        """An elementwise op whose result has the type of its inputs, computed in its carrier."""
+        dtype = inputs[0].dtype
+        assert dtype is not None
+        kind = self.carrier(op_type, dtype)
         shape = broadcast_shapes(*map(self.shape, inputs))
+        carried = [self.cast(v, kind) for v in inputs]
+        return self.cast(self.node(op_type, carried, kind, shape, **attributes), dtype)
+
+    def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value:
+        """An elementwise comparison or question, computed in its operands' carrier."""
         assert inputs[0].dtype is not None
-        return self.node(op_type, inputs, inputs[0].dtype, shape, **attributes)
+        kind = self.carrier(op_type, inputs[0].dtype)
+        shape = broadcast_shapes(*map(self.shape, inputs))
+        return self.node(op_type, [self.cast(v, kind) for v in inputs], oir.DataType.BOOL, shape)
+
+    def where(self, condition: oir.Value, a: oir.Value, b: oir.Value) -> oir.Value:
+        """Elements of ``a`` where the condition holds, of ``b`` elsewhere."""
+        assert a.dtype is not None
+        kind = self.carrier("Where", a.dtype)
+        shape = broadcast_shapes(*map(self.shape, (condition, a, b)))
+        return self.cast(self.node("Where", [condition, self.cast(a, kind), self.cast(b, kind)], kind, shape), a.dtype)
+
+    def scalar(self, value: float | bool, dtype: oir.DataType) -> oir.Value:
+        """A constant of one element."""
+        return self.constant(np.asarray(value, dtype.numpy()))
 
     def reshape(self, value: oir.Value, shape: Shape) -> oir.Value:
         """Reshape; unknown sizes become -1 or are computed from the inputs at run time."""
@@ -123,7 +185,8 @@ class Builder:
         if self.shape(value) == shape:
             return value
         assert value.dtype is not None
-        return self.node("Expand", [value, self.sizes(shape)], value.dtype, shape)
+        kind = self.carrier("Expand", value.dtype)
+        return self.cast(self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape), value.dtype)
 
     def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
         """Convert elements; nothing where they are of that type already."""
@@ -176,15 +239,28 @@ class Builder:
         """The finished graph; initializers that nothing uses are left out."""
         for name, value in outputs.items():
             value.name = name
-        used = {v for node in self.nodes for v in node.inputs}
         return oir.Graph(
             inputs,
             list(outputs.values()),
             nodes=self.nodes,
-            initializers=[v for v in self.initializers.values() if v in used or v in set(outputs.values())],
+            initializers=[v for v in self.initializers.values() if v.uses() or v in set(outputs.values())],
             opset_imports={"": self.opset},
             name="main",
         )
+
+    def body(self, inputs: Sequence[oir.Value], outputs: Sequence[oir.Value], name: str) -> oir.Graph:
+        """The finished body of a Loop or If; each output gets a node of its own behind it, inside the body."""
+        own = {output for node in self.nodes for output in node.outputs}
+        results: list[oir.Value] = []
+        for value in outputs:
+            if value not in own or value in results:
+                value = self.same_type("Identity", value)
+            results.append(value)
+        return oir.Graph(inputs, results, nodes=self.nodes, name=name)
+
+    def parameter(self, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        """An input of a body."""
+        return self._value(None, dtype, shape)
 
 
 def _added_axes(before: Shape, after: Shape) -> list[int] | None:

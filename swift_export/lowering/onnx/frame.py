@@ -21,6 +21,7 @@ from swift_export.errors import LoweringError
 from swift_export.lowering.onnx import module as mlir
 from swift_export.lowering.onnx.builder import Builder
 from swift_export.lowering.onnx.dims import Dim, Shape, Size
+from swift_export.lowering.onnx.kernels import NoKernelError
 
 __all__ = ["RULES", "Frame", "rule"]
 
@@ -153,12 +154,22 @@ class Frame:
         """Translate a call in place; shapes and contents of arguments and results carry over."""
         inner = Frame(self.builder, self.functions, self.builder.scope)
         for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
-            if operand in self.known:
-                inner.known[parameter] = self.known[operand]
-            if operand in self.values:
-                inner.values[parameter] = self.values[operand]
-            inner.shapes[parameter] = self.shape(operand)
+            inner.bind(parameter, self, operand)
         return self.take(op, inner, inner.run(function.regions[0]))
+
+    def inside(self) -> Frame:
+        """A frame for a region of an op that becomes the body of an ONNX node: it sees what this frame has."""
+        return Frame(
+            self.builder.inside(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
+        )
+
+    def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:
+        """Let a parameter of a body be what an operand is in ``outer``."""
+        if operand in outer.known:
+            self.known[parameter] = outer.known[operand]
+        if operand in outer.values:
+            self.values[parameter] = outer.values[operand]
+        self.shapes[parameter] = outer.shape(operand)
 
     def take(self, op: Any, inner: Frame, returned: Sequence[Any]) -> list[oir.Value]:
         """Let an op's results be what a body gave; those that are shape arithmetic make no values."""
@@ -181,7 +192,10 @@ class Frame:
                 raise self.error(op, f"type {value.type}: ONNX has no equivalent")
         own = mlir.scope_of(op.location)
         self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
-        results = found.translate(self, op)
+        try:
+            results = found.translate(self, op)
+        except NoKernelError as error:
+            raise self.error(op, str(error)) from None
         results = [results] if isinstance(results, oir.Value) else list(results)
         open_results = [r for r in op.results if r not in self.known]
         for result, value in zip(open_results, results, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx_ir as oir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from swift_export.lowering.onnx.passes.attention import fuse_attention, fuse_standard_attention
 from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
@@ -16,6 +16,7 @@ from swift_export.lowering.onnx.passes.fold import fold_constants
 from swift_export.lowering.onnx.passes.fused_matmul import absorb_transposes
 from swift_export.lowering.onnx.passes.gelu import fuse_gelu
 from swift_export.lowering.onnx.passes.gemm import fuse_gemm
+from swift_export.lowering.onnx.passes.identities import remove_identities
 from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalization
 from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.lowering.onnx.passes.moves import merge_moves
@@ -112,5 +113,6 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
 
 
 def _clean(model: oir.Model) -> None:
-    for clean in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
+    remove_identities(model.graph)
+    for clean in (CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
         clean(model)

@@ -87,7 +87,9 @@ def _users(value: oir.Value) -> Iterator[tuple[oir.Node, int] | None]:
     if value.is_graph_output():
         yield None
     for user, index in value.uses():
-        if user.op_type in ATTENTIONS:
+        if user.graph is not value.graph:
+            yield None
+        elif user.op_type in ATTENTIONS:
             yield user, index
         elif user.op_type in MOVES and not user.domain and index == 0 and _keeps_columns(user):
             for output in user.outputs:

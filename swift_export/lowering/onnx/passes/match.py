@@ -124,9 +124,10 @@ def attribute(node: oir.Node, name: str, default: int) -> int:
 
 
 def only_use(value: oir.Value) -> oir.Node | None:
-    """The one node that uses a value, if it is used once and no output."""
+    """The one node that uses a value, if it is used once, in the graph that it is of, and no output."""
     uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    alone = len(uses) == 1 and uses[0].node.graph is value.graph and not value.is_graph_output()
+    return uses[0].node if alone else None
 
 
 def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.Node, oir.Value | None]:

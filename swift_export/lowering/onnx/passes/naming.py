@@ -8,6 +8,7 @@ import onnx_ir as oir
 
 from swift_export.lowering.onnx.builder import SCOPE
 from swift_export.lowering.onnx.passes.match import UNNAMED, is_named, scope
+from swift_export.lowering.onnx.passes.nested import all_nodes, bodies
 
 __all__ = ["name_nodes_and_values", "number_constants"]
 
@@ -19,18 +20,22 @@ def name_nodes_and_values(graph: oir.Graph) -> None:
     Names of inputs, outputs and initializers stay.
     """
     last = {scope(node): node for node in graph}
+    nodes = list(all_nodes(graph))
+    parameters = [v for node in nodes for body in bodies(node) for v in body.inputs]
     taken = Counter(v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values()) if v.name is not None)
     node_names: Counter[str] = Counter()
-    for node in graph:
+    for node in nodes:
         own = scope(node)
         prefix = f"{own}/" if own else ""
         node.name = _unique(f"{prefix}{node.op_type}", node_names)
         for value in node.outputs:
-            if value.is_graph_output():
+            if value.is_graph_output() and node.graph is graph:
                 continue
-            result = own and node is last[own] and len(node.outputs) == 1
+            result = own and node is last.get(own) and len(node.outputs) == 1
             value.name = _unique(own if result else f"{prefix}{node.op_type}", taken)
         node.metadata_props.pop(SCOPE, None)
+    for number, value in enumerate(parameters):
+        value.name = _unique(f"body_{number}", taken)
 
 
 def number_constants(graph: oir.Graph) -> None:
@@ -38,7 +43,7 @@ def number_constants(graph: oir.Graph) -> None:
 
     Their names then depend on the graph alone, not on what was made and dropped on the way to it.
     """
-    used = dict.fromkeys(v for node in graph for v in node.inputs if v is not None)
+    used = dict.fromkeys(v for node in all_nodes(graph) for v in node.inputs if v is not None)
     anonymous = [v for v in used if v.is_initializer() and not is_named(v)]
     for value in anonymous:
         graph.initializers.pop(str(value.name))

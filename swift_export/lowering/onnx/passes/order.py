@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as oir
 
+from swift_export.lowering.onnx.passes.nested import with_bodies
+
 __all__ = ["order_nodes", "separate_outputs"]
 
 
@@ -24,9 +26,14 @@ def order_nodes(graph: oir.Graph) -> None:
                 continue
             seen.add(node)
             waiting.append((node, True))
-            waiting += [(v.producer(), False) for v in reversed(node.inputs) if v is not None]
+            waiting += [(v.producer(), False) for v in reversed(_read(graph, node))]
     graph.remove(ordered)
     graph.extend(ordered)
+
+
+def _read(graph: oir.Graph, node: oir.Node) -> list[oir.Value]:
+    """What a node reads of its graph, in its bodies too."""
+    return [v for inner in with_bodies(node) for v in inner.inputs if v is not None and v.graph is graph]
 
 
 def separate_outputs(graph: oir.Graph, names: Sequence[str | None]) -> None:

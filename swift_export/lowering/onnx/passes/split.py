@@ -16,6 +16,8 @@ def merge_slices(graph: oir.Graph) -> int:
     for source in {id(v): v for node in graph if node.op_type == "Slice" for v in [inputs(node)[0]]}.values():
         by_axis: dict[int, list[tuple[int, int, oir.Node]]] = {}
         for user in source.consumers():
+            if user.graph is not graph:
+                continue
             piece = slice_bounds(user) if user.op_type == "Slice" and inputs(user)[0] is source else None
             if piece is not None and not user.outputs[0].is_graph_output():
                 axis, start, stop = piece

@@ -97,7 +97,7 @@ def _pieces(value: oir.Value) -> list[_Piece]:
         user = only_use(value)
     pieces: list[_Piece] = []
     for user in value.consumers():
-        cut = _cut(user, value)
+        cut = _cut(user, value) if user.graph is value.graph else []
         if not cut:
             return []
         pieces += cut

@@ -1,5 +1,14 @@
 """One small rule an op; importing a module of this folder registers its rules."""
 
-from swift_export.lowering.onnx.rules import calls, contraction, elementwise, indexing, layout, reduction, sources
+from swift_export.lowering.onnx.rules import (
+    calls,
+    contraction,
+    control,
+    elementwise,
+    indexing,
+    layout,
+    reduction,
+    sources,
+)
 
-__all__ = ["calls", "contraction", "elementwise", "indexing", "layout", "reduction", "sources"]
+__all__ = ["calls", "contraction", "control", "elementwise", "indexing", "layout", "reduction", "sources"]

@@ -28,17 +28,6 @@ def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     return frame.call(op, frame.functions[op.attributes["decomposition"].value], list(op.operands))
 
 
-@rule("stablehlo.case")
-def case(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """A branch that is known at translation: modules for several platforms choose by a platform index."""
-    index = frame.contents(op.operands[0])
-    if index is None or not isinstance(index[0], int):
-        raise frame.error(op, "the branch depends on data: the op's rule takes a constant index")
-    # As StableHLO says, an index out of range takes the last branch.
-    branch = index[0] if 0 <= index[0] < len(op.regions) else len(op.regions) - 1
-    return frame.take(op, frame, frame.run(op.regions[branch]))
-
-
 class Renamed:
     """A composite seen as the op that it stands for."""
 

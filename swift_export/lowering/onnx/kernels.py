@@ -1,0 +1,117 @@
+"""Which element types ONNX Runtime's CPU kernels take, and in which wider type an op is computed where it has none.
+
+ONNX allows far more types than any runtime implements: a file that asks for others is valid, and nothing loads it. The
+table is that of ONNX Runtime 1.31, opsets 18 to 26; a test holds it against the runtime that is installed.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as oir
+
+from swift_export.errors import LoweringError
+
+__all__ = ["KERNELS", "NoKernelError", "carrier", "has_kernel"]
+
+DataType = oir.DataType
+
+_TYPES = {
+    "b": DataType.BOOL,
+    "i8": DataType.INT8,
+    "i16": DataType.INT16,
+    "i32": DataType.INT32,
+    "i64": DataType.INT64,
+    "u8": DataType.UINT8,
+    "u16": DataType.UINT16,
+    "u32": DataType.UINT32,
+    "u64": DataType.UINT64,
+    "f16": DataType.FLOAT16,
+    "bf16": DataType.BFLOAT16,
+    "f32": DataType.FLOAT,
+    "f64": DataType.DOUBLE,
+}
+
+_INTEGERS = "i8 i16 i32 i64 u8 u16 u32 u64"
+
+#: Types of elements, and the ops whose data may be of them; ops that are not listed take all types.
+_TABLE = {
+    "b": "And Not Or Xor",
+    "f32": "Acos Acosh Asin Asinh Atan Atanh AveragePool Celu Col2Im Conv ConvTranspose Cosh Elu Erf Gelu GridSample "
+    "HardSigmoid InstanceNormalization LeakyRelu LpPool PRelu Selu Sinh Softplus Softsign Tan",
+    "f32 f64": "BatchNormalization Ceil Cos Exp Floor Gemm IsInf Log LogSoftmax Reciprocal Sigmoid Sin Softmax Sqrt "
+    "Tanh",
+    "f16 f32": "Attention",
+    "f16 f32 f64": "IsNaN RMSNormalization Round",
+    "f16 bf16 f32 f64": "LayerNormalization",
+    _INTEGERS: "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor",
+    f"{_INTEGERS} f32 f64": "Abs Add Div Greater GreaterOrEqual Less LessOrEqual Mul Sub",
+    f"{_INTEGERS} f16 f32 f64": "Mod",
+    f"{_INTEGERS} f16 bf16 f32 f64": "Sign",
+    f"b {_INTEGERS} f32 f64": "Equal Tile",
+    f"b {_INTEGERS} f16 f32 f64": "Expand",
+    "b i8 i32 i64 u8 u32 u64 f32 f64": "Pad",
+    "b i32 i64 f32 f64": "Trilu",
+    "i8 i32 i64 u8 u32 f32 f64": "Where",
+    "i8 i32 i64 u8 u32 u64 f16 f32 f64": "Clip Max Min",
+    "i8 i32 i64 u8 f32 f64": "ArgMax ArgMin ReduceMax ReduceMin",
+    "i8 i16 i32 i64 f32 f64": "Neg",
+    "i8 i16 i32 i64 u8 f32 f64": "TopK",
+    "i16 i32 i64 f32 f64": "Range",
+    "i32 i64 f32 f64": "CumSum Einsum Pow ReduceMean ReduceProd ReduceSum",
+    "i32 i64 u32 u64 f32 f64": "CumProd MatMul",
+    "i8 u8 f32 f64": "MaxPool",
+    "u8 u32 u64": "BitShift",
+    "b i32 i64 u8 f32": "NonZero",
+}
+
+KERNELS: dict[str, frozenset[oir.DataType]] = {
+    op_type: frozenset(_TYPES[name] for name in types.split())
+    for types, op_types in _TABLE.items()
+    for op_type in op_types.split()
+}
+
+#: Wider types that hold every value, the cheapest first.
+_WIDER = {
+    "b": "u8 i32",
+    "i8": "i16 i32 i64",
+    "i16": "i32 i64",
+    "i32": "i64",
+    "u8": "u16 i16 u32 i32 u64 i64",
+    "u16": "u32 i32 u64 i64",
+    "u32": "u64 i64",
+    "f16": "f32",
+    "bf16": "f32",
+}
+#: Types with the same low bits, for ops in which nothing else counts.
+_SAME_BITS = {"u32": "i32 i64", "u64": "i64", "i32": "u32", "i64": "u64"}
+
+_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+
+
+class NoKernelError(LoweringError):
+    """An ONNX op on elements of a type that it is not implemented for, nor any type that would give the same."""
+
+    def __init__(self, op_type: str, dtype: oir.DataType) -> None:
+        super().__init__(f"ONNX's {op_type} on elements of type {dtype.name}: ONNX Runtime has no kernel for it")
+
+
+def has_kernel(op_type: str, dtype: oir.DataType) -> bool:
+    """Whether ONNX Runtime computes an op on elements of this type; float16 it converts to float32 by itself."""
+    allowed = KERNELS.get(op_type)
+    return allowed is None or dtype in allowed or (dtype == DataType.FLOAT16 and DataType.FLOAT in allowed)
+
+
+def carrier(op_type: str, dtype: oir.DataType, *, modular: bool = False) -> oir.DataType | None:
+    """The type in which an op on elements of ``dtype`` is computed, None where no type would give the same.
+
+    The carrier holds every value of ``dtype``. In a ``modular`` op, like a sum of integers, the low bits of the result
+    depend on nothing but the low bits of the operands: there any integer type that is wide enough serves, as casting
+    back drops the higher bits.
+    """
+    name = _NAMES.get(dtype)
+    candidates = [name, *_WIDER.get(str(name), "").split()]
+    if modular:
+        candidates += _SAME_BITS.get(str(name), "").split()
+    for candidate in candidates:
+        if candidate is not None and has_kernel(op_type, _TYPES[candidate]):
+            return _TYPES[candidate]
+    return None

@@ -1,0 +1,64 @@
+"""Loops and branches that depend on data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compare import op_types, run, run_and_compare
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((3, 4), np.float32)
+W = rng.standard_normal((4, 4), np.float32)
+
+
+def test_while_runs_until_its_condition_fails() -> None:
+    def function(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return lax.while_loop(
+            lambda c: jnp.sum(c[0]) < 30.0, lambda c: (c[0] + jnp.abs(x), c[1] + 1), (x * 0 + 1, jnp.int32(0))
+        )
+
+    model = run_and_compare(function, X)
+    assert op_types(model)["Loop"] == 1
+
+
+def test_a_loop_that_never_runs_gives_what_it_was_given() -> None:
+    run_and_compare(lambda x: lax.while_loop(lambda c: jnp.sum(c) < -1e9, jnp.sin, x), X)
+
+
+def test_what_a_body_hands_on_is_no_state_of_the_loop() -> None:
+    model = run_and_compare(lambda x: lax.fori_loop(0, 5, lambda i, c: (jnp.tanh(c[0] @ c[1]), c[1]), (x, W)), X)
+    (loop,) = [node for node in model.graph if node.op_type == "Loop"]
+    assert [4, 4] not in [list(state.shape) for state in loop.outputs]
+
+
+def test_nested_loops() -> None:
+    def function(x: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, 3, lambda i, c: lax.fori_loop(0, i, lambda j, d: jnp.sin(d) + x, c) * 2, x)
+
+    run_and_compare(function, X)
+
+
+def test_branches() -> None:
+    def function(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+        index = (jnp.abs(y).max() > jnp.arange(1, 5, dtype=jnp.float32)).astype(jnp.int32).sum()
+        return (
+            lax.cond(x.sum() > 0, lambda a: a @ W, lambda a: (a * 2) @ W, x),
+            lax.switch(index, [lambda a: a, lambda a: a * 2, lambda a: jnp.sin(a), lambda a: a + y], x),
+        )
+
+    model = run_and_compare(function, X, X)
+    for scale in (-1.0, 0.01, 1.0, 2.5, 3.5, 100.0):
+        fed = (np.float32(np.sign(scale)) * X, np.float32(scale) * X)
+        for found, wanted in zip(run(model, *fed), jax.jit(function)(*fed), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_value_of_the_outside_may_be_a_branch() -> None:
+    run_and_compare(lambda x, y: lax.cond(x.sum() > 0, lambda: (x, x), lambda: (y, x)), X, X * 2)
