@@ -1,0 +1,1 @@
+"""JAX's own harness of primitives through the StableHLO -> ONNX lowering and ONNX Runtime."""

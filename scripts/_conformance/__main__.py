@@ -1,0 +1,177 @@
+"""Runs JAX's harness of primitives through the lowering and writes docs/conformance.md.
+
+A run that is interrupted goes on where it stopped. A run of a part (--only, --dtype, --outcome, --sample) prints its
+summary and writes no page. Exit status 1 where a result is wrong or a file is rejected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from _conformance.cases import Case, read_cases
+from _conformance.judging import OUTCOMES, Verdict
+from _conformance.running import WorkerError, read_verdicts, run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "conformance.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run with command-line arguments; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    modes = [True] if options.x64 else [False]
+    part = bool(options.only or options.dtype or options.outcome or options.sample)
+    if options.all:
+        modes = [False, True]
+    results: dict[bool, list[Verdict]] = {}
+    try:
+        for x64 in modes:
+            # jax reads the switch once: the list of cases comes from a process of its own mode.
+            results[x64] = _run(options, x64)
+    except WorkerError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("conformance: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    for x64, verdicts in results.items():
+        _summarise(verdicts, x64, options.list)
+    if not part and options.all:
+        from _conformance.page import page
+
+        PAGE.write_text(page(results[False], results[True], _versions()))
+        print(f"wrote {PAGE.relative_to(ROOT)}")
+    counted = [v for verdicts in results.values() for v in verdicts]
+    return 1 if any(v.outcome in ("wrong", "rejected", "broke") for v in counted) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    def names(text: str) -> list[str]:
+        return [n for n in text.split(",") if n]
+
+    parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="both modes of jax, and write docs/conformance.md")
+    parser.add_argument("--x64", action="store_true", help="the cases of jax with 64-bit types enabled")
+    parser.add_argument("--only", type=names, metavar="PRIMITIVE,...", help="cases of these primitives")
+    parser.add_argument("--dtype", type=names, metavar="DTYPE,...", help="cases of these types")
+    parser.add_argument("--case", metavar="TEXT", help="cases whose name holds this")
+    parser.add_argument("--outcome", type=names, metavar="OUTCOME,...",
+                        help=f"cases that an earlier run gave this outcome: {', '.join(OUTCOMES)}")  # fmt: skip
+    parser.add_argument("--sample", type=int, metavar="N", help="N cases, spread over primitives and types")
+    parser.add_argument("--again", action="store_true", help="forget what earlier runs found")
+    parser.add_argument("--list", action="store_true", help="print every case that did not pass, with its reason")
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "conformance", metavar="FOLDER",
+                        help="where verdicts are kept (default: build/conformance)")  # fmt: skip
+    return parser
+
+
+def _run(options: argparse.Namespace, x64: bool) -> list[Verdict]:
+    import jax
+
+    jax.config.update("jax_enable_x64", x64)
+    cases = read_cases()
+    options.results.mkdir(parents=True, exist_ok=True)
+    mode = "x64" if x64 else "x32"
+    path = options.results / f"{mode}-{_fingerprint()}.jsonl"
+    if options.again:
+        path.unlink(missing_ok=True)
+    done = read_verdicts(path)
+    chosen = [
+        case
+        for case in cases
+        if (not options.only or case.primitive in options.only)
+        and (not options.dtype or case.dtype in options.dtype)
+        and (not options.case or options.case in case.name)
+    ]
+    if options.outcome:
+        earlier: dict[str, Verdict] = {}
+        for old in sorted(options.results.glob(f"{mode}-*.jsonl"), key=lambda p: p.stat().st_mtime):
+            earlier |= read_verdicts(old)
+        chosen = [c for c in chosen if c.name in earlier and earlier[c.name].outcome in options.outcome]
+    if options.sample:
+        chosen = _sample(chosen, options.sample)
+    wanted = [case for case in chosen if case.name not in done]
+    with _Progress(len(wanted)) as progress:
+        done |= run(wanted, path, x64=x64, tell=progress.tell)
+    return [done[case.name] for case in chosen]
+
+
+def _sample(cases: Sequence[Case], size: int) -> list[Case]:
+    """The same cases each time, of every primitive and type in turn."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        groups.setdefault((case.primitive, case.dtype), []).append(case)
+    order = random.Random(0)
+    for group in groups.values():
+        order.shuffle(group)
+    rounds = [[group[k] for group in groups.values() if k < len(group)] for k in range(max(map(len, groups.values())))]
+    for members in rounds:
+        order.shuffle(members)
+    return [case for members in rounds for case in members][:size]
+
+
+def _fingerprint() -> str:
+    """Changes with the lowering's code and the versions that a verdict depends on."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "swift_export" / "lowering").rglob("*.py")):
+        digest.update(path.read_bytes())
+    digest.update(repr(_versions()).encode())
+    return digest.hexdigest()[:12]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("jax", "jaxlib", "onnx", "onnxruntime", "numpy")}
+
+
+def _summarise(verdicts: Sequence[Verdict], x64: bool, everything: bool) -> None:
+    counted = [v for v in verdicts if v.outside is None and v.outcome != "jax"]
+    print(f"\n{'64-bit types' if x64 else 'default types'}: {len(verdicts)} cases, {len(counted)} count")
+    outcomes = Counter(v.outcome for v in counted)
+    for outcome in OUTCOMES[:-1]:
+        share = outcomes[outcome] / len(counted) if counted else 0
+        print(f"  {outcome:12} {outcomes[outcome]:5}  {share:7.2%}")
+    reasons: dict[tuple[str, str], list[Verdict]] = {}
+    for v in verdicts:
+        if v.outcome not in ("pass", "jax") and (v.outside is None or v.outcome != "unsupported"):
+            reasons.setdefault((v.outcome, v.primitive), []).append(v)
+    for (outcome, primitive), group in sorted(reasons.items(), key=lambda item: (item[0][0], -len(item[1]))):
+        print(f"  {outcome} {primitive}: {len(group)}, e.g. {group[0].name}: {group[0].reason[:200]}")
+    if everything:
+        for v in verdicts:
+            if v.outcome != "pass":
+                print(f"{v.outcome}\t{v.name}\t{v.reason}")
+
+
+class _Progress:
+    """A bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task("cases", total=total)
+
+    def __enter__(self) -> _Progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def tell(self, verdict: Verdict) -> None:
+        """One case more is done."""
+        self._progress.update(self._task, advance=1, description=verdict.primitive)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

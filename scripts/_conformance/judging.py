@@ -1,0 +1,171 @@
+"""One case: JAX's answer, ours, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from _conformance.cases import Case
+
+__all__ = ["OUTCOMES", "Verdict", "differences", "judge"]
+
+#: pass; unsupported: the lowering refused; wrong: another result than JAX's; rejected: ONNX Runtime did not load or run
+#: the file; jax: JAX itself cannot run or export the case; broke: the lowering failed without an error of its own.
+OUTCOMES = ("pass", "unsupported", "wrong", "rejected", "broke", "jax")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one case."""
+
+    name: str
+    primitive: str
+    dtype: str
+    outcome: str
+    reason: str = ""
+    outside: str | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def judge(case: Case) -> Verdict:
+    """Run a case in JAX and, exported and lowered, in ONNX Runtime."""
+    start = time.perf_counter()
+    outcome, reason = _outcome(case)
+    reason = " ".join(reason.split())[:400]
+    seconds = round(time.perf_counter() - start, 3)
+    return Verdict(case.name, case.primitive, case.dtype, outcome, reason, case.outside, seconds)
+
+
+def _outcome(case: Case) -> tuple[str, str]:
+    import jax
+    from jax import export
+
+    from swift_export.errors import SwiftExportError
+
+    if case.unimplemented:
+        return "jax", "not implemented on CPU, says the harness"
+    arguments = case.arguments()
+    try:
+        jitted = jax.jit(case.function)
+        expected = [np.asarray(leaf) for leaf in jax.tree.leaves(jitted(*arguments))]
+        exported = export.export(jitted, platforms=["cpu"])(*arguments)
+    except Exception as error:
+        return "jax", f"{type(error).__name__}: {error}"
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((tuple(arguments), {}))]
+    given = [leaves[i].astype(exported.in_avals[i].dtype) for i in exported.module_kept_var_idx]
+    try:
+        model = _lowered(exported.mlir_module_serialized, len(given))
+    except SwiftExportError as error:
+        return "unsupported", str(error)
+    except Exception as error:
+        return "broke", f"{type(error).__name__}: {error}"
+    try:
+        found = _run(model, given)
+    except Exception as error:
+        return "rejected", f"{type(error).__name__}: {error}"
+    reason = differences(found, expected)
+    return ("wrong", reason) if reason else ("pass", "")
+
+
+def _lowered(module: bytes, inputs: int) -> bytes:
+    import onnx
+    import onnx_ir as oir
+
+    from swift_export.lowering.onnx import stablehlo_to_onnx
+
+    model = stablehlo_to_onnx(module, argument_names=[f"x{i}" for i in range(inputs)])
+    _speak_float32(model)
+    proto = oir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return bytes(proto.SerializeToString())
+
+
+def _speak_float32(model: Any) -> None:
+    """Let bfloat16 inputs and outputs of the graph be float32: ONNX Runtime's Python binding takes no other."""
+    import onnx_ir as oir
+
+    narrow, wide = oir.DataType.BFLOAT16, oir.DataType.FLOAT
+    graph = model.graph
+    for i, value in enumerate(graph.inputs):
+        if value.dtype == narrow:
+            outer = oir.val(f"{value.name}_float32", wide, value.shape)
+            graph.inputs[i] = outer
+            cast = oir.node("Cast", [outer], {"to": narrow.value})
+            cast.outputs[0].dtype, cast.outputs[0].shape, cast.outputs[0].name = narrow, value.shape, f"{value.name}_"
+            value.replace_all_uses_with(cast.outputs[0])
+            first = next(iter(graph), None)
+            graph.insert_before(first, cast) if first is not None else graph.append(cast)
+    for i, value in enumerate(graph.outputs):
+        if value.dtype == narrow:
+            cast = oir.node("Cast", [value], {"to": wide.value})
+            cast.outputs[0].dtype, cast.outputs[0].shape = wide, value.shape
+            cast.outputs[0].name = f"{value.name}_float32"
+            graph.append(cast)
+            graph.outputs[i] = cast.outputs[0]
+
+
+def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # The file as it is, without the runtime's own rewriting; quiet about what it finds odd in it.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    fed = {
+        i.name: np.ascontiguousarray(a.astype(np.float32) if a.dtype.name == "bfloat16" else a)
+        for i, a in zip(session.get_inputs(), given, strict=True)
+    }
+    return list(session.run(None, fed))
+
+
+def differences(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """The first difference, as text; empty where there is none.
+
+    The tolerance is that of JAX's tests for the type, relative and absolute; integers and truth values are exact, and
+    NaN, infinities and the sign of zero are where JAX has them.
+    """
+    from jax._src.public_test_util import default_tolerance
+
+    if len(found) != len(expected):
+        return f"{len(found)} results: expected {len(expected)}"
+    for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        kind = theirs.dtype
+        if kind.name == "bfloat16":
+            theirs = theirs.astype(np.float32)
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            return f"result {i}: {ours.dtype}{list(ours.shape)}, expected {theirs.dtype}{list(theirs.shape)}"
+        tolerance = float(default_tolerance()[np.dtype(kind)])
+        if reason := _difference(ours, theirs, tolerance):
+            return f"result {i}: {reason}"
+    return ""
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
+    if theirs.dtype.kind not in "f":
+        unlike = ours != theirs
+        return _first("differ", ours, theirs, unlike) if unlike.any() else ""
+    for what, mark in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
+        unlike = mark(ours) != mark(theirs)
+        if unlike.any():
+            return _first(f"{what} elsewhere", ours, theirs, unlike)
+    zeros = (ours == 0) & (theirs == 0) & (np.signbit(ours) != np.signbit(theirs))
+    if zeros.any():
+        return _first("zeros of the other sign", ours, theirs, zeros)
+    finite = np.isfinite(theirs)
+    a, b = (np.where(finite, x, 0).astype(np.float64) for x in (ours, theirs))
+    unlike = np.abs(a - b) > tolerance + tolerance * np.abs(b)
+    return _first(f"beyond {tolerance:g}", ours, theirs, unlike) if unlike.any() else ""
+
+
+def _first(what: str, ours: np.ndarray, theirs: np.ndarray, unlike: np.ndarray) -> str:
+    place = tuple(int(i) for i in np.argwhere(unlike)[0])
+    return f"{what}, {int(unlike.sum())} of {unlike.size}: at {list(place)} {ours[place]!s}, expected {theirs[place]!s}"

@@ -1,0 +1,153 @@
+"""docs/conformance.md: what passes, what is refused and why, what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from _conformance.judging import OUTCOMES, Verdict
+
+__all__ = ["counting", "page"]
+
+#: Order of the tables' rows of types.
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+]
+
+COLUMNS = ("pass", "unsupported", "wrong", "rejected", "broke")
+
+
+def counting(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those that the bars are about: JAX runs them, and they are not of what ONNX has nothing for."""
+    return [v for v in verdicts if v.outside is None and v.outcome != "jax"]
+
+
+def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[str, str]) -> str:
+    """The whole page, of both modes of jax."""
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    parts = [
+        "# Conformance of the StableHLO -> ONNX lowering",
+        "",
+        "Made by `scripts/conformance --all`: every case of JAX's own harness of primitives",
+        "(`jax._src.internal_test_util.test_harnesses`) goes through `jax.export`, the lowering and ONNX Runtime, with the",
+        f"runtime's own optimisations off, and is compared with JAX. {named}.",
+        "",
+        "- **pass**: equal. Integers and truth values exactly; floats within the tolerance of JAX's tests for the type",
+        "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute), NaN, infinities and the sign of",
+        "  zero where JAX has them.",
+        "- **unsupported**: the lowering refused, with a reason; no file was written.",
+        "- **wrong**: another result. **rejected**: ONNX Runtime did not load or run the file. **broke**: the lowering failed",
+        "  without an error of its own. There should be none of these.",
+        "- Not counted: linear algebra, fft, complex numbers and random bits, and cases that JAX itself does not run.",
+        "",
+        "| | cases | count | pass | unsupported | wrong | rejected | broke |",
+        "|---|---|---|---|---|---|---|---|",
+        _summary("default types", default),
+        _summary("64-bit types enabled", wide),
+        "",
+        "## By primitive",
+        "",
+        *_both(default, wide, lambda v: v.primitive, sorted({v.primitive for v in counting(wide)}), "primitive"),
+        "",
+        "## By type",
+        "",
+        *_both(default, wide, lambda v: v.dtype, DTYPES, "type"),
+        "",
+        *_listed("## Wrong, rejected or broken", [*default, *wide], ("wrong", "rejected", "broke")),
+        *_refusals(wide),
+        *_outside(default),
+        *_failing_in_jax(wide),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _summary(name: str, verdicts: Sequence[Verdict]) -> str:
+    counted = counting(verdicts)
+    outcomes = Counter(v.outcome for v in counted)
+    share = outcomes["pass"] / len(counted) if counted else 0.0
+    others = " | ".join(str(outcomes[c]) for c in COLUMNS[1:])
+    return f"| {name} | {len(verdicts)} | {len(counted)} | {outcomes['pass']} ({share:.1%}) | {others} |"
+
+
+def _both(
+    default: Sequence[Verdict], wide: Sequence[Verdict], key: Callable[[Verdict], str], rows: Sequence[str], name: str
+) -> list[str]:
+    """Passing of counted cases in both modes, and what else there was in either."""
+    modes = [Counter((key(v), v.outcome) for v in counting(verdicts)) for verdicts in (default, wide)]
+    lines = [
+        f"| {name} | default: pass | of | 64-bit: pass | of | unsupported | wrong | rejected | broke |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = []
+        for mode in modes:
+            total = sum(mode[row, outcome] for outcome in OUTCOMES)
+            cells += [str(mode[row, "pass"]), str(total)]
+        cells += [str(modes[1][row, outcome]) for outcome in COLUMNS[1:]]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
+
+
+def _listed(title: str, verdicts: Sequence[Verdict], outcomes: Sequence[str]) -> list[str]:
+    found = [v for v in verdicts if v.outcome in outcomes]
+    lines = [f"- {v.outcome}: `{v.name}`: {_plain(v.reason)}" for v in found]
+    return [title, "", *(lines or ["None."]), ""]
+
+
+def _refusals(verdicts: Sequence[Verdict]) -> list[str]:
+    reasons = Counter((v.primitive, _general(v.reason)) for v in counting(verdicts) if v.outcome == "unsupported")
+    lines = [
+        "## What is refused, and why",
+        "",
+        "With 64-bit types enabled, which has all cases of the default types too.",
+        "",
+    ]
+    lines += ["| primitive | cases | reason |", "|---|---|---|"]
+    lines += [f"| {primitive} | {n} | {_plain(reason)} |" for (primitive, reason), n in sorted(reasons.items())]
+    return [*lines, ""] if reasons else [*lines[:2], "Nothing.", ""]
+
+
+def _outside(verdicts: Sequence[Verdict]) -> list[str]:
+    table: dict[str, Counter[str]] = {}
+    for v in verdicts:
+        if v.outside is not None:
+            table.setdefault(v.outside, Counter())[v.outcome] += 1
+    lines = [
+        "## Not counted",
+        "",
+        "| what | cases | " + " | ".join(OUTCOMES) + " |",
+        "|---" * (len(OUTCOMES) + 2) + "|",
+    ]
+    for what, outcomes in sorted(table.items()):
+        lines.append(f"| {what} | {outcomes.total()} | " + " | ".join(str(outcomes[o]) for o in OUTCOMES) + " |")
+    return [*lines, ""]
+
+
+def _failing_in_jax(verdicts: Sequence[Verdict]) -> list[str]:
+    failing = [v for v in verdicts if v.outcome == "jax" and v.outside is None]
+    lines = [f"- `{v.name}`: {_plain(v.reason)[:200]}" for v in failing]
+    return ["## Cases that JAX does not run", "", *(lines or ["None."]), ""]
+
+
+def _general(reason: str) -> str:
+    """A reason without its place: the same refusal of many cases is one."""
+    op, _, rest = reason.partition(": ")
+    op = op.split(" at ")[0]
+    return f"{op}: {re.sub(r'[0-9]+', 'N', rest)}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
