@@ -121,7 +121,7 @@ def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     fed = {
-        i.name: np.ascontiguousarray(a.astype(np.float32) if a.dtype.name == "bfloat16" else a)
+        i.name: (a.astype(np.float32) if a.dtype.name == "bfloat16" else a).copy(order="C")
         for i, a in zip(session.get_inputs(), given, strict=True)
     }
     return list(session.run(None, fed))

@@ -11,21 +11,10 @@ from _conformance.judging import OUTCOMES, Verdict
 __all__ = ["counting", "page"]
 
 #: Order of the tables' rows of types.
-DTYPES = [
-    "bool",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "float16",
-    "bfloat16",
-    "float32",
-    "float64",
-]
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "bfloat16", "float32", "float64"),
+)
 
 COLUMNS = ("pass", "unsupported", "wrong", "rejected", "broke")
 
@@ -42,15 +31,15 @@ def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[
         "# Conformance of the StableHLO -> ONNX lowering",
         "",
         "Made by `scripts/conformance --all`: every case of JAX's own harness of primitives",
-        "(`jax._src.internal_test_util.test_harnesses`) goes through `jax.export`, the lowering and ONNX Runtime, with the",
-        f"runtime's own optimisations off, and is compared with JAX. {named}.",
+        "(`jax._src.internal_test_util.test_harnesses`) goes through `jax.export`, the lowering and ONNX Runtime,",
+        f"with the runtime's own optimisations off, and is compared with JAX. {named}.",
         "",
         "- **pass**: equal. Integers and truth values exactly; floats within the tolerance of JAX's tests for the type",
-        "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute), NaN, infinities and the sign of",
-        "  zero where JAX has them.",
+        "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute), NaN, infinities and the",
+        "  sign of zero where JAX has them.",
         "- **unsupported**: the lowering refused, with a reason; no file was written.",
-        "- **wrong**: another result. **rejected**: ONNX Runtime did not load or run the file. **broke**: the lowering failed",
-        "  without an error of its own. There should be none of these.",
+        "- **wrong**: another result. **rejected**: ONNX Runtime did not load or run the file. **broke**: the lowering",
+        "  failed without an error of its own. There should be none of these.",
         "- Not counted: linear algebra, fft, complex numbers and random bits, and cases that JAX itself does not run.",
         "",
         "| | cases | count | pass | unsupported | wrong | rejected | broke |",
