@@ -82,7 +82,7 @@ Opset = Annotated[
     int,
     typer.Option(
         metavar="N",
-        help="ONNX opset, 18 to 23; ONNX Runtime 1.20 reads up to 21. 23 has attention as one operator.",
+        help="ONNX opset, 18 to 26; ONNX Runtime 1.20 reads up to 21. 23 has attention as one operator.",
         rich_help_panel=_FUNCTION,
     ),
 ]

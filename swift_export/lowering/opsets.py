@@ -8,9 +8,9 @@ __all__ = ["DEFAULT_OPSET", "MICROSOFT", "OPSETS", "TARGETS", "check_target", "i
 
 #: The first with Gelu.
 DEFAULT_OPSET = 20
-#: From the first opset in which all reductions but sums take axes as an input to the first with RMSNormalization.
+#: From the first opset in which all reductions but sums take axes as an input to the first with BitCast.
 #: ONNX Runtime 1.20 reads them up to 21.
-OPSETS = range(18, 24)
+OPSETS = range(18, 27)
 #: Whom a file is for: every runtime (ai.onnx alone), or ONNX Runtime (its own ops where they are faster).
 TARGETS = ("portable", "onnxruntime")
 #: The domain of ONNX Runtime's own ops; they are version 1 of it.
@@ -25,4 +25,4 @@ def check_target(target: str) -> None:
 
 def ir_version(opset: int) -> int:
     """The version of the file format that an opset is written in; ONNX Runtime reads 10 from 1.18 on."""
-    return 11 if opset >= 23 else 10
+    return 10 if opset < 23 else min(opset - 12, 13)

@@ -25,7 +25,7 @@ EXPORT = ["onnx", "-o", "out"]
         (["--frames", "0"], "expected 1 to 20"),
         (["--outputs", "features,stage9"], "--outputs features,stage9"),
         (["--outputs", ""], "--outputs"),
-        (["--opset", "7"], "--opset 7: expected 18 to 23"),
+        (["--opset", "7"], "--opset 7: expected 18 to 26"),
         (["--output-kind", "logits"], "--output-kind"),
         (["--via", "torch"], "--via"),
         (["--target", "openvino"], "--target"),

@@ -5,25 +5,49 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
 from swift_export.errors import LoweringError
-from swift_export.lowering.onnx.dims import Dim, Shape, Size, size_text
+from swift_export.lowering.onnx.dims import Dim, Shape, Size, size_text, solved
 from swift_export.lowering.onnx.kernels import NoKernelError, carrier, has_kernel
 
-__all__ = ["SCOPE", "Builder", "broadcast_shapes"]
+__all__ = ["SCOPE", "Builder", "OpsetError", "broadcast_shapes"]
 
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
+
+#: An index beyond every constant of this graph.
+OUT_OF_RANGE = 2**31
 
 #: On integers the low bits of these ops' results depend on the low bits of their operands alone.
 MODULAR = frozenset(
     {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
     | {"Mul", "Neg", "Pad", "ReduceProd", "ReduceSum", "Sub", "Where"}
 )
+
+#: The first opsets with ops that the default one has not.
+FIRST_OPSETS = {"BitCast": 26, "CumProd": 26}
+
+
+class OpsetError(LoweringError):
+    """An op that an opset has not, where the caller asked for this opset."""
+
+    def __init__(self, op_type: str, opset: int) -> None:
+        super().__init__(
+            f"needs ONNX's {op_type}, of opset {FIRST_OPSETS[op_type]}: found --opset {opset}, leave it out"
+        )
+
+
+@dataclass
+class Opset:
+    """The version of ai.onnx that a graph and the bodies in it are written in; it may rise unless it is fixed."""
+
+    version: int
+    fixed: bool
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -39,10 +63,13 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
 
 class Builder:
-    """Collects nodes and initializers of one graph."""
+    """Collects nodes and initializers of one graph.
 
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
+    Where ``opset`` is not ``fixed``, an op that it has not raises it to the first one that has.
+    """
+
+    def __init__(self, opset: int, *, fixed: bool = True) -> None:
+        self._opset = Opset(opset, fixed)
         self.nodes: list[oir.Node] = []
         self.initializers: dict[str, oir.Value] = {}
         self.scope = ""
@@ -51,19 +78,61 @@ class Builder:
         self._origins: dict[str, tuple[oir.Value, int]] = {}
         self._symbols = itertools.count(1)
 
+    @property
+    def opset(self) -> int:
+        """The version of ai.onnx that the nodes so far need."""
+        return self._opset.version
+
     def inside(self) -> Builder:
         """A builder for the body of a Loop or If of this graph, which may read all values that are there already."""
         inner = copy.copy(self)
-        inner.nodes = []
+        inner.nodes, inner.conditions = [], []
         return inner
 
     def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
         """An input of the graph; the symbols of its shape are read from it at run time where needed."""
         value = self._value(name, dtype, shape)
         for axis, size in enumerate(shape):
-            if isinstance(size, Dim) and len(size.symbols) == 1 and str(size) in size.symbols:
-                self._origins.setdefault(str(size), (value, axis))
+            told = solved(size) if isinstance(size, Dim) else None
+            if told is not None:
+                self._origins.setdefault(told[0], (value, axis))
         return value
+
+    def hold_sizes(self, inputs: Sequence[oir.Value]) -> None:
+        """Require at run time what the inputs' shapes say beyond the first place that tells each symbol.
+
+        ONNX Runtime does not compare dimensions of equal names: one of size 1 would be broadcast to the other.
+        """
+        for value in inputs:
+            for axis, size in enumerate(self.shape(value)):
+                if not isinstance(size, Dim):
+                    continue
+                told = solved(size)
+                if told is None or self._origins[told[0]] != (value, axis) or told[1:] != (1, 0):
+                    found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+                    self.require(self.truth("Equal", found, self.sizes([size])))
+
+    def require(self, condition: oir.Value) -> None:
+        """Let every run fail in which a condition, one truth value, does not hold."""
+        self.conditions.append(self.reshape(condition, ()))
+
+    def guarded(self, value: oir.Value) -> oir.Value:
+        """The same value, if all that was required holds.
+
+        ONNX has no assertion. An index that is out of range where a condition fails stops the run as well.
+        """
+        if not self.conditions:
+            return value
+        whole = self.conditions[0]
+        for condition in self.conditions[1:]:
+            whole = self.same_type("And", whole, condition)
+        integer = oir.DataType.INT64
+        index = self.where(whole, self.scalar(0, integer), self.scalar(OUT_OF_RANGE, integer))
+        zero = self.node("Gather", [self.integers([0]), index], integer, (), axis=0)
+        rank = len(self.shape(value))
+        sizes = self.same_type("Add", self.node("Shape", [value], integer, (rank,)), zero)
+        assert value.dtype is not None
+        return self.node("Reshape", [value, sizes], value.dtype, self.shape(value))
 
     def initializer(self, name: str, array: np.ndarray) -> oir.Value:
         """A named constant; its name and elements stay as they are."""
@@ -105,11 +174,16 @@ class Builder:
     ) -> list[oir.Value]:
         """One node with several outputs of the given types and shapes.
 
-        Raises NoKernelError for elements of a type that ONNX Runtime does not compute it on.
+        Raises NoKernelError for elements of a type that ONNX Runtime does not compute it on, and OpsetError for an op
+        that the opset which the caller asked for has not.
         """
         data = inputs[1 if op_type == "Where" else 0] if inputs else None
         if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype):
             raise NoKernelError(op_type, data.dtype)
+        if FIRST_OPSETS.get(op_type, 0) > self.opset:
+            if self._opset.fixed:
+                raise OpsetError(op_type, self.opset)
+            self._opset.version = FIRST_OPSETS[op_type]
         outputs = [self._value(None, *result) for result in results]
         self.nodes.append(
             oir.node(op_type, list(inputs), attributes, outputs=outputs, metadata_props={SCOPE: self.scope})
@@ -228,7 +302,13 @@ class Builder:
         if name not in self._origins:
             raise LoweringError(f"dimension {name}: depends on data, no input's shape tells it")
         value, axis = self._origins[name]
-        return self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+        found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+        size = self.shape(value)[axis]
+        told = solved(size) if isinstance(size, Dim) else None
+        assert told is not None
+        _, k, c = told
+        rest = found if c == 0 else self.same_type("Sub", found, self.integers([c]))
+        return rest if k == 1 else self.same_type("Div", rest, self.integers([k]))
 
     def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
         value = oir.val(name, dtype, [size_text(s) for s in shape])

@@ -28,8 +28,8 @@ def stablehlo_to_onnx(
     constants: Mapping[str, np.ndarray] | None = None,
     argument_names: Sequence[str] | None = None,
     result_names: Sequence[str] | None = None,
-    dim_names: Mapping[str, Sequence[str | int | None]] | None = None,
-    opset: int = DEFAULT_OPSET,
+    dim_names: Mapping[str, Sequence[str | Size | None]] | None = None,
+    opset: int | None = None,
     fuse: bool = True,
     target: str = "portable",
 ) -> oir.Model:
@@ -38,16 +38,17 @@ def stablehlo_to_onnx(
     ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
     ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
     (default ``output0``, ...). Arguments that ``constants`` names become initializers of that name. ``dim_names``
-    names unknown dimensions by argument: the same name means the same size.
+    gives unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials.
+    The file is of ``opset``; without one, of the default, or a later one where an op needs it.
 
     Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
     """
-    if opset not in OPSETS:
+    if opset is not None and opset not in OPSETS:
         raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target)
     module = mlir.read_module(source)
     main = mlir.main_function(module)
-    builder = Builder(opset)
+    builder = Builder(opset or DEFAULT_OPSET, fixed=opset is not None)
     frame = Frame(builder, mlir.functions(module))
     constants, dim_names = constants or {}, dim_names or {}
 
@@ -72,15 +73,18 @@ def stablehlo_to_onnx(
         given = dim_names.get(name, [None] * len(static))
         shape: list[Size] = []
         for axis, (size, label) in enumerate(zip(static, given, strict=True)):
-            shape.append(size if size is not None else Dim.symbol(str(label or f"{name}_dim{axis}")))
+            if size is None:
+                size = label if isinstance(label, (Dim, int)) else Dim.symbol(label or f"{name}_dim{axis}")
+            shape.append(size)
         inputs.append(builder.input(name, dtype, tuple(shape)))
         frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
 
+    builder.hold_sizes(inputs)
     returned = frame.run(main.regions[0])
     outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
     model = oir.Model(
         builder.graph(inputs, outputs),
-        ir_version=ir_version(opset),
+        ir_version=ir_version(builder.opset),
         producer_name="swift-export",
         producer_version=__version__,
     )
@@ -102,4 +106,7 @@ def _outputs(
         if value.producer() is None or value in outputs.values():
             value = frame.builder.same_type("Identity", value)
         outputs[name] = value
+    if outputs:
+        first = next(iter(outputs))
+        outputs[first] = frame.builder.guarded(outputs[first])
     return outputs

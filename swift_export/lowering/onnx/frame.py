@@ -19,7 +19,7 @@ import onnx_ir as oir
 
 from swift_export.errors import LoweringError
 from swift_export.lowering.onnx import module as mlir
-from swift_export.lowering.onnx.builder import Builder
+from swift_export.lowering.onnx.builder import Builder, OpsetError
 from swift_export.lowering.onnx.dims import Dim, Shape, Size
 from swift_export.lowering.onnx.kernels import NoKernelError
 
@@ -194,7 +194,7 @@ class Frame:
         self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
         try:
             results = found.translate(self, op)
-        except NoKernelError as error:
+        except (NoKernelError, OpsetError) as error:
             raise self.error(op, str(error)) from None
         results = [results] if isinstance(results, oir.Value) else list(results)
         open_results = [r for r in op.results if r not in self.known]
