@@ -20,7 +20,7 @@ __all__ = ["SCOPE", "Builder", "OpsetError", "broadcast_shapes"]
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
 
-#: An index beyond every constant of this graph.
+#: An index beyond the end of one element.
 OUT_OF_RANGE = 2**31
 
 #: On integers the low bits of these ops' results depend on the low bits of their operands alone.
@@ -77,6 +77,7 @@ class Builder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
         self._origins: dict[str, tuple[oir.Value, int]] = {}
         self._symbols = itertools.count(1)
+        self.conditions: list[oir.Value] = []
 
     @property
     def opset(self) -> int:
@@ -126,13 +127,11 @@ class Builder:
         whole = self.conditions[0]
         for condition in self.conditions[1:]:
             whole = self.same_type("And", whole, condition)
-        integer = oir.DataType.INT64
-        index = self.where(whole, self.scalar(0, integer), self.scalar(OUT_OF_RANGE, integer))
-        zero = self.node("Gather", [self.integers([0]), index], integer, (), axis=0)
-        rank = len(self.shape(value))
-        sizes = self.same_type("Add", self.node("Shape", [value], integer, (rank,)), zero)
+        index = self.where(whole, *(self.scalar(i, oir.DataType.INT64) for i in (0, OUT_OF_RANGE)))
+        shape = self.shape(value)
         assert value.dtype is not None
-        return self.node("Reshape", [value, sizes], value.dtype, self.shape(value))
+        only = self.node("Unsqueeze", [value, self.integers([0])], value.dtype, (1, *shape))
+        return self.node("Gather", [only, index], value.dtype, shape, axis=0)
 
     def initializer(self, name: str, array: np.ndarray) -> oir.Value:
         """A named constant; its name and elements stay as they are."""

@@ -6,10 +6,11 @@ Two unknown dimensions are the same exactly when their polynomials are: nothing 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Dim", "Shape", "Size", "exact_quotient", "shape_size", "size_text"]
+__all__ = ["Dim", "Shape", "Size", "exact_quotient", "shape_size", "size_text", "solved"]
 
 Monomial = tuple[str, ...]
 
@@ -24,6 +25,27 @@ class Dim:
     def symbol(name: str) -> Dim:
         """The unknown size ``name``."""
         return Dim((((name,), 1),))
+
+    @staticmethod
+    def parse(text: str) -> Size:
+        """A polynomial as jax writes it, like ``2*b + 1`` or ``a*b^2 - a``; anything else is one symbol."""
+        if not re.fullmatch(r"\S+( [+-] \S+)*", text):
+            return Dim.symbol(text)
+        terms: dict[Monomial, int] = {}
+        for sign, term in re.findall(r"(^| [+-] )(\S+)", text):
+            names: list[str] = []
+            k = -1 if "-" in sign else 1
+            for factor in term.split("*"):
+                base, _, power = factor.partition("^")
+                if base.isdecimal() and not power:
+                    k *= int(base)
+                elif base.isidentifier() and (power or "1").isdecimal():
+                    names += [base] * int(power or 1)
+                else:
+                    return Dim.symbol(text)
+            monomial = tuple(sorted(names))
+            terms[monomial] = terms.get(monomial, 0) + k
+        return _normal(terms) if terms else Dim.symbol(text)
 
     @property
     def symbols(self) -> set[str]:
@@ -90,6 +112,16 @@ def exact_quotient(a: Size, b: Size) -> Size | None:
             return None
         terms[tuple(rest)] = j // k
     return _normal(terms)
+
+
+def solved(size: Dim) -> tuple[str, int, int] | None:
+    """(name, k, c) where the size is ``k * name + c`` with a positive k, so that it tells the symbol; else None."""
+    terms = dict(size.terms)
+    c = terms.pop((), 0)
+    if len(terms) != 1:
+        return None
+    ((monomial, k),) = terms.items()
+    return (monomial[0], k, c) if len(monomial) == 1 and k > 0 else None
 
 
 def size_text(size: Size) -> int | str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as oir
 
+from swift_export.lowering.onnx.dims import Dim, solved
 from swift_export.lowering.onnx.frame import RULES, Frame, rule
 
 __all__: list[str] = []
@@ -49,6 +50,30 @@ def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
     return [frame.compact(v) for v in op.operands]
 
 
+def _assert(frame: Frame, op: Any) -> None:
+    """Let the file refuse sizes that the program refuses, but for empty ones, of which it makes empty results."""
+    condition = op.operands[0]
+    known = frame.contents(condition)
+    if known is not None and all(isinstance(k, int) for k in known):
+        if not all(known):
+            raise frame.error(op, f"never holds: {op.attributes['error_message'].value}")
+        return
+    if not _not_empty(frame, condition):
+        frame.builder.require(frame.full(condition))
+
+
+def _not_empty(frame: Frame, condition: Any) -> bool:
+    """Whether a condition says of a size no more than that it is at least 1."""
+    compare = condition.owner
+    if compare.name != "stablehlo.compare" or "GE" not in str(compare.attributes["comparison_direction"]):
+        return False
+    sizes, least = (frame.contents(v) for v in compare.operands)
+    if sizes is None or least not in ([0], [1]) or not isinstance(sizes[0], Dim):
+        return False
+    told = solved(sizes[0])
+    return told is not None and told[2] >= 0
+
+
 #: What a custom call may carry that says nothing about its result.
 CALL_ATTRIBUTES = (
     "call_target_name",
@@ -67,9 +92,10 @@ CALL_ATTRIBUTES = (
 
 @rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
 def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
-    """JAX's assertions about shapes, which ONNX has not, and the older spelling of ops beyond StableHLO."""
+    """JAX's assertions about shapes, and the older spelling of ops beyond StableHLO."""
     target = op.attributes["call_target_name"].value
     if target == "shape_assertion":
+        _assert(frame, op)
         return []
     name = f"chlo.{target.removeprefix('mhlo.')}"
     if target.startswith("mhlo.") and name in RULES and len(op.attributes.get("mhlo.attributes", ())) == 0:
