@@ -38,7 +38,8 @@ def stablehlo_to_onnx(
     ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
     ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
     (default ``output0``, ...). Arguments that ``constants`` names become initializers of that name. ``dim_names``
-    gives unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials.
+    gives unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials like
+    ``2*b``; the file refuses to run on inputs of other sizes.
     The file is of ``opset``; without one, of the default, or a later one where an op needs it.
 
     Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
@@ -73,9 +74,8 @@ def stablehlo_to_onnx(
         given = dim_names.get(name, [None] * len(static))
         shape: list[Size] = []
         for axis, (size, label) in enumerate(zip(static, given, strict=True)):
-            if size is None:
-                size = label if isinstance(label, (Dim, int)) else Dim.symbol(label or f"{name}_dim{axis}")
-            shape.append(size)
+            unknown = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
+            shape.append(unknown if size is None else size)
         inputs.append(builder.input(name, dtype, tuple(shape)))
         frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
 
