@@ -74,8 +74,8 @@ def stablehlo_to_onnx(
         given = dim_names.get(name, [None] * len(static))
         shape: list[Size] = []
         for axis, (size, label) in enumerate(zip(static, given, strict=True)):
-            unknown = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
-            shape.append(unknown if size is None else size)
+            named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
+            shape.append(named if size is None else size)
         inputs.append(builder.input(name, dtype, tuple(shape)))
         frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
 
