@@ -7,8 +7,23 @@ from swift_export.lowering.onnx.rules import (
     elementwise,
     indexing,
     layout,
+    padding,
     reduction,
+    scatter,
+    slices,
     sources,
 )
 
-__all__ = ["calls", "contraction", "control", "elementwise", "indexing", "layout", "reduction", "sources"]
+__all__ = [
+    "calls",
+    "contraction",
+    "control",
+    "elementwise",
+    "indexing",
+    "layout",
+    "padding",
+    "reduction",
+    "scatter",
+    "slices",
+    "sources",
+]

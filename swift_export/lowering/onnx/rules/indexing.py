@@ -1,90 +1,108 @@
-"""Gather: elements chosen by computed indices."""
+"""Gather: slices at computed places."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as oir
 from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.lowering.onnx.dims import Shape
 from swift_export.lowering.onnx.frame import Frame, rule
+from swift_export.lowering.onnx.rules.indices import Label, Slices, as_int64, find_places, merge_axes
+from swift_export.lowering.onnx.rules.slices import cut, first_elements
 
 __all__: list[str] = []
-
-INDICES = (oir.DataType.INT32, oir.DataType.INT64)
 
 
 @rule("stablehlo.gather", attributes=["dimension_numbers", "slice_sizes", "indices_are_sorted"])
 def gather(frame: Frame, op: Any) -> oir.Value:
-    """Whole slices along one axis. Indices may not differ along a batching dimension; one out of range is clamped, as
-    StableHLO says.
-    """
-    b = frame.builder
+    """Slices that begin at the indices; one that would reach beyond the operand is moved inside, as StableHLO says."""
+    return _gather(frame, op, tuple(op.attributes["slice_sizes"]))
+
+
+@rule("stablehlo.dynamic_gather", attributes=["dimension_numbers", "indices_are_sorted"])
+def dynamic_gather(frame: Frame, op: Any) -> oir.Value:
+    """The same with computed sizes of the slices."""
+    return _gather(frame, op, tuple(frame.integers(op, op.operands[2], "slice sizes")))
+
+
+def _gather(frame: Frame, op: Any, sizes: Shape) -> oir.Value:
     numbers = stablehlo.GatherDimensionNumbers(op.attributes["dimension_numbers"])
-    data, shape = frame.full(op.operands[0]), frame.shape(op.operands[0])
-    batching = list(numbers.operand_batching_dims)
-    sizes = list(op.attributes["slice_sizes"])
-    axes = list(numbers.start_index_map)
-    if len(axes) != 1 or list(numbers.collapsed_slice_dims) != axes:
-        raise frame.error(op, f"indices into axes {axes}: the op's rule takes whole slices along one axis")
-    (axis,) = axes
-    window = [a for a in range(len(shape)) if a not in (axis, *batching)]
-    length = shape[axis]
-    if not isinstance(length, int) or length == 0 or any(sizes[a] != shape[a] for a in window):
-        raise frame.error(op, f"slices of {sizes} out of {shape}: the op's rule takes whole slices along one axis")
-
-    indices, kept = _indices(frame, op, numbers)
-    indices = _clamped(frame, indices, length - 1)
-    gathered = (*shape[:axis], *b.shape(indices), *shape[axis + 1 :])
-    value = b.node("Gather", [data, indices], frame.dtype(op.results[0]), gathered, axis=axis)
-
-    # ONNX puts the places in the axis' own stead; StableHLO has all that the indices are of, and the slices between.
-    position = {a: a if a < axis else a + len(kept) - 1 for a in (*window, *batching)}
-    by_index = dict(zip(kept, range(axis, axis + len(kept)), strict=True))
-    by_index |= dict(zip(numbers.start_indices_batching_dims, (position[a] for a in batching), strict=True))
-    offsets, places = list(numbers.offset_dims), iter(sorted(by_index))
-    perm, slices = [], iter(window)
-    for dimension in range(len(gathered)):
-        perm.append(position[next(slices)] if dimension in offsets else by_index[next(places)])
-    result = b.transpose(value, perm)
-    frame.shapes[op.results[0]] = tuple(gathered[p] for p in perm)
+    shape, indices = frame.shape(op.operands[0]), op.operands[1]
+    slices = Slices(
+        shape=shape,
+        sizes=sizes,
+        index_map=list(numbers.start_index_map),
+        dropped=list(numbers.collapsed_slice_dims),
+        batching=dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)),
+        vector=numbers.index_vector_dim,
+    )
+    offsets = list(numbers.offset_dims)
+    dimensions = [d for d in range(len(frame.shape(indices))) if d != slices.vector]
+    if not dimensions:
+        value, labels = _one_slice(frame, op, slices)
+    elif _is_along_axis(frame, indices, slices, dimensions):
+        value, labels = _along_axis(frame, op, slices)
+    else:
+        value, labels = _many_slices(frame, op, slices)
+    offsets, windows, places = list(numbers.offset_dims), iter(slices.windows), iter(dimensions)
+    wanted: list[Label] = [
+        ("axis", next(windows)) if d in offsets else ("place", next(places)) for d in range(len(labels))
+    ]
+    result = frame.builder.transpose(value, [labels.index(label) for label in wanted])
+    frame.shapes[op.results[0]] = frame.builder.shape(result)
     return result
 
 
-def _indices(frame: Frame, op: Any, numbers: Any) -> tuple[oir.Value, list[int]]:
-    """The indices without batching and vector dimensions, and which of their dimensions are left."""
-    operand = op.operands[1]
-    if frame.dtype(operand) not in INDICES:
-        raise frame.error(op, f"indices of type {frame.dtype(operand).name}: the op's rule takes INT32, INT64")
-    value, shape = frame.aligned(operand), frame.shape(operand)
-    compact = frame.builder.shape(value)
-    batching, vector = list(numbers.start_indices_batching_dims), numbers.index_vector_dim
-    if any(compact[d] != 1 and shape[d] != 1 for d in batching):
-        raise frame.error(op, "indices that differ along a batching dimension: the op's rule takes the same for all")
-    kept = [d for d in range(len(shape)) if d != vector and d not in batching]
-    reduced: Shape = tuple(compact[d] for d in kept)
-    constant = _constant(value)
-    if constant is not None:
-        value = frame.builder.constant(constant.reshape([int(s) for s in reduced if isinstance(s, int)]))
-    value = frame.builder.reshape(value, reduced)
-    return frame.builder.expand(value, tuple(shape[d] for d in kept)), kept
+def _one_slice(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+    b = frame.builder
+    begin = as_int64(b, b.reshape(frame.full(op.operands[1]), (len(slices.index_map),)))
+    value = cut(b, frame.full(op.operands[0]), slices.index_map, begin, slices.sizes)
+    value = first_elements(b, value, slices.sizes)
+    return b.reshape(value, tuple(slices.sizes[a] for a in slices.windows)), [("axis", a) for a in slices.windows]
 
 
-def _clamped(frame: Frame, indices: oir.Value, last: int) -> oir.Value:
-    constant = _constant(indices)
-    if constant is not None:
-        return frame.builder.constant(np.clip(constant, 0, last))
-    assert indices.dtype is not None
-    bounds = [frame.builder.constant(np.asarray(v, indices.dtype.numpy())) for v in (0, last)]
-    low = frame.builder.same_type("Max", indices, bounds[0])
-    return frame.builder.same_type("Min", low, bounds[1])
+def _is_along_axis(frame: Frame, indices: Any, slices: Slices, dimensions: list[int]) -> bool:
+    """Whether one element is taken a place, along one axis, and all others go with dimensions of the indices."""
+    compact = frame.builder.shape(frame.aligned(indices))
+    return (
+        list(slices.index_map) == list(slices.dropped)
+        and len(slices.batching) + 1 == len(slices.shape) == len(dimensions)
+        and any(compact[d] != 1 for d in slices.batching.values())
+    )
 
 
-def _constant(value: oir.Value) -> np.ndarray | None:
-    """The elements of a constant, seen through added axes."""
-    producer = value.producer()
-    if producer is not None and producer.op_type in ("Unsqueeze", "Reshape") and producer.inputs[0] is not None:
-        return _constant(producer.inputs[0])
-    return None if value.const_value is None else np.asarray(value.const_value.numpy())
+def _along_axis(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+    b = frame.builder
+    places = find_places(frame, op.operands[1], replace(slices, batching={}), clamp=True)
+    (axis,) = slices.index_map
+    batching = [("place", d) for d in slices.batching.values()]
+    (free,) = [label for label in places.labels if label not in batching]
+    labels: list[Label] = [("place", slices.batching[a]) if a != axis else free for a in range(len(slices.shape))]
+    positions = b.expand(places.positions, places.shape)
+    positions = b.transpose(positions, [places.labels.index(label) for label in labels])
+    inputs = [frame.full(op.operands[0]), positions]
+    return b.node("GatherElements", inputs, frame.dtype(op.results[0]), b.shape(positions), axis=axis), labels
+
+
+def _many_slices(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+    """A Gather along the axes that the indices are for, merged to one."""
+    b = frame.builder
+    places = find_places(frame, op.operands[1], slices, clamp=True)
+    # Along axes that no index is for, a slice begins at 0.
+    whole = {*places.picked, *places.common}
+    sizes = tuple(s if a in whole else slices.sizes[a] for a, s in enumerate(slices.shape))
+    data = first_elements(b, frame.full(op.operands[0]), sizes)
+    kept = [a for a in range(len(sizes)) if a in places.picked or a not in slices.dropped]
+    data = b.reshape(data, tuple(sizes[a] for a in kept))
+    labels: list[Label] = [("place", places.common[a]) if a in places.common else ("axis", a) for a in kept]
+
+    data, order, axis = merge_axes(b, data, labels, places.picked)
+    shape = b.shape(data)
+    inputs = [data, b.expand(places.positions, places.shape)]
+    gathered = (*shape[:axis], *places.shape, *shape[axis + 1 :])
+    value = b.node("Gather", inputs, frame.dtype(op.results[0]), gathered, axis=axis)
+    before, behind = order[:axis], order[axis + len(places.picked) :]
+    return value, [*(labels[i] for i in before), *places.labels, *(labels[i] for i in behind)]
