@@ -211,6 +211,10 @@ class Builder:
         """An elementwise op whose result has the type of its inputs, computed in its carrier."""
         dtype = inputs[0].dtype
         assert dtype is not None
+        if op_type in ("Max", "Min") and dtype == oir.DataType.INT64:
+            # Vectors of them ONNX Runtime orders wrongly where only their lower halves differ.
+            a, b = inputs
+            return self.where(self.truth("Greater" if op_type == "Max" else "Less", a, b), a, b)
         kind = self.carrier(op_type, dtype)
         shape = broadcast_shapes(*map(self.shape, inputs))
         carried = [self.cast(v, kind) for v in inputs]

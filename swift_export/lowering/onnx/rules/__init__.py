@@ -2,8 +2,10 @@
 
 from swift_export.lowering.onnx.rules import (
     calls,
+    chlo,
     contraction,
     control,
+    conversion,
     elementwise,
     indexing,
     layout,
@@ -16,8 +18,10 @@ from swift_export.lowering.onnx.rules import (
 
 __all__ = [
     "calls",
+    "chlo",
     "contraction",
     "control",
+    "conversion",
     "elementwise",
     "indexing",
     "layout",
