@@ -2,70 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.lowering.onnx.builder import broadcast_shapes
+from swift_export.lowering.onnx.dims import Shape
 from swift_export.lowering.onnx.frame import Frame, rule
-from swift_export.lowering.onnx.module import constant_array
+from swift_export.lowering.onnx.rules import integers, special
+from swift_export.lowering.onnx.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, known
 
-__all__: list[str] = []
+__all__ = ["compared", "extremum", "finish", "terms"]
 
-FLOATS = {oir.DataType.FLOAT, oir.DataType.DOUBLE, oir.DataType.FLOAT16, oir.DataType.BFLOAT16}
-INTEGERS = {oir.DataType.INT32, oir.DataType.INT64}
+DataType = oir.DataType
 
-UNARY = {
-    "stablehlo.abs": "Abs",
+BOOL = frozenset({DataType.BOOL})
+INTEGERS = SIGNED | UNSIGNED
+
+#: Ops that mean the same in ONNX, on floats.
+PLAIN = {
     "stablehlo.ceil": "Ceil",
-    "stablehlo.cosine": "Cos",
     "stablehlo.exponential": "Exp",
     "stablehlo.floor": "Floor",
     "stablehlo.log": "Log",
-    "stablehlo.logistic": "Sigmoid",
-    "stablehlo.negate": "Neg",
     "stablehlo.round_nearest_even": "Round",
-    "stablehlo.sine": "Sin",
     "stablehlo.sqrt": "Sqrt",
-    "stablehlo.tan": "Tan",
     "stablehlo.tanh": "Tanh",
-    "chlo.erf": "Erf",
 }
 
-BINARY = {
-    "stablehlo.add": "Add",
-    "stablehlo.divide": "Div",
-    "stablehlo.maximum": "Max",
-    "stablehlo.minimum": "Min",
-    "stablehlo.multiply": "Mul",
-    "stablehlo.power": "Pow",
-    "stablehlo.subtract": "Sub",
+#: Functions of floats that take more than one node.
+COMPOSED: dict[str, Callable[[Term], Term]] = {
+    "stablehlo.cbrt": special.cbrt,
+    "stablehlo.cosine": special.cosine,
+    "stablehlo.exponential_minus_one": special.exponential_minus_one,
+    "stablehlo.log_plus_one": special.log_plus_one,
+    "stablehlo.logistic": special.logistic,
+    "stablehlo.round_nearest_afz": special.round_nearest_afz,
+    "stablehlo.rsqrt": lambda x: x.apply("Sqrt").apply("Reciprocal"),
+    "stablehlo.sine": special.sine,
+    "stablehlo.tan": special.tan,
 }
-#: On integers these differ between StableHLO, ONNX and its runtimes where a divisor is 0 or an exponent negative.
-FLOAT_ONLY = {"stablehlo.divide", "stablehlo.power"}
 
-LOGIC = {"stablehlo.and": "And", "stablehlo.or": "Or", "stablehlo.xor": "Xor"}
+BITS = {"stablehlo.popcnt": integers.popcnt, "stablehlo.count_leading_zeros": integers.count_leading_zeros}
 
-COMPARISONS = {"EQ": "Equal", "GT": "Greater", "GE": "GreaterOrEqual", "LT": "Less", "LE": "LessOrEqual"}
-
-
-def _finish(frame: Frame, op: Any, value: oir.Value) -> oir.Value:
-    """Note the result's symbolic shape, which a compact value does not show."""
-    shapes = [frame.shape(operand) for operand in op.operands]
-    rank = max(map(len, shapes))
-    frame.shapes[op.results[0]] = frame.result_shape(op, *[s for s in shapes if len(s) == rank])
-    return value
+SHIFTS = {
+    "stablehlo.shift_left": integers.shift_left,
+    "stablehlo.shift_right_arithmetic": integers.shift_right_arithmetic,
+    "stablehlo.shift_right_logical": integers.shift_right_logical,
+}
 
 
-def _require(frame: Frame, op: Any, operand: Any, allowed: set[oir.DataType]) -> None:
-    dtype = frame.dtype(operand)
+def terms(frame: Frame, op: Any) -> list[Term]:
+    """The op's operands, compact."""
+    return [Term(frame.builder, frame.compact(operand)) for operand in op.operands]
+
+
+def finish(frame: Frame, op: Any, result: Term, shape: Shape | None = None) -> oir.Value:
+    """Note the result's symbolic shape, which a compact value does not show; by default that of the operands."""
+    if shape is None:
+        shapes = [frame.shape(operand) for operand in op.operands]
+        rank = max(map(len, shapes))
+        shape = frame.result_shape(op, *[s for s in shapes if len(s) == rank])
+    frame.shapes[op.results[0]] = shape
+    return result.value
+
+
+def require(frame: Frame, op: Any, allowed: frozenset[oir.DataType]) -> None:
+    """Refuse elements of types that the op is not defined on."""
+    dtype = frame.dtype(op.operands[-1])
     if dtype not in allowed:
-        raise frame.error(op, f"elements of type {dtype.name}: the op's rule takes {_names(allowed)}")
-
-
-def _names(types: set[oir.DataType]) -> str:
-    return ", ".join(sorted(t.name for t in types))
+        names = ", ".join(sorted(t.name for t in allowed))
+        raise frame.error(op, f"elements of type {dtype.name}: the op's rule takes {names}")
 
 
 def _default_accuracy(frame: Frame, op: Any) -> None:
@@ -73,98 +82,236 @@ def _default_accuracy(frame: Frame, op: Any) -> None:
         raise frame.error(op, f"result_accuracy {op.attributes['result_accuracy']}: ONNX has no such setting")
 
 
-@rule(*UNARY, attributes=["result_accuracy"])
-def unary(frame: Frame, op: Any) -> oir.Value:
+@rule(*PLAIN, attributes=["result_accuracy"])
+def plain(frame: Frame, op: Any) -> oir.Value:
     """One operand, one ONNX op of the same meaning."""
-    signed = op.operation.name in ("stablehlo.abs", "stablehlo.negate")
-    _require(frame, op, op.operands[0], FLOATS | INTEGERS if signed else FLOATS)
+    require(frame, op, FLOATS)
     _default_accuracy(frame, op)
-    return _finish(frame, op, frame.builder.same_type(UNARY[op.operation.name], frame.compact(op.operands[0])))
+    (x,) = terms(frame, op)
+    return finish(frame, op, x.apply(PLAIN[op.operation.name]))
 
 
-@rule(*BINARY)
-def binary(frame: Frame, op: Any) -> oir.Value:
-    """Two operands, one ONNX op of the same meaning."""
-    name = op.operation.name
-    _require(frame, op, op.operands[0], FLOATS if name in FLOAT_ONLY else FLOATS | INTEGERS)
-    return _finish(frame, op, frame.builder.same_type(BINARY[name], *map(frame.compact, op.operands)))
-
-
-@rule("stablehlo.rsqrt", attributes=["result_accuracy"])
-def rsqrt(frame: Frame, op: Any) -> oir.Value:
-    """1 / sqrt(x)."""
-    _require(frame, op, op.operands[0], FLOATS)
+@rule(*COMPOSED, attributes=["result_accuracy"])
+def composed(frame: Frame, op: Any) -> oir.Value:
+    """One operand, several nodes, 16-bit floats in float32 from the first to the last of them."""
+    require(frame, op, FLOATS)
     _default_accuracy(frame, op)
-    root = frame.builder.same_type("Sqrt", frame.compact(op.operands[0]))
-    return _finish(frame, op, frame.builder.same_type("Reciprocal", root))
+    return finish(frame, op, special.through_float32(COMPOSED[op.operation.name], *terms(frame, op)))
 
 
-@rule(*LOGIC)
-def logic(frame: Frame, op: Any) -> oir.Value:
-    """Truth values only; bitwise ops on integers have no rule."""
-    _require(frame, op, op.operands[0], {oir.DataType.BOOL})
-    return _finish(frame, op, frame.builder.same_type(LOGIC[op.operation.name], *map(frame.compact, op.operands)))
+@rule("stablehlo.atan2", attributes=["result_accuracy"])
+def atan2(frame: Frame, op: Any) -> oir.Value:
+    """The angle of a point."""
+    require(frame, op, FLOATS)
+    _default_accuracy(frame, op)
+    return finish(frame, op, special.through_float32(special.atan2, *terms(frame, op)))
 
 
-@rule("stablehlo.not")
-def negation(frame: Frame, op: Any) -> oir.Value:
-    """Truth values only."""
-    _require(frame, op, op.operands[0], {oir.DataType.BOOL})
-    return _finish(frame, op, frame.builder.same_type("Not", frame.compact(op.operands[0])))
+@rule("stablehlo.is_finite")
+def is_finite(frame: Frame, op: Any) -> oir.Value:
+    """Neither infinite nor NaN."""
+    require(frame, op, FLOATS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, special.is_finite(x))
 
 
-@rule("stablehlo.compare", attributes=["comparison_direction", "compare_type"])
-def compare(frame: Frame, op: Any) -> oir.Value:
-    """IEEE comparison: any comparison with NaN but NE is false."""
-    _require(frame, op, op.operands[0], FLOATS | INTEGERS | {oir.DataType.BOOL})
-    kind = str(op.attributes["compare_type"]) if "compare_type" in op.attributes else ""
-    if "TOTALORDER" in kind:
-        raise frame.error(op, "compare_type TOTALORDER: ONNX compares as IEEE 754 does")
-    direction = str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
-    a, b = map(frame.compact, op.operands)
-    if a.dtype == oir.DataType.BOOL and direction not in ("EQ", "NE"):
-        raise frame.error(op, f"comparison_direction {direction}: ONNX does not order truth values")
-    shape = broadcast_shapes(frame.builder.shape(a), frame.builder.shape(b))
-    value = frame.builder.node(COMPARISONS.get(direction, "Equal"), [a, b], oir.DataType.BOOL, shape)
-    return _finish(frame, op, frame.builder.same_type("Not", value) if direction == "NE" else value)
+@rule("stablehlo.abs")
+def absolute(frame: Frame, op: Any) -> oir.Value:
+    """Without the sign; the lowest integer stays as it is."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, x if x.dtype in UNSIGNED else abs(x))
 
 
-@rule("stablehlo.select")
-def select(frame: Frame, op: Any) -> oir.Value:
-    """Take from the second or third operand; a scalar condition holds for all elements."""
-    condition, a, b = map(frame.compact, op.operands)
-    assert a.dtype is not None
-    shape = broadcast_shapes(*map(frame.builder.shape, (condition, a, b)))
-    return _finish(frame, op, frame.builder.node("Where", [condition, a, b], a.dtype, shape))
+@rule("stablehlo.negate")
+def negate(frame: Frame, op: Any) -> oir.Value:
+    """With the other sign; integers wrap around."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, -x)
+
+
+@rule("stablehlo.sign")
+def sign(frame: Frame, op: Any) -> oir.Value:
+    """-1, 0 or 1; zeros keep their sign, and NaN stays."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    if x.dtype == DataType.INT64:
+        # ONNX Runtime's own takes positive numbers for negative ones from 2**31 on.
+        return finish(frame, op, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
+    result = x.apply("Sign")
+    # Here it drops the sign of zero, and gives 0 for NaN in float16.
+    return finish(frame, op, result.equals(0).choose(x, result) if x.dtype in FLOATS else result)
+
+
+@rule("stablehlo.add", "stablehlo.multiply")
+def add_or_multiply(frame: Frame, op: Any) -> oir.Value:
+    """Sums and products; integers wrap around. Of truth values: or, and."""
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    a, b = terms(frame, op)
+    if a.dtype == DataType.BOOL:
+        return finish(frame, op, a | b if op.operation.name == "stablehlo.add" else a & b)
+    return finish(frame, op, a + b if op.operation.name == "stablehlo.add" else a * b)
+
+
+@rule("stablehlo.subtract")
+def subtract(frame: Frame, op: Any) -> oir.Value:
+    """Differences; integers wrap around."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a - b)
+
+
+@rule("stablehlo.divide")
+def divide(frame: Frame, op: Any) -> oir.Value:
+    """Quotients; of integers, rounded towards zero."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a / b if a.dtype in FLOATS else integers.divide(a, b))
+
+
+@rule("stablehlo.remainder")
+def remainder(frame: Frame, op: Any) -> oir.Value:
+    """What a division rounded towards zero leaves."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a.apply("Mod", b, fmod=1) if a.dtype in FLOATS else integers.remainder(a, b))
+
+
+@rule("stablehlo.power", attributes=["result_accuracy"])
+def power(frame: Frame, op: Any) -> oir.Value:
+    """Powers; of integers, the low bits of the product."""
+    require(frame, op, FLOATS | INTEGERS)
+    _default_accuracy(frame, op)
+    a, b = terms(frame, op)
+    return finish(frame, op, a.apply("Pow", b) if a.dtype in FLOATS else integers.power(a, b))
+
+
+@rule("stablehlo.maximum", "stablehlo.minimum")
+def maximum_or_minimum(frame: Frame, op: Any) -> oir.Value:
+    """The larger or smaller one; NaN if one is NaN."""
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    a, b = terms(frame, op)
+    return finish(frame, op, extremum("Max" if op.operation.name == "stablehlo.maximum" else "Min", a, b))
 
 
 @rule("stablehlo.clamp")
 def clamp(frame: Frame, op: Any) -> oir.Value:
     """min(max(x, low), high), in this order, as StableHLO defines it."""
-    _require(frame, op, op.operands[1], FLOATS | INTEGERS)
-    low, x, high = map(frame.compact, op.operands)
-    return _finish(frame, op, frame.builder.same_type("Min", frame.builder.same_type("Max", x, low), high))
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    low, x, high = terms(frame, op)
+    shape = frame.result_shape(op, frame.shape(op.operands[1]))
+    return finish(frame, op, extremum("Min", extremum("Max", x, low), high), shape)
 
 
-@rule("stablehlo.convert")
-def convert(frame: Frame, op: Any) -> oir.Value:
-    """What ONNX defines for every element: floats among each other, widening integers, from truth values."""
-    source, target = frame.dtype(op.operands[0]), frame.dtype(op.results[0])
-    value = frame.compact(op.operands[0])
-    if target == oir.DataType.BOOL and source != target:
-        # StableHLO: true where not zero, NaN included.
-        zero = frame.builder.constant(np.zeros((), source.numpy()))
-        equal = frame.builder.node("Equal", [value, zero], target, frame.builder.shape(value))
-        return _finish(frame, op, frame.builder.same_type("Not", equal))
-    widening = {source, target} <= INTEGERS and target.itemsize >= source.itemsize
-    if not (source == oir.DataType.BOOL or target in FLOATS or widening or source == target):
-        raise frame.error(op, f"from {source.name} to {target.name}: ONNX leaves some of its results undefined")
-    return _finish(frame, op, frame.builder.cast(value, target))
+def extremum(name: str, a: Term, b: Term) -> Term:
+    """IEEE 754's maximum or minimum ("Max", "Min"): NaN if one is NaN, and -0 is less than +0.
+
+    ONNX leaves zeros open. ONNX Runtime gives NaN for NaN; of two numbers that compare equal it gives a constant that
+    comes second, in float32 and float64.
+    """
+    if a.dtype == DataType.BOOL:
+        return a | b if name == "Max" else a & b
+    if a.dtype not in FLOATS:
+        return a.apply(name, b)
+    for x, constant in ((a, b), (b, a)):
+        if not _holds_zero(constant):
+            return x.apply(name, constant)
+    return special.through_float32(partial(_extremum_of_zeros, name), a, b)
 
 
-@rule("stablehlo.constant", attributes=["value"])
-def constant(frame: Frame, op: Any) -> oir.Value:
-    """Dense elements; a splat stays a scalar."""
-    array = constant_array(op.attributes["value"])
-    frame.shapes[op.results[0]] = tuple(op.results[0].type.shape)
-    return frame.builder.constant(array)
+def _holds_zero(constant: Term) -> bool:
+    elements = known(constant.value)
+    return elements is None or bool((elements == 0).any())
+
+
+def _extremum_of_zeros(name: str, a: Term, b: Term) -> Term:
+    for x, constant in ((a, b), (b, a)):
+        elements = known(constant.value)
+        if elements is not None and (np.signbit(elements[elements == 0]) == (name == "Min")).all():
+            # Its zeros win over zeros of both signs.
+            return x.apply(name, constant)
+    zero = a + b if name == "Max" else -(-a - b)
+    return (a.equals(b) & a.equals(0)).choose(zero, a.apply(name, b))
+
+
+LOGIC: dict[str, Callable[[Term, Term], Term]] = {
+    "stablehlo.and": lambda a, b: a & b,
+    "stablehlo.or": lambda a, b: a | b,
+    "stablehlo.xor": lambda a, b: a ^ b,
+}
+
+
+@rule(*LOGIC)
+def logic(frame: Frame, op: Any) -> oir.Value:
+    """Of truth values, or of each bit of integers."""
+    require(frame, op, INTEGERS | BOOL)
+    return finish(frame, op, LOGIC[op.operation.name](*terms(frame, op)))
+
+
+@rule("stablehlo.not")
+def negation(frame: Frame, op: Any) -> oir.Value:
+    """Of truth values, or of each bit of integers."""
+    require(frame, op, INTEGERS | BOOL)
+    (x,) = terms(frame, op)
+    return finish(frame, op, ~x)
+
+
+@rule(*SHIFTS)
+def shift(frame: Frame, op: Any) -> oir.Value:
+    """Bits of integers moved; amounts from the width on leave none."""
+    require(frame, op, INTEGERS)
+    return finish(frame, op, SHIFTS[op.operation.name](*terms(frame, op)))
+
+
+@rule(*BITS)
+def bits(frame: Frame, op: Any) -> oir.Value:
+    """Bits of integers counted."""
+    require(frame, op, INTEGERS)
+    return finish(frame, op, BITS[op.operation.name](*terms(frame, op)))
+
+
+@rule("stablehlo.compare", attributes=["comparison_direction", "compare_type"])
+def compare(frame: Frame, op: Any) -> oir.Value:
+    """Truth values; of floats as IEEE 754 says, or in its total order."""
+    kind = str(op.attributes["compare_type"]) if "compare_type" in op.attributes else ""
+    direction = str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
+    a, b = terms(frame, op)
+    if "TOTALORDER" in kind:
+        a, b = _total_order(a), _total_order(b)
+    return finish(frame, op, compared(direction, a, b))
+
+
+def compared(direction: str, a: Term, b: Term) -> Term:
+    """EQ, NE, LT, LE, GT or GE. Any comparison with NaN but NE is false; false is less than true."""
+    if direction == "EQ":
+        return a.equals(b)
+    if direction == "NE":
+        return ~a.equals(b)
+    if direction in ("GT", "GE"):
+        return compared({"GT": "LT", "GE": "LE"}[direction], b, a)
+    if a.dtype == DataType.BOOL:
+        return ~a & b if direction == "LT" else ~a | b
+    return a < b if direction == "LT" else a <= b
+
+
+def _total_order(x: Term) -> Term:
+    """Integers in the order of IEEE 754-2008, 5.10: -NaN < -inf < ... < -0 < 0 < ... < inf < NaN."""
+    bits = x.bits({2: DataType.INT16, 4: DataType.INT32, 8: DataType.INT64}[int(x.dtype.itemsize)])
+    return (bits < 0).choose(bits ^ (2 ** (8 * int(x.dtype.itemsize) - 1) - 1), bits)
+
+
+@rule("stablehlo.select")
+def select(frame: Frame, op: Any) -> oir.Value:
+    """Take from the second or third operand; a scalar condition holds for all elements."""
+    condition, a, b = terms(frame, op)
+    shape = frame.result_shape(op, *[frame.shape(v) for v in op.operands[1:]])
+    return finish(frame, op, condition.choose(a, b), shape)
+
+
+@rule("stablehlo.real", "stablehlo.imag")
+def part_of_a_real_number(frame: Frame, op: Any) -> oir.Value:
+    """Of a float: itself, and 0. Complex elements are refused before, as ONNX has none."""
+    require(frame, op, FLOATS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, x if op.operation.name == "stablehlo.real" else x.constant(0))

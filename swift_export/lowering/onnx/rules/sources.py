@@ -1,4 +1,4 @@
-"""Ops that make values out of nothing but shapes."""
+"""Ops that make values out of nothing but attributes and shapes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.frame import Frame, rule
+from swift_export.lowering.onnx.module import constant_array
 
 __all__: list[str] = []
+
+
+@rule("stablehlo.constant", attributes=["value"])
+def constant(frame: Frame, op: Any) -> oir.Value:
+    """Dense elements; a splat stays a scalar."""
+    frame.shapes[op.results[0]] = tuple(op.results[0].type.shape)
+    return frame.builder.constant(constant_array(op.attributes["value"]))
 
 
 def _counting(frame: Frame, op: Any, axis: int, shape: tuple[Any, ...]) -> oir.Value:
