@@ -152,7 +152,7 @@ class Frame:
 
     def call(self, op: Any, function: Any, operands: Sequence[Any]) -> list[oir.Value]:
         """Translate a call in place; shapes and contents of arguments and results carry over."""
-        inner = Frame(self.builder, self.functions, self.builder.scope)
+        inner = type(self)(self.builder, self.functions, self.builder.scope)
         for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
             inner.bind(parameter, self, operand)
         return self.take(op, inner, inner.run(function.regions[0]))
