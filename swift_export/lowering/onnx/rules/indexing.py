@@ -10,7 +10,7 @@ from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.lowering.onnx.dims import Shape
 from swift_export.lowering.onnx.frame import Frame, rule
-from swift_export.lowering.onnx.rules.indices import Label, Slices, as_int64, find_places, merge_axes
+from swift_export.lowering.onnx.rules.indices import Label, Slices, as_index, find_places, merge_axes
 from swift_export.lowering.onnx.rules.slices import cut, first_elements
 
 __all__: list[str] = []
@@ -58,7 +58,7 @@ def _gather(frame: Frame, op: Any, sizes: Shape) -> oir.Value:
 
 def _one_slice(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
     b = frame.builder
-    begin = as_int64(b, b.reshape(frame.full(op.operands[1]), (len(slices.index_map),)))
+    begin = as_index(b, b.reshape(frame.full(op.operands[1]), (len(slices.index_map),)))
     value = cut(b, frame.full(op.operands[0]), slices.index_map, begin, slices.sizes)
     value = first_elements(b, value, slices.sizes)
     return b.reshape(value, tuple(slices.sizes[a] for a in slices.windows)), [("axis", a) for a in slices.windows]
@@ -68,7 +68,8 @@ def _is_along_axis(frame: Frame, indices: Any, slices: Slices, dimensions: list[
     """Whether one element is taken a place, along one axis, and all others go with dimensions of the indices."""
     compact = frame.builder.shape(frame.aligned(indices))
     return (
-        list(slices.index_map) == list(slices.dropped)
+        len(slices.index_map) == 1
+        and list(slices.index_map) == list(slices.dropped)
         and len(slices.batching) + 1 == len(slices.shape) == len(dimensions)
         and any(compact[d] != 1 for d in slices.batching.values())
     )

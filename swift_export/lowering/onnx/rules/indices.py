@@ -13,9 +13,10 @@ from swift_export.lowering.onnx.builder import Builder
 from swift_export.lowering.onnx.dims import Shape, Size, shape_size
 from swift_export.lowering.onnx.frame import Frame
 
-__all__ = ["Label", "Places", "Slices", "as_int64", "clamped", "find_places", "merge_axes"]
+__all__ = ["Label", "Places", "Slices", "as_index", "as_int64", "clamped", "find_places", "merge_axes"]
 
-INT64 = oir.DataType.INT64
+INT32, INT64 = oir.DataType.INT32, oir.DataType.INT64
+IN_INT32 = {INT32, oir.DataType.INT8, oir.DataType.INT16, oir.DataType.UINT8, oir.DataType.UINT16}
 #: What an axis of a value is: ("axis", a) of the operand, or ("place", d) of the indices.
 Label = tuple[str, int]
 
@@ -61,26 +62,37 @@ class Places:
     outside: bool
 
 
-def as_int64(b: Builder, value: oir.Value) -> oir.Value:
-    """Indices as int64; unsigned ones beyond its range become its largest number."""
-    elements = None if value.const_value is None else value.const_value.numpy()
+def as_index(b: Builder, value: oir.Value) -> oir.Value:
+    """Integers of any type as int32 or int64; unsigned ones beyond int64 become its largest number."""
+    dtype = INT32 if value.dtype in IN_INT32 else INT64
+    largest = np.asarray(np.iinfo(np.int64).max, np.uint64)
+    if value.const_value is not None:
+        elements = value.const_value.numpy()
+        elements = np.minimum(elements, largest) if value.dtype == oir.DataType.UINT64 else elements
+        return b.constant(elements.astype(dtype.numpy()))
     if value.dtype == oir.DataType.UINT64:
-        largest = np.asarray(np.iinfo(np.int64).max, np.uint64)
-        if elements is None:
-            value = b.same_type("Min", value, b.constant(largest))
-        else:
-            elements = np.minimum(elements, largest)
-    return b.cast(value, INT64) if elements is None else b.constant(elements.astype(np.int64))
+        value = b.same_type("Min", value, b.constant(largest))
+    return b.cast(value, dtype)
+
+
+def as_int64(b: Builder, index: oir.Value) -> oir.Value:
+    """What ``as_index`` gives as int64."""
+    if index.const_value is not None:
+        return b.constant(index.const_value.numpy().astype(np.int64))
+    return b.cast(index, INT64)
 
 
 def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
     """Vectors of indices (int32 or int64, the last axis) within 0 and ``last``, a number for each component."""
-    dtype = indices.dtype
-    assert dtype is not None
-    if indices.const_value is not None and all(isinstance(s, int) for s in last):
-        return b.constant(np.clip(indices.const_value.numpy(), 0, np.asarray(last)).astype(dtype.numpy()))
-    not_negative = b.same_type("Max", indices, b.scalar(0, dtype))
-    return b.same_type("Min", not_negative, b.cast(b.sizes(last), dtype))
+    known = [s for s in last if isinstance(s, int)]
+    if len(known) < len(last) or max(known) > np.iinfo(np.int32).max:
+        indices = as_int64(b, indices)
+    assert indices.dtype is not None
+    kind = indices.dtype.numpy()
+    if len(known) == len(last) and indices.const_value is not None:
+        return b.constant(np.clip(indices.const_value.numpy(), 0, np.asarray(last)).astype(kind))
+    bounds = b.constant(np.asarray(known, kind)) if len(known) == len(last) else b.sizes(last)
+    return b.same_type("Min", b.same_type("Max", indices, b.scalar(0, indices.dtype)), bounds)
 
 
 def merge_axes(
@@ -117,11 +129,12 @@ def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> P
     strides = {a: shape_size([slices.shape[p] for p in picked if p > a]) for a in picked}
     length = shape_size([slices.shape[a] for a in picked])
 
-    index = _components(frame, operand, slices.vector, kept, chosen)
-    plain = clamp and not differing and [slices.sizes[a] for a in picked] == [1] and index.dtype == oir.DataType.INT32
-    if not (plain and isinstance(length, int) and length <= np.iinfo(np.int32).max):
-        index = as_int64(b, index)
+    index = as_index(b, _components(frame, operand, slices.vector, kept, chosen))
     begin = clamped(b, index, [slices.shape[a] - slices.sizes[a] for a in axes]) if axes else index
+    inside = None if clamp or not axes else _all_equal(b, index, begin)
+    # Alone, an index is a position already.
+    if differing or inside is not None or [slices.sizes[a] for a in picked] != [1]:
+        begin = as_int64(b, begin)
     flat = _weighted_sum(b, begin, [strides[a] for a in axes])
     flat = b.reshape(flat, (*b.shape(flat), *(1,) * len(windows)))
 
@@ -131,7 +144,6 @@ def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> P
     offset = _sum_of_counts(b, counts, len(shape))
     if offset is not None:
         flat = b.same_type("Add", flat, offset)
-    inside = None if clamp or not axes else _all_equal(b, index, begin)
     if inside is not None:
         inside = b.reshape(inside, (*b.shape(inside), *(1,) * len(windows)))
         flat = b.where(inside, flat, b.reshape(b.sizes([length]), ()))
@@ -176,6 +188,7 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
         vectors = b.same_type("Mul", vectors, b.sizes(weights))
     if len(weights) == 1:
         return b.reshape(vectors, shape)
+    # ONNX Runtime sums int64 in float64: exact, as positions are below 2**53.
     return b.node("ReduceSum", [vectors, b.integers([-1])], INT64, shape, keepdims=0)
 
 
@@ -203,7 +216,7 @@ def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value |
     if vectors.const_value is not None and others.const_value is not None:
         equal = np.all(vectors.const_value.numpy() == others.const_value.numpy(), axis=-1)
         return None if equal.all() else b.constant(equal)
-    truth = b.truth("Equal", vectors, others)
+    truth = b.truth("Equal", b.cast(vectors, INT64) if others.dtype == INT64 else vectors, others)
     shape = b.shape(truth)
     if shape[-1] == 1:
         return b.reshape(truth, shape[:-1])

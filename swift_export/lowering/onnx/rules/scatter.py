@@ -190,9 +190,16 @@ def _rank(b: Builder, elements: oir.Value, reduction: str) -> oir.Value:
 
 def _ranked(b: Builder, value: oir.Value, ranks: oir.Value, reduction: str) -> oir.Value:
     """The largest or smallest values, with the right zero and with NaN where the ranks tell of them."""
-    assert value.dtype is not None
-    zero = b.truth("Equal", value, b.scalar(0, value.dtype))
-    wins = b.truth("Equal", ranks, b.scalar(1, DataType.UINT8))
-    winner, nan = b.scalar(0.0 if reduction == "max" else -0.0, value.dtype), b.scalar(np.nan, value.dtype)
-    value = b.where(b.same_type("And", zero, wins), winner, value)
-    return b.where(b.truth("Equal", ranks, b.scalar(2, DataType.UINT8)), nan, value)
+    dtype = value.dtype
+    assert dtype is not None
+    zero = b.same_type("And", b.truth("Equal", value, b.scalar(0, dtype)), _equal(b, ranks, 1))
+    # ONNX Runtime's Where makes +0 of a -0 in its second input, not of one in its third.
+    if reduction == "max":
+        value = b.where(zero, b.scalar(0.0, dtype), value)
+    else:
+        value = b.where(b.same_type("Not", zero), value, b.scalar(-0.0, dtype))
+    return b.where(_equal(b, ranks, 2), b.scalar(np.nan, dtype), value)
+
+
+def _equal(b: Builder, ranks: oir.Value, rank: int) -> oir.Value:
+    return b.truth("Equal", ranks, b.scalar(rank, DataType.UINT8))

@@ -11,16 +11,14 @@ import onnx_ir as oir
 from swift_export.lowering.onnx.builder import Builder
 from swift_export.lowering.onnx.dims import Shape, Size
 from swift_export.lowering.onnx.frame import Frame, rule
-from swift_export.lowering.onnx.rules.indices import as_int64, clamped
+from swift_export.lowering.onnx.rules.indices import as_index, as_int64, clamped
 
 __all__ = ["cut", "first_elements"]
 
-INT64 = oir.DataType.INT64
-
 
 def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
-    """A slice of ``sizes`` an axis of the value: along ``axes`` from ``starts`` on (a vector of int64), moved inside
-    where it would reach beyond; along the other ones all.
+    """A slice of ``sizes`` an axis of the value: along ``axes`` from ``starts`` on (a vector of int32 or int64), moved
+    inside where it would reach beyond; along the other ones all.
     """
     shape = b.shape(value)
     partial = [i for i, a in enumerate(axes) if sizes[a] != shape[a]]
@@ -29,7 +27,7 @@ def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, si
     if len(partial) < len(axes):
         starts = _chosen(b, starts, partial)
     axes = [axes[i] for i in partial]
-    starts = clamped(b, starts, [shape[a] - sizes[a] for a in axes])
+    starts = as_int64(b, clamped(b, starts, [shape[a] - sizes[a] for a in axes]))
     return _slice(b, value, axes, starts, _ends(b, starts, [sizes[a] for a in axes]), sizes)
 
 
@@ -60,16 +58,17 @@ def _ends(b: Builder, starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
 def _chosen(b: Builder, vector: oir.Value, places: Sequence[int]) -> oir.Value:
     if vector.const_value is not None:
         return b.constant(vector.const_value.numpy()[list(places)])
-    return b.node("Gather", [vector, b.integers(places)], INT64, (len(places),), axis=0)
+    assert vector.dtype is not None
+    return b.node("Gather", [vector, b.integers(places)], vector.dtype, (len(places),), axis=0)
 
 
 def _start(frame: Frame, scalar: Any) -> oir.Value:
-    """An operand of any integer type as a vector of one int64."""
+    """A scalar operand as a vector of one index."""
     b = frame.builder
     value = frame.full(scalar)
     if value.const_value is not None:
-        return as_int64(b, b.constant(value.const_value.numpy().reshape(1)))
-    return as_int64(b, b.reshape(value, (1,)))
+        return as_index(b, b.constant(value.const_value.numpy().reshape(1)))
+    return as_index(b, b.reshape(value, (1,)))
 
 
 @rule("stablehlo.slice", attributes=["start_indices", "limit_indices", "strides"])
@@ -135,7 +134,7 @@ def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
     if spans is None:
         out = tuple(b.fresh_symbol() for _ in range(rank))
     shape = frame.result_shape(op, out)
-    bounds = [as_int64(b, frame.full(v)) for v in (start, limit)]
+    bounds = [b.cast(frame.full(v), oir.DataType.INT64) for v in (start, limit)]
     inputs = [frame.full(operand), *bounds, b.integers(range(rank)), b.integers(steps)]
     return b.node("Slice", inputs, frame.dtype(op.results[0]), shape)
 
@@ -165,7 +164,8 @@ def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
     known = [p.const_value.numpy() for p in parts if p.const_value is not None]
     if len(known) == len(parts):
         return b.constant(np.concatenate(known))
-    return b.node("Concat", parts, INT64, (len(parts),), axis=0)
+    assert parts[0].dtype is not None
+    return b.node("Concat", parts, parts[0].dtype, (len(parts),), axis=0)
 
 
 @rule("stablehlo.dynamic_update_slice")
@@ -178,7 +178,7 @@ def dynamic_update_slice(frame: Frame, op: Any) -> oir.Value:
     if 0 in sizes:
         return frame.compact(operand)
     axes = [a for a, s in enumerate(shape) if s != sizes[a]]
-    starts = {a: clamped(b, _start(frame, scalars[a]), [shape[a] - sizes[a]]) for a in axes}
+    starts = {a: as_int64(b, clamped(b, _start(frame, scalars[a]), [shape[a] - sizes[a]])) for a in axes}
     return _put(b, frame.full(operand), frame.full(update), sizes, starts)
 
 
