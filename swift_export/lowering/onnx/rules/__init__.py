@@ -13,6 +13,7 @@ from swift_export.lowering.onnx.rules import (
     reduction,
     scatter,
     slices,
+    sorting,
     sources,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "reduction",
     "scatter",
     "slices",
+    "sorting",
     "sources",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as oir
@@ -24,10 +24,10 @@ def call(frame: Frame, op: Any) -> Sequence[oir.Value]:
 def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     """A composite that stands for one op with a rule becomes that op, any other one its decomposition."""
     name = op.attributes["name"].value
-    attributes = op.attributes.get("composite_attributes", ())
-    if name.startswith("chlo.") and name in RULES and len(attributes) == 0:
+    attributes = {a.name: a.attr for a in op.attributes.get("composite_attributes", ())}
+    if name.startswith("chlo.") and name in RULES and attributes.keys() <= RULES[name].attributes:
         try:
-            return RULES[name].translate(frame, Renamed(op, name))
+            return RULES[name].translate(frame, Renamed(op, name, attributes))
         except NoKernelError:
             # What it is made of has kernels for more types: Erf, for one, is of float32 alone.
             pass
@@ -37,9 +37,9 @@ def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
 class Renamed:
     """A composite seen as the op that it stands for."""
 
-    def __init__(self, op: Any, name: str) -> None:
+    def __init__(self, op: Any, name: str, attributes: Mapping[str, Any]) -> None:
         self.operands, self.results = op.operands, op.results
-        self.attributes: dict[str, Any] = {}
+        self.attributes = attributes
         self.location, self.name = op.location, name
 
     @property
@@ -90,19 +90,24 @@ CALL_ATTRIBUTES = (
     "operand_layouts",
     "output_operand_aliases",
     "result_layouts",
+    "indices_of_shape_operands",
     "mhlo.attributes",
+    "mhlo.backend_config",
     "mhlo.version",
 )
 
 
 @rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
 def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
-    """JAX's assertions about shapes, and the older spelling of ops beyond StableHLO."""
+    """JAX's assertions about shapes, the older spelling of ops beyond StableHLO, and calls with a rule of their own."""
     target = op.attributes["call_target_name"].value
     if target == "shape_assertion":
         _assert(frame, op)
         return []
     name = f"chlo.{target.removeprefix('mhlo.')}"
-    if target.startswith("mhlo.") and name in RULES and len(op.attributes.get("mhlo.attributes", ())) == 0:
-        return RULES[name].translate(frame, Renamed(op, name))
+    plain = len(op.attributes.get("mhlo.attributes", ())) == 0 and "mhlo.backend_config" not in op.attributes
+    if target.startswith("mhlo.") and name in RULES and plain:
+        return RULES[name].translate(frame, Renamed(op, name, {}))
+    if f"@{target}" in RULES:
+        return RULES[f"@{target}"].translate(frame, op)
     raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")
