@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnx_ir
 from jax.extend.mlir import ir
 
 from swift_export.errors import LoweringError
-from swift_export.lowering.onnx.reading import read_module
+from swift_export.lowering.onnx.reading import read_module, walk
 
 __all__ = [
     "argument_name",
@@ -149,12 +148,3 @@ def is_small_integer(kind: Any) -> bool:
         and str(kind.element_type) in ("i32", "i64")
         and math.prod(kind.shape) <= LONGEST_SHAPE
     )
-
-
-def walk(op: Any) -> Iterator[Any]:
-    """All ops below ``op``, in order, regions included."""
-    for region in op.regions:
-        for block in region.blocks:
-            for inner in block.operations:
-                yield inner
-                yield from walk(inner)
