@@ -5,6 +5,7 @@ tf2onnx 1.17 knows neither that op nor its attributes; what is missing is lent t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from swift_export.lowering.onnx import module as mlir
 from swift_export.lowering.onnx.builder import SCOPE
 from swift_export.lowering.onnx.convert import stablehlo_to_onnx
 from swift_export.lowering.onnx.passes.match import sizes
+from swift_export.lowering.onnx.signature import Signature, read_signature
 
-__all__ = ["Record", "tf2onnx_handlers", "tf2onnx_prepared"]
+__all__ = ["Handlers", "Record", "tf2onnx_handlers"]
 
 Handlers = dict[str, tuple[Callable[..., None], list[str]]]
 
@@ -29,19 +31,25 @@ ATTRIBUTES = {"Sout", "function_list", "disabled_checks", "dim_args_spec", "plat
 
 @dataclass
 class Record:
-    """Names that a conversion is given, and what tf2onnx would lose of its result.
+    """What a conversion is given beside the graph, and what tf2onnx would lose of its result.
 
     ``argument_names`` are those of the ``XlaCallModule``'s inputs (constant ones become initializers of that name),
-    ``dim_names`` as in ``stablehlo_to_onnx``. ``types`` collects element type and shape of every value by name.
+    ``dim_names`` as in ``stablehlo_to_onnx``. A caller that raises the file's opset afterwards gives ``raised``: the
+    module is then lowered for ``opset``, or for the one that it needs, and ``reached`` says which that was.
+
+    ``types`` collects element type and shape of every value by name.
     """
 
     argument_names: Sequence[str] | None = None
-    dim_names: Mapping[str, Sequence[str | int | None]] = field(default_factory=dict)
+    dim_names: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    raised: bool = False
+    opset: int | None = None
+    reached: int = 0
     types: dict[str, tuple[oir.DataType, list[int | str]]] = field(default_factory=dict)
 
     def restore(self, graph: oir.Graph) -> None:
         """Give a graph that came back from tf2onnx its types and scopes again."""
-        for node in graph:
+        for node in graph.all_nodes():
             node.metadata_props[SCOPE] = str(node.name).rpartition("/")[0]
             for value in node.outputs:
                 if value.name in self.types:
@@ -49,102 +57,167 @@ class Record:
                     value.shape = oir.Shape(shape)
 
 
-def tf2onnx_handlers(record: Record | None = None) -> Handlers:
-    """Handlers for tf2onnx's ``custom_op_handlers``: any SavedModel that jax2tf made goes through with them."""
+@contextmanager
+def tf2onnx_handlers(record: Record | None = None) -> Iterator[Handlers]:
+    """Handlers for tf2onnx's ``custom_op_handlers``: within the block, SavedModels and functions of jax2tf convert.
+
+    The TensorFlow around the StableHLO is tf2onnx's as before::
+
+        with tf2onnx_handlers() as handlers:
+            model, _ = tf2onnx.convert.from_function(serve, signature, opset=18, custom_op_handlers=handlers)
+
+    Afterwards tf2onnx's globals are as they were, errors included. Raises LoweringError in the conversion for what
+    ONNX cannot express exactly.
+    """
     record = record or Record()
 
     def call_module(ctx: Any, node: Any, name: str, args: Any) -> None:
-        source = node.get_attr_value("module")
-        names, arguments = _arguments(source, node, record.argument_names)
-        constants = {n: v for n, (v, _) in zip(names, arguments, strict=True) if v is not None}
-        model = stablehlo_to_onnx(
-            source,
-            constants=constants,
-            argument_names=names,
-            dim_names=record.dim_names,
-            opset=ctx.opset,
-            fuse=False,
-        )
-        inputs = {n: tensor for n, (_, tensor) in zip(names, arguments, strict=True) if tensor is not None}
-        outputs = list(node.output)
-        shapes, dtypes = node.output_shapes, node.output_dtypes
-        ctx.remove_node(name)
-        _insert(ctx, model.graph, inputs, outputs, record)
-        for output, shape, dtype in zip(outputs, shapes, dtypes, strict=True):
-            ctx.set_shape(output, shape)
-            ctx.set_dtype(output, dtype)
+        _replace(ctx, node, record)
 
     def identity(ctx: Any, node: Any, name: str, args: Any) -> None:
         node.type = "Identity"
         for attribute in list(node.attr):
             del node.attr[attribute]
 
-    return {"XlaCallModule": (call_module, []), "PreventGradient": (identity, [])}
+    with _prepared():
+        yield {"XlaCallModule": (call_module, []), "PreventGradient": (identity, [])}
 
 
-def _arguments(
-    source: bytes, node: Any, given: Sequence[str] | None
-) -> tuple[list[str], list[tuple[np.ndarray | None, str | None]]]:
-    """Names of the arguments of ``main``, and for each its constant value or the tensor that feeds it."""
-    module = mlir.read_module(source)  # held here: its ops live as long as it does
-    parameters = list(mlir.main_function(module).regions[0].blocks[0].arguments)
-    arguments: list[tuple[np.ndarray | None, str | None]] = [
-        (np.asarray(producer.get_tensor_value(as_list=False)), None) if producer.is_const() else (None, tensor)
-        for producer, tensor in zip(node.inputs, node.input, strict=True)
-    ]
-    names = list(given or (mlir.argument_name(p, i) for i, p in enumerate(parameters[-len(arguments) :])))
-    if len(parameters) == len(arguments) + 1:
-        # A module for several platforms is told first which one it runs on: they are in the order of its attribute.
-        names.insert(0, "platform_index")
-        arguments.insert(0, (np.zeros((), np.int32), None))
-    if len(parameters) != len(arguments):
-        raise LoweringError(f"XlaCallModule: its module takes {len(parameters)} arguments, found {len(arguments)}")
-    return names, arguments
+def _replace(ctx: Any, node: Any, record: Record) -> None:
+    """Put what the module of an ``XlaCallModule`` becomes in its place."""
+    source = node.get_attr_value("module")
+    module = mlir.read_module(source)  # held: its ops live as long as it does
+    signature = read_signature(module)
+    arguments = _arguments(signature, node, record.argument_names)
+    constants = {name: given for name, given in arguments.items() if not isinstance(given, str)}
+    inputs = {name: tensor for name, tensor in arguments.items() if isinstance(tensor, str)}
+    dims = dict(zip(arguments, signature.dims, strict=True))
+    model = stablehlo_to_onnx(
+        source,
+        constants=constants,
+        argument_names=list(arguments),
+        dim_names={name: dims[name] for name in inputs} | dict(record.dim_names),
+        opset=record.opset if record.raised else ctx.opset,
+        fuse=False,
+    )
+    record.reached = max(record.reached, model.opset_imports[""])
+    outputs = list(node.output)
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    ctx.remove_node(node.name)
+    names_there = {str(n.name) for n in model.graph.all_nodes()} | set(model.graph.initializers)
+    # Two modules in one graph may call their nodes alike.
+    taken = any(ctx.get_node_by_name(n) is not None for n in names_there)
+    _Insertion(node.name if taken else "", record).graph(ctx, model.graph, inputs, outputs)
+    for output, shape, dtype in zip(outputs, shapes, dtypes, strict=True):
+        ctx.set_shape(output, shape)
+        ctx.set_dtype(output, dtype)
 
 
-def _insert(
-    ctx: Any,
-    graph: oir.Graph,
-    inputs: dict[str, str],
-    outputs: Sequence[str],
-    record: Record,
-) -> None:
-    """Copy the nodes of ``graph`` into tf2onnx's graph."""
-    names: dict[oir.Value, str] = {v: inputs[str(v.name)] for v in graph.inputs}
-    for value in graph.initializers.values():
-        assert value.const_value is not None
-        names[value] = ctx.make_const(str(value.name), value.const_value.numpy()).output[0]
-    for value, output in zip(graph.outputs, outputs, strict=True):
-        names[value] = output
-    for node in graph:
-        ctx.make_node(
-            node.op_type,
-            [names[v] if v is not None else "" for v in node.inputs],
-            attr={name: attribute.value for name, attribute in node.attributes.items()},
-            outputs=[names.setdefault(v, f"{node.name}:{i}") for i, v in enumerate(node.outputs)],
-            shapes=[[s if isinstance(s, int) else -1 for s in sizes(v)] for v in node.outputs],
-            dtypes=[v.dtype.value if v.dtype is not None else None for v in node.outputs],
-            name=str(node.name),
+def _arguments(signature: Signature, node: Any, given: Sequence[str] | None) -> dict[str, np.ndarray | str]:
+    """For each argument of ``main``, by name: its constant value, or the tensor that feeds it."""
+    if len(signature.inputs) != len(node.input):
+        raise LoweringError(
+            f"XlaCallModule {node.name}: expected as many inputs as its module takes, {len(signature.inputs)}, found "
+            f"{len(node.input)}"
         )
-        for value in node.outputs:
+    names = list(signature.arguments)
+    for i, name in zip(signature.inputs, given or (), strict=False):
+        names[i] = name
+    # A module for several platforms is told first which one it runs on: they are in the order of its attribute.
+    arguments: dict[str, np.ndarray | str] = {name: np.zeros((), np.int32) for name in names}
+    for i, producer, tensor in zip(signature.inputs, node.inputs, node.input, strict=True):
+        constant = producer.is_const()
+        arguments[names[i]] = np.asarray(producer.get_tensor_value(as_list=False)) if constant else tensor
+    return arguments
+
+
+@dataclass(frozen=True)
+class _Insertion:
+    """Copying a graph of this lowering into tf2onnx's; ``place`` sets its names apart from those that are there."""
+
+    place: str
+    record: Record
+
+    @property
+    def prefix(self) -> str:
+        """Of nodes and their values: it looks like a scope."""
+        return f"{self.place}/" if self.place else ""
+
+    def graph(self, ctx: Any, graph: oir.Graph, inputs: Mapping[str, str], outputs: Sequence[str]) -> None:
+        """The nodes of ``graph``, its inputs and outputs being tensors of ``ctx``."""
+        names: dict[oir.Value, str] = {v: inputs[str(v.name)] for v in graph.inputs}
+        for value in graph.initializers.values():
+            assert value.const_value is not None
+            # Behind the name, of which the beginning says whether it is one or only a number.
+            name = f"{value.name}@{self.place}" if self.place else str(value.name)
+            names[value] = ctx.make_const(name, value.const_value.numpy()).output[0]
+        names.update(zip(graph.outputs, outputs, strict=True))
+        self._nodes(ctx, graph, names)
+
+    def _nodes(self, ctx: Any, graph: oir.Graph, names: dict[oir.Value, str]) -> None:
+        for node in graph:
+            name = self.prefix + str(node.name)
+            made = [names.setdefault(v, f"{name}:{i}") for i, v in enumerate(node.outputs)]
+            bodies = {a.name: a.value for a in node.attributes.values() if a.type == oir.AttributeType.GRAPH}
+            ctx.make_node(
+                node.op_type,
+                [names[v] if v is not None else "" for v in node.inputs],
+                # As protobufs, so that tf2onnx does not have to guess the type of an empty list.
+                attr={a.name: oir.to_proto(a) for a in node.attributes.values() if a.name not in bodies},
+                outputs=made,
+                shapes=[_static(v) for v in node.outputs],
+                dtypes=[v.dtype.value if v.dtype is not None else None for v in node.outputs],
+                name=name,
+                branches={attribute: self._body(ctx, body, names, name) for attribute, body in bodies.items()},
+            )
+            for value in node.outputs:
+                assert value.dtype is not None
+                self.record.types[names[value]] = (value.dtype, sizes(value))
+
+    def _body(self, ctx: Any, graph: oir.Graph, outer: Mapping[oir.Value, str], name: str) -> Any:
+        """The body of a Loop or If, which sees what is outside of it."""
+        body = ctx.create_new_graph_with_same_config()
+        body.parent_graph = ctx
+        names = dict(outer)
+        for i, value in enumerate(graph.inputs):
             assert value.dtype is not None
-            record.types[names[value]] = (value.dtype, sizes(value))
+            names[value] = self.prefix + str(value.name or f"{name}/input{i}")
+            body.add_graph_input(names[value], value.dtype.value, _static(value))
+        self._nodes(body, graph, names)
+        for value in graph.outputs:
+            assert value.dtype is not None
+            body.add_graph_output(names[value], value.dtype.value, _static(value))
+        return body
+
+
+def _static(value: oir.Value) -> list[int]:
+    return [size if isinstance(size, int) else -1 for size in sizes(value)]
 
 
 @contextmanager
-def tf2onnx_prepared() -> Iterator[None]:
+def _prepared() -> Iterator[None]:
     """Lend tf2onnx what ``XlaCallModule`` needs; afterwards its globals are as they were."""
-    from tf2onnx import handler, tf_utils
+    from tf2onnx import handler, tf_loader, tf_utils, utils
 
+    log = logging.getLogger("tf2onnx")
+    level = log.level
     ignored = set(tf_utils.TF_IGNORED_NODE_ATTRS)
     # Custom handlers stay registered for ever otherwise.
     registry = handler.tf_op
     opsets = {d: [dict(versions) for versions in v] for d, v in registry._OPSETS.items()}
     mappings = registry._MAPPING, registry._DOMAIN_MAPPING
+    functions, counter = dict(tf_loader._FUNCTIONS), utils.INTERNAL_NAME
     tf_utils.TF_IGNORED_NODE_ATTRS |= ATTRIBUTES
+    # Numbers in names begin anew, so that the same graph gives the same file; errors are raised, and need no log.
+    utils.INTERNAL_NAME = 1
+    log.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
+        log.setLevel(level)
+        utils.INTERNAL_NAME = counter
+        tf_loader._FUNCTIONS.clear()
+        tf_loader._FUNCTIONS.update(functions)
         tf_utils.TF_IGNORED_NODE_ATTRS.clear()
         tf_utils.TF_IGNORED_NODE_ATTRS |= ignored
         registry._OPSETS.clear()
