@@ -13,6 +13,7 @@ from swift_export._version import __version__
 if TYPE_CHECKING:
     from swift_export.backbone.config import SwiFTConfig
     from swift_export.backbone.swift import SwiFT
+    from swift_export.conversion import convert
     from swift_export.errors import SwiftExportError
     from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
     from swift_export.lowering.onnx import stablehlo_to_onnx
@@ -24,6 +25,7 @@ _HOMES = {
     "SwiFTConfig": "backbone.config",
     "SwiftExportError": "errors",
     "check": "parity",
+    "convert": "conversion",
     "export_onnx": "export",
     "export_savedmodel": "export",
     "export_stablehlo": "export",
@@ -38,6 +40,7 @@ __all__ = [
     "SwiftExportError",
     "__version__",
     "check",
+    "convert",
     "export_onnx",
     "export_savedmodel",
     "export_stablehlo",

@@ -1,0 +1,163 @@
+"""``convert``: any StableHLO in, one ONNX file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swift_export.cli import options
+from swift_export.cli.console import Console
+from swift_export.cli.extras import need_extra
+from swift_export.cli.text import examples
+from swift_export.errors import UsageError
+
+if TYPE_CHECKING:
+    from swift_export.conversion import Conversion
+
+__all__ = ["convert", "register"]
+
+_SOURCE, _FILE, _CHECK = "Source", "ONNX file", "Check"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(
+        epilog=examples(
+            "swift-export convert model.mlir -o model.onnx",
+            "swift-export convert exported.jax -o model.onnx --check",
+            "swift-export convert saved_model/ -o model.onnx --signature serving_default",
+            "swift-export convert module.mlir.bc -o model.onnx --dims x=batch,- --dims y=batch,-",
+        )
+    )(convert)
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="MLIR text, MLIR bytecode, a portable artifact, a jax.export file, or the folder of a SavedModel that "
+            "holds StableHLO; told apart by content.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The ONNX file to write; replaced if it exists.")
+    ],
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="ONNX opset, 18 to 26.",
+            show_default="20, or what an operator needs",
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    target: options.Target = "portable",
+    dims: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT=NAMES",
+            help="Names for an input's unknown dimensions, separated by commas, - to leave one as it is; the same name "
+            "means the same size. May be given several times.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a module for several platforms, the one to convert.",
+            show_default="cpu, or the first",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which signature of a SavedModel.",
+            show_default="serving_default, or the only one",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    check: Annotated[
+        bool | None,
+        typer.Option(
+            "--check/--no-check",
+            help="Run the file in ONNX Runtime and the source in JAX, XLA or TensorFlow, and compare; --no-check: do "
+            "not even load the file.",
+            show_default="compare SavedModels, load others",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the check's random inputs.", rich_help_panel=_CHECK)
+    ] = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert any StableHLO module to ONNX, or refuse it: a wrong file is never written."""
+    names = _dim_names(dims or [])
+    if _is_savedmodel(source):
+        need_extra("savedmodel", f"{source}: a SavedModel")
+
+    import swift_export.conversion
+
+    console = Console(quiet)
+    with console.progress() as tell:
+        done = swift_export.conversion.convert(
+            source,
+            output,
+            check=check,
+            opset=opset,
+            target=target,
+            platform=platform,
+            signature=signature,
+            dim_names=names,
+            seed=seed,
+            progress=tell,
+        )
+    _show(done, console)
+
+
+def _dim_names(given: list[str]) -> dict[str, list[str | None]]:
+    """``x=batch,-`` as ``{"x": ["batch", None]}``."""
+    names: dict[str, list[str | None]] = {}
+    for text in given:
+        name, equals, labels = text.rpartition("=")
+        if not (name and equals and all(label.strip() for label in labels.split(","))):
+            raise UsageError(f"--dims {text}: expected an input and a name for each of its axes, as x=batch,-,-")
+        names[name] = [None if label.strip() == "-" else label.strip() for label in labels.split(",")]
+    return names
+
+
+def _is_savedmodel(source: Path) -> bool:
+    # What else is wrong with a folder is said by the conversion; this only must come before anything is done.
+    return (source / "saved_model.pb").is_file()
+
+
+def _show(done: Conversion, console: Console) -> None:
+    console.facts(
+        {
+            "source": "; ".join([done.source, *done.notes]),
+            "inputs": "; ".join(done.inputs),
+            "outputs": "; ".join(done.outputs),
+            "file": f"{done.nodes:,} nodes, {_bytes(done.size)}, opset {done.opset}",
+            **({"check": _verdict(done)} if done.report else {}),
+        }
+    )
+    console.line(f"wrote {done.path}")
+
+
+def _verdict(done: Conversion) -> str:
+    report = done.report
+    assert report is not None
+    outputs = len({compared.output for compared in report.compared})
+    cases = len({tuple(compared.sizes.items()) for compared in report.compared})
+    plural = "s" if outputs > 1 else ""
+    return f"{outputs} output{plural} as in {report.reference} on {cases} random input{'s' if cases > 1 else ''}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size:,} bytes" if size < 10**5 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,126 @@
+"""Reading bytecode for the first time, in a process of its own: LLVM ends the process on some that is damaged, and
+writes to the standard error what it thinks of others. Text has neither trouble.
+
+The process is ``python -m swift_export.lowering.sources.trial KIND`` with the inputs as its standard input, each behind
+its length. It starts before the caller imports what it needs itself, so that on two processors it costs little time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from swift_export.lowering.sources.base import SourceError
+from swift_export.lowering.sources.kinds import MLIR, Kind, portable_version
+
+__all__ = ["Trial", "parser_words"]
+
+_REFUSED = 3
+_LENGTH = 8
+
+
+class Trial:
+    """Inputs that are being read; `finish` waits for the outcome. Leaving the context ends the process.
+
+    ``name`` is what errors call them by: one file, or all the modules of one.
+    """
+
+    def __init__(self, name: str, inputs: Sequence[bytes], kind: Kind) -> None:
+        self._name, self._inputs, self._kind = name, inputs, kind
+        search = [str(Path(__file__).resolve().parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with tempfile.TemporaryFile() as file:
+            for data in inputs:
+                file.write(len(data).to_bytes(_LENGTH))
+                file.write(data)
+            file.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, kind.name],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "JAX_PLATFORMS": "cpu"},
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def finish(self) -> None:
+        """Wait; raises SourceError where the input cannot be read."""
+        said, _ = self._process.communicate()
+        if self._process.returncode:
+            lines = said.decode(errors="replace").strip().splitlines()
+            raise SourceError(f"{self._name}: {self._reason(lines[0] if lines else '')}")
+
+    def _reason(self, said: str) -> str:
+        words = re.sub(r'^"-":\d+:\d+: ', "", said) or "its reader crashed"
+        versions = [portable_version(data[data.find(MLIR) :]) for data in self._inputs]
+        newer = [version for version in versions if version and _newer(version)]
+        if newer:
+            return (
+                f"written by StableHLO {newer[0]}, newer than what the installed jax reads ({words}); install a newer "
+                "jax, or write the file for an older version of StableHLO"
+            )
+        if self._kind is Kind.EXPORTED and said.startswith("newer"):
+            return f"{said}; install a newer jax, or export again with this one"
+        return f"expected a {self._kind.value}, found a damaged one, or one cut short ({words}); make or copy it again"
+
+
+def parser_words(message: str) -> str:
+    """What the parser itself said, in one line."""
+    words = " ".join(message.split())
+    return re.sub(r"^StableHLO module: cannot be parsed: (Unable to parse module assembly: )?(error: )?", "", words)
+
+
+def _newer(version: str) -> bool:
+    from jax.extend.mlir.dialects import stablehlo
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)]
+
+    return numbers(version) > numbers(stablehlo.get_current_version())
+
+
+def _read(data: bytes, kind: Kind) -> None:
+    """Read everything that the conversion will read; raises ValueError or whatever the reader stumbles over."""
+    if kind is Kind.EXPORTED:
+        from jax import export
+
+        exported = export.deserialize(bytearray(data))
+        newest = export.maximum_supported_calling_convention_version
+        if exported.calling_convention_version > newest:
+            raise ValueError(
+                f"newer: of calling convention {exported.calling_convention_version}, jax knows up to {newest}"
+            )
+        data = exported.mlir_module_serialized
+    from swift_export.lowering.onnx.reading import read_module
+
+    read_module(data)
+
+
+def main(kind: Kind) -> int:
+    """Read the standard input; prints why it cannot be."""
+    try:
+        while length := sys.stdin.buffer.read(_LENGTH):
+            _read(sys.stdin.buffer.read(int.from_bytes(length)), kind)
+    except Exception as error:  # no format has a checksum: a damaged input fails wherever its reader first stumbles
+        print(parser_words(str(error)) or type(error).__name__)
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Kind[sys.argv[1]]))

@@ -1,0 +1,131 @@
+"""A converted file against what it was made from: random inputs through both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swift_export.errors import CheckFailed
+from swift_export.lowering.onnx.dims import Shape, Size
+from swift_export.lowering.sources import Reference, SizesError
+from swift_export.parity.elements import Distance, allowed_for, distance, draw
+from swift_export.runtimes.onnxruntime_any import AnySession
+
+__all__ = ["Compared", "ConvertedReport", "check_converted"]
+
+#: What unknown dimensions are tried to be; where a source takes not all sizes, as multiples of something, later ones.
+_SIZES = (2, 3, 1, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+#: How many different sizes are to be compared.
+_ENOUGH = 2
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One output on one input. ``sizes`` are those of the unknown dimensions."""
+
+    output: str
+    sizes: Mapping[str, int]
+    distance: Distance
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return f"output {self.output}{f' at {where}' if where else ''}: {self.distance.words}"
+
+
+@dataclass(frozen=True)
+class ConvertedReport:
+    """All that was compared: ``runtime`` against ``reference``."""
+
+    runtime: str
+    reference: str
+    compared: tuple[Compared, ...]
+
+    @property
+    def failures(self) -> tuple[Compared, ...]:
+        """What differs by more than is allowed."""
+        return tuple(c for c in self.compared if not c.distance.passed)
+
+    def raise_for_failures(self) -> None:
+        """Raise CheckFailed that names the worst place to look at: the first output that differs."""
+        if self.failures:
+            more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
+            raise CheckFailed(f"{self.runtime} differs from {self.reference}: {self.failures[0]}{more}")
+
+
+def check_converted(
+    path: Path,
+    shapes: Mapping[str, Shape],
+    dtypes: Mapping[str, np.dtype],
+    reference: Reference,
+    *,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> ConvertedReport:
+    """Run the ONNX file at ``path`` and its source on random inputs of these shapes and types, and compare.
+
+    Unknown dimensions take two different sizes. Raises CheckFailed where the file does not run, and where no sizes are
+    found that the source takes.
+    """
+    session = AnySession(path)
+    symbols = list(dict.fromkeys(s for shape in shapes.values() for size in shape for s in _symbols(size)))
+    allowed = allowed_for(reference.floats)
+    compared: list[Compared] = []
+    done: set[int] = set()
+    refusal = ""
+    for base, sizes in _assignments(symbols):
+        if base in done:
+            continue
+        try:
+            inputs = _inputs(shapes, dtypes, sizes, seed)
+            tell(f"running {reference.title}")
+            right = reference(inputs)
+        except SizesError as error:
+            refusal = str(error)
+            continue
+        tell(f"running {session.title}")
+        found = session(inputs)
+        if sorted(found) != sorted(right):
+            raise CheckFailed(f"expected the outputs {', '.join(right)}, found {', '.join(found)}")
+        compared += [Compared(name, sizes, distance(found[name], right[name], allowed)) for name in found]
+        done.add(base)
+        if len(done) == _ENOUGH or not symbols:
+            break
+    if not done:
+        tried = f"no sizes of {', '.join(symbols)} up to {max(_SIZES)}" if symbols else "no random inputs"
+        raise CheckFailed(f"{reference.title} takes {tried}: {refusal}")
+    return ConvertedReport(session.title, reference.title, tuple(compared))
+
+
+def _assignments(symbols: Sequence[str]) -> Iterator[tuple[int, dict[str, int]]]:
+    """Sizes of the unknown dimensions: different ones, so that none is taken for another; or else all alike."""
+    for base in _SIZES:
+        yield base, {symbol: base + i for i, symbol in enumerate(symbols)}
+        if len(symbols) > 1:
+            yield base, dict.fromkeys(symbols, base)
+
+
+def _inputs(
+    shapes: Mapping[str, Shape], dtypes: Mapping[str, np.dtype], sizes: Mapping[str, int], seed: int
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    inputs = {}
+    for name, shape in shapes.items():
+        numbers = tuple(_number(size, sizes) for size in shape)
+        if min(numbers, default=0) < 0:
+            raise SizesError(f"{name} would have the shape {numbers}")
+        inputs[name] = draw(rng, dtypes[name], numbers)
+    return inputs
+
+
+def _symbols(size: Size) -> list[str]:
+    return [] if isinstance(size, int) else sorted(size.symbols)
+
+
+def _number(size: Size, sizes: Mapping[str, int]) -> int:
+    if isinstance(size, int):
+        return size
+    return sum(k * math.prod(sizes[symbol] for symbol in monomial) for monomial, k in size.terms)
