@@ -32,6 +32,10 @@ def evaluate(frame: Frame, op: Any) -> np.ndarray | None:
     if name == "stablehlo.get_dimension_size":
         size = frame.shape(op.operands[0])[op.attributes["dimension"].value]
         return _objects(np.asarray(size, object))
+    if name in DECISIVE and _is_small_truth(kind):
+        for operand in op.operands:
+            if operand in frame.known and all(v is DECISIVE[name] for v in frame.known[operand].reshape(-1).tolist()):
+                return frame.known[operand]
     function = EVALUATORS.get(name)
     if function is None or any(operand not in frame.known for operand in op.operands):
         return None
@@ -182,6 +186,9 @@ def _broadcast(op: Any, a: np.ndarray) -> np.ndarray | None:
         shape[axis] = size
     return np.broadcast_to(a.reshape(shape), target)
 
+
+#: Truth values that decide a result alone, whatever the other operand is.
+DECISIVE = {"stablehlo.and": False, "stablehlo.or": True}
 
 EVALUATORS: dict[str, Callable[..., np.ndarray | None]] = {
     "stablehlo.add": _elementwise(lambda a, b: a + b),
