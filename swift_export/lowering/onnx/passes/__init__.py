@@ -11,6 +11,7 @@ from swift_export.lowering.onnx.passes.attention import fuse_attention, fuse_sta
 from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
+from swift_export.lowering.onnx.passes.extremes import complete_extremes, plain_extremes
 from swift_export.lowering.onnx.passes.flat_products import flatten_products
 from swift_export.lowering.onnx.passes.fold import fold_constants
 from swift_export.lowering.onnx.passes.fused_matmul import absorb_transposes
@@ -97,12 +98,16 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     """
     check_target(target)
     outputs = [value.name for value in model.graph.outputs]
+    plain_extremes(model.graph)
     _clean(model)
     if fuse:
         for fusion in FUSIONS[target]:
             # A pass looks at each node once; what it makes may match again.
             while fusion(model.graph):
                 _clean(model)
+        _clean(model)
+    # What is left of them: fused ones keep NaN by themselves.
+    if complete_extremes(model.graph):
         _clean(model)
     separate_outputs(model.graph, outputs)
     order_nodes(model.graph)

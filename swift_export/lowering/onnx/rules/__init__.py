@@ -15,6 +15,7 @@ from swift_export.lowering.onnx.rules import (
     slices,
     sorting,
     sources,
+    windows,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "slices",
     "sorting",
     "sources",
+    "windows",
 ]

@@ -51,7 +51,10 @@ class Reduced(Sketch):
 def test_reduced_axes_are_kept_rather_than_put_back(op_type: str, seed: int) -> None:
     sketch = Reduced(seed)
     y = sketch.same_type("Sub", sketch.source, sketch.kept(sketch.reduce(op_type, keepdims=False)))
-    assert op_types(transformed(sketch, y, rtol=RTOL)) == {op_type: 1, "Sub": 1}
+    counts = op_types(transformed(sketch, y, rtol=RTOL))
+    assert "Unsqueeze" not in counts
+    # Around extremes there are nodes that keep NaN.
+    assert op_type in counts if op_type in ("ReduceMax", "ReduceMin") else counts == {op_type: 1, "Sub": 1}
 
 
 def test_a_reduction_that_others_use_stays() -> None:
