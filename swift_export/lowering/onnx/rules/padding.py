@@ -36,7 +36,7 @@ def _pad(frame: Frame, op: Any, low: Sequence[Size], high: Sequence[Size], inter
     high = [c - w for c, w in zip(high, between, strict=True)]
     out = tuple(s * (1 + w) + a + c for s, w, a, c in zip(shape, between, low, high, strict=True))
     frame.shapes[op.results[0]] = out
-    if not any((*low, *high)):
+    if not any((*low, *high, *between)):
         return frame.compact(op.operands[0])
     dtype = frame.dtype(op.results[0])
     kind = b.carrier("Pad", dtype)
