@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,21 @@ def constant_array(attribute: Any) -> np.ndarray:
     if not isinstance(attribute, (ir.DenseIntElementsAttr, ir.DenseFPElementsAttr)):
         raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
     if dtype.name == "bfloat16":
-        return np.asarray([attribute[i] for i in range(len(attribute))], np.float32).astype(dtype).reshape(shape)
+        return _bfloat16(str(attribute)).reshape(shape)
     # A copy: the buffer belongs to the MLIR context, which does not outlive the lowering.
     return np.array(attribute).astype(dtype).reshape(shape)
+
+
+def _bfloat16(text: str) -> np.ndarray:
+    """Elements of a dense attribute as it is printed: MLIR's Python binding gives those of bfloat16 in no other way."""
+    body = text.removeprefix("dense<").rpartition(">")[0].rpartition(">")[0]
+    dtype = onnx_ir.DataType.BFLOAT16.numpy()
+    if body.startswith('"0x'):
+        return np.frombuffer(bytes.fromhex(body.strip('"')[2:]), "<u2").view(dtype)
+    # Numbers that no decimals give back, like NaN, are printed as their bits.
+    parts = re.findall(r"[^\[\], ]+", body)
+    bits = [int(p, 16) if p.startswith("0x") else int(np.asarray(float(p), dtype).view(np.uint16)) for p in parts]
+    return np.asarray(bits, np.uint16).view(dtype)
 
 
 def _scalar(attribute: Any) -> Any:
