@@ -10,7 +10,7 @@ import onnx_ir as oir
 from swift_export.lowering.onnx.frame import Frame, rule
 from swift_export.lowering.onnx.rules.elementwise import finish, require, terms
 from swift_export.lowering.onnx.rules.integers import bits_of
-from swift_export.lowering.onnx.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, unsigned_like
+from swift_export.lowering.onnx.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, known, unsigned_like
 
 __all__ = ["converted"]
 
@@ -26,6 +26,9 @@ def convert(frame: Frame, op: Any) -> oir.Value:
 
 def converted(x: Term, target: oir.DataType) -> Term:
     """The elements as XLA on CPU converts them where StableHLO leaves it open; ONNX leaves more of it open."""
+    elements = known(x.value)
+    if elements is not None and elements.size == 1 and target in FLOATS - {DataType.FLOAT16}:
+        return Term(x.builder, x.builder.constant(elements.astype(target.numpy())))
     if x.dtype in FLOATS and target in SIGNED | UNSIGNED:
         return _saturated(x.to(DataType.FLOAT) if x.dtype != DataType.DOUBLE else x, target)
     if x.dtype == DataType.DOUBLE and target == DataType.FLOAT16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -141,7 +142,7 @@ def sign(frame: Frame, op: Any) -> oir.Value:
         return finish(frame, op, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
     result = x.apply("Sign")
     # Here it drops the sign of zero, and gives 0 for NaN in float16.
-    return finish(frame, op, result.equals(0).choose(x, result) if x.dtype in FLOATS else result)
+    return finish(frame, op, result.to(DataType.BOOL).choose(result, x) if x.dtype in FLOATS else result)
 
 
 @rule("stablehlo.add", "stablehlo.multiply")
@@ -231,8 +232,13 @@ def _extremum_of_zeros(name: str, a: Term, b: Term) -> Term:
         if elements is not None and (np.signbit(elements[elements == 0]) == (name == "Min")).all():
             # Its zeros win over zeros of both signs.
             return x.apply(name, constant)
-    zero = a + b if name == "Max" else -(-a - b)
-    return (a.equals(b) & a.equals(0)).choose(zero, a.apply(name, b))
+    either = a.apply(name, b)
+    # Infinite for a zero of the sign that wins.
+    inverse = a.apply("Reciprocal").apply(name, b.apply("Reciprocal"))
+    # Where's third input keeps -0, its second one does not.
+    if name == "Max":
+        return inverse.equals(math.inf).choose(either.apply("Max", 0.0), either)
+    return (inverse > -math.inf).choose(either, either.apply("Min", -0.0))
 
 
 LOGIC: dict[str, Callable[[Term, Term], Term]] = {
@@ -303,7 +309,10 @@ def _total_order(x: Term) -> Term:
 
 @rule("stablehlo.select")
 def select(frame: Frame, op: Any) -> oir.Value:
-    """Take from the second or third operand; a scalar condition holds for all elements."""
+    """Take from the second or third operand; a scalar condition holds for all elements.
+
+    ONNX says that Where takes elements as they are; ONNX Runtime's makes +0 of a -0 from the second operand.
+    """
     condition, a, b = terms(frame, op)
     shape = frame.result_shape(op, *[frame.shape(v) for v in op.operands[1:]])
     return finish(frame, op, condition.choose(a, b), shape)

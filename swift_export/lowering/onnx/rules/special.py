@@ -1,6 +1,9 @@
 """Functions that ONNX has no op for, or that ONNX Runtime does not compute well enough in every type.
 
 Each takes and gives float32 or float64, and errs by a few units in the last place.
+
+ONNX Runtime's Where makes +0 of a -0 that it takes from its second input, and leaves it in the third: what may be -0
+is always the last operand of ``choose`` here.
 """
 
 from __future__ import annotations
@@ -52,13 +55,14 @@ def logistic(x: Term) -> Term:
 def log_plus_one(x: Term) -> Term:
     """log(1 + x): the quotient makes up for the digits that 1 + x loses (W. Kahan, see Goldberg 1991, theorem 4)."""
     u = x + 1
-    return (u.equals(1) | u.equals(math.inf)).choose(x, u.apply("Log") * (x / (u - 1)))
+    lost = u.equals(1) | u.equals(math.inf)
+    return (~lost).choose(u.apply("Log") * (x / (u - 1)), x)
 
 
 def exponential_minus_one(x: Term) -> Term:
     """exp(x) - 1, near zero by the quotient that makes up for lost digits (W. Kahan)."""
     u = x.apply("Exp")
-    near = u.equals(1).choose(x, (u - 1) * (x / u.apply("Log")))
+    near = (~u.equals(1)).choose((u - 1) * (x / u.apply("Log")), x)
     return (abs(x) > 1).choose(u - 1, near)
 
 
@@ -67,8 +71,8 @@ def cbrt(x: Term) -> Term:
     a = abs(x)
     y = a.apply("Pow", 1 / 3)
     y = y - (y - a / (y * y)) / 3
-    # 0 / 0 and inf / inf: those are their own roots.
-    return y.ask("IsNaN").choose(x, (x < 0).choose(-y, y))
+    # Not of NaN, which comes of 0 / 0 and inf / inf: 0 and inf are their own roots.
+    return y.equals(y).choose((x < 0).choose(-y, y), x)
 
 
 def round_nearest_afz(x: Term) -> Term:
@@ -92,13 +96,13 @@ def atan2(y: Term, x: Term) -> Term:
     quotient = (height.equals(length) & large.equals(math.inf)).choose(1, quotient)
     angle = _arctangent(quotient)
     angle = steep.choose(math.pi / 2 - angle, angle)
-    angle = _negative(x).choose(math.pi - angle, angle)
-    return _negative(y).choose(-angle, angle)
+    angle = _positive(x).choose(angle, math.pi - angle)
+    return _positive(y).choose(angle, -angle)
 
 
-def _negative(x: Term) -> Term:
-    """Whether the sign is minus, -0 included."""
-    return x.equals(0).choose(x.apply("Reciprocal"), x) < 0
+def _positive(x: Term) -> Term:
+    """Whether the sign is plus, which it is not for -0."""
+    return x.equals(0).choose(x.apply("Reciprocal"), x) > 0
 
 
 def _arctangent(q: Term) -> Term:
