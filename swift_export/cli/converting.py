@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swift_export.artifacts.one_file import check_output
 from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.text import examples
 from swift_export.errors import UsageError
+from swift_export.lowering.sources.kinds import kind_of_folder
 
 if TYPE_CHECKING:
     from swift_export.conversion import Conversion
@@ -99,7 +101,10 @@ def convert(
 ) -> None:
     """Convert any StableHLO module to ONNX, or refuse it: a wrong file is never written."""
     names = _dim_names(dims or [])
-    if _is_savedmodel(source):
+    if source.is_dir():
+        # Anything that is wrong with the folder comes first: an extra takes minutes to be installed.
+        kind_of_folder(source)
+        check_output(output, sources=source)
         need_extra("savedmodel", f"{source}: a SavedModel")
 
     import swift_export.conversion
@@ -130,11 +135,6 @@ def _dim_names(given: list[str]) -> dict[str, list[str | None]]:
             raise UsageError(f"--dims {text}: expected an input and a name for each of its axes, as x=batch,-,-")
         names[name] = [None if label.strip() == "-" else label.strip() for label in labels.split(",")]
     return names
-
-
-def _is_savedmodel(source: Path) -> bool:
-    # What else is wrong with a folder is said by the conversion; this only must come before anything is done.
-    return (source / "saved_model.pb").is_file()
 
 
 def _show(done: Conversion, console: Console) -> None:

@@ -197,6 +197,8 @@ def _static(value: oir.Value) -> list[int]:
 @contextmanager
 def _prepared() -> Iterator[None]:
     """Lend tf2onnx what ``XlaCallModule`` needs; afterwards its globals are as they were."""
+    # All of it: what is imported for the first time in the block would register its own handlers there, and lose them.
+    import tf2onnx.convert  # noqa: F401
     from tf2onnx import handler, tf_loader, tf_utils, utils
 
     log = logging.getLogger("tf2onnx")

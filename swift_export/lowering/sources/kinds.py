@@ -9,7 +9,17 @@ from pathlib import Path
 
 from swift_export.lowering.sources.base import SourceError
 
-__all__ = ["MLIR", "Kind", "digest_of", "kind_of_bytes", "kind_of_folder", "portable_version", "read_input"]
+__all__ = [
+    "MLIR",
+    "SAVEDMODEL_FILE",
+    "XLA_CALL",
+    "Kind",
+    "digest_of",
+    "kind_of_bytes",
+    "kind_of_folder",
+    "portable_version",
+    "read_input",
+]
 
 
 class Kind(enum.Enum):
@@ -28,7 +38,9 @@ _EXPECTED = (
 #: How MLIR bytecode begins.
 MLIR = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"
-_SAVEDMODEL_FILE = "saved_model.pb"
+SAVEDMODEL_FILE = "saved_model.pb"
+#: TensorFlow's operator that holds StableHLO.
+XLA_CALL = "XlaCallModule"
 
 #: Beginnings of files that are taken for inputs by mistake, and what to give instead.
 _FOREIGN = {
@@ -57,7 +69,7 @@ def kind_of_bytes(data: bytes, name: str) -> Kind:
     for beginning, words in _FOREIGN.items():
         if data.startswith(beginning):
             raise SourceError(f"{name}: {_EXPECTED}, found {words}")
-    if Path(name).name == _SAVEDMODEL_FILE:
+    if Path(name).name == SAVEDMODEL_FILE:
         raise SourceError(f"{name}: part of a SavedModel: give the folder that it lies in")
     if _is_text(data):
         return Kind.TEXT
@@ -68,13 +80,18 @@ def kind_of_bytes(data: bytes, name: str) -> Kind:
 
 
 def kind_of_folder(path: Path) -> Kind:
-    """The kind of a folder; raises SourceError for one that is no SavedModel."""
-    if (path / _SAVEDMODEL_FILE).is_file():
-        return Kind.SAVEDMODEL
-    versions = sorted(p.name for p in path.iterdir() if p.name.isdigit() and (p / _SAVEDMODEL_FILE).is_file())
+    """The kind of a folder; raises SourceError for one that is no SavedModel or holds no StableHLO."""
+    if (path / SAVEDMODEL_FILE).is_file():
+        if XLA_CALL.encode() in (read_input(path / SAVEDMODEL_FILE) or b""):
+            return Kind.SAVEDMODEL
+        raise SourceError(
+            f"{path}: expected a SavedModel with the operator {XLA_CALL}, which holds StableHLO, as jax2tf writes it; "
+            "found none: tf2onnx by itself converts TensorFlow's own operators"
+        )
+    versions = sorted(p.name for p in path.iterdir() if p.name.isdigit() and (p / SAVEDMODEL_FILE).is_file())
     if versions:
         raise SourceError(f"{path}: holds the SavedModels {', '.join(versions)}: name one, as {path / versions[-1]}")
-    raise SourceError(f"{path}: expected a SavedModel, a folder with a file {_SAVEDMODEL_FILE}; found none in it")
+    raise SourceError(f"{path}: expected a SavedModel, a folder with a file {SAVEDMODEL_FILE}; found none in it")
 
 
 def portable_version(data: bytes) -> str | None:

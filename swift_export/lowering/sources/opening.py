@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from swift_export.errors import LoweringError
+from swift_export.errors import LoweringError, UsageError
 from swift_export.lowering.sources.base import Options, Source, SourceError
 from swift_export.lowering.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
 from swift_export.lowering.sources.trial import Trial, parser_words
@@ -19,10 +19,14 @@ def open_source(path: Path, options: Options) -> Source:
     digest = digest_of(path, data)
     if data is None:
         kind_of_folder(path)
+        if options.platform is not None:
+            raise UsageError("--platform: belongs to modules and jax.export files, which SavedModels hold ready")
         from swift_export.lowering.sources.savedmodel import SavedModelSource
 
         return SavedModelSource(path, digest, options)
     kind = kind_of_bytes(data, str(path))
+    if options.signature is not None:
+        raise UsageError(f"--signature {options.signature}: belongs to a SavedModel, found {kind.value}")
     if kind is Kind.TEXT:
         return _from_text(data.decode("utf-8-sig"), digest, options)
     with Trial(str(path), [data], kind) as trial:

@@ -16,15 +16,12 @@ from swift_export.lowering.onnx.passes import run_passes
 from swift_export.lowering.onnx.tf2onnx_handler import Record
 from swift_export.lowering.savedmodel import SIGNATURE, import_tensorflow
 from swift_export.lowering.sources.base import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
-from swift_export.lowering.sources.kinds import Kind
+from swift_export.lowering.sources.kinds import SAVEDMODEL_FILE, XLA_CALL, Kind
 from swift_export.lowering.sources.trial import Trial
 from swift_export.lowering.sources.xla import FLOATS, float_types, one_line
 from swift_export.lowering.through_tf2onnx import TF2ONNX_OPSET, through_tf2onnx
 
 __all__ = ["SavedModelSource"]
-
-_FILE = "saved_model.pb"
-_OP = "XlaCallModule"
 
 
 class SavedModelSource:
@@ -38,18 +35,12 @@ class SavedModelSource:
     def __init__(self, folder: Path, digest: str, options: Options) -> None:
         self.digest = digest
         self.notes: list[str] = []
-        data = (folder / _FILE).read_bytes()
-        if _OP.encode() not in data:
-            raise SourceError(
-                f"expected a SavedModel with the operator {_OP}, which holds StableHLO, as jax2tf writes it; found "
-                "none: tf2onnx by itself converts TensorFlow's own operators"
-            )
         if options.opset is not None and options.opset < TF2ONNX_OPSET:
             raise UsageError(f"--opset {options.opset}: expected {TF2ONNX_OPSET} or more for a SavedModel")
         self._folder, self._options = folder, options
-        self._graph = _serving_graph(data)
+        self._graph = _serving_graph((folder / SAVEDMODEL_FILE).read_bytes())
         self._signature = _choose([*self._graph.signature_def], options.signature)
-        self._modules = sorted({node.attr["module"].s for node in _nodes(self._graph.graph_def) if node.op == _OP})
+        self._modules = sorted({node.attr["module"].s for node in _nodes(self._graph.graph_def) if node.op == XLA_CALL})
         with Trial(str(folder), self._modules, Kind.PORTABLE) as trial:
             trial.finish()
 
@@ -104,7 +95,7 @@ def _serving_graph(data: bytes) -> Any:
     try:
         graphs = saved_model_pb2.SavedModel.FromString(data).meta_graphs
     except DecodeError:
-        raise SourceError(f"expected a SavedModel, found a damaged {_FILE}; make or copy it again") from None
+        raise SourceError(f"expected a SavedModel, found a damaged {SAVEDMODEL_FILE}; make or copy it again") from None
     serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags] or list(graphs)
     if not serving:
         raise SourceError("expected a SavedModel with a graph, found none in it; save it again")

@@ -24,6 +24,7 @@ __all__ = ["Trial", "parser_words"]
 
 _REFUSED = 3
 _LENGTH = 8
+_NEWER = "the newer calling convention"
 
 
 class Trial:
@@ -74,8 +75,8 @@ class Trial:
                 f"written by StableHLO {newer[0]}, newer than what the installed jax reads ({words}); install a newer "
                 "jax, or write the file for an older version of StableHLO"
             )
-        if self._kind is Kind.EXPORTED and said.startswith("newer"):
-            return f"{said}; install a newer jax, or export again with this one"
+        if said.startswith(_NEWER):
+            return f"expected a file that the installed jax reads, found {said}; install a newer jax, or export again"
         return f"expected a {self._kind.value}, found a damaged one, or one cut short ({words}); make or copy it again"
 
 
@@ -102,9 +103,7 @@ def _read(data: bytes, kind: Kind) -> None:
         exported = export.deserialize(bytearray(data))
         newest = export.maximum_supported_calling_convention_version
         if exported.calling_convention_version > newest:
-            raise ValueError(
-                f"newer: of calling convention {exported.calling_convention_version}, jax knows up to {newest}"
-            )
+            raise ValueError(f"{_NEWER} {exported.calling_convention_version}, beyond {newest}")
         data = exported.mlir_module_serialized
     from swift_export.lowering.onnx.reading import read_module
 
