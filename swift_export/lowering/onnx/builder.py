@@ -26,7 +26,7 @@ OUT_OF_RANGE = 2**31
 #: On integers the low bits of these ops' results depend on the low bits of their operands alone.
 MODULAR = frozenset(
     {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
-    | {"Mul", "Neg", "Pad", "ReduceProd", "ReduceSum", "Sub", "Where"}
+    | {"Mul", "Neg", "Pad", "Sub", "Where"}
 )
 
 #: The first opsets with ops that the default one has not.
@@ -244,6 +244,9 @@ class Builder:
         if before == shape:
             return value
         assert value.dtype is not None
+        if 0 in shape:
+            # To ONNX a size of 0 means that of the operand; but there are no elements to keep.
+            return self.expand(self.scalar(0, value.dtype), shape)
         added = _added_axes(before, shape)
         if added is not None:
             return self.node("Unsqueeze", [value, self.integers(added)], value.dtype, shape)
