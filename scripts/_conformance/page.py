@@ -55,6 +55,7 @@ def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[
         "",
         *_both(default, wide, lambda v: v.dtype, DTYPES, "type"),
         "",
+        *_settled([*default, *wide]),
         *_listed("## Wrong, rejected or broken", [*default, *wide], ("wrong", "rejected", "broke")),
         *_refusals(wide),
         *_outside(default),
@@ -94,6 +95,12 @@ def _listed(title: str, verdicts: Sequence[Verdict], outcomes: Sequence[str]) ->
     found = [v for v in verdicts if v.outcome in outcomes]
     lines = [f"- {v.outcome}: `{v.name}`: {_plain(v.reason)}" for v in found]
     return [title, "", *(lines or ["None."]), ""]
+
+
+def _settled(verdicts: Sequence[Verdict]) -> list[str]:
+    by_name = {v.name: v for v in verdicts if v.outcome == "pass" and v.reason}
+    lines = [f"- `{name}`: {_plain(v.reason)}" for name, v in sorted(by_name.items())]
+    return ["## Passing, with another result than JAX's", "", *(lines or ["None."]), ""]
 
 
 def _refusals(verdicts: Sequence[Verdict]) -> list[str]:

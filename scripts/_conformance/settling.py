@@ -1,0 +1,78 @@
+"""Results that differ from JAX's, and are right all the same: the few cases in which there is more than one answer.
+
+Each rule is a check of its own, and names itself in the verdict: the page lists every case that it settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from _conformance.cases import Case
+
+__all__ = ["settle"]
+
+
+def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Why a result is right although it differs, or nothing."""
+    if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
+        return ""
+    if case.primitive == "sort" and not case.harness.params["is_stable"]:
+        return _another_order(case.harness.params, found, expected)
+    if case.primitive == "approx_top_k":
+        return _other_places(np.asarray(arguments[0]), found, expected)
+    return _closer(case, arguments, found, expected)
+
+
+def _another_order(params: dict[str, Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """An unstable sort may leave equal keys in any order: keys are as expected, and rows are the same ones."""
+    keys, axis = params["num_keys"], params["dimension"]
+    same_keys = all(np.array_equal(a, b) for a, b in zip(found[:keys], expected[:keys], strict=True))
+
+    def rows(arrays: list[np.ndarray]) -> list[list[tuple[Any, ...]]]:
+        lanes = [np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]) for a in arrays]
+        return [sorted(zip(*(lane[i].tolist() for lane in lanes), strict=True)) for i in range(len(lanes[0]))]
+
+    same = same_keys and rows(found) == rows(expected)
+    return "equal keys in another order, which an unstable sort may give" if same else ""
+
+
+def _other_places(operand: np.ndarray, found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Of equal values any may be among the top: the values are as expected, and lie where the result says."""
+    values, places = (np.asarray(a, np.float32) if i == 0 else a for i, a in enumerate(found))
+    there = np.take_along_axis(operand.astype(np.float32), places.astype(np.int64), axis=-1)
+    distinct = all(len(set(lane)) == len(lane) for lane in places.reshape(-1, places.shape[-1]).tolist())
+    same = np.array_equal(values, np.asarray(expected[0], np.float32)) and np.array_equal(there, values)
+    return "equal values at other places" if same and distinct else ""
+
+
+def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Floats that are nowhere further from the exact result, JAX's in float64, than the furthest of JAX's own."""
+    import jax
+    import jax.numpy as jnp
+
+    if any(b.dtype.kind not in "fV" for b in expected) or "64" in case.dtype:
+        return ""
+
+    def widened(value: Any) -> Any:
+        array = np.asarray(value)
+        return array.astype(np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else value
+
+    try:
+        with jax.enable_x64(True):
+            exact = jax.tree.leaves(jax.jit(case.function)(*map(widened, arguments)))
+            exact = [np.asarray(leaf) for leaf in exact]
+    except Exception:
+        # The case is written for its type alone.
+        return ""
+    for ours, theirs, truth in zip(found, expected, exact, strict=True):
+        ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+        finite = np.isfinite(theirs)
+        if truth.dtype != np.float64 or not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+            return ""
+        off, allowed = (np.abs(a[finite] - truth[finite]).max(initial=0) for a in (ours, theirs))
+        if not off <= allowed:
+            return ""
+    return "no further from the exact result than JAX's own"
