@@ -318,6 +318,12 @@ def select(frame: Frame, op: Any) -> oir.Value:
     return finish(frame, op, condition.choose(a, b), shape)
 
 
+@rule("stablehlo.complex")
+def complex_number(frame: Frame, op: Any) -> oir.Value:
+    """Refused: ONNX has no arithmetic of complex numbers."""
+    raise frame.error(op, "complex numbers: ONNX has no equivalent")
+
+
 @rule("stablehlo.real", "stablehlo.imag")
 def part_of_a_real_number(frame: Frame, op: Any) -> oir.Value:
     """Of a float: itself, and 0. Complex elements are refused before, as ONNX has none."""
