@@ -22,6 +22,7 @@ from swift_export.lowering.onnx.passes.layer_norm import fuse_layer_normalizatio
 from swift_export.lowering.onnx.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.lowering.onnx.passes.moves import merge_moves
 from swift_export.lowering.onnx.passes.naming import name_nodes_and_values, number_constants
+from swift_export.lowering.onnx.passes.nested import all_nodes, graphs
 from swift_export.lowering.onnx.passes.order import order_nodes, separate_outputs
 from swift_export.lowering.onnx.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.lowering.onnx.passes.rms_norm import fuse_rms_normalization
@@ -103,21 +104,24 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     if fuse:
         for fusion in FUSIONS[target]:
             # A pass looks at each node once; what it makes may match again.
-            while fusion(model.graph):
+            while sum([fusion(graph) for graph in graphs(model.graph)]):
                 _clean(model)
         _clean(model)
     # What is left of them: fused ones keep NaN by themselves.
     if complete_extremes(model.graph):
         _clean(model)
     separate_outputs(model.graph, outputs)
-    order_nodes(model.graph)
+    for graph in graphs(model.graph):
+        order_nodes(graph)
     name_nodes_and_values(model.graph)
     number_constants(model.graph)
-    if any(node.domain == MICROSOFT for node in model.graph):
+    if any(node.domain == MICROSOFT for node in all_nodes(model.graph)):
         model.graph.opset_imports[MICROSOFT] = 1
 
 
 def _clean(model: oir.Model) -> None:
     remove_identities(model.graph)
-    for clean in (CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
-        clean(model)
+    for graph in graphs(model.graph):
+        # The pass looks at a model's graph alone.
+        CommonSubexpressionEliminationPass()(oir.Model(graph, ir_version=model.ir_version))
+    RemoveUnusedNodesPass()(model)

@@ -25,6 +25,7 @@ from swift_export.lowering.onnx.passes.match import (
     sizes,
     swapped,
 )
+from swift_export.lowering.onnx.passes.nested import root
 from swift_export.lowering.opsets import MICROSOFT
 
 __all__ = ["fuse_attention", "fuse_standard_attention"]
@@ -58,7 +59,7 @@ def fuse_attention(graph: oir.Graph) -> int:
 
 def fuse_standard_attention(graph: oir.Graph) -> int:
     """The same -> Attention, from opset 23 on."""
-    return _fuse(graph, "Attention") if graph.opset_imports[""] >= ATTENTION_SINCE else 0
+    return _fuse(graph, "Attention") if root(graph).opset_imports[""] >= ATTENTION_SINCE else 0
 
 
 def _fuse(graph: oir.Graph, op_type: str) -> int:

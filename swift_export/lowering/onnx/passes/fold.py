@@ -18,6 +18,7 @@ from swift_export.lowering.onnx.passes.match import (
     replace,
     sizes,
 )
+from swift_export.lowering.onnx.passes.nested import root
 
 __all__ = ["fold_constants"]
 
@@ -88,7 +89,7 @@ def _results(node: oir.Node) -> list[np.ndarray]:
     alone = oir.node(node.op_type, operands, dict(node.attributes), outputs=outputs)
     assert node.graph is not None
     present = [v for v in operands if v is not None]
-    graph = oir.Graph(present, outputs, nodes=[alone], opset_imports=node.graph.opset_imports, name="node")
+    graph = oir.Graph(present, outputs, nodes=[alone], opset_imports=root(node.graph).opset_imports, name="node")
     evaluator = ReferenceEvaluator(oir.to_proto(oir.Model(graph, ir_version=10)))
     fed = {f"x{i}": elements for i, v in enumerate(node.inputs) if (elements := array(v)) is not None}
     return [np.asarray(result) for result in evaluator.run(None, fed)]

@@ -7,6 +7,7 @@ import math
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.passes.match import either, inputs, made_by, new_value, replace, scalar, sizes
+from swift_export.lowering.onnx.passes.nested import root
 from swift_export.lowering.onnx.passes.polynomial import polynomial
 
 __all__ = ["fuse_gelu"]
@@ -34,7 +35,7 @@ def fuse_gelu(graph: oir.Graph) -> int:
 
     Factors and terms may stand in any order, the cube for any way to write it. From opset 20 on.
     """
-    if graph.opset_imports[""] < GELU_SINCE:
+    if root(graph).opset_imports[""] < GELU_SINCE:
         return 0
     count = 0
     for node in list(graph):

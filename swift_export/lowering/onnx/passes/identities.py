@@ -21,10 +21,9 @@ def remove_identities(graph: oir.Graph) -> int:
         if node.op_type != "Identity" or node.domain:
             continue
         source, output = node.inputs[0], node.outputs[0]
-        own = source is not None and source.graph is node.graph
         if source is None:
             continue
-        if output.is_graph_output() and not (own and can_replace(output, source)):
+        if output.is_graph_output() and not can_replace(output, source):
             # It stays, in the scope of what it hands on: merging equal nodes makes some without.
             producer = source.producer()
             if producer is not None:

@@ -10,6 +10,7 @@ import onnx_ir as oir
 
 from swift_export.lowering.onnx.builder import SCOPE
 from swift_export.lowering.onnx.passes.factors import as_factor, product
+from swift_export.lowering.onnx.passes.nested import root
 
 __all__ = [
     "FLOATS",
@@ -144,6 +145,7 @@ def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.
 
 def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
     """A constant of the graph with these elements; an equal small one is used again."""
+    graph = root(graph)
     for value in graph.initializers.values():
         if value.dtype == oir.DataType.from_numpy(elements.dtype) and sizes(value) == list(elements.shape):
             found = array(value) if elements.size <= 64 else None
@@ -162,6 +164,7 @@ def is_named(constant: oir.Value) -> bool:
 
 def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:
     """A constant of the graph with this name, or one that starts with it where other elements have it already."""
+    graph = root(graph)
     there = graph.initializers.get(name)
     if there is not None:
         found, dtype = array(there), oir.DataType.from_numpy(elements.dtype)
@@ -203,8 +206,9 @@ def replace(graph: oir.Graph, old: oir.Value, new: oir.Value) -> None:
 
 
 def can_replace(old: oir.Value, new: oir.Value) -> bool:
-    """Whether ``new`` may take the place of ``old``: an output of the graph keeps a node of its own."""
-    return not old.is_graph_output() or (new.producer() is not None and not new.is_graph_output())
+    """Whether ``new`` may take the place of ``old``: an output of a graph keeps a node of its own, of that graph."""
+    own = new.producer() is not None and new.graph is old.graph
+    return not old.is_graph_output() or (own and not new.is_graph_output())
 
 
 def scope(node: oir.Node) -> str:

@@ -6,13 +6,31 @@ from collections.abc import Iterator
 
 import onnx_ir as oir
 
-__all__ = ["all_nodes", "bodies", "with_bodies"]
+__all__ = ["all_nodes", "bodies", "graphs", "root", "with_bodies"]
+
+#: Key of a body's ``meta`` that holds the graph it is inside of in the end.
+ROOT = "root"
 
 
 def bodies(node: oir.Node) -> list[oir.Graph]:
     """The bodies of a node, in the order of its attributes."""
     kinds = (oir.AttributeType.GRAPH,)
     return [attribute.as_graph() for attribute in node.attributes.values() if attribute.type in kinds]
+
+
+def graphs(graph: oir.Graph) -> list[oir.Graph]:
+    """A graph and all bodies in it; each body then knows the graph as its ``root``."""
+    found = [graph, *(body for node in all_nodes(graph) for body in bodies(node))]
+    for body in found[1:]:
+        body.meta[ROOT] = graph
+    return found
+
+
+def root(graph: oir.Graph) -> oir.Graph:
+    """The graph that a body is inside of in the end: it holds constants and versions for all."""
+    found = graph.meta.get(ROOT, graph)
+    assert isinstance(found, oir.Graph)
+    return found
 
 
 def with_bodies(node: oir.Node) -> Iterator[oir.Node]:

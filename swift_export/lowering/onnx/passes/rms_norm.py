@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as oir
 
 from swift_export.lowering.onnx.passes.match import either, followed, made_by, new_value, replace, sizes
+from swift_export.lowering.onnx.passes.nested import root
 from swift_export.lowering.onnx.passes.norms import mean_square, ones, quotients
 
 __all__ = ["fuse_rms_normalization"]
@@ -17,7 +18,7 @@ def fuse_rms_normalization(graph: oir.Graph) -> int:
 
     The scale may be multiplied to x or to the root. Not of doubles: the op computes its mean in float32.
     """
-    if graph.opset_imports[""] < RMS_NORMALIZATION_SINCE:
+    if root(graph).opset_imports[""] < RMS_NORMALIZATION_SINCE:
         return 0
     count = 0
     for node in list(graph):

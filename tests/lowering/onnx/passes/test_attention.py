@@ -223,4 +223,6 @@ def test_attention_as_flax_writes_it() -> None:
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((3, n, 2, 4), np.float32) for n in (5, 7, 7))
     model = run_and_compare(attention, q, k, v, rtol=RTOL, target="onnxruntime")
-    assert op_types(model) == {"Reshape": 4, "MultiHeadAttention": 1}
+    # Two comparisons of the three batches, and a Gather that fails where they differ.
+    guard = {"Shape": 3, "Equal": 2, "And": 1, "Where": 1, "Gather": 1}
+    assert op_types(model) == {"Reshape": 4 + 2, "MultiHeadAttention": 1, **guard}
