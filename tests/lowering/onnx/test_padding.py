@@ -1,0 +1,84 @@
+"""Pad against JAX: edges, between elements, negative widths, widths by unknown sizes, every type."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compare import op_types, run_and_compare
+from edges import FLOATS, INTEGERS, compare
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((3, 4, 5), np.float32)
+
+#: Low, high and interior widths of two axes, of sizes 4 and 5.
+WIDTHS = [
+    [(0, 0, 0), (0, 0, 0)],
+    [(1, 2, 0), (0, 3, 0)],
+    [(0, 0, 2), (0, 0, 0)],
+    [(0, 2, 2), (0, 1, 1)],
+    [(1, 0, 1), (2, 3, 3)],
+    [(-1, 0, 0), (0, -2, 0)],
+    [(-2, 3, 0), (4, -1, 0)],
+    [(-3, 1, 2), (1, -4, 1)],
+    [(-9, 6, 0), (0, 0, 0)],
+    [(6, -9, 0), (-4, -1, 0)],
+    [(-2, -2, 0), (0, 0, 5)],
+]
+
+
+def padded(x: jax.Array, value: jax.Array) -> list[jax.Array]:
+    return [lax.pad(x, value, widths) for widths in WIDTHS]
+
+
+@pytest.mark.parametrize("dtype", ["bool", *INTEGERS, *FLOATS])
+def test_every_type(dtype: str) -> None:
+    kind = np.dtype("float32" if dtype == "bfloat16" else dtype)
+    value = np.asarray(np.iinfo(kind).max if dtype in INTEGERS else dtype == "bool" or -0.0, kind)
+    x = rng.integers(0, 9, (4, 5)).astype(kind)
+    compare(padded, x, value, dtype=dtype)
+    if kind.kind == "f":
+        compare(padded, np.where(x < 4, np.nan, -x).astype(kind), np.asarray(np.inf, kind), dtype=dtype)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (2,)])
+def test_short_axes(shape: tuple[int, ...]) -> None:
+    def function(x: jax.Array) -> list[jax.Array]:
+        return [lax.pad(x, np.float32(7), [w]) for w in ((0, 0, 3), (1, 2, 3), (2, -1, 1), (-1, 3, 2))]
+
+    compare(function, np.ones(shape, np.float32))
+
+
+def test_a_scalar() -> None:
+    compare(lambda x: lax.pad(x, np.float32(7), []), np.asarray(3, np.float32))
+
+
+UNKNOWN: dict[str, Callable[[jax.Array], object]] = {
+    "other axes": lambda x: lax.pad(x, np.float32(2), [(0, 0, 0), (1, -2, 1), (-1, 3, 0)]),
+    "edges of the batch": lambda x: lax.pad(x, np.float32(2), [(1, 2, 0), (0, 0, 0), (0, 0, 0)]),
+    "cropped batch": lambda x: lax.pad(x, np.float32(2), [(2, -3, 0), (0, 0, 0), (0, 0, 0)]),
+    "between the batch": lambda x: lax.pad(x, np.float32(2), [(1, -1, 2), (0, 0, 0), (0, 0, 0)]),
+    "as wide as the batch": lambda x: lax.pad(x, np.float32(2), [(0, 0, 0), (x.shape[0], 0, 0), (0, 0, 0)]),
+    "a width of unknown sign": lambda x: lax.pad(
+        x, np.float32(2), [(0, 0, 0), (5 - x.shape[0], x.shape[0], 0), (0, 0, 0)]
+    ),
+    "modes": lambda x: [jnp.pad(x, ((0, 0), (1, 2), (3, 0)), mode=mode) for mode in ("edge", "reflect", "wrap")],
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_batch(name: str) -> None:
+    run_and_compare(UNKNOWN[name], X, rtol=0)
+
+
+def test_plain_edges_are_one_node() -> None:
+    model = run_and_compare(lambda x: lax.pad(x, np.float32(2), [(0, 0, 0), (1, 2, 0), (0, 3, 0)]), X, symbolic=None)
+    assert op_types(model) == {"Pad": 1}
