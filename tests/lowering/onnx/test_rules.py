@@ -169,8 +169,6 @@ def test_constants_that_arguments_become_keep_name_and_bits() -> None:
 REFUSED = {
     "fft": (lambda x: jnp.fft.rfft(x).real, X, "type tensor<.*complex<f32>>: ONNX has no equivalent"),
     "complex": (lambda x: (x + 1j).real, X, "complex"),
-    "interior padding": (lambda x: lax.pad(x, jnp.float32(0), [(0, 0, 0), (0, 0, 1), (0, 0, 0)]), X, "interior"),
-    "sort": (lambda x: jnp.sort(x), X, "stablehlo.sort at .*sort: no rule"),
 }
 
 
