@@ -341,6 +341,7 @@ def test_the_public_surface() -> None:
         "SwiftExportError",
         "__version__",
         "check",
+        "convert",
         "export_onnx",
         "export_savedmodel",
         "export_stablehlo",

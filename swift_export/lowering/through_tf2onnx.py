@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from swift_export.lowering.onnx.tf2onnx_handler import Record, tf2onnx_handlers
 from swift_export.lowering.opsets import DEFAULT_OPSET, ir_version
 from swift_export.lowering.savedmodel import import_tensorflow
 
-__all__ = ["TF2ONNX_OPSET", "through_tf2onnx"]
+__all__ = ["TF2ONNX_OPSET", "quiet_tensorflow", "through_tf2onnx"]
 
 #: The newest that tf2onnx 1.17 writes.
 TF2ONNX_OPSET = 18
@@ -39,7 +41,7 @@ def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence
         ) from None
     record.raised = True
     try:
-        with tf2onnx_handlers(record) as handlers:
+        with quiet_tensorflow(), tf2onnx_handlers(record) as handlers:
             frozen, inputs, outputs, tables, renamed = tf_loader.from_saved_model(
                 str(folder),
                 None,
@@ -67,6 +69,18 @@ def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence
         reason = " ".join(str(error).split())[:300]
         raise LoweringError(f"tf2onnx cannot convert the signature {signature}: {reason}") from None
     return _model(proto, record)
+
+
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Keep TensorFlow from warning of gradients that nobody will ask for."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _model(proto: Any, record: Record) -> oir.Model:

@@ -24,6 +24,7 @@ def test_help_shows_every_command(run) -> None:
         "savedmodel",
         "onnx",
         "all",
+        "convert",
         "check",
         "diff",
         "inspect",
@@ -37,7 +38,7 @@ def test_help_shows_every_command(run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["stablehlo", "savedmodel", "onnx", "all", "check", "diff", "inspect", "bundle", "runtimes"]
+    "name", ["stablehlo", "savedmodel", "onnx", "all", "convert", "check", "diff", "inspect", "bundle", "runtimes"]
 )
 def test_every_command_has_help_with_examples(run, name: str) -> None:
     result = run(name, "--help", COLUMNS="200")

@@ -38,10 +38,13 @@ def run_without(arguments: list[str], cwd: Path, **settings: str) -> subprocess.
         (["all", *SAVEDMODEL[1:]], "savedmodel"),
         (["onnx", *SAVEDMODEL[1:], "--via", "savedmodel"], "savedmodel"),
         (NIFTI, "fmri"),
+        (["convert", "saved", "-o", "out"], "savedmodel"),
     ],
 )
 def test_the_bare_command_names_the_extra(tmp_path: Path, arguments: list[str], extra: str) -> None:
     (tmp_path / "scan.nii.gz").touch()
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"XlaCallModule")
     result = run_without(arguments, tmp_path)
     assert result.returncode == 2
     assert f"pip install 'swift-export[{extra}]'" in result.stderr

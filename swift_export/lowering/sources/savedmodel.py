@@ -19,7 +19,7 @@ from swift_export.lowering.sources.base import Arrays, DimNames, Lowered, Option
 from swift_export.lowering.sources.kinds import SAVEDMODEL_FILE, XLA_CALL, Kind
 from swift_export.lowering.sources.trial import Trial
 from swift_export.lowering.sources.xla import FLOATS, float_types, one_line
-from swift_export.lowering.through_tf2onnx import TF2ONNX_OPSET, through_tf2onnx
+from swift_export.lowering.through_tf2onnx import TF2ONNX_OPSET, quiet_tensorflow, through_tf2onnx
 
 __all__ = ["SavedModelSource"]
 
@@ -73,7 +73,8 @@ class _TensorFlow:
         self.title = f"TensorFlow {self._tf.__version__}"
         self.floats = floats
         # Kept, not only its signature: the variables live as long as the object they belong to.
-        self._model = self._tf.saved_model.load(str(folder))
+        with quiet_tensorflow():
+            self._model = self._tf.saved_model.load(str(folder))
         self._function = self._model.signatures[signature]
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:

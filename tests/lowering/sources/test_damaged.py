@@ -48,10 +48,6 @@ DAMAGED = {
         lambda: portable("1.8.0")[:250],
         "expected a portable StableHLO artifact, found a damaged one",
     ),
-    "portable without its end": (
-        lambda: portable("1.8.0")[:-1],
-        "expected a portable StableHLO artifact, found a damaged",
-    ),
     "bytecode cut in half": (
         lambda: bytecode(FIVE)[:200],
         "expected a StableHLO in MLIR bytecode, found a damaged one",
