@@ -76,6 +76,7 @@ UNKNOWN: dict[str, Callable[[jax.Array], object]] = {
     "along the batch": lambda x: lax.sort((x, -x), dimension=0),
     "several keys": lambda x: lax.sort((x, -x[:, ::-1], x * 2), dimension=2, num_keys=2),
     "top-k": lambda x: lax.top_k(x, 2),
+    "as many as the batch": lambda x: lax.top_k(jnp.concatenate([x, x * 2])[:, 0].T, x.shape[0]),
     "routing": lambda x: [
         jax.nn.one_hot(lax.top_k(x[:, 0], 2)[1], 6),
         jax.vmap(lambda r: r[lax.top_k(r[0], 3)[1] % 4])(x),
@@ -100,6 +101,22 @@ def test_approximate_top_k_is_exact() -> None:
     run_and_compare(lambda x: (lax.approx_max_k(x, 5), lax.approx_min_k(x, 5)), x, rtol=0)
     with pytest.raises(LoweringError, match=r"custom_call at .*aggregate_to_topk = false"):
         run_and_compare(lambda x: lax.approx_max_k(x, 5, aggregate_to_topk=False), x)
+
+
+@pytest.mark.parametrize("largest", ["", ", largest = true", ", largest = false"])
+def test_top_k_of_older_modules(largest: str) -> None:
+    text = f"""
+    func.func @main(%x: tensor<9xi32>) -> (tensor<3xi32>, tensor<3xi32>) {{
+      %0:2 = stablehlo.custom_call @mhlo.topk(%x) {{mhlo.attributes = {{k = 3 : i64{largest}}}, mhlo.version = 1 : i64}}
+        : (tensor<9xi32>) -> (tensor<3xi32>, tensor<3xi32>)
+      return %0#0, %0#1 : tensor<3xi32>, tensor<3xi32>
+    }}"""
+    if "false" in largest:
+        with pytest.raises(LoweringError, match=r"custom_call at .*largest = false"):
+            stablehlo_to_onnx(text)
+        return
+    found = run(stablehlo_to_onnx(text), Y)
+    np.testing.assert_array_equal(found, [[3, 3, 3], [0, 3, 6]])
 
 
 SORT = """

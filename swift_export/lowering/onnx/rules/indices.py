@@ -184,6 +184,10 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
     shape = b.shape(vectors)[:-1]
     if not weights:
         return b.constant(np.zeros([1] * len(shape), np.int64))
+    known = [w for w in weights if isinstance(w, int)]
+    if vectors.const_value is not None and len(known) == len(weights):
+        elements = vectors.const_value.numpy()
+        return b.constant((elements * np.asarray(known)).sum(axis=-1).astype(elements.dtype))
     if len(weights) > 1 or weights[0] != 1:
         vectors = b.same_type("Mul", vectors, b.sizes(weights))
     if len(weights) == 1:
@@ -194,21 +198,19 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
 
 def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: int) -> oir.Value | None:
     """Sum of 0, 1, ... times a stride along each of some axes of some size; compact, None for nothing but zeros."""
-    known = np.zeros([1] * rank, np.int64)
-    computed: oir.Value | None = None
+    total: oir.Value | None = None
     for axis, size, stride in counts:
-        along = [-1 if i == axis else 1 for i in range(rank)]
-        if isinstance(size, int) and isinstance(stride, int):
-            known = known + (np.arange(size) * stride).reshape(along)
+        if size == 1:
             continue
-        limits = [b.reshape(v, ()) for v in (b.integers([0]), b.sizes([size]), b.integers([1]))]
-        count = b.node("Range", limits, INT64, (size,))
-        count = count if stride == 1 else b.same_type("Mul", count, b.sizes([stride]))
+        if isinstance(size, int) and isinstance(stride, int):
+            count = b.constant(np.arange(size) * stride)
+        else:
+            limits = [b.reshape(v, ()) for v in (b.integers([0]), b.sizes([size]), b.integers([1]))]
+            count = b.node("Range", limits, INT64, (size,))
+            count = count if stride == 1 else b.same_type("Mul", count, b.sizes([stride]))
         count = b.reshape(count, tuple(size if i == axis else 1 for i in range(rank)))
-        computed = count if computed is None else b.same_type("Add", computed, count)
-    if not known.any() and known.size == 1:
-        return computed
-    return b.constant(known) if computed is None else b.same_type("Add", computed, b.constant(known))
+        total = count if total is None else b.same_type("Add", total, count)
+    return total
 
 
 def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value | None:

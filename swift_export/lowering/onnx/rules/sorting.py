@@ -119,10 +119,29 @@ def _numbers(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
 @rule("chlo.top_k", attributes=["k"])
 def top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """The largest elements along the last axis, and their places; among equal ones the first."""
-    (operand,) = op.operands
+    return _top_k(frame, op, op.attributes["k"].value)
+
+
+@rule("@stablehlo.dynamic_top_k")
+def dynamic_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """The same where their number depends on a size that is unknown."""
+    (count,) = frame.integers(op, op.operands[1], "numbers of elements")
+    return _top_k(frame, op, count)
+
+
+@rule("@mhlo.topk")
+def older_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """As it was written before CHLO had a portable form."""
+    attributes = op.attributes["mhlo.attributes"]
+    if "largest" in attributes and not attributes["largest"].value:
+        raise frame.error(op, "largest = false: the op's rule takes the largest elements")
+    return _top_k(frame, op, attributes["k"].value)
+
+
+def _top_k(frame: Frame, op: Any, count: Size) -> Sequence[oir.Value]:
+    operand = op.operands[0]
     axis = len(frame.shape(operand)) - 1
-    key = Key(0, descending=True, one_zero=False, one_nan=False)
-    order = _order(frame, [operand], [key], axis, op.attributes["k"].value)
+    order = _order(frame, [operand], [Key(0, descending=True, one_zero=False, one_nan=False)], axis, count)
     return [_take(frame.builder, frame.full(operand), order, axis), frame.builder.cast(order, DataType.INT32)]
 
 
