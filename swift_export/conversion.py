@@ -105,12 +105,9 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
     """The file's content; it says what it was made from, and nothing of this machine."""
     import onnx_ir
 
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-    if size > PROTOBUF_LIMIT:
-        raise LoweringError(
-            f"{size / 1e9:.1f} GB of constants: expected at most {PROTOBUF_LIMIT / 1e9:.1f}, all that an ONNX file "
-            "holds; make the largest ones arguments of the function"
-        )
+    constants = (value.const_value for value in model.graph.initializers.values())
+    # Before they are copied: the file is no smaller than they are.
+    _refuse_beyond_limit(sum(constant.nbytes for constant in constants if constant is not None))
     model.producer_name, model.producer_version = "swift-export", __version__
     model.metadata_props.update(
         {
@@ -120,7 +117,17 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
             "swift_export.target": target,
         }
     )
-    return bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+    data = bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+    _refuse_beyond_limit(len(data))
+    return data
+
+
+def _refuse_beyond_limit(size: int) -> None:
+    if size > PROTOBUF_LIMIT:
+        raise LoweringError(
+            f"{size / 1e9:.2f} GB: expected at most {PROTOBUF_LIMIT / 1e9:.2f}, all that an ONNX file holds; make the "
+            "largest constants arguments of the function"
+        )
 
 
 def _checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +108,8 @@ def convert(
         check_output(output, sources=source)
         need_extra("savedmodel", f"{source}: a SavedModel")
 
+    # Everything is done on the CPU: jax and TensorFlow would take the memory of a GPU as soon as they start.
+    os.environ |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     import swift_export.conversion
 
     console = Console(quiet)
