@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compare import op_types, run_and_compare
+from compare import op_types, run, run_and_compare
 from edges import FLOATS, INTEGERS, compare
 
 rng = np.random.default_rng(0)
@@ -256,3 +256,14 @@ UNKNOWN: dict[str, Callable[..., object]] = {
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_an_unknown_batch(name: str) -> None:
     run_and_compare(UNKNOWN[name], X, INDICES, rtol=0)
+
+
+def test_an_empty_batch_gives_empty_results() -> None:
+    def function(x: jax.Array, i: jax.Array) -> list[jax.Array]:
+        by_place = jax.vmap(lambda x, i: (x[i], x[i, i], x.at[i].add(1.0), x.at[i, i].max(1.0)))(x, i)
+        return [*by_place, x[::-1, ::-1], x[:, PLACES], x.at[i[:, 0]].set(2.0), jnp.sort(x, 1), lax.top_k(x, 2)[0]]
+
+    model = run_and_compare(function, X, INDICES, rtol=0)
+    found = run(model, X[:0], INDICES[:0])
+    expected = jax.eval_shape(function, X, INDICES)
+    assert [f.shape for f in found] == [(0, *e.shape[1:]) for e in expected]

@@ -193,7 +193,7 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
     if len(weights) == 1:
         return b.reshape(vectors, shape)
     # ONNX Runtime sums int64 in float64: exact, as positions are below 2**53.
-    return b.node("ReduceSum", [vectors, b.integers([-1])], INT64, shape, keepdims=0)
+    return b.node("ReduceSum", [vectors, b.integers([len(shape)])], INT64, shape, keepdims=0)
 
 
 def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: int) -> oir.Value | None:
@@ -222,7 +222,5 @@ def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value |
     shape = b.shape(truth)
     if shape[-1] == 1:
         return b.reshape(truth, shape[:-1])
-    least = b.node(
-        "ReduceMin", [b.cast(truth, oir.DataType.INT32), b.integers([-1])], oir.DataType.INT32, shape[:-1], keepdims=0
-    )
-    return b.cast(least, oir.DataType.BOOL)
+    bits, axis = b.cast(truth, INT32), b.integers([len(shape) - 1])
+    return b.cast(b.node("ReduceMin", [bits, axis], INT32, shape[:-1], keepdims=0), oir.DataType.BOOL)
