@@ -18,7 +18,8 @@ from swift_export.lowering.onnx.rules.slices import first_elements
 __all__: list[str] = []
 
 DataType = oir.DataType
-#: ScatterElements does not reduce these; sums and products of halves in float32 are those of XLA, which rounds each.
+#: ScatterElements does not reduce these. Sums and products of halves are rounded once, where all updates are in; XLA
+#: rounds after each.
 CARRIERS = {DataType.BOOL: DataType.UINT8, DataType.FLOAT16: DataType.FLOAT, DataType.BFLOAT16: DataType.FLOAT}
 
 #: Body's op -> ScatterElements' reduction, on numbers and on truth values.

@@ -126,20 +126,16 @@ def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
     b = frame.builder
     operand, start, limit = list(op.operands)[:3]
     steps = frame.static(op, strides, "strides")
-    spans = _difference(frame, start, limit)
     rank = len(steps)
-    out = tuple(
-        s if step == 1 else b.fresh_symbol() for s, step in zip(spans or frame.shape(operand), steps, strict=True)
-    )
-    if spans is None:
-        out = tuple(b.fresh_symbol() for _ in range(rank))
+    spans = _difference(frame, start, limit) or [None] * rank
+    out = tuple(b.fresh_symbol() if s is None or step != 1 else s for s, step in zip(spans, steps, strict=True))
     shape = frame.result_shape(op, out)
     bounds = [b.cast(frame.full(v), oir.DataType.INT64) for v in (start, limit)]
     inputs = [frame.full(operand), *bounds, b.integers(range(rank)), b.integers(steps)]
     return b.node("Slice", inputs, frame.dtype(op.results[0]), shape)
 
 
-def _difference(frame: Frame, start: Any, limit: Any) -> list[Size] | None:
+def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] | None:
     """What was added to a start to make it a limit."""
     producer = limit.owner
     if getattr(producer, "name", "") != "stablehlo.add" or start not in producer.operands:
