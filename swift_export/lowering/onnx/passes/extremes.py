@@ -44,7 +44,7 @@ def plain_extremes(graph: oir.Graph) -> int:
     count = 0
     for node in list(all_nodes(graph)):
         found = _completed(node)
-        if found is not None and node.graph is not None:
+        if found is not None and (node.outputs[0].uses() or node.outputs[0].is_graph_output()):
             assert isinstance(node.graph, oir.Graph)
             axes = {"keepdims": attribute(found, "keepdims", 1)}
             again = new_value(node.graph, node, found.op_type, inputs(found), sizes(node.outputs[0]), axes)
