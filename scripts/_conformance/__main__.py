@@ -118,9 +118,10 @@ def _sample(cases: Sequence[Case], size: int) -> list[Case]:
 
 
 def _fingerprint() -> str:
-    """Changes with the lowering's code and the versions that a verdict depends on."""
+    """Changes with the lowering's code, the judge's, and the versions that a verdict depends on."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "swift_export" / "lowering").rglob("*.py")):
+    judges = (Path(__file__).with_name(f"{name}.py") for name in ("cases", "judging", "settling"))
+    for path in (*sorted((ROOT / "swift_export" / "lowering").rglob("*.py")), *judges):
         digest.update(path.read_bytes())
     digest.update(repr(_versions()).encode())
     return digest.hexdigest()[:12]
