@@ -78,6 +78,7 @@ class Builder:
         self._origins: dict[str, tuple[oir.Value, int]] = {}
         self._symbols = itertools.count(1)
         self.conditions: list[oir.Value] = []
+        self.is_body = False
 
     @property
     def opset(self) -> int:
@@ -88,6 +89,7 @@ class Builder:
         """A builder for the body of a Loop or If of this graph, which may read all values that are there already."""
         inner = copy.copy(self)
         inner.nodes, inner.conditions = [], []
+        inner.is_body = True
         return inner
 
     def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:

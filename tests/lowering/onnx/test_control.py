@@ -8,7 +8,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
+
+from swift_export.errors import LoweringError
+from swift_export.lowering.onnx import stablehlo_to_onnx
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import op_types, run, run_and_compare
@@ -58,6 +62,46 @@ def test_branches() -> None:
         fed = (np.float32(np.sign(scale)) * X, np.float32(scale) * X)
         for found, wanted in zip(run(model, *fed), jax.jit(function)(*fed), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_branch_that_sizes_decide_is_taken_at_translation() -> None:
+    module = """func.func @main(%x: tensor<3x?xf32>) -> tensor<3x?xf32> {
+  %rows = stablehlo.get_dimension_size %x, dim = 0 : (tensor<3x?xf32>) -> tensor<i32>
+  %three = stablehlo.constant dense<3> : tensor<i32>
+  %known = stablehlo.compare EQ, %rows, %three, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+  %y = "stablehlo.if"(%known) ({
+    %a = stablehlo.negate %x : tensor<3x?xf32>
+    stablehlo.return %a : tensor<3x?xf32>
+  }, {
+    stablehlo.return %x : tensor<3x?xf32>
+  }) : (tensor<i1>) -> tensor<3x?xf32>
+  return %y : tensor<3x?xf32>
+}"""
+    model = stablehlo_to_onnx(module)
+    assert op_types(model) == {"Neg": 1}
+    np.testing.assert_array_equal(run(model, X)[0], -X)
+
+
+def test_an_assertion_inside_a_loop_is_refused() -> None:
+    module = """func.func @main(%x: tensor<3xf32>, %n: tensor<i32>) -> tensor<3xf32> {
+  %r:2 = "stablehlo.while"(%x, %n) ({
+  ^bb0(%a: tensor<3xf32>, %i: tensor<i32>):
+    %zero = stablehlo.constant dense<0> : tensor<i32>
+    %go = stablehlo.compare GT, %i, %zero, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+    stablehlo.return %go : tensor<i1>
+  }, {
+  ^bb0(%a: tensor<3xf32>, %i: tensor<i32>):
+    %one = stablehlo.constant dense<1> : tensor<i32>
+    %next = stablehlo.subtract %i, %one : tensor<i32>
+    %fine = stablehlo.compare LT, %next, %i, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+    stablehlo.custom_call @shape_assertion(%fine) {error_message = "no", has_side_effect = true} : (tensor<i1>) -> ()
+    %twice = stablehlo.add %a, %a : tensor<3xf32>
+    stablehlo.return %twice, %next : tensor<3xf32>, tensor<i32>
+  }) : (tensor<3xf32>, tensor<i32>) -> (tensor<3xf32>, tensor<i32>)
+  return %r#0 : tensor<3xf32>
+}"""
+    with pytest.raises(LoweringError, match=r"custom_call at .*assertion inside a loop"):
+        stablehlo_to_onnx(module)
 
 
 def test_a_value_of_the_outside_may_be_a_branch() -> None:

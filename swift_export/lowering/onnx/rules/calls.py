@@ -63,8 +63,11 @@ def _assert(frame: Frame, op: Any) -> None:
         if not all(known):
             raise frame.error(op, f"never holds: {op.attributes['error_message'].value}")
         return
-    if not _not_empty(frame, condition):
-        frame.builder.require(frame.full(condition))
+    if _not_empty(frame, condition):
+        return
+    if frame.builder.is_body:
+        raise frame.error(op, "an assertion inside a loop or branch: the file can only hold what is known before it")
+    frame.builder.require(frame.full(condition))
 
 
 def _not_empty(frame: Frame, condition: Any) -> bool:

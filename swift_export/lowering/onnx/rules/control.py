@@ -66,7 +66,10 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 @rule("stablehlo.if")
 def if_else(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """One of two branches, chosen by a truth value."""
+    """One of two branches, chosen by a truth value; one that is known at translation leaves one branch."""
+    known = frame.contents(op.operands[0])
+    if known is not None:
+        return frame.take(op, frame, frame.run(op.regions[0 if known[0] else 1]))
     return _choose(frame, op, frame.full(op.operands[0]), op.regions[0], op.regions[1:])
 
 
