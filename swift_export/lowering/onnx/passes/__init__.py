@@ -45,6 +45,7 @@ STANDARD: tuple[Pass, ...] = (
     drop_neutral_elements,
     reduce_means,
     keep_reduced_axes,
+    drop_neutral_elements,
     multiply_by_inverses,
     fuse_layer_normalization,
     fuse_rms_normalization,

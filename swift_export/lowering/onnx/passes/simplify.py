@@ -13,6 +13,7 @@ from swift_export.lowering.onnx.passes.match import (
     constant_like,
     either,
     inputs,
+    made_by,
     new_value,
     replace,
     scalar,
@@ -25,14 +26,17 @@ NEUTRAL = {"Max": -math.inf, "Min": math.inf, "Mul": 1.0}
 
 
 def drop_neutral_elements(graph: oir.Graph) -> int:
-    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1`` -> ``x``: equal for every x, NaN and -0 included."""
+    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1`` -> ``x``: equal for every x, NaN and -0 included; so is
+    ``max(x, 0)`` of a mean of squares.
+    """
     count = 0
     for node in list(graph):
         if node.op_type not in NEUTRAL or len(inputs(node)) != 2:
             continue
         for x, other in either(node):
+            neutral = scalar(other) == NEUTRAL[node.op_type]
             if (
-                scalar(other) == NEUTRAL[node.op_type]
+                (neutral or (node.op_type == "Max" and scalar(other) == 0 and _is_mean_square(x)))
                 and sizes(x) == sizes(node.outputs[0])
                 and can_replace(node.outputs[0], x)
             ):
@@ -40,6 +44,12 @@ def drop_neutral_elements(graph: oir.Graph) -> int:
                 count += 1
                 break
     return count
+
+
+def _is_mean_square(value: oir.Value) -> bool:
+    mean = made_by(value, "ReduceMean")
+    square = made_by(mean.inputs[0], "Mul") if mean is not None else None
+    return square is not None and square.inputs[0] is square.inputs[1]
 
 
 def choose_branches(graph: oir.Graph) -> int:

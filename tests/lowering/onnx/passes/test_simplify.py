@@ -48,6 +48,14 @@ def test_neutral_elements_change_no_bits() -> None:
     run_and_compare(lambda x: jnp.abs(jnp.minimum(jnp.maximum(x * 1.0, -jnp.inf), jnp.inf)), edges, rtol=0)
 
 
+def test_a_mean_of_squares_needs_no_zero_below_it() -> None:
+    edges = np.array([[[np.nan, 1.0]], [[np.inf, 1.0]], [[0.0, -0.0]], [[3.0, -4.0]]], np.float32)
+    model = run_and_compare(lambda x: jnp.maximum((x * x).mean(-1, keepdims=True), 0), edges, rtol=0)
+    assert "Max" not in op_types(model)
+    model = run_and_compare(lambda x: jnp.maximum(x.mean(-1, keepdims=True), 0), edges, rtol=0)
+    assert op_types(model)["Max"] == 1
+
+
 def chosen(condition: np.ndarray, *, broadcast: bool = False) -> dict[str, int]:
     sketch = Sketch(0)
     x = sketch.x(3)
