@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _conversion_bars import conversion_bars
 from _parity_bars import parity_bars
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -244,6 +245,9 @@ def rows(scratch: Path) -> list[Row]:
     faulty = scratch / "faulty"
     faulty.mkdir()
     for bar in parity_bars(first, COMMAND, faulty):
+        add(*bar)
+
+    for bar in conversion_bars(COMMAND, scratch):
         add(*bar)
 
     measured("all", *EXPORT, "--output", str(second))

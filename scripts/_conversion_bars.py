@@ -1,0 +1,82 @@
+"""The bars of the StableHLO -> ONNX lowering beside SwiFT's own: its time, the convert command, whole networks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+__all__ = ["conversion_bars"]
+
+#: What was measured, its bar, what was found, and whether the bar is met.
+Bar = tuple[str, str, str, bool]
+
+FIVE_OPS = """func.func @main(%x: tensor<?x4xf32>, %w: tensor<4x3xf32>) -> tensor<?x3xf32> {
+  %0 = stablehlo.dot_general %x, %w, contracting_dims = [1] x [0]
+    : (tensor<?x4xf32>, tensor<4x3xf32>) -> tensor<?x3xf32>
+  %1 = stablehlo.tanh %0 : tensor<?x3xf32>
+  %2 = stablehlo.add %1, %0 : tensor<?x3xf32>
+  %3 = stablehlo.abs %2 : tensor<?x3xf32>
+  %4 = stablehlo.exponential %3 : tensor<?x3xf32>
+  return %4 : tensor<?x3xf32>
+}
+"""
+
+
+def conversion_bars(command: Sequence[str], scratch: Path) -> Iterator[Bar]:
+    """Measure with ``command``, the program as users call it."""
+    seconds = _lowering()
+    yield "lowering SwiFT from StableHLO to ONNX, without check", "<= 8 s", f"{seconds:.2f} s", seconds <= 8
+    source = scratch / "five.mlir"
+    source.write_text(FIVE_OPS)
+    slowest = max(_converted(command, source) for _ in range(3))
+    text = f"{slowest:.1f} s"
+    yield "`convert` of a module of five ops, the slowest of three", "<= 3 s", text, slowest <= 3
+    errors = dict(_networks())
+    worst = max(errors, key=errors.__getitem__)
+    text = f"{errors[worst]:.1e} ({worst}), of {len(errors)} networks"
+    yield "networks of Equinox and Flax against JAX, relative L2", "<= 1e-5 each", text, errors[worst] <= 1e-5
+
+
+def _lowering() -> float:
+    from swift_export.lowering.forms import choose_forms
+    from swift_export.lowering.hub import argument_names, lower_open
+    from swift_export.lowering.onnx import stablehlo_to_onnx
+    from swift_export.lowering.settings import ExportSettings
+    from swift_export.variants import VARIANTS
+    from swift_export.weights import synthetic_weights
+
+    weights = synthetic_weights(VARIANTS["contrastive"].config)
+    settings = ExportSettings()
+    exported = lower_open(weights.config, settings, choose_forms(weights.config, weights.tensors, settings))
+    constants = {name: np.asarray(tensor, np.float32) for name, tensor in weights.tensors.items()}
+    names = argument_names(weights.config)
+    begun = time.perf_counter()
+    stablehlo_to_onnx(
+        exported.mlir_module_serialized,
+        constants={name: constants[name] for name in names if name in constants},
+        argument_names=names,
+    )
+    return time.perf_counter() - begun
+
+
+def _converted(command: Sequence[str], source: Path) -> float:
+    begun = time.perf_counter()
+    subprocess.run([*command, "convert", str(source), "-o", str(source.with_suffix(".onnx")), "--quiet"], check=True)
+    return time.perf_counter() - begun
+
+
+def _networks() -> Iterator[tuple[str, float]]:
+    """The largest error of each network of the tests, at batch sizes that its export never saw."""
+    sys.path.insert(0, str(ROOT / "tests" / "lowering" / "networks"))
+    tests: Any = import_module("test_networks")
+    for name in tests.NETWORKS:
+        yield name, max(tests.errors(name))
