@@ -15,6 +15,7 @@ from swift_export.lowering.onnx.frame import Frame, rule
 from swift_export.lowering.onnx.module import constant_array
 from swift_export.lowering.onnx.rules.folding import ONE_BY_ONE, in_windows, slid
 from swift_export.lowering.onnx.rules.monoids import Combine, Monoid, combination, monoids, signs_of_zeros
+from swift_export.lowering.onnx.rules.pooling import pooled_extremes
 from swift_export.lowering.onnx.rules.spacing import Axis, interleaved, padded
 from swift_export.lowering.onnx.rules.terms import FLOATS
 
@@ -79,22 +80,29 @@ def _pooled(
     def plain(x: Sequence[oir.Value], y: Sequence[oir.Value]) -> list[oir.Value]:
         return [monoid.plain(b, x[0], y[0])]
 
-    def spread(one: oir.Value) -> list[oir.Value]:
+    def spread(b: Builder, one: oir.Value) -> list[oir.Value]:
         assert one.dtype is not None
         return [_spread(b, one, b.constant(monoid.neutral.astype(one.dtype.numpy())), axes)]
 
-    def pool(one: oir.Value) -> oir.Value:
-        return _slid(b, spread(one), axes, shape, plain)[0]
+    def pool(b: Builder, one: oir.Value) -> oir.Value:
+        return _slid(b, spread(b, one), axes, shape, lambda x, y: [monoid.plain(b, x[0], y[0])])[0]
+
+    def extremes(b: Builder, one: oir.Value) -> oir.Value:
+        return signs_of_zeros(b, monoid.kind, one, lambda v: pool(b, v))
 
     first = None if monoid.is_neutral(start) else [start]
     if monoid.dtype in FLOATS and not monoid.is_float_extreme and _is_small(axes):
         is_running = first is None and monoid.wide == monoid.dtype
         running = _running_sum(b, monoid, value, axes) if is_running else None
-        return running if running is not None else in_windows(b, spread(value), axes, shape, plain, first)[0]
+        return running if running is not None else in_windows(b, spread(b, value), axes, shape, plain, first)[0]
     total = _running_sum(b, monoid, value, axes)
     if total is None:
         wide = b.cast(value, monoid.wide)
-        total = signs_of_zeros(b, monoid.kind, wide, pool) if monoid.is_float_extreme else pool(wide)
+        if monoid.is_float_extreme:
+            total = pooled_extremes(b, monoid.kind, wide, axes, shape, extremes)
+            total = extremes(b, wide) if total is None else total
+        else:
+            total = pool(b, wide)
         total = b.cast(total, monoid.dtype)
     return total if first is None else monoid.apply(b, start, total)
 
