@@ -11,7 +11,7 @@ from swift_export.lowering.onnx.passes.attention import fuse_attention, fuse_sta
 from swift_export.lowering.onnx.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.lowering.onnx.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.lowering.onnx.passes.duplicates import merge_duplicate_initializers
-from swift_export.lowering.onnx.passes.extremes import complete_extremes, plain_extremes
+from swift_export.lowering.onnx.passes.extremes import complete_extremes, forget_signs_of_zeros, plain_extremes
 from swift_export.lowering.onnx.passes.flat_products import flatten_products
 from swift_export.lowering.onnx.passes.fold import fold_constants
 from swift_export.lowering.onnx.passes.fused_matmul import absorb_transposes
@@ -50,6 +50,7 @@ STANDARD: tuple[Pass, ...] = (
     fuse_layer_normalization,
     fuse_rms_normalization,
     fuse_softmax,
+    forget_signs_of_zeros,
     fuse_gelu,
     merge_transposes,
     turn_products,

@@ -59,3 +59,12 @@ def test_extremes_in_bodies_of_loops() -> None:
 
 def test_integers_stay_as_they_are() -> None:
     assert op_types(lower(lambda x: jnp.max(x, 1), np.ones((2, 3), np.int8))) == {"ReduceMax": 1}
+
+
+def test_a_softmax_needs_no_signs_of_zeros() -> None:
+    def floored(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.nn.softmax(jnp.maximum(x, y), axis=-1)
+
+    zeros = np.array([[0.0, -0.0, 1.0], [-0.0, 0.0, np.nan]], np.float32)
+    model = run_and_compare(floored, zeros, -zeros, symbolic=None)
+    assert op_types(model) == {"Max": 1, "Softmax": 1}
