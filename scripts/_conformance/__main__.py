@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,24 +27,24 @@ PAGE = ROOT / "docs" / "conformance.md"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with command-line arguments; returns the exit status."""
     options = _parser().parse_args(arguments)
-    modes = [True] if options.x64 else [False]
-    part = bool(options.only or options.dtype or options.outcome or options.sample)
-    if options.all:
-        modes = [False, True]
+    part = bool(options.only or options.dtype or options.outcome or options.sample or options.case)
     results: dict[bool, list[Verdict]] = {}
     try:
-        for x64 in modes:
-            # jax reads the switch once: the list of cases comes from a process of its own mode.
-            results[x64] = _run(options, x64)
+        if options.all and not options.x64:
+            # Which cases there are depends on jax's mode, and a process has one: the other mode's run is its own.
+            subprocess.run(
+                [sys.executable, "-P", "-m", "_conformance", *(arguments or sys.argv[1:]), "--x64"], check=False
+            )
+            results[True] = list(read_verdicts(_verdicts(options, True)).values())
+        results[options.x64] = _run(options, options.x64)
     except WorkerError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("conformance: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    for x64, verdicts in results.items():
-        _summarise(verdicts, x64, options.list)
-    if not part and options.all:
+    _summarise(results[options.x64], options.x64, options.list)
+    if options.all and not options.x64 and not part:
         from _conformance.page import page
 
         PAGE.write_text(page(results[False], results[True], _versions()))
@@ -78,8 +79,7 @@ def _run(options: argparse.Namespace, x64: bool) -> list[Verdict]:
     jax.config.update("jax_enable_x64", x64)
     cases = read_cases()
     options.results.mkdir(parents=True, exist_ok=True)
-    mode = "x64" if x64 else "x32"
-    path = options.results / f"{mode}-{_fingerprint()}.jsonl"
+    path = _verdicts(options, x64)
     if options.again:
         path.unlink(missing_ok=True)
     done = read_verdicts(path)
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace, x64: bool) -> list[Verdict]:
     ]
     if options.outcome:
         earlier: dict[str, Verdict] = {}
-        for old in sorted(options.results.glob(f"{mode}-*.jsonl"), key=lambda p: p.stat().st_mtime):
+        for old in sorted(options.results.glob(f"{_mode(x64)}-*.jsonl"), key=lambda p: p.stat().st_mtime):
             earlier |= read_verdicts(old)
         chosen = [c for c in chosen if c.name in earlier and earlier[c.name].outcome in options.outcome]
     if options.sample:
@@ -101,6 +101,15 @@ def _run(options: argparse.Namespace, x64: bool) -> list[Verdict]:
     with _Progress(len(wanted)) as progress:
         done |= run(wanted, path, x64=x64, tell=progress.tell)
     return [done[case.name] for case in chosen]
+
+
+def _verdicts(options: argparse.Namespace, x64: bool) -> Path:
+    folder: Path = options.results
+    return folder / f"{_mode(x64)}-{_fingerprint()}.jsonl"
+
+
+def _mode(x64: bool) -> str:
+    return "x64" if x64 else "x32"
 
 
 def _sample(cases: Sequence[Case], size: int) -> list[Case]:
