@@ -36,7 +36,7 @@ def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[
         "",
         "- **pass**: equal. Integers and truth values exactly; floats within the tolerance of JAX's tests for the type",
         "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute), NaN, infinities and the",
-        "  sign of zero where JAX has them.",
+        "  sign of zero where JAX has them. float32 convolutions: 1e-4, as in JAX's own test of these cases.",
         "- **unsupported**: the lowering refused, with a reason; no file was written.",
         "- **wrong**: another result. **rejected**: ONNX Runtime did not load or run the file. **broke**: the lowering",
         "  failed without an error of its own. There should be none of these.",
