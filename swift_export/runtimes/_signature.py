@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["SIGNATURE", "Signature", "read_signature"]
 TAG, SIGNATURE = "serve", "serving_default"
 
 _DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
+
+#: A tensor's name as TensorFlow forms it. Adapters pass it on as a word of a line, where a blank would begin another.
+_PLACE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,14 @@ def read_signature(path: Path) -> Signature:
     if len(graphs) != 1 or SIGNATURE not in graphs[0].signature_def:
         raise ValueError(f"expected one graph with the tag {TAG} and the signature {SIGNATURE}")
     serving = graphs[0].signature_def[SIGNATURE]
+    places = {name: value.name for name, value in (*serving.inputs.items(), *serving.outputs.items())}
+    for name, place in places.items():
+        if not _PLACE.fullmatch(place):
+            raise ValueError(f"{name}: expected the name of a tensor in the graph, found {place[:80]!r}")
     return Signature(
         tuple(_spec(name, serving.inputs[name]) for name in sorted(serving.inputs)),
         tuple(sorted(serving.outputs)),
-        {name: value.name for name, value in (*serving.inputs.items(), *serving.outputs.items())},
+        places,
     )
 
 

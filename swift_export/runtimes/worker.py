@@ -91,10 +91,19 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
         what = f"{file_label(path)}: {session.info.name} failed on a batch of {len(clips)}"
         raise MachineError(f"{what}: {_one_line(error)}") from error
     folder.mkdir()
-    files = {name: str(folder / f"{name}.npy") for name in outputs}
+    # By number: a name is the artifact's, which may well be `../x`.
+    files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}
     for name, file in files.items():
-        np.save(file, outputs[name])
+        _refuse_objects(outputs[name], f"{file_label(path)}: output {name}")
+        np.save(file, outputs[name], allow_pickle=False)
     return RunResult(files, first_s, call_s, compute_s)
+
+
+def _refuse_objects(output: object, what: str) -> None:
+    """Text, sequences and maps, which runtimes give as Python objects, would be written as pickles."""
+    if not isinstance(output, (np.ndarray, np.generic)) or output.dtype.hasobject:
+        found = getattr(output, "dtype", type(output).__name__)
+        raise LoadError(f"{what}: expected an array of numbers, found {found}; export a model that gives numbers")
 
 
 def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -72,8 +73,9 @@ def _maker(artifact: Path) -> Any:
 
 
 def _probe_of(artifact: Path, folder: Path) -> Path:
-    # By the same name: runtimes tell their files apart by it.
-    return folder / "probe" / artifact.name if artifact.is_dir() else folder / artifact.name
+    # By the same name: runtimes tell their files apart by it. A path may end in `..`, which is no name.
+    name = Path(os.path.abspath(artifact)).name
+    return folder / "probe" / name if artifact.is_dir() else folder / name
 
 
 if __name__ == "__main__":
