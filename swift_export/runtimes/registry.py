@@ -76,90 +76,98 @@ _ON_CPU: dict[Device, tuple[Precision, ...]] = {"cpu": ("float32",)}
 _ON_BOTH: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",)}
 _WITH_TF32: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32", "tf32")}
 
+
+def _by_name(*runtimes: Runtime) -> dict[str, Runtime]:
+    """The table; raises ValueError where two have one name, of which the second would take the first's place."""
+    table: dict[str, Runtime] = {}
+    for runtime in runtimes:
+        if runtime.name in table:
+            raise ValueError(f"runtime {runtime.name}: registered twice, as {table[runtime.name].title} already")
+        table[runtime.name] = runtime
+    return table
+
+
 #: The order is that of `readers`: a format's own runtime comes before the others that read it.
-RUNTIMES = {
-    runtime.name: runtime
-    for runtime in (
-        Runtime("reference", "Equinox", (), ("equinox",), ("equinox",), _ON_BOTH),
-        # In the StableHLO forms the file itself says how precise a product has to be.
-        Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
-        Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
-        Runtime(
-            "iree",
-            "IREE",
-            ("stablehlo",),
-            ("iree.compiler", "iree.runtime"),
-            ("iree-base-compiler",),
-            _ON_CPU,
-            _FOREIGN,
-            extra="iree",
-        ),
-        Runtime(
-            "tensorflow",
-            "TensorFlow",
-            ("savedmodel",),
-            ("tensorflow",),
-            ("tensorflow-cpu", "tensorflow"),
-            _WITH_TF32,
-            _FOREIGN,
-            extra="savedmodel",
-        ),
-        Runtime(
-            "tensorflow_c",
-            "TensorFlow C API",
-            ("savedmodel",),
-            ("tensorflow",),
-            ("tensorflow-cpu", "tensorflow"),
-            _ON_CPU,
-            _FOREIGN,
-            libraries=("libtensorflow_cc*", "libtensorflow_framework*", "include/tensorflow/c/c_api.h"),
-            programs=("cc",),
-            extra="savedmodel",
-        ),
-        Runtime(
-            "tensorflow_serving",
-            "TensorFlow Serving",
-            ("savedmodel",),
-            ("tensorflow", "tensorflow_serving", "grpc"),
-            ("tensorflow-serving-api",),
-            _ON_CPU,
-            _FOREIGN,
-            programs=("tensorflow_model_server",),
-            extra="savedmodel",
-        ),
-        Runtime(
-            "onnxruntime",
-            "ONNX Runtime",
-            ("onnx",),
-            ("onnxruntime",),
-            ("onnxruntime", "onnxruntime-gpu"),
-            _WITH_TF32,
-            _FOREIGN,
-        ),
-        Runtime(
-            "onnxruntime_tensorrt",
-            "ONNX Runtime on TensorRT",
-            ("onnx",),
-            ("onnxruntime",),
-            ("onnxruntime-gpu",),
-            {"gpu": ("float32", "tf32", "float16")},
-            _FOREIGN,
-            libraries=("capi/*onnxruntime_providers_tensorrt*",),
-            extra="gpu",
-        ),
-        Runtime(
-            "openvino",
-            "OpenVINO",
-            ("onnx",),
-            ("openvino",),
-            ("openvino",),
-            {"cpu": ("float32", "bfloat16", "float16")},
-            # Importing openvino would report its use.
-            (*_FOREIGN, "openvino_telemetry"),
-            extra="openvino",
-        ),
-    )
-}
+RUNTIMES = _by_name(
+    Runtime("reference", "Equinox", (), ("equinox",), ("equinox",), _ON_BOTH),
+    # In the StableHLO forms the file itself says how precise a product has to be.
+    Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
+    Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
+    Runtime(
+        "iree",
+        "IREE",
+        ("stablehlo",),
+        ("iree.compiler", "iree.runtime"),
+        ("iree-base-compiler",),
+        _ON_CPU,
+        _FOREIGN,
+        extra="iree",
+    ),
+    Runtime(
+        "tensorflow",
+        "TensorFlow",
+        ("savedmodel",),
+        ("tensorflow",),
+        ("tensorflow-cpu", "tensorflow"),
+        _WITH_TF32,
+        _FOREIGN,
+        extra="savedmodel",
+    ),
+    Runtime(
+        "tensorflow_c",
+        "TensorFlow C API",
+        ("savedmodel",),
+        ("tensorflow",),
+        ("tensorflow-cpu", "tensorflow"),
+        _ON_CPU,
+        _FOREIGN,
+        libraries=("libtensorflow_cc*", "libtensorflow_framework*", "include/tensorflow/c/c_api.h"),
+        programs=("cc",),
+        extra="savedmodel",
+    ),
+    Runtime(
+        "tensorflow_serving",
+        "TensorFlow Serving",
+        ("savedmodel",),
+        ("tensorflow", "tensorflow_serving", "grpc"),
+        ("tensorflow-serving-api",),
+        _ON_CPU,
+        _FOREIGN,
+        programs=("tensorflow_model_server",),
+        extra="savedmodel",
+    ),
+    Runtime(
+        "onnxruntime",
+        "ONNX Runtime",
+        ("onnx",),
+        ("onnxruntime",),
+        ("onnxruntime", "onnxruntime-gpu"),
+        _WITH_TF32,
+        _FOREIGN,
+    ),
+    Runtime(
+        "onnxruntime_tensorrt",
+        "ONNX Runtime on TensorRT",
+        ("onnx",),
+        ("onnxruntime",),
+        ("onnxruntime-gpu",),
+        {"gpu": ("float32", "tf32", "float16")},
+        _FOREIGN,
+        libraries=("capi/*onnxruntime_providers_tensorrt*",),
+        extra="gpu",
+    ),
+    Runtime(
+        "openvino",
+        "OpenVINO",
+        ("onnx",),
+        ("openvino",),
+        ("openvino",),
+        {"cpu": ("float32", "bfloat16", "float16")},
+        # Importing openvino would report its use.
+        (*_FOREIGN, "openvino_telemetry"),
+        extra="openvino",
+    ),
+)
 REFERENCE = RUNTIMES["reference"]
 
 #: Packages that no extra brings, as pip takes them. With its dependencies this one would bring a second TensorFlow.

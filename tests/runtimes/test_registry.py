@@ -137,3 +137,11 @@ def test_a_precision_that_a_runtime_cannot_grant_is_an_error():
         check_asked(RUNTIMES["onnxruntime"], "cpu", "tf32")
     with pytest.raises(UsageError, match=r"^--precision tf32: OpenVINO on the cpu computes in float32 or bfloat16 or"):
         check_asked(RUNTIMES["openvino"], "cpu", "tf32")
+
+
+def test_a_runtime_is_registered_once():
+    from swift_export.runtimes.registry import REFERENCE, RUNTIMES, _by_name
+
+    assert _by_name(*RUNTIMES.values()) == RUNTIMES
+    with pytest.raises(ValueError, match="runtime reference: registered twice, as Equinox already"):
+        _by_name(*RUNTIMES.values(), REFERENCE)

@@ -10,9 +10,10 @@ Two things keep the result small without any pass:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as oir
@@ -27,13 +28,15 @@ __all__ = ["RULES", "Frame", "rule"]
 
 #: What a rule gives: one ONNX value a result.
 Results = Sequence[oir.Value]
+#: A rule itself: from the frame and the op to the op's results.
+Translate: TypeAlias = "Callable[[Frame, Any], Results | oir.Value]"
 
 
 @dataclass(frozen=True)
 class Rule:
     """How one op is translated, and which of its attributes the translation takes account of."""
 
-    translate: Callable[[Frame, Any], Results | oir.Value]
+    translate: Translate
     attributes: frozenset[str]
 
 
@@ -43,13 +46,22 @@ RULES: dict[str, Rule] = {}
 SILENT_ATTRIBUTES = frozenset({"mhlo.frontend_attributes", "mhlo.sharding", "sdy.sharding"})
 
 
-def rule(
-    *names: str, attributes: Sequence[str] = ()
-) -> Callable[[Callable[[Frame, Any], Results | oir.Value]], Callable[[Frame, Any], Results | oir.Value]]:
-    """Register the rule for ops ``names``; an op with an attribute that is not listed is refused."""
+def rule(*names: str, attributes: Sequence[str] = ()) -> Callable[[Translate], Translate]:
+    """Register the rule for ops ``names``; an op with an attribute that is not listed is refused.
 
-    def register(translate: Callable[[Frame, Any], Results | oir.Value]) -> Callable[[Frame, Any], Results | oir.Value]:
+    Raises ValueError for an op that has a rule already, TypeError for a function that does not take frame and op.
+    """
+
+    def register(translate: Translate) -> Translate:
+        where = f"{translate.__module__}.{translate.__qualname__}"
+        try:
+            inspect.signature(translate).bind(None, None)
+        except TypeError as error:
+            raise TypeError(f"{where}: expected a function of a frame and an op: {error}") from None
         for name in names:
+            if name in RULES:
+                known = RULES[name].translate
+                raise ValueError(f"{where}: {name} has a rule already, {known.__module__}.{known.__qualname__}")
             RULES[name] = Rule(translate, frozenset(attributes))
         return translate
 
