@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift_export._version import __version__
-from swift_export.artifacts.one_file import check_output, replaced
 from swift_export.errors import CheckFailed, LoweringError, UsageError
 from swift_export.lowering.opsets import OPSETS, TARGETS, check_target
 from swift_export.lowering.sources import Options, Source, SourceError
 from swift_export.lowering.sources.opening import open_source
+from swift_export.system.files import check_output, replaced
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{len(tests)} tests: {reason}")
         for test in tests:
             terminalreporter.line(f"    {test}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        reason = "needs permission to mount a tmpfs, absent here"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}: {mounted.stderr}")
+        pytest.skip(reason)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

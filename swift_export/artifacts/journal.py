@@ -15,10 +15,7 @@ going back may itself be interrupted and repeated.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -30,22 +27,11 @@ from pathlib import Path
 from typing import IO
 
 from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, SAVEDMODEL_FOLDER, ArtifactError, format_of
+from swift_export.system.locks import HIDDEN, acquired, is_held
+from swift_export.system.syncing import sync
 
-__all__ = [
-    "HIDDEN",
-    "Staging",
-    "commit",
-    "exit_when_terminated",
-    "interrupted",
-    "locked",
-    "recover",
-    "signals_deferred",
-    "sync_tree",
-]
+__all__ = ["Staging", "commit", "exit_when_terminated", "interrupted", "recover", "signals_deferred"]
 
-#: What the names of everything start with that an export keeps in the output folder for itself.
-HIDDEN = ".swift-export-"
-_LOCK = HIDDEN + "lock"
 _RANDOM_BYTES = 8
 
 
@@ -67,8 +53,7 @@ class Staging:
         """
         staging = cls(output / (HIDDEN + secrets.token_hex(_RANDOM_BYTES)))
         staging.root.mkdir()
-        file = open(staging.lock, "ab")  # noqa: SIM115 - the lock outlives this call
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file = acquired(staging.lock)
         staging.new.mkdir()
         staging.old.mkdir()
         return staging, file
@@ -76,14 +61,7 @@ class Staging:
     @property
     def alive(self) -> bool:
         """Whether the export that made it still runs."""
-        try:
-            with open(self.lock, "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except (BlockingIOError, PermissionError):  # another user's: not ours to judge
-            return True
-        return False
+        return is_held(self.lock)
 
     def remove(self) -> None:
         """Delete it; what cannot be deleted is litter for the next export to try again."""
@@ -96,43 +74,6 @@ def _stagings(output: Path) -> list[Staging]:
     length = len(HIDDEN) + 2 * _RANDOM_BYTES
     found = [path for path in output.glob(HIDDEN + "*") if len(path.name) == length and not path.is_symlink()]
     return [Staging(path) for path in sorted(found) if path.is_dir()]
-
-
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold ``output`` against other processes; creates the folder. The lock file goes when the lock does."""
-    path = output / _LOCK
-    with _acquired(path):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _acquired(path: Path) -> IO[bytes]:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(path, "ab")  # noqa: SIM115 - the caller closes it, which releases the lock
-        except FileNotFoundError:
-            if path.parent.is_dir():  # a file system in which nothing can be made says so too
-                raise
-            continue  # another process removed the folder that it had made
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_file_at(file, path):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # its last holder removed it while this process waited
-
-
-def _is_file_at(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager
@@ -178,21 +119,21 @@ def commit(output: Path, staging: Staging, removed: Sequence[str], added: Sequen
     entries = {"removed": list(removed), "added": list(added), "folders": folders}
     draft = staging.journal.with_suffix(".draft")
     draft.write_text(json.dumps(entries))
-    _sync(draft)
+    sync(draft)
     draft.rename(staging.journal)
-    _sync(staging.root)
+    sync(staging.root)
     try:
         for path in removed:
             _move(output / path, staging.old / path)
         for path in added:
             _move(staging.new / path, output / path)
         for folder in {(output / path).parent for path in (*removed, *added)}:
-            _sync(folder)
+            sync(folder)
         (staging.new / MANIFEST).replace(output / MANIFEST)
     except BaseException:
         _roll_back(output, staging, entries)
         raise
-    _sync(output)
+    sync(output)
     for path in removed:
         _remove_empty((output / path).parent, output)
 
@@ -206,7 +147,9 @@ def recover(output: Path) -> None:
         if staging.alive:
             continue
         if staging.journal.exists() and (staging.new / MANIFEST).exists():
-            _roll_back(output, staging, _read_journal(staging.journal))
+            entries = _read_journal(staging.journal)
+            _refuse_links(output, staging, entries)
+            _roll_back(output, staging, entries)
         staging.remove()
 
 
@@ -226,7 +169,7 @@ def _roll_back(output: Path, staging: Staging, entries: dict[str, list[str]]) ->
         _remove_empty(output / path, output)
     for path in (*entries["added"], *entries["removed"]):
         if (output / path).parent.is_dir():
-            _sync((output / path).parent)
+            sync((output / path).parent)
 
 
 def _read_journal(path: Path) -> dict[str, list[str]]:
@@ -240,6 +183,14 @@ def _read_journal(path: Path) -> dict[str, list[str]]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path}: not a journal of this tool ({error}); move {path.parent} away") from None
     return {name: list(entries[name]) for name in ("added", "removed", "folders")}
+
+
+def _refuse_links(output: Path, staging: Staging, entries: dict[str, list[str]]) -> None:
+    """What is moved back must not come from elsewhere, nor go there."""
+    folders = {parent for path in (*entries["added"], *entries["removed"]) for parent in _parents(path)}
+    places = [staging.new, staging.old, *(root / f for root in (output, staging.new, staging.old) for f in folders)]
+    if links := sorted(place for place in places if place.is_symlink()):
+        raise ArtifactError(f"{links[0]}: expected a plain folder, found a link; move {staging.root} away")
 
 
 def _parents(path: str) -> list[str]:
@@ -263,21 +214,3 @@ def _remove_empty(folder: Path, above: Path) -> None:
         except OSError:  # not empty, or gone already
             return
         folder = folder.parent
-
-
-def sync_tree(folder: Path) -> None:
-    """Force everything below ``folder`` to the disk: no rename may overtake the data it publishes."""
-    for parent, _, files in os.walk(folder):
-        for name in (*files, ""):
-            _sync(Path(parent, name))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that cannot sync folders says so like this
-            raise
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,36 +13,25 @@ from swift_export.artifacts.journal import (
     commit,
     exit_when_terminated,
     interrupted,
-    locked,
     recover,
     signals_deferred,
-    sync_tree,
 )
 from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, find_format, written_files
 from swift_export.artifacts.manifest import Artifact, Manifest, new_manifest, read_manifest
 from swift_export.artifacts.replacing import current_manifest, refuse_conflicts, replaced_units
-from swift_export.disk import DISK_FULL, disk_is_full
-from swift_export.errors import MachineError, SwiftExportError, UsageError
+from swift_export.errors import SwiftExportError
+from swift_export.system.disk import DISK_FULL, concerns, disk_full, disk_is_full, own_errors
+from swift_export.system.files import write_text
+from swift_export.system.locks import locked
+from swift_export.system.syncing import sync_tree
 
 if TYPE_CHECKING:
     from swift_export.weights import Weights
 
-__all__ = ["Reports", "Transaction", "open_artifact", "transaction"]
+__all__ = ["Reports", "Transaction", "open_artifact", "transaction", "write_reports"]
 
 #: Renders a folder's report files (name to text) from its manifest.
 Reports = Callable[[Manifest], Mapping[str, str]]
-
-_USAGE = {
-    errno.EACCES: "cannot be written (permission denied)",
-    errno.EPERM: "cannot be written (not permitted)",
-    errno.EROFS: "cannot be written (the file system is read-only)",
-    errno.ENOTDIR: "expected a folder, found a file on the way to it",
-    errno.EEXIST: "expected a folder, found a file or a link that leads nowhere",
-    errno.EISDIR: "expected a file, found a folder",
-    errno.ENOENT: "cannot be written (nothing can be made there)",
-    errno.ELOOP: "expected a folder, found links that lead in a circle",
-    errno.ENAMETOOLONG: "the file system allows no name of that length",
-}
 
 
 class Transaction:
@@ -66,7 +54,7 @@ class Transaction:
         """
         fresh = new_manifest(self._weights, artifacts)
         added = [unit for name, artifact in artifacts.items() for unit in _units(self.folder, name, artifact)]
-        with _own_errors(self._output):
+        with own_errors(self._output):
             sync_tree(self.folder)
             with locked(self._output), signals_deferred():
                 recover(self._output)
@@ -97,11 +85,11 @@ def transaction(
     disk is full, in the block too.
     """
     names = [find_format(name).name for name in formats]
-    with _own_errors(output):
+    with own_errors(output):
         created = [path for path in (output, *output.parents) if not path.exists()]
     staging = lock = None
     try:
-        with _own_errors(output), locked(output):
+        with own_errors(output), locked(output):
             recover(output)
             fresh = new_manifest(weights, {})
             refuse_conflicts(output, current_manifest(output, force), fresh, names, force)
@@ -135,6 +123,23 @@ def open_artifact(folder: Path) -> Manifest:
     return read_manifest(folder)
 
 
+def write_reports(folder: Path, checked: Manifest, reports: Reports) -> list[Path]:
+    """Put into an artifact folder what a check measured of the artifacts of ``checked``; returns the files written.
+
+    Each file is there whole, or as it was. Raises ArtifactError where the folder holds other artifacts by now, and
+    OSError where it cannot be written.
+    """
+    read_manifest(folder)  # a lock would make the folder
+    with locked(folder), signals_deferred():
+        recover(folder)
+        if read_manifest(folder) != checked:
+            raise ArtifactError(f"{folder}: was exported into while it was checked; check it again")
+        texts = reports(checked)
+        for name, text in texts.items():
+            write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
 def _units(folder: Path, name: str, artifact: Artifact) -> list[str]:
     form = FORMATS[name]
     written = written_files(folder, form.folder, form.golden)
@@ -146,31 +151,17 @@ def _units(folder: Path, name: str, artifact: Artifact) -> list[str]:
 
 
 @contextmanager
-def _own_errors(output: Path) -> Iterator[None]:
-    """One line for whatever the file system says to this module's own work."""
-    try:
-        yield
-    except OSError as error:
-        if disk_is_full(error):
-            raise _disk_full(output) from None
-        if error.errno in _USAGE:
-            raise UsageError(f"{output}: {_USAGE[error.errno]}; choose another --output") from None
-        raise MachineError(f"{output}: cannot be written ({error.strerror})") from None
-
-
-@contextmanager
 def _full_disk(output: Path) -> Iterator[None]:
     """One line for a full disk, which TensorFlow and others report as errors of their own."""
     try:
         yield
     except SwiftExportError:
         raise
-    except Exception as error:
-        full = isinstance(error, OSError) and disk_is_full(error)
-        if full or any(os.strerror(number) in str(error) for number in DISK_FULL):
-            raise _disk_full(output) from None
+    except OSError as error:
+        if disk_is_full(error) and concerns(error, output):
+            raise disk_full(output) from None
         raise
-
-
-def _disk_full(output: Path) -> MachineError:
-    return MachineError(f"{output}: the disk is full; free some space or choose another --output; nothing was changed")
+    except Exception as error:
+        if any(os.strerror(number) in str(error) for number in DISK_FULL):
+            raise disk_full(output) from None
+        raise

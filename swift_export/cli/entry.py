@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Sequence
 
 from swift_export.cli.signals import Terminated, handle_signals, ignore_signals, raise_arrived
-from swift_export.disk import disk_is_full
 from swift_export.errors import SwiftExportError
+from swift_export.system.disk import disk_is_full
 
 __all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
 

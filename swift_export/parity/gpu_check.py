@@ -26,6 +26,7 @@ from swift_export.parity.targets import Target, find_subject
 from swift_export.runtimes.base import DEVICES, AbsentDevice
 from swift_export.runtimes.reference_file import Reference, write_reference
 from swift_export.runtimes.registry import REFERENCE, RUNTIMES
+from swift_export.system.files import replaced
 from swift_export.variants import VARIANTS
 from swift_export.weights import Weights, synthetic_weights
 
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = options.report or (REPORT if options.device == "gpu" else None)
         if report:
             report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(findings.markdown(), encoding="utf-8")
+            with replaced(report) as draft:
+                draft.write_text(findings.markdown(), encoding="utf-8")
             _tell(f"wrote {report}")
         _print_summary(findings)
         if findings.failures:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from swift_export.disk import disk_is_full
 from swift_export.errors import MachineError
+from swift_export.system.disk import disk_is_full
 
 __all__ = ["new_folder", "scratch_folder"]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_export.disk import disk_is_full
 from swift_export.errors import MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
 from swift_export.runtimes.base import (
@@ -31,6 +30,7 @@ from swift_export.runtimes.base import (
 )
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked, require
+from swift_export.system.disk import disk_is_full
 
 __all__ = ["main", "serve"]
 

@@ -50,20 +50,3 @@ def start() -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        reason = "needs permission to mount a tmpfs, absent here"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}: {mounted.stderr}")
-        pytest.skip(reason)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)

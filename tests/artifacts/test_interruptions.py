@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -12,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from swift_export.artifacts import ArtifactError, open_artifact, verify
-from swift_export.artifacts.journal import HIDDEN
 from swift_export.errors import UsageError
+from swift_export.system.locks import HIDDEN
 
 OLD = ("onnx", "savedmodel")
 NEW = ("onnx", "savedmodel")
@@ -212,7 +213,7 @@ def test_what_a_dead_export_staged_goes_with_the_next_one_and_a_living_ones_stay
 
 def test_an_export_waits_for_the_lock(tmp_path: Path, exporting: ModuleType, start) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from swift_export.artifacts.journal import locked\n"
+        "import sys, time; from pathlib import Path; from swift_export.system.locks import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
     )
     holder = start(tmp_path, program=program, stdin=-1)
@@ -255,6 +256,31 @@ def test_a_journal_from_elsewhere_moves_nothing(tmp_path: Path, exporting: Modul
             act(folder)
     assert {k: v for k, v in tree(tmp_path).items() if not k.endswith("/lock")} == before
     assert (tmp_path / "elsewhere").is_dir()
+
+
+@pytest.mark.parametrize("planted", ["staging/new", "staging/old", "staging/old/onnx", "onnx"])
+def test_what_is_moved_back_does_not_come_from_elsewhere_nor_go_there(
+    tmp_path: Path, exporting: ModuleType, planted: str
+) -> None:
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    exporting.export(folder, "savedmodel")
+    for path in ("model.onnx", "onnx/model.onnx"):
+        (elsewhere / path).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / path).write_text("mine")
+    staging = folder / f"{HIDDEN}0123456789abcdef"
+    for name in ("new", "old/onnx"):
+        (staging / name).mkdir(parents=True)
+    (staging / "old" / "onnx" / "model.onnx").write_text("planted")
+    place = staging / planted.removeprefix("staging/") if planted.startswith("staging/") else folder / planted
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.symlink_to(elsewhere)
+    (staging / "new" / "manifest.json").write_text("{}")
+    (staging / "journal.json").write_text('{"added": [], "removed": ["onnx/model.onnx"], "folders": []}')
+    before = tree(elsewhere)
+    with pytest.raises(ArtifactError, match="expected a plain folder, found a link; move"):
+        open_artifact(folder)
+    assert tree(elsewhere) == before
 
 
 def test_a_folder_that_must_be_repaired_and_cannot_be_written(small_disk: Path, exporting: ModuleType, start) -> None:

@@ -1,0 +1,1 @@
+"""What every other part may ask of the operating system: files put in place whole, and locks between processes."""

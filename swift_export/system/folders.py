@@ -1,0 +1,123 @@
+"""Replacing a folder as a whole: at every moment, of a kill too, the old one or the new one can be had complete.
+
+Linux exchanges two folders in one step. Elsewhere it takes two renames, and in between the old folder lies beside its
+place under a name that says whose it is: `restored` puts it back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from swift_export.artifacts.journal import exit_when_terminated, signals_deferred
+from swift_export.errors import UsageError
+from swift_export.system.disk import own_errors, write_error
+from swift_export.system.drafts import new_draft_folder
+from swift_export.system.files import followed, is_own
+from swift_export.system.locks import HIDDEN, locked
+from swift_export.system.syncing import sync, sync_tree
+
+__all__ = ["replaced_folder", "restored"]
+
+_RETIRED = HIDDEN + "old-"
+#: Of Linux's renameat2: the working directory, and the flag that exchanges.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def replaced_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """An empty folder beside ``folder`` to write to; it takes the place of ``folder`` in the end.
+
+    By an error, Ctrl-C or SIGTERM in the block it is removed, and ``folder`` is as it was. A link stays one: what it
+    leads to is replaced. ``check`` raises where that may not be replaced which is there; it is asked before the block,
+    and once more when nobody else can change it.
+
+    Raises UsageError for places that cannot be written, MachineError when the disk is full. An OSError of the block
+    about another file passes as it is.
+    """
+    folder = followed(folder)
+    with ExitStack() as stack:
+        stack.enter_context(exit_when_terminated())
+        with own_errors(folder.parent):
+            with locked(folder.parent), signals_deferred():
+                _restore(folder)
+                check()
+            draft = stack.enter_context(new_draft_folder(folder.parent))
+        try:
+            yield draft
+        except OSError as error:
+            if not is_own(error, draft):
+                raise
+            raise write_error(folder, error) from None
+        with own_errors(folder, folder.parent):
+            sync_tree(draft)
+            with locked(folder.parent), signals_deferred():
+                check()
+                _put(draft, folder)
+
+
+def restored(folder: Path) -> None:
+    """Put ``folder`` back where a killed process had moved it away to replace it; else do nothing.
+
+    Raises OSError where that cannot be done.
+    """
+    if folder.exists():
+        return
+    try:
+        folder = followed(folder)
+    except (UsageError, ValueError):  # links in a circle, or no path at all: whoever reads it says so
+        return
+    if _retired(folder).is_dir():
+        with locked(folder.parent), signals_deferred():
+            _restore(folder)
+
+
+def _put(draft: Path, folder: Path) -> None:
+    """Move ``draft`` to ``folder``; what was there may be left in its place."""
+    if not folder.exists():
+        draft.rename(folder)
+        sync(folder.parent)
+    elif _exchange(draft, folder):
+        sync(folder.parent)
+    else:
+        retired = _retired(folder)
+        folder.rename(retired)
+        try:
+            draft.rename(folder)
+        except BaseException:
+            retired.rename(folder)
+            raise
+        sync(folder.parent)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    retired = _retired(folder)
+    if not retired.is_dir() or retired.is_symlink():
+        return
+    if folder.exists():  # the new one is in place: only tidying up was cut short
+        shutil.rmtree(retired, ignore_errors=True)
+    else:
+        retired.rename(folder)
+        sync(folder.parent)
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f"{_RETIRED}{folder.name}")
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step; False where the system or its file system does not."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    done = rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    return bool(done == 0)
