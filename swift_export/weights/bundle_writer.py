@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from swift_export._version import __version__
-from swift_export.errors import MachineError, SwiftExportError, UsageError
+from swift_export.errors import UsageError
+from swift_export.system.folders import replaced_folder
 from swift_export.variants import UPSTREAM
 from swift_export.weights.bundle import CONFIG, MODEL
 from swift_export.weights.model_card import model_card
@@ -28,26 +23,19 @@ CARD = "README.md"
 def write_bundle(weights: Weights, folder: Path, *, force: bool = False) -> None:
     """Write ``weights`` as a bundle into ``folder``, which appears complete or stays as it was.
 
-    An existing bundle is replaced with ``force`` only, and a folder that holds anything else never.
+    An existing bundle is replaced with ``force`` only, and a folder that holds anything else never. Where ``folder`` is
+    a link it stays one, and the bundle that it leads to is replaced.
     Raises UsageError for such folders and for places that cannot be written, MachineError when the disk is full.
     """
     from safetensors.numpy import save
 
     folder = Path(folder).expanduser().absolute()
-    _refuse_existing(folder, force)
-    arrays = dict(weights.tensors) | dict(weights.extras)
-    contents = {
+    with replaced_folder(folder, lambda: _refuse_existing(folder, force)) as draft:
+        arrays = dict(weights.tensors) | dict(weights.extras)
         # One metadata entry only: safetensors keeps several in no particular order.
-        MODEL: save(arrays, metadata={"format": "np"}),
-        CONFIG: (json.dumps(_config(weights), indent=2) + "\n").encode(),
-        CARD: model_card(weights).encode(),
-    }
-    try:
-        with _replacing(folder) as staging:
-            for name, content in contents.items():
-                (staging / name).write_bytes(content)
-    except OSError as error:
-        raise _os_error(folder, error) from None
+        (draft / MODEL).write_bytes(save(arrays, metadata={"format": "np"}))
+        (draft / CONFIG).write_text(json.dumps(_config(weights), indent=2) + "\n", encoding="utf-8")
+        (draft / CARD).write_text(model_card(weights), encoding="utf-8")
 
 
 def _config(weights: Weights) -> dict[str, Any]:
@@ -84,29 +72,3 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         )
     if present and not force:
         raise UsageError(f"{name}: a bundle is there already; give another folder with -o, or --force to replace it")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A staging folder beside ``folder`` that takes its place at the end; after a failure nothing has changed."""
-    token = f"{folder.name}.{secrets.token_hex(4)}"
-    staging, retired = folder.parent / f".{token}.new", folder.parent / f".{token}.old"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        staging.mkdir()
-        yield staging
-        if folder.exists():
-            folder.rename(retired)
-        staging.rename(folder)
-    finally:
-        if retired.exists() and not folder.exists():
-            retired.rename(folder)
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
-
-
-def _os_error(folder: Path, error: OSError) -> SwiftExportError:
-    name, reason = shown(folder, 4096), error.strerror or os.strerror(error.errno or errno.EIO)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
-        return MachineError(f"{name}: cannot be written ({reason}); nothing was changed")
-    return UsageError(f"{name}: cannot be written ({reason}); give another folder with -o")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.errors import UsageError, WeightsError
+from swift_export.system.folders import restored
 from swift_export.variants import CUSTOM, VARIANTS, Variant, find_variant
 from swift_export.weights.architecture import resolve_architecture
 from swift_export.weights.bundle import Bundle, read_bundle
@@ -61,6 +62,7 @@ def load_weights(source: str | Path = "auto", *, variant: str | None = None, qui
         if source.partition(":")[0] == "synthetic":
             return _synthetic(source, wanted)
     path = Path(source).expanduser()
+    _restore(path)
     if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
         return _from_bundle(read_bundle(path), wanted, Provenance("bundle", path.resolve().name))
     if path.exists():
@@ -74,6 +76,17 @@ def load_weights(source: str | Path = "auto", *, variant: str | None = None, qui
         f"--weights {shown(source, 4096)}: no such file or folder; expected a .ckpt, a bundle folder, a hub id "
         f"owner/name, synthetic[:SEED], auto or one of {', '.join(VARIANTS)}"
     )
+
+
+def _restore(path: Path) -> None:
+    """Finish what was cut short while a bundle was replaced."""
+    try:
+        restored(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{shown(path, 4096)}: a process was killed while it replaced this bundle, and the old one cannot be put "
+            f"back ({error.strerror}); make {shown(path.parent, 4096)} writable"
+        ) from None
 
 
 def _synthetic(source: str, variant: Variant | None) -> Weights:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,9 +17,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from swift_export.errors import MachineError, UsageError
+from swift_export.errors import MachineError, UsageError, WeightsError
+from swift_export.system import folders
 from swift_export.weights import Weights, load_weights, write_bundle
 
+ROOT = Path(__file__).parents[2]
 Refused = Callable[..., AbstractContextManager[None]]
 
 
@@ -256,7 +260,7 @@ def test_other_peoples_folders_are_never_replaced(weights: Weights, tmp_path: Pa
 
 def test_a_folder_that_cannot_be_made(weights: Weights, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "file").write_text("")
-    with refused("cannot be written", error=UsageError):
+    with refused("file: expected a folder, found a file", error=UsageError):
         write_bundle(weights, tmp_path / "file" / "bundle")
 
 
@@ -268,13 +272,13 @@ def test_full_disk(
     """The disk says so through the kernel: the card's write goes to /dev/full."""
     target = bundle if existing else bundle.parent / "new"
     before = files(bundle)
-    write_bytes = Path.write_bytes
+    write_text = Path.write_text
 
-    def write(path: Path, data: bytes) -> int:
-        return write_bytes(Path("/dev/full") if path.name == "README.md" else path, data)
+    def write(path: Path, text: str, encoding: str) -> int:
+        return write_text(Path("/dev/full") if path.name == "README.md" else path, text, encoding)
 
-    monkeypatch.setattr(Path, "write_bytes", write)
-    with refused(str(target), os.strerror(errno.ENOSPC), error=MachineError, status=1):
+    monkeypatch.setattr(Path, "write_text", write)
+    with refused(f"{target}: the disk is full", "nothing was changed", error=MachineError, status=1):
         write_bundle(weights, target, force=True)
     assert files(bundle) == before
     assert sorted(p.name for p in bundle.parent.iterdir() if p.name != "cache") == ["mine"]
@@ -282,7 +286,8 @@ def test_full_disk(
 
 @pytest.mark.parametrize("moment", [1, 2])
 def test_interrupted(moment: int, weights: Weights, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the first or in the second of the two renames: the old bundle is there, and nothing else."""
+    """Ctrl-C in either of the two renames of a system that does not exchange: the old bundle is there, and only it."""
+    monkeypatch.setattr(folders, "_exchange", lambda first, second: False)
     before = files(bundle)
     calls = 0
     rename = Path.rename
@@ -299,3 +304,76 @@ def test_interrupted(moment: int, weights: Weights, bundle: Path, monkeypatch: p
         write_bundle(load_weights("synthetic"), bundle, force=True)
     assert files(bundle) == before
     assert sorted(p.name for p in bundle.parent.iterdir() if p.name != "cache") == ["mine"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(weights: Weights, bundle: Path, tmp_path: Path, refused: Refused) -> None:
+    other = load_weights("synthetic:1")
+    for name, leads_to in (("link", bundle), ("dangling", tmp_path / "made")):
+        (tmp_path / name).symlink_to(leads_to)
+    with refused("link: a bundle is there already", error=UsageError):
+        write_bundle(other, tmp_path / "link")
+    write_bundle(other, tmp_path / "link", force=True)
+    write_bundle(other, tmp_path / "dangling")
+    for name, leads_to in (("link", bundle), ("dangling", tmp_path / "made")):
+        assert (tmp_path / name).readlink() == leads_to
+        assert load_weights(leads_to).digest == other.digest
+    (tmp_path / "circle").symlink_to("circle")
+    with refused("found links that lead in a circle", error=UsageError):
+        write_bundle(other, tmp_path / "circle", force=True)
+
+
+#: Replaces a bundle, and is killed right before the rename of that number.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from swift_export.system import folders
+from swift_export.weights import load_weights, write_bundle
+
+bundle, moment, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if way == "renames":  # as where the system does not exchange two folders
+    folders._exchange = lambda first, second: False
+weights, seen = load_weights("synthetic:1"), 0
+
+def hook(event, arguments):
+    global seen
+    critical = event == "os.rename" or (event, arguments[1:]) == ("ctypes.dlsym", ("renameat2",))
+    seen += critical
+    if critical and seen == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+write_bundle(weights, bundle, force=True)
+"""
+
+
+@pytest.mark.parametrize(("way", "moment"), [("exchange", 1), ("renames", 1), ("renames", 2)])
+def test_killed_while_a_bundle_is_replaced_it_is_there(weights: Weights, bundle: Path, way: str, moment: int) -> None:
+    (bundle.parent / "link").symlink_to(bundle)
+    command = [sys.executable, "-c", KILLED, str(bundle), str(moment), way]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert bundle.exists() == ((way, moment) != ("renames", 2))
+    assert load_weights(bundle.parent / "link").digest == weights.digest
+    assert load_weights(bundle).digest == weights.digest
+    other = load_weights("synthetic:2")
+    write_bundle(other, bundle, force=True)
+    assert load_weights(bundle).digest == other.digest
+
+
+def test_a_bundle_that_cannot_be_put_back(
+    weights: Weights, bundle: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    bundle.rename(bundle.with_name(".swift-export-old-mine"))
+    (bundle.parent / ".swift-export-lock").mkdir()
+    with refused("swift-export-lock: expected a lock file", error=UsageError):
+        load_weights(bundle)
+    (bundle.parent / ".swift-export-lock").rmdir()
+
+    def refuse(path: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with refused("killed while it replaced this bundle", "Permission denied", error=WeightsError):
+            load_weights(bundle)
+    assert load_weights(bundle).digest == weights.digest
