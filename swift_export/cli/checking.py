@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,9 +14,10 @@ from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles
 from swift_export.cli.text import examples
-from swift_export.errors import UsageError
+from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
+    from swift_export.artifacts.manifest import Manifest
     from swift_export.backbone.config import SwiFTConfig
     from swift_export.parity.inputs import CheckInput
     from swift_export.parity.results import ParityReport
@@ -174,6 +174,7 @@ def check(
     for reference in {subject.weights.digest: subject.weights for subject in subjects}.values():
         console.weights(reference)
     clips = _clips(files, [(subject.weights.config, subject.targets) for subject in subjects])
+    manifests = _manifests(subject.root for subject in subjects)
     with console.progress() as tell:
         report = check_paths(
             paths,
@@ -187,8 +188,8 @@ def check(
             progress=tell,
         )
     console.report(report)
-    for folder in {subject.root for subject in subjects}:
-        _write_report(Path(folder), report, console)
+    for folder, manifest in manifests.items():
+        _write_reports(folder, manifest, report, console)
     report.raise_for_failures()
 
 
@@ -266,28 +267,31 @@ def _clips(files: InputFiles, artifacts: Sequence[tuple[SwiFTConfig, Sequence[Ta
     return files.load(*shapes.pop())
 
 
-def _write_report(folder: Path, report: ParityReport, console: Console) -> None:
-    """Leave in an artifact folder what its last check measured."""
+def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:
+    """Of the artifact folders among ``roots``; the others are files on their own."""
     from swift_export.artifacts import read_manifest
     from swift_export.artifacts.layout import MANIFEST
+
+    folders = dict.fromkeys(Path(root) for root in roots)
+    return {folder: read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()}
+
+
+def _write_reports(folder: Path, manifest: Manifest, report: ParityReport, console: Console) -> None:
+    """Leave in an artifact folder what its last check measured."""
+    from swift_export.artifacts.writing import write_reports
     from swift_export.parity import report_files
 
-    if not (folder / MANIFEST).is_file():
-        return
     # A report travels with its artifact and holds no path of this machine.
     mine = [replace(found, root=folder.resolve().name) for found in report.artifacts if found.root == str(folder)]
     broken = tuple(found for found in report.broken if found.root == str(folder))
     own = replace(report, artifacts=tuple(mine), broken=broken)
-    for name, text in report_files(read_manifest(folder), own).items():
-        # The last check's report stays whole until this one is.
-        unfinished = folder / f".{name}.new"
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
-        except OSError as error:
-            with suppress(OSError):
-                unfinished.unlink()
-            console.line(f"note: {folder / name} was not written ({error.strerror})")
-        else:
-            if name.endswith(".html"):
-                console.line(f"wrote {folder / name}, a page to look at")
+    try:
+        written = write_reports(folder, manifest, lambda manifest: report_files(manifest, own))
+    except OSError as error:
+        console.line(f"note: {error.filename or folder}: the report was not written ({error.strerror})")
+    except SwiftExportError as error:
+        console.line(f"note: the report was not written: {error}")
+    else:
+        for path in written:
+            if path.suffix == ".html":
+                console.line(f"wrote {path}, a page to look at")
