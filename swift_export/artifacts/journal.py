@@ -18,11 +18,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +26,7 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, SAVEDMODEL
 from swift_export.system.locks import HIDDEN, acquired, is_held
 from swift_export.system.syncing import sync
 
-__all__ = ["Staging", "commit", "exit_when_terminated", "interrupted", "recover", "signals_deferred"]
+__all__ = ["Staging", "commit", "interrupted", "recover"]
 
 _RANDOM_BYTES = 8
 
@@ -74,40 +70,6 @@ def _stagings(output: Path) -> list[Staging]:
     length = len(HIDDEN) + 2 * _RANDOM_BYTES
     found = [path for path in output.glob(HIDDEN + "*") if len(path.name) == length and not path.is_symlink()]
     return [Staging(path) for path in sorted(found) if path.is_dir()]
-
-
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait until the block is done; elsewhere than in the main thread none arrives."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pending: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _frame: pending.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for waiting in pending:
-            signal.raise_signal(waiting)
-
-
-@contextmanager
-def exit_when_terminated() -> Iterator[None]:
-    """Turn SIGTERM, as batch schedulers send it, into SystemExit, so that ``finally`` blocks run as for Ctrl-C."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # the program has its own way
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def commit(output: Path, staging: Staging, removed: Sequence[str], added: Sequence[str]) -> None:

@@ -7,12 +7,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
-from swift_export.cli.signals import Terminated, handle_signals, ignore_signals, raise_arrived
 from swift_export.errors import SwiftExportError
 from swift_export.system.disk import disk_is_full
+from swift_export.system.signals import HungUp, Terminated, handle_signals, ignore_signals, raise_arrived
 
-__all__ = ["DEBUG", "INTERRUPTED", "TERMINATED", "main"]
+__all__ = ["DEBUG", "HUNG_UP", "INTERRUPTED", "TERMINATED", "main"]
 
 PROGRAM = "swift-export"
 #: Set to anything, this environment variable shows the traceback of every error.
@@ -24,14 +26,16 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+HUNG_UP = 128 + signal.SIGHUP
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+_STOPPED = {HUNG_UP: "hung up", INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on ``arguments`` (default: the process's) and return the exit status.
 
-    0 done, 1 a check or the machine failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
+    0 done, 1 a check or the machine failed, 2 bad usage or bad input, 129 hung up, 130 interrupted, 143 terminated.
     """
     handle_signals()
     for name, value in _ENVIRONMENT.items():
@@ -41,16 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough. Python would complain when it flushes once more on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _to_nobody(sys.stdout)
         return 1
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Terminated:
         status = TERMINATED
+    except HungUp:
+        status = HUNG_UP
     # All is done and said: what is left is for the interpreter to end, which takes a while after jax.
     ignore_signals()
-    if status in (INTERRUPTED, TERMINATED):
-        _say("interrupted" if status == INTERRUPTED else "terminated")
+    if status in _STOPPED:
+        with suppress(OSError):  # its terminal may be gone
+            _say(_STOPPED[status])
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                _to_nobody(stream)
     return status
 
 
@@ -86,6 +98,11 @@ def _fail(error: BaseException, message: str, status: int) -> int:
         traceback.print_exception(error)
     _say(f"error: {message}")
     return status
+
+
+def _to_nobody(stream: TextIO) -> None:
+    """What is still to be written to the stream is lost, without a further error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(message: str) -> None:

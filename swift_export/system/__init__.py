@@ -1,1 +1,1 @@
-"""What every other part may ask of the operating system: files put in place whole, and locks between processes."""
+"""What every room stands on: files, processes, signals, text."""

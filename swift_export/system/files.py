@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from swift_export.artifacts.journal import exit_when_terminated, signals_deferred
 from swift_export.errors import UsageError
 from swift_export.system.disk import disk_is_full, own_errors, write_error
 from swift_export.system.drafts import new_draft
+from swift_export.system.signals import exit_when_terminated, signals_deferred
 from swift_export.system.syncing import sync
 
 __all__ = ["check_output", "followed", "is_own", "replaced", "write_text"]

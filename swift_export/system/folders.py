@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from swift_export.artifacts.journal import exit_when_terminated, signals_deferred
 from swift_export.errors import UsageError
 from swift_export.system.disk import own_errors, write_error
 from swift_export.system.drafts import new_draft_folder
 from swift_export.system.files import followed, is_own
 from swift_export.system.locks import HIDDEN, locked
+from swift_export.system.signals import exit_when_terminated, signals_deferred
 from swift_export.system.syncing import sync, sync_tree
 
 __all__ = ["replaced_folder", "restored"]

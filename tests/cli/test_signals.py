@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 BEGIN = """
 import os, signal, sys, time
-from swift_export.cli.signals import Terminated, handle_signals, raise_arrived
+from swift_export.system.signals import Terminated, handle_signals, raise_arrived
 
 handle_signals()
 
