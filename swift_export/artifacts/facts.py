@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 from swift_export.artifacts.layout import ArtifactError
 from swift_export.artifacts.manifest import Signature
 from swift_export.artifacts.schema import decode, dumps, loads
+from swift_export.system.processes import ModuleProcess
 
 __all__ = ["Facts", "essentials_in", "histogram", "main", "read_facts"]
 
@@ -51,24 +51,20 @@ def read_facts(path: Path) -> Facts:
     Raises ArtifactError for anything else and for a damaged file.
     """
     suffix = _suffix(path)
-    search = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", __name__, str(path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "JAX_PLATFORMS": "cpu"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    if child.returncode == _NEEDS_EXTRA:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with ModuleProcess(__name__, str(path), environment={"JAX_PLATFORMS": "cpu"}, **streams) as reader:
+        said, complained = reader.process.communicate()
+        status = reader.process.returncode
+    if status == _NEEDS_EXTRA:
         note = "its signature needs TensorFlow to be read: pip install 'swift-export[savedmodel]'"
         return Facts("savedmodel", None, {"note": note})
-    if child.returncode == _DAMAGED or child.returncode < 0:
-        lines = child.stdout.decode().strip().splitlines() or [f"its reader died of signal {-child.returncode}"]
+    if status == _DAMAGED or status < 0:
+        lines = said.decode().strip().splitlines() or [f"its reader died of signal {-status}"]
         raise ArtifactError(f"{path}: expected {_READERS[suffix][0]}, found a damaged or foreign file ({lines[0]})")
-    if child.returncode:
-        lines = child.stderr.decode().strip().splitlines() or ["no reason given"]
+    if status:
+        lines = complained.decode().strip().splitlines() or ["no reason given"]
         raise ArtifactError(f"{path}: cannot be read ({lines[-1]})")
-    return decode(Facts, loads(child.stdout))
+    return decode(Facts, loads(said))
 
 
 def main(path: Path) -> int:

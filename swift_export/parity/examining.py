@@ -16,7 +16,7 @@ from swift_export.errors import LoweringError
 from swift_export.parity.held import held_weights
 from swift_export.parity.modules import read_contents
 from swift_export.parity.structure import Setting, examine
-from swift_export.runtimes.process import Child
+from swift_export.system.processes import Child
 
 __all__ = ["Examination", "examine_file", "main"]
 

@@ -7,7 +7,6 @@ backbone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import UsageError
 from swift_export.parity.golden import PHANTOM, Outputs, draw_clip, golden_tolerance, read_golden
 from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
-from swift_export.parity.running import compare_runs, run_artifact
+from swift_export.parity.running import artifact_request, compare_runs
 from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.targets import Choice, Target, find_artifacts
 from swift_export.parity.tolerances import Tolerance, tolerance
 from swift_export.runtimes.base import RuntimeInfo, check_device
-from swift_export.runtimes.messages import Answer
+from swift_export.runtimes.messages import Answer, Request
+from swift_export.runtimes.process import run_workers
 from swift_export.runtimes.registry import remedy
 
 __all__ = ["QuickCheck", "check_quick"]
@@ -100,16 +100,9 @@ def check_quick(
         tell("drawing the clip")
         clips = _draw(jobs, scratch)
         tell(f"running {', '.join(job.target.file for job in jobs)}")
-
-        def run(number: int) -> Checked:
-            job = jobs[number]
-            files = {PHANTOM: (clips[job.clip],) * job.batch}
-            work = new_folder(scratch / str(number))
-            answer = run_artifact(job.target.path, job.target.runtime, device, (job.batch,), files, work)
-            return _checked(job, answer, device)
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            checked = tuple(pool.map(run, range(len(jobs))))
+        asked = [(_request(job, clips[job.clip], device), new_folder(scratch / str(i))) for i, job in enumerate(jobs)]
+        answers = run_workers(asked, _AT_ONCE)
+        checked = tuple(_checked(job, answer, device) for job, answer in zip(jobs, answers, strict=True))
     recipes = dict.fromkeys(job.golden.input for job in jobs)
     inputs = [{"name": r.kind, "seed": r.seed, "frames": r.frames, "sha256": r.sha256} for r in recipes]
     return QuickCheck(ParityReport(device, _recorder(jobs[0]), checked, tuple(inputs)), skipped)
@@ -152,6 +145,10 @@ def _draw(jobs: Sequence[_Job], scratch: Path) -> dict[tuple[SwiFTConfig, Golden
             clips[job.clip] = str(scratch / f"clip{len(clips)}.npy")
             np.save(clips[job.clip], draw_clip(job.golden, job.manifest.config, job.folder / MANIFEST))
     return clips
+
+
+def _request(job: _Job, clip: str, device: str) -> Request:
+    return artifact_request(job.target.path, job.target.runtime, device, (job.batch,), {PHANTOM: (clip,) * job.batch})
 
 
 def _checked(job: _Job, answer: Answer, device: str) -> Checked:

@@ -24,6 +24,7 @@ __all__ = [
     "Clips",
     "Expected",
     "Outputs",
+    "artifact_request",
     "compare_runs",
     "load_outputs",
     "measure_noise",
@@ -109,13 +110,28 @@ def run_artifact(
     repeat: int = 0,
     repeat_first: int = 0,
 ) -> Answer:
-    """Run an artifact on every input in every batch size; the answer's runs are in that order.
+    """Ask a worker what `artifact_request` says, in ``folder``; ``search`` is where it finds packages first."""
+    request = artifact_request(path, runtime, device, batches, clips, precision, repeat, repeat_first)
+    return run_worker(request, folder, search)
+
+
+def artifact_request(
+    path: Path,
+    runtime: Runtime,
+    device: str,
+    batches: Sequence[int],
+    clips: Clips,
+    precision: Precision = "float32",
+    repeat: int = 0,
+    repeat_first: int = 0,
+) -> Request:
+    """To run an artifact on every input in every batch size; the answer's runs are in that order.
 
     Every run is repeated ``repeat`` times for the clock, the first one ``repeat_first`` times.
     """
     cases = [files[:batch] for files in clips.values() for batch in batches]
     runs = tuple(Run(files, max(repeat, 0 if number else repeat_first)) for number, files in enumerate(cases))
-    return run_worker(Request(runtime.name, str(path), device, runs, precision), folder, search)
+    return Request(runtime.name, str(path), device, runs, precision)
 
 
 def compare_runs(
@@ -125,7 +141,7 @@ def compare_runs(
     outputs: Sequence[str],
     allowed: Tolerance,
 ) -> tuple[Comparison, ...]:
-    """Hold the runs of `run_artifact` against what each clip should give."""
+    """Hold the runs of an `artifact_request` against what each clip should give."""
     cases = [(name, batch) for name in expected for batch in batches]
     comparisons = []
     for (name, batch), result in zip(cases, answer.runs, strict=True):

@@ -9,16 +9,25 @@ from pathlib import Path
 
 from swift_export.errors import MachineError
 from swift_export.system.disk import disk_is_full
+from swift_export.system.signals import exit_when_terminated, signals_deferred
 
 __all__ = ["new_folder", "scratch_folder"]
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, removed afterwards; a full disk is a MachineError."""
+    """A temporary folder, removed afterwards; a full disk is a MachineError.
+
+    It is removed after Ctrl-C, SIGTERM and SIGHUP, too. SIGKILL leaves it: nobody is there any more to remove it.
+    """
     try:
-        with tempfile.TemporaryDirectory(prefix="swift-export-") as folder:
-            yield Path(folder)
+        with exit_when_terminated():
+            folder = tempfile.TemporaryDirectory(prefix="swift-export-")
+            try:
+                yield Path(folder.name)
+            finally:
+                with signals_deferred():
+                    folder.cleanup()
     except OSError as error:
         if not disk_is_full(error):
             raise

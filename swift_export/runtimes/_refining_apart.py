@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from swift_export.runtimes.process import Child
+from swift_export.system.processes import Child
 
 __all__ = ["refined_apart"]
 

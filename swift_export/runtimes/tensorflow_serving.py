@@ -34,7 +34,7 @@ from swift_export.runtimes.base import (
     file_label,
     processors,
 )
-from swift_export.runtimes.process import TIMEOUT_S, last_line
+from swift_export.system.processes import TIMEOUT_S, last_line
 
 __all__ = ["READY_S", "ServingSession", "load"]
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -193,3 +201,108 @@ def test_inspect_of_a_file_on_its_own(run, altered: Path) -> None:
     shown = run("inspect", altered).stdout
     assert "swift_export.weights_sha256" in shown
     assert "features float32 (batch, 48, 2, 2, 2, 8)" in shown
+
+
+@pytest.fixture
+def busy(copy: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
+    """Starts a quick check whose runtime never comes back; returns its process and the number of the runtime's."""
+    package = tmp_path / "packages" / "onnxruntime"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(
+        "import ctypes, os; from pathlib import Path\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "folder.joinpath('writing').write_text(str(os.getpid()))\n"
+        "folder.joinpath('writing').rename(folder / 'number')\n"
+        "ctypes.PyDLL(None).sleep(60)\n"  # and keeps Python's lock
+    )
+    (tmp_path / "scratch").mkdir()
+    search = os.pathsep.join([str(package.parent), str(Path(__file__).parents[2])])
+    started = []
+
+    def busy(*, nohup: bool = False, terminal: int | None = None) -> tuple[subprocess.Popen[str], int]:
+        def signals() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "swift_export", "check", "--quick", str(copy)],
+            env=os.environ | {"PYTHONPATH": search, "TMPDIR": str(tmp_path / "scratch")},
+            stdout=subprocess.PIPE if terminal is None else terminal,
+            stderr=subprocess.PIPE if terminal is None else terminal,
+            text=True,
+            start_new_session=True,
+            preexec_fn=signals,
+        )
+        started.append(process)
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "number").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return process, int((tmp_path / "number").read_text())
+
+    yield busy
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "word"),
+    [
+        ([signal.SIGINT], 130, "interrupted"),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGINT], 130, "interrupted"),
+        ([signal.SIGTERM], 143, "terminated"),
+        ([signal.SIGTERM, signal.SIGHUP], 143, "terminated"),
+        ([signal.SIGHUP], 129, "hung up"),
+    ],
+)
+def test_a_quick_check_stops_at_once(busy, tmp_path: Path, sent: list[int], status: int, word: str) -> None:
+    process, worker = busy()
+
+    begin = time.monotonic()
+    for number in sent:
+        process.send_signal(number)
+        time.sleep(0.02)
+    output = process.communicate(timeout=60)
+
+    # A second or two; and the worker would take 60.
+    assert time.monotonic() - begin < 20
+    assert (process.returncode, output[1].splitlines()[-1]) == (status, f"swift-export: {word}")
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_nohup_keeps_a_check_running(busy) -> None:
+    process, _ = busy(nohup=True)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
+def test_a_killed_check_leaves_no_runtime_that_computes(busy) -> None:
+    process, worker = busy()
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and "State:\tZ" not in Path(f"/proc/{worker}/status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_check_whose_terminal_closes_ends_with_its_status(busy) -> None:
+    terminal, own = pty.openpty()
+    process, worker = busy(terminal=own)
+    os.close(own)
+
+    os.close(terminal)  # the kernel sends SIGHUP, and nothing can be written any more
+
+    assert process.wait(60) == 129
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)

@@ -7,18 +7,15 @@ its length. It starts before the caller imports what it needs itself, so that on
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from swift_export.lowering.sources.base import SourceError
 from swift_export.lowering.sources.kinds import MLIR, Kind, portable_version
+from swift_export.system.processes import ModuleProcess
 
 __all__ = ["Trial", "parser_words"]
 
@@ -27,7 +24,7 @@ _LENGTH = 8
 _NEWER = "the newer calling convention"
 
 
-class Trial:
+class Trial(ModuleProcess):
     """Inputs that are being read; `finish` waits for the outcome. Leaving the context ends the process.
 
     ``name`` is what errors call them by: one file, or all the modules of one.
@@ -35,34 +32,18 @@ class Trial:
 
     def __init__(self, name: str, inputs: Sequence[bytes], kind: Kind) -> None:
         self._name, self._inputs, self._kind = name, inputs, kind
-        search = [str(Path(__file__).resolve().parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
         with tempfile.TemporaryFile() as file:
             for data in inputs:
                 file.write(len(data).to_bytes(_LENGTH))
                 file.write(data)
             file.seek(0)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, kind.name],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "JAX_PLATFORMS": "cpu"},
-                stdin=file,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-            self._process.communicate()
+            streams = {"stdin": file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            super().__init__(__name__, kind.name, environment={"JAX_PLATFORMS": "cpu"}, **streams)
 
     def finish(self) -> None:
         """Wait; raises SourceError where the input cannot be read."""
-        said, _ = self._process.communicate()
-        if self._process.returncode:
+        said, _ = self.process.communicate()
+        if self.process.returncode:
             lines = said.decode(errors="replace").strip().splitlines()
             raise SourceError(f"{self._name}: {self._reason(lines[0] if lines else '')}")
 

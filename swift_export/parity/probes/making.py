@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from swift_export.runtimes.process import Child
 from swift_export.runtimes.registry import Kind, kind_of
+from swift_export.system.processes import Child
 
 __all__ = ["find_places", "main", "make_probe"]
 
