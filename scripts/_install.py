@@ -7,6 +7,11 @@ A set is a lock file, ``locks/SET.txt``; NAME is another folder of the repositor
 names the sets and the SHA-256 of the lock file each was installed from. It is emptied before anything is installed and
 written last, so an interrupted install is noticed and begun anew; so is an environment whose lock file has changed or
 whose repository has moved.
+
+The scripts (_python.sh) open the environment's folder as descriptor 9, ``--ready`` locks that for them, shared, and it
+stays locked until the command that they become has ended. An environment is removed under an exclusive lock, so the
+commands that run in it are waited for. It is renamed before it is deleted, and a new one has its stamp before it has
+its name: whatever is interrupted, there is an environment that this script has made, or none.
 """
 
 from __future__ import annotations
@@ -23,11 +28,14 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
+
+#: The descriptor by which a command holds the environment that it runs in.
+HELD = 9
 
 
 class InstallError(Exception):
@@ -44,6 +52,9 @@ class Environment:
         #: Wheels are fetched here first: what the network breaks off leaves the environment as it was.
         self.wheels = self.folder / "wheels"
         self.log = self.folder / "install.log"
+        #: On its way in, and on its way out; what an interrupt leaves there goes with the next install.
+        self.draft = ROOT / f"{name}.new"
+        self.removed = ROOT / f"{name}.old"
 
 
 def lock_digest(name: str) -> str:
@@ -70,6 +81,26 @@ def installed_sets(venv: Environment) -> list[str] | None:
 
 def ready(venv: Environment, sets: list[str]) -> bool:
     return set(sets) <= set(installed_sets(venv) or ())
+
+
+def hold(venv: Environment) -> bool:
+    """Lock the environment for the command that is to run in it; False where it is being removed, or was.
+
+    Where the descriptor is not there or the file system has no locks, the command goes without.
+    """
+    try:
+        fcntl.flock(HELD, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(HELD), venv.folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
+
+
+def release() -> None:
+    """Give up what `hold` took: who is about to install must not wait for itself."""
+    with suppress(OSError):
+        os.close(HELD)
 
 
 def install(venv: Environment, sets: list[str], say: Progress) -> None:
@@ -110,6 +141,23 @@ def one_at_a_time(say: Progress) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unused(venv: Environment, say: Progress) -> Iterator[None]:
+    """Hold an environment against commands that would begin to use it, once those that use it have ended."""
+    folder = os.open(venv.folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say.line(f"{venv.folder.name} has to be made anew, waiting for the commands that still run in it")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks: `hold` took none, either
+        yield
+    finally:
+        os.close(folder)
+
+
 def announce(venv: Environment, sets: list[str], say: Progress) -> None:
     download, disk = (sum(sizes) for sizes in zip(*map(lock_sizes, sets), strict=True))
     what = "first use" if "core" in sets else f"this needs {' and '.join(sets)}"
@@ -122,13 +170,19 @@ def announce(venv: Environment, sets: list[str], say: Progress) -> None:
 
 def create(venv: Environment, say: Progress) -> None:
     """An empty environment that finds this repository's ``swift_export``."""
-    # The stamp is made first: an environment without one is somebody's own.
+    # An environment without a stamp is somebody's own.
     if venv.folder.is_symlink() or (venv.folder.exists() and not venv.stamp.exists()):
         raise InstallError(f"{venv.folder} was not made by this script: move it away or delete it, then run this again")
+    for folder in (venv.draft, venv.removed):
+        if folder.exists():
+            shutil.rmtree(folder)
     if venv.folder.exists():
-        shutil.rmtree(venv.folder)
-    venv.folder.mkdir()
-    venv.stamp.write_text("")
+        with unused(venv, say):
+            venv.folder.rename(venv.removed)
+        shutil.rmtree(venv.removed)
+    venv.draft.mkdir()
+    (venv.draft / venv.stamp.name).write_text("")
+    venv.draft.rename(venv.folder)
     say.step(f"making {venv.folder.name}")
     run([sys.executable, "-I", "-m", "venv", str(venv.folder)], venv.log, "python -m venv failed")
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(venv.folder), "platbase": str(venv.folder)}))
@@ -245,7 +299,8 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "--into":
         venv, arguments = Environment(arguments[1]), arguments[2:]
     if arguments[0] == "--ready":
-        return 0 if ready(venv, arguments[1:]) else 1
+        return 0 if hold(venv) and ready(venv, arguments[1:]) else 1
+    release()
     split = arguments.index("--")
     sets, command = arguments[:split], arguments[split + 1 :]
     say = Progress(os.path.basename(command[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -10,8 +11,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ class Clone:
 
     root: Path
     wheels: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def launcher(self) -> Path:
@@ -62,14 +64,17 @@ class Clone:
         return subprocess.run(command, cwd=cwd or self.wheels, env=environment, capture_output=True, text=True)
 
     def start(self, **settings: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(self.launcher), "again"],
             env=self.environment(**settings),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
 
 def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "") -> str:
@@ -84,7 +89,7 @@ def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Clone:
+def clone(tmp_path: Path) -> Iterator[Clone]:
     root, wheels = tmp_path / "a clone with spaces", tmp_path / "wheels"
     for folder in (root / "swift_export", root / "locks", wheels):
         folder.mkdir(parents=True)
@@ -93,7 +98,11 @@ def clone(tmp_path: Path) -> Clone:
     made = Clone(root, wheels)
     made.lock("core", make_wheel(wheels, "core_library"), 'absent==1.0 ; sys_platform == "none" --hash=sha256:00')
     made.lock("fmri", make_wheel(wheels, "extra_library"))
-    return made
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def test_first_use_installs_and_later_ones_are_silent(clone: Clone, tmp_path: Path) -> None:
@@ -255,3 +264,90 @@ def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "the install did not begin"
         time.sleep(0.01)
+
+
+# Says that it runs, waits for a line, and only then needs what lies in its environment.
+SLOW = """
+import sys
+print("running", flush=True)
+sys.stdin.readline()
+import core_library
+print("found", core_library.__file__)
+"""
+
+
+def outdate(clone: Clone) -> None:
+    lock = clone.root / "locks" / "core.txt"
+    lock.write_text(lock.read_text() + "# changed\n")
+
+
+# Runs the installer, and kills it when it comes to change the repository for the nth time.
+KILLED = """
+import os, runpy, signal, sys
+_, left, *sys.argv = sys.argv
+left = int(left)
+
+def hook(event, arguments):
+    global left
+    changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+    if changes or (event == "open" and ".venv" in str(arguments[0]) and "w" in str(arguments[1])):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_an_installer_killed_at_any_moment_is_never_stuck(clone: Clone) -> None:
+    installer = str(clone.root / "scripts" / "_install.py")
+    met = set()
+    for moment in range(12):
+        if not clone.venv.exists():  # one of an older lock file
+            (clone.venv / "bin").mkdir(parents=True)
+            (clone.venv / "bin" / "activate").touch()
+            (clone.venv / "installed.json").write_text(json.dumps({"root": str(clone.root), "locks": {"core": "0"}}))
+        command = [sys.executable, "-c", KILLED, str(moment), installer, "core", "--", "/bin/true"]
+        killed = subprocess.run(command, env=clone.environment(), capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not clone.venv.exists() or (clone.venv / "installed.json").exists()
+        met |= {path.name for path in clone.root.glob(".venv*")}
+    assert met >= {".venv", ".venv.new", ".venv.old"}
+
+    again = clone.run("again")
+    assert (again.returncode, again.stdout) == (0, f"['again'] {clone.wheels}\n")
+    assert sorted(path.name for path in clone.root.glob(".venv*")) == [".venv", ".venv.lock"]
+
+
+def test_a_running_command_keeps_its_environment(clone: Clone) -> None:
+    (clone.root / "swift_export" / "__main__.py").write_text(SLOW)
+    running = clone.start()
+    assert running.stdout
+    assert running.stdout.readline() == "running\n"
+    added = clone.start(SWIFT_EXPORT_EXTRAS="fmri")  # which takes nothing away
+    assert added.communicate("\n", timeout=300)[0].startswith("running\nfound")
+    outdate(clone)
+
+    second = clone.start()
+    assert second.stderr
+    assert "first use" in second.stderr.readline()
+    assert second.stderr.readline() == (
+        "swift-export: .venv has to be made anew, waiting for the commands that still run in it\n"
+    )
+    (packages,) = clone.venv.glob("lib/*/site-packages")
+    assert running.communicate("\n", timeout=300)[0] == f"found {packages / 'core_library.py'}\n"
+    assert "found" in second.communicate("\n", timeout=300)[0]
+
+
+def test_a_command_that_begins_again_does_not_wait_for_itself(clone: Clone) -> None:
+    (clone.root / "swift_export" / "__main__.py").write_text(
+        "import os, sys\n"
+        "if 'SWIFT_EXPORT_EXTRAS' not in os.environ:\n"
+        f"    open({str(clone.root / 'locks' / 'core.txt')!r}, 'a').write('# changed')\n"
+        "    os.environ['SWIFT_EXPORT_EXTRAS'] = 'fmri'\n"
+        "    launcher = os.environ['SWIFT_EXPORT_LAUNCHER']\n"
+        "    os.execv(launcher, [launcher, *sys.argv[1:]])\n" + MAIN
+    )
+    begun = clone.start()
+    assert "with the extra" in begun.communicate(timeout=300)[0]
