@@ -13,10 +13,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,38 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") == "true" and need not in OPTIONAL_IN_CI:
                 pytest.fail(f"needs {words}, absent on this CI machine", pytrace=False)
             pytest.skip(f"needs {words}, absent here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_hear_signals() -> Iterator[None]:
+    """Have signals their usual effect in what a test starts, however the tests themselves were started.
+
+    A shell starts a background job with SIGINT ignored, nohup any program with SIGHUP ignored, and a process inherits
+    what is ignored. It does not inherit a handler: these do nothing here, and leave each child the default.
+    """
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture
+def popen() -> Iterator[Callable[..., subprocess.Popen[Any]]]:
+    """`subprocess.Popen`, each in a group of its own that is ended and waited for once the test is over."""
+    started: list[subprocess.Popen[Any]] = []
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        process = subprocess.Popen(*arguments, start_new_session=True, **options)
+        started.append(process)
+        return process
+
+    yield popen
+    for process in started:
+        with process:  # closes its pipes too
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -189,8 +189,12 @@ def test_an_interrupt_in_the_check_leaves_what_was_there(copy: Path, weights: We
         if words.startswith("running"):
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        run_export(["onnx"], weights, copy, settings=ExportSettings(frames=2), progress=progress)
+    before_test = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_export(["onnx"], weights, copy, settings=ExportSettings(frames=2), progress=progress)
+    finally:
+        signal.signal(signal.SIGINT, before_test)
     assert said[-1].startswith("running onnx/model.onnx")
     assert snapshot(copy) == before
 

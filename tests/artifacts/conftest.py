@@ -29,13 +29,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(popen: Start) -> Start:
     """Start ``exporting.py``, or another program, in a process of its own."""
-    started = []
 
     def run(*arguments: object, program: str | None = None, **options: object) -> subprocess.Popen[str]:
         command = ["-c", program] if program else [str(SCRIPT)]
-        process = subprocess.Popen(
+        return popen(
             [sys.executable, *command, *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -43,10 +42,5 @@ def start() -> Iterator[Start]:
             text=True,
             **options,
         )
-        started.append(process)
-        return process
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return run

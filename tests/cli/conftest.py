@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,27 +40,20 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
     """Starts ``swift-export ARGUMENTS...`` in the test's folder, to be interrupted by the test."""
-    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path, **settings: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        return popen(
             command(*arguments),
             cwd=tmp_path,
             env=environment(**settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,16 @@ def scale(name, factor, index):
     return edit
 
 
+def multiply_features(factor):
+    def edit(model):
+        (node,) = [node for node in model.graph.node if "features" in node.output]
+        node.output[:] = ["unscaled"]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "factor"))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["unscaled", "factor"], ["features"], name="scaled"))
+
+    return edit
+
+
 def test_every_artifact_of_a_folder_is_checked(report, weights):
     assert report.passed
     report.raise_for_failures()
@@ -221,15 +231,16 @@ def test_a_small_fault_is_not_taken_for_noise(weights, staged, tmp_path):
 
 
 def test_noisy_weights_are_measured_and_told(write, tmp_path):
-    # Scores to 37: float32 itself is 8e-6 from float64 there, and two right runtimes are 1.4e-5 apart.
+    # Scores to 37: float32 itself is 8e-6 from float64 there, and two right runtimes are up to 1.5e-5 apart. How far
+    # depends on the processor; the factor makes it 1.5e-5 at least, which weights without noise are not allowed.
     sharp = load_weights(GOLDEN / "sharp/checkpoint.ckpt")
-    write(sharp, tmp_path, "onnx")
+    folder = edited(write(sharp, tmp_path / "right", "onnx"), tmp_path / "a", multiply_features(1 + 1.5e-5))
 
-    report = check([tmp_path], weights=sharp, settings=ExportSettings(), batches=[1])
+    report = check([folder], weights=sharp, settings=ExportSettings(), batches=[1])
 
     report.raise_for_failures()
     (noisy,) = {comparison.allowed for comparison in report.artifacts[0].comparisons}
-    assert max(comparison.difference.relative_l2 for comparison in report.artifacts[0].comparisons) > 1e-5
+    assert min(comparison.difference.relative_l2 for comparison in report.artifacts[0].comparisons) > 1e-5
     assert 2e-5 < noisy.relative_l2 <= 1e-4
     assert "these weights amplify rounding" in to_markdown(report)
 
@@ -391,14 +402,14 @@ def test_a_full_disk_under_the_clips_is_one_line():
         np.save(full, np.zeros(1 << 16))
 
 
-def test_ctrl_c_leaves_no_process_and_no_file(artifact, tmp_path):
+def test_ctrl_c_leaves_no_process_and_no_file(artifact, tmp_path, popen):
     program = "import sys; from swift_export.parity import check_paths; check_paths(sys.argv[1:])"
-    caller = subprocess.Popen(
+    caller = popen(
         [sys.executable, "-c", program, str(artifact)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob("swift-export-*/0/request.json")):
         assert caller.poll() is None
         assert time.monotonic() < deadline
@@ -406,5 +417,5 @@ def test_ctrl_c_leaves_no_process_and_no_file(artifact, tmp_path):
 
     caller.send_signal(signal.SIGINT)
 
-    assert caller.wait(30) != 0
+    assert caller.wait(300) != 0
     assert list(tmp_path.iterdir()) == []

@@ -149,7 +149,7 @@ def test_a_broken_process_is_told_by_its_last_telling_line(toys, tmp_path):
         run_worker(request("onnxruntime", toys.path("onnxruntime"), (str(tmp_path / "gone.npy"),)), tmp_path)
 
 
-def test_ctrl_c_ends_the_worker_too(tmp_path):
+def test_ctrl_c_ends_the_worker_too(tmp_path, popen):
     artifact, folder = tmp_path / "model.jax", tmp_path / "worker"
     os.mkfifo(artifact)
     folder.mkdir()
@@ -161,15 +161,13 @@ def test_ctrl_c_ends_the_worker_too(tmp_path):
         "    print(worker.pid, flush=True)\n"
         "    worker.answer()\n"
     )
-    caller = subprocess.Popen(
+    caller = popen(
         [sys.executable, "-c", program, str(artifact), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    assert caller.stdout
-    with caller.stdout:
-        worker = int(caller.stdout.readline())
-        with artifact.open("wb"):
-            caller.send_signal(signal.SIGINT)
-            assert caller.wait(20) != 0
+    worker = int(caller.stdout.readline())
+    with artifact.open("wb"):
+        caller.send_signal(signal.SIGINT)
+        assert caller.wait(60) != 0
 
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)

@@ -157,7 +157,7 @@ def test_an_interrupted_install_is_done_again(clone: Clone, stop: signal.Signals
     process = clone.start()
     wait_until((clone.venv / "installed.json").exists)
     os.killpg(process.pid, stop)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert stderr.splitlines()[-1] == "swift-export: interrupted; the next run begins the install anew"
@@ -173,7 +173,7 @@ def test_two_first_runs_at_once_wait_for_each_other(clone: Clone) -> None:
     assert "another install is under way, waiting for it" in second.stderr
     assert "first use" not in second.stderr
     assert "second" in second.stdout
-    assert "again" in first.communicate(timeout=60)[0]
+    assert "again" in first.communicate(timeout=300)[0]
 
 
 def test_a_new_lock_file_means_a_new_environment(clone: Clone) -> None:
@@ -259,7 +259,7 @@ def test_a_python_that_will_not_do_is_named(clone: Clone, tmp_path: Path, python
     assert len(failed.stderr.splitlines()) == 1
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 300.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "the install did not begin"

@@ -216,11 +216,11 @@ print(hashlib.sha256(published_file(variant).read_bytes()).hexdigest())
 """
 
 
-def test_several_processes_at_once(site: Any, own_cache: Path) -> None:
+def test_several_processes_at_once(site: Any, own_cache: Path, popen) -> None:
     """Each gets the right file, and it was fetched once."""
     command = [sys.executable, "-c", FETCH, PATH[1:], BLOB]
     root = Path(swift_export.__file__).parents[1]
-    workers = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [worker.communicate(timeout=60)[0].strip() for worker in workers] == [KNOWN.sha256] * 4
+    workers = [popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [worker.communicate(timeout=300)[0].strip() for worker in workers] == [KNOWN.sha256] * 4
     assert site.asked == [("GET", PATH, None)]
     assert kept(own_cache) == ["tiny.ckpt"]
