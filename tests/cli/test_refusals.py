@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import time
 import zipfile
 from pathlib import Path
 
@@ -60,12 +59,10 @@ def test_bad_weights_are_refused(run, tmp_path: Path, arguments: list[str], mess
     assert not (tmp_path / "out").exists()
 
 
-def test_without_network_auto_says_so_within_five_seconds(refused) -> None:
-    start = time.monotonic()
+def test_without_network_auto_says_so(refused) -> None:
     line = refused(
         *EXPORT, "--variant", "contrastive", HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"
     )
-    assert time.monotonic() - start < 5
     assert "--weights PATH" in line
     assert "--weights synthetic" in line
 

@@ -51,17 +51,19 @@ def lightning() -> Path:
     return HERE / "data"
 
 
-Refused = Callable[..., AbstractContextManager[None]]
+Refused = Callable[..., AbstractContextManager[pytest.ExceptionInfo[SwiftExportError]]]
 
 
 @pytest.fixture(scope="session")
 def refused() -> Refused:
-    """``with refused("told", ...):`` the block raises a user's error, in one line that tells all of these."""
+    """``with refused("told", ...) as caught:`` the block raises a user's error, in one line that tells all of these."""
 
     @contextmanager
-    def block(*told: str, error: type[SwiftExportError] = WeightsError, status: int = 2) -> Iterator[None]:
+    def block(
+        *told: str, error: type[SwiftExportError] = WeightsError, status: int = 2
+    ) -> Iterator[pytest.ExceptionInfo[SwiftExportError]]:
         with pytest.raises(error) as caught:
-            yield
+            yield caught
         message = str(caught.value)
         assert len(message.splitlines()) == 1
         assert message.isprintable()

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import random
 import time
+import tracemalloc
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -224,13 +225,18 @@ HUGE = {
 
 
 @pytest.mark.parametrize("what", HUGE)
-def test_huge_claims_are_refused_at_once(what: str) -> None:
-    start = time.perf_counter()
-    with pytest.raises(PickleError) as caught:
-        read_torch_pickle(b"\x80\x02" + HUGE[what] + b".")
+def test_huge_claims_are_refused_before_they_cost_memory(what: str) -> None:
+    stream = b"\x80\x02" + HUGE[what] + b"."
+    tracemalloc.start()
+    try:
+        with pytest.raises(PickleError) as caught:
+            read_torch_pickle(stream)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 300
-    assert time.perf_counter() - start < 1
+    assert peak < 4 * len(stream) + 2**16
 
 
 def test_a_far_memo_slot_costs_nothing() -> None:
@@ -263,7 +269,8 @@ BOMBS = {
 @pytest.mark.parametrize("what", BOMBS)
 def test_bombs_fizzle(what: str) -> None:
     """Either read or refused, in time and stack that are linear in the pickle's size."""
-    start = time.perf_counter()
+    start = time.process_time()
     refusal = _refusal(b"\x80\x02" + BOMBS[what] + b".")
     assert refusal is None or (len(refusal.splitlines()) == 1 and len(refusal) < 300)
-    assert time.perf_counter() - start < 10
+    # Of the processor, whatever runs beside; each takes less than one second. A hang guard, no measurement.
+    assert time.process_time() - start < 30
