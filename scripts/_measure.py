@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -202,8 +203,11 @@ def rows(scratch: Path) -> list[Row]:
     text = f"{worst:.1e}; `sharp` {sharp:.1e}"
     add("backbone against golden features, relative L2", "<= 2e-6; `sharp` 1e-4", text, worst <= 2e-6 and sharp <= 1e-4)
 
-    helps = [timed_help() for _ in range(5)]
-    add("`swift-export --help`", "<= 0.5 s", f"{min(helps):.2f} s", min(helps) <= 0.5)
+    for most, argument in ((0.5, "--help"), (1.0, "runtimes")):
+        fastest = min(answered(argument) for _ in range(5))
+        add(f"`swift-export {argument}`", f"<= {most:g} s", f"{fastest:.2f} s", fastest <= most)
+    refused = refused_without_network(scratch)
+    add("`onnx` without weights, on a network that is silent", "<= 5 s", f"{refused:.1f} s", refused <= 5)
 
     first, second = scratch / "first", scratch / "second"
     onnx_run = measured("onnx", *EXPORT, "--output", str(scratch / "onnx-only"))
@@ -256,11 +260,23 @@ def rows(scratch: Path) -> list[Row]:
     return out
 
 
-def timed_help() -> float:
-    """Seconds of ``swift-export --help``."""
+def answered(*arguments: str, status: int = 0, **settings: str) -> float:
+    """Seconds of a command, whose streams are dropped."""
     begun = time.perf_counter()
-    subprocess.run([*COMMAND, "--help"], stdout=subprocess.DEVNULL, check=True)
+    done = subprocess.run([*COMMAND, *arguments], env=os.environ | settings, capture_output=True)
+    if done.returncode != status:
+        raise SystemExit(f"{' '.join(arguments)}: exit status {done.returncode}: {done.stderr.decode()}")
     return time.perf_counter() - begun
+
+
+def refused_without_network(scratch: Path) -> float:
+    """Seconds until a command that would download weights gives up: servers take its connections and say nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        network = {"SWIFT_EXPORT_UPSTREAM": address, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "no_proxy": "*"}
+        caches = {name: str(scratch / "empty") for name in ("SWIFT_EXPORT_CACHE", "HF_HUB_CACHE")}
+        output = str(scratch / "refused")
+        return answered("onnx", "--variant", "contrastive", "--output", output, status=2, **network, **caches)
 
 
 def parity_errors(report: dict[str, Any]) -> list[float]:
