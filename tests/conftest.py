@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,10 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
 OPTIONAL_IN_CI = frozenset({"gpu"})
+#: Variables by which a command prints otherwise, or looks elsewhere: the user's own are not those of a test.
+SETTINGS = re.compile(
+    r"SWIFT_EXPORT_\w+|HF_\w+|COLUMNS|LINES|(FORCE|NO|PY)_COLORS?|CLICOLOR\w*|TTY_\w+|GITHUB_ACTIONS|\w+_PROXY", re.I
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,6 +86,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_settings() -> Iterator[None]:
+    """Leave the settings of whoever started the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(SETTINGS.fullmatch, list(os.environ)):
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _children_hear_signals() -> Iterator[None]:
     """Have signals their usual effect in what a test starts, however the tests themselves were started.
 
@@ -101,7 +115,7 @@ def popen() -> Iterator[Callable[..., subprocess.Popen[Any]]]:
     started: list[subprocess.Popen[Any]] = []
 
     def popen(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-        process = subprocess.Popen(*arguments, start_new_session=True, **options)
+        process = subprocess.Popen(*arguments, **options | {"start_new_session": True})
         started.append(process)
         return process
 

@@ -74,7 +74,7 @@ def alive(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_for(condition, what, seconds=20.0):
+def wait_for(condition, what, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
@@ -157,9 +157,9 @@ def test_a_server_that_never_gets_ready_is_stopped(install, scratch, toys, tmp_p
     pid_file = tmp_path / "pid"
     install(f"echo $$ > {shlex.quote(str(pid_file))}", "echo 'still thinking' >&2", "exec sleep 60")
 
-    message = r"^TensorFlow Serving on savedmodel/1: not ready after 1 s: still thinking$"
+    message = r"^TensorFlow Serving on savedmodel/1: not ready after 3 s: still thinking$"
     with pytest.raises(MachineError, match=message):
-        load(toys.artifact("savedmodel"), ready_s=1)
+        load(toys.artifact("savedmodel"), ready_s=3)
 
     gc.collect()
     assert not alive(int(pid_file.read_text()))
@@ -174,7 +174,7 @@ def test_a_worker_that_is_killed_leaves_no_server(install, toys, tmp_path, numbe
     request = Request("tensorflow_serving", str(toys.artifact("savedmodel")), "cpu", ())
 
     with Worker(request, folder) as worker:
-        wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), "the server's start", 60)
+        wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), "the server's start")
         server = int(pid_file.read_text())
         assert alive(server)
         os.kill(worker.pid, number)

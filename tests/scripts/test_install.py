@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ class Clone:
 
     root: Path
     wheels: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    popen: Callable[..., subprocess.Popen[str]] = subprocess.Popen
 
     @property
     def launcher(self) -> Path:
@@ -64,17 +64,14 @@ class Clone:
         return subprocess.run(command, cwd=cwd or self.wheels, env=environment, capture_output=True, text=True)
 
     def start(self, **settings: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        return self.popen(
             [str(self.launcher), "again"],
             env=self.environment(**settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
-        self.started.append(process)
-        return process
 
 
 def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "") -> str:
@@ -89,20 +86,16 @@ def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
+def clone(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Clone:
     root, wheels = tmp_path / "a clone with spaces", tmp_path / "wheels"
     for folder in (root / "swift_export", root / "locks", wheels):
         folder.mkdir(parents=True)
     shutil.copytree(REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "swift_export" / "__main__.py").write_text(MAIN)
-    made = Clone(root, wheels)
+    made = Clone(root, wheels, popen)
     made.lock("core", make_wheel(wheels, "core_library"), 'absent==1.0 ; sys_platform == "none" --hash=sha256:00')
     made.lock("fmri", make_wheel(wheels, "extra_library"))
-    yield made
-    for process in made.started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    return made
 
 
 def test_first_use_installs_and_later_ones_are_silent(clone: Clone, tmp_path: Path) -> None:

@@ -49,14 +49,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseExcepti
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
+def test_sigterm_leaves_nothing(tmp_path: Path, popen) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
         "from swift_export.system.files import replaced\n"
         "with replaced(Path(sys.argv[1])) as draft:\n"
         "    draft.write_bytes(b'new'); print('written', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen(
+    process = popen(
         [sys.executable, "-c", program, tmp_path / "model.onnx"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
