@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from swift_export.backbone.config import SHAPE_INVISIBLE
+from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
     from swift_export.parity.diff import DiffReport
@@ -21,32 +25,50 @@ __all__ = ["Console"]
 
 #: Wide enough that no table of ours is cut where there is no terminal to fit into.
 _FILE_WIDTH = 200
+#: Characters of a fact's name, and of what is being done now.
+_NAME, _STATUS = 60, 200
+
+
+class _Guarded(RichConsole):
+    """Prints no character that steers a terminal, whoever hands it in: rich adds its own styles behind this."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The pieces of text that come out, each with its style."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment("\n".join(map(printable, segment.text.split("\n"))), segment.style)
 
 
 class Console:
-    """Prints, or with ``quiet`` does not."""
+    """Prints, or with ``quiet`` does not.
+
+    What is printed may come from anyone's files: control characters come out as escapes, and no line is endless.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._out = RichConsole(quiet=quiet, markup=False, highlight=False, emoji=False)
+        self._out = _Guarded(quiet=quiet, markup=False, highlight=False, emoji=False)
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH
 
     def line(self, text: str, style: str | None = None) -> None:
-        """One line, however long."""
-        self._out.print(text, style=style, soft_wrap=True)
+        """One line, not wrapped; of one that no reader reads to its end, the beginning and the end."""
+        self._out.print(shortened(text), style=style, soft_wrap=True)
 
     def facts(self, facts: Mapping[str, str], indent: str = "") -> None:
         """Names and values, aligned."""
-        width = max(map(len, facts), default=0)
-        for name, value in facts.items():
+        named = [(shown(name, _NAME), value) for name, value in facts.items()]
+        width = max((len(name) for name, _ in named), default=0)
+        for name, value in named:
             self.line(f"{indent}{name:<{width}}  {value}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
         """Rows under bold headings, without lines."""
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(one_line, row))
         self._out.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     @contextmanager
@@ -55,8 +77,10 @@ class Console:
         if self.quiet or not self._out.is_terminal:
             yield lambda _: None
             return
-        with self._out.status("") as status:
-            yield status.update
+        # A spinner of plain characters where the terminal has no others.
+        with self._out.status("", spinner="line" if self._out.options.ascii_only else "dots") as status:
+            # As text: a name in square brackets is no markup.
+            yield lambda what: status.update(Text(one_line(what, _STATUS)))
 
     def report(self, report: ParityReport | DiffReport) -> None:
         """What a check or a comparison measured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import TextIO
 from swift_export.errors import SwiftExportError
 from swift_export.system.disk import disk_is_full
 from swift_export.system.signals import HungUp, Terminated, handle_signals, ignore_signals, raise_arrived
+from swift_export.system.text import one_line, printable, shown
 
 __all__ = ["DEBUG", "HUNG_UP", "INTERRUPTED", "TERMINATED", "main"]
 
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 129 hung up, 130 interrupted, 143 terminated.
     """
     handle_signals()
+    _print_in_any_encoding()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -66,6 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _print_in_any_encoding() -> None:
+    """What the terminal's encoding lacks is printed as an escape: a name is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _run(arguments: list[str]) -> int:
     import typer
 
@@ -88,14 +98,15 @@ def _run(arguments: list[str]) -> int:
     except MemoryError as error:
         return _fail(error, "out of memory: try fewer frames, --batch 1 or a machine with more", 1)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = shown(f"{type(error).__name__}: {error}".splitlines()[0], 1000)
         return _fail(error, f"internal error ({reason}); {DEBUG}=1 shows the traceback, please report it", 1)
 
 
 def _fail(error: BaseException, message: str, status: int) -> int:
     raise_arrived()
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        print(*map(printable, lines), sep="\n", file=sys.stderr)
     _say(f"error: {message}")
     return status
 
@@ -106,7 +117,7 @@ def _to_nobody(stream: TextIO) -> None:
 
 
 def _say(message: str) -> None:
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    print(one_line(f"{PROGRAM}: {message}"), file=sys.stderr)
 
 
 def _help_of(error: BaseException) -> str:

@@ -10,12 +10,16 @@ import typer
 
 from swift_export.cli.console import Console
 from swift_export.cli.text import examples
+from swift_export.system.text import shortened, shown
 
 if TYPE_CHECKING:
     from swift_export.artifacts import Artifact, Description, Manifest, Part, TensorSpec
     from swift_export.artifacts.manifest import Golden
 
 __all__ = ["inspect", "register"]
+
+#: Of a file's metadata, how many entries are shown and how much of each.
+_ENTRIES, _VALUE = 64, 1000
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +82,7 @@ def _show_part(part: Part, console: Console) -> None:
         facts["inputs"] = "; ".join(map(_spec, part.facts.signature.inputs))
         facts["outputs"] = "; ".join(map(_spec, part.facts.signature.outputs))
     details = dict(part.facts.details)
-    metadata = details.pop("metadata", {})
+    metadata = dict(details.pop("metadata", {}))
     facts |= {name.replace("_", " "): _value(value) for name, value in details.items()}
     if part.artifact:
         forms = part.artifact.details.get("attention")
@@ -88,12 +92,23 @@ def _show_part(part: Part, console: Console) -> None:
         if part.artifact.golden:
             facts["golden outputs"] = _golden(part.artifact.golden)
         facts["versions"] = _pairs(part.artifact.versions)
-    else:
-        # In an artifact folder the manifest has said all this.
-        facts |= metadata
     console.facts(facts, indent="  ")
-    if part.artifact:
+    if part.artifact is None:
+        # In an artifact folder the manifest has said all this.
+        _show_metadata(metadata, console)
+    else:
         _show_parity(part.path, part.artifact, console)
+
+
+def _show_metadata(metadata: Mapping[str, str], console: Console) -> None:
+    """What a file says of itself, apart from what was read of it: a key may be called anything."""
+    if not metadata:
+        return
+    console.line("  metadata")
+    told = [*metadata.items()][:_ENTRIES]
+    console.facts({name: shortened(value, _VALUE) for name, value in told}, indent="    ")
+    if len(metadata) > len(told):
+        console.line(f"    and {len(metadata) - len(told):,} more: --json shows all")
 
 
 def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
@@ -121,7 +136,7 @@ def _figure(value: float) -> str:
 
 
 def _spec(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.dims))})"
+    return f"{shown(spec.name)} {spec.dtype} ({', '.join(map(shown, spec.dims))})"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

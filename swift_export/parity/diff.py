@@ -22,6 +22,7 @@ from swift_export.parity.targets import Artifacts, Target, find_artifacts
 from swift_export.parity.tolerances import tolerance
 from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.registry import require
+from swift_export.system.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,10 +75,12 @@ class DiffReport:
     def render(self, console: Console) -> None:
         """Print the table."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for row in self.rows():
-            table.add_row(*row)
+            # As text: a name in square brackets is no markup.
+            table.add_row(*map(Text, map(one_line, row)))
         console.print(table)
 
 

@@ -27,6 +27,7 @@ from swift_export.runtimes.base import DEVICES, AbsentDevice
 from swift_export.runtimes.reference_file import Reference, write_reference
 from swift_export.runtimes.registry import REFERENCE, RUNTIMES
 from swift_export.system.files import replaced
+from swift_export.system.text import one_line
 from swift_export.variants import VARIANTS
 from swift_export.weights import Weights, synthetic_weights
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if findings.failures:
             raise CheckFailed("; ".join(findings.failures))
     except SwiftExportError as error:
-        print(f"gpu_check: {error}", file=sys.stderr)
+        print(one_line(f"gpu_check: {error}"), file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -176,7 +177,7 @@ def _print_summary(findings: Findings) -> None:
 
 
 def _tell(what: str) -> None:
-    print(f"gpu_check: {what}", file=sys.stderr, flush=True)
+    print(one_line(f"gpu_check: {what}"), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

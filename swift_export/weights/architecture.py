@@ -8,8 +8,8 @@ from typing import Any
 
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, WeightsError
+from swift_export.system.text import shown
 from swift_export.variants import VARIANTS, Variant
-from swift_export.weights.text import shown
 
 __all__ = ["resolve_architecture"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from swift_export.errors import WeightsError
-from swift_export.weights.text import shown
+from swift_export.system.text import shown
 
 _ByteOrder = Literal["<", ">"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from swift_export.errors import WeightsError
-from swift_export.weights.text import shown
+from swift_export.system.text import shown
 
 __all__ = ["CONFIG", "MODEL", "About", "Bundle", "BundleTensor", "bundle_paths", "read_bundle"]
 

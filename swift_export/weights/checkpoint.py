@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from swift_export.errors import WeightsError
+from swift_export.system.text import listed, shape_text, shown
 from swift_export.weights.archive import TorchArchive
-from swift_export.weights.text import listed, shape_text, shown
 from swift_export.weights.torch_objects import StorageRef, TensorRef, is_count, plain, read_torch_pickle
 from swift_export.weights.unpickle import PickleError, described
 

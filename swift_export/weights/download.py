@@ -11,10 +11,10 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from swift_export.errors import MachineError, SwiftExportError, UsageError, WeightsError
+from swift_export.system.text import shown
 from swift_export.variants import UPSTREAM, Variant
 from swift_export.weights.digests import file_digests
 from swift_export.weights.network import UnreachableError, host_of, open_url
-from swift_export.weights.text import shown
 
 __all__ = ["cache_folder", "published_file", "published_url"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_export.errors import WeightsError
+from swift_export.system.text import shown
 from swift_export.weights.bundle import CONFIG, MODEL
 from swift_export.weights.network import UnreachableError, open_url
-from swift_export.weights.text import shown
 
 __all__ = ["HubBundle", "fetch_bundle", "is_hub_id"]
 

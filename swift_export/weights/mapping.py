@@ -11,7 +11,7 @@ import numpy as np
 
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.errors import WeightsError
-from swift_export.weights.text import listed, shape_text, shown
+from swift_export.system.text import listed, shape_text, shown
 
 __all__ = ["Mapped", "TensorInFile", "map_state"]
 

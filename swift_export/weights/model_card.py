@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from swift_export.system.text import listed, shown
 from swift_export.variants import CITATION, CUSTOM, INPUT_CONTRACT, LICENCE, UPSTREAM, VARIANTS
-from swift_export.weights.text import listed, shown
 from swift_export.weights.weights import Weights
 
 __all__ = ["model_card"]

@@ -12,7 +12,7 @@ from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 
 from swift_export.errors import UsageError, WeightsError
-from swift_export.weights.text import shown
+from swift_export.system.text import shown
 
 __all__ = ["UnreachableError", "host_of", "open_url"]
 

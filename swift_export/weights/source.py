@@ -11,6 +11,7 @@ from typing import Any
 
 from swift_export.errors import UsageError, WeightsError
 from swift_export.system.folders import restored
+from swift_export.system.text import shown
 from swift_export.variants import CUSTOM, VARIANTS, Variant, find_variant
 from swift_export.weights.architecture import resolve_architecture
 from swift_export.weights.bundle import Bundle, read_bundle
@@ -21,7 +22,6 @@ from swift_export.weights.hub import HubBundle, fetch_bundle, is_hub_id
 from swift_export.weights.mapping import TensorInFile, map_state
 from swift_export.weights.network import UnreachableError
 from swift_export.weights.synthetic import synthetic_weights
-from swift_export.weights.text import shown
 from swift_export.weights.weights import Provenance, Weights
 
 __all__ = ["load_weights"]

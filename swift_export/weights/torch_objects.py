@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_export.weights.text import shown
+from swift_export.system.text import shown
 from swift_export.weights.unpickle import Global, Inert, PickleError, described, read_pickle
 
 __all__ = ["StorageRef", "TensorRef", "is_count", "plain", "read_torch_pickle"]

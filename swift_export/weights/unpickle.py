@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swift_export.weights.text import shown
+from swift_export.system.text import shown
 
 __all__ = ["Global", "Inert", "PickleError", "described", "read_pickle"]
 

@@ -21,7 +21,6 @@ __all__ = [
     "margin",
     "memory",
     "names",
-    "printable",
     "run_seconds",
     "seconds",
     "share",
@@ -114,8 +113,3 @@ def names(report: ParityReport) -> list[str]:
     """How to call the file of each artifact: with its folder where there are several."""
     several = len({artifact.root for artifact in report.artifacts}) > 1
     return [f"{Path(a.root).name}/{a.file}" if several else a.file for a in report.artifacts]
-
-
-def printable(text: str) -> str:
-    """Text on one line, with an escape for every character that would not show, or would change what others show."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

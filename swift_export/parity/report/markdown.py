@@ -14,7 +14,6 @@ from swift_export.parity.report.figures import (
     figure,
     limits,
     memory,
-    printable,
     run_seconds,
     seconds,
 )
@@ -24,6 +23,7 @@ from swift_export.parity.report.rows import COLUMNS, carried_row
 from swift_export.parity.report.verdict import judge
 from swift_export.parity.results import ParityReport
 from swift_export.runtimes.base import RuntimeInfo
+from swift_export.system.text import printable
 
 __all__ = ["table", "to_markdown"]
 

@@ -19,6 +19,7 @@ from swift_export.parity.report.provenance import allowances, computers, facts, 
 from swift_export.parity.report.rows import COLUMNS, carried_row
 from swift_export.parity.report.verdict import judge
 from swift_export.parity.results import ParityReport, Picture
+from swift_export.system.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -71,7 +72,7 @@ def to_html(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
         carried=[carried_row(measurement) for measurement in carried],
     )
     # Names may come from anyone's files: besides what autoescape does, nothing invisible gets in.
-    return "\n".join(map(figures.printable, text.split("\n")))
+    return "\n".join(map(printable, text.split("\n")))
 
 
 @cache

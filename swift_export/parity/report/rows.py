@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from swift_export.artifacts.manifest import Measurement
-from swift_export.parity.report.figures import figure, names, printable, run_seconds, seconds
+from swift_export.parity.report.figures import figure, names, run_seconds, seconds
 from swift_export.parity.results import Checked, ParityReport
+from swift_export.system.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,17 +58,17 @@ def render(report: ParityReport, console: Console) -> None:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
     for row in rows(report):
         # As text: a name in square brackets is no markup.
-        table.add_row(*map(Text, map(printable, row)), style=None if row[-1] == "ok" else "bold red")
+        table.add_row(*map(Text, map(one_line, row)), style=None if row[-1] == "ok" else "bold red")
     console.print(table)
     for broken in report.broken:
         console.print(
-            Text(printable(f"{broken.file} in {broken.runtime}: {broken.reason}")), style="red", soft_wrap=True
+            Text(one_line(f"{broken.file} in {broken.runtime}: {broken.reason}")), style="red", soft_wrap=True
         )
     for note in report.notes:
-        console.print(Text(printable(f"note: {note}")), soft_wrap=True)
+        console.print(Text(one_line(f"note: {note}")), soft_wrap=True)
     for artifact, name in zip(report.artifacts, names(report), strict=True):
         for line in _faults(artifact):
-            console.print(Text(printable(f"{name} in {artifact.runtime}: {line}")), style="red", soft_wrap=True)
+            console.print(Text(one_line(f"{name} in {artifact.runtime}: {line}")), style="red", soft_wrap=True)
 
 
 def _faults(artifact: Checked) -> Iterator[str]:
