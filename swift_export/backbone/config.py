@@ -8,11 +8,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from swift_export.errors import ArchitectureError
+from swift_export.system.text import shown
 
 __all__ = [
     "LAYER_NORM_EPSILON",
     "MASK_FLOOR",
     "MASK_VALUE",
+    "MAX_ARRAY_BYTES",
+    "MAX_BLOCKS",
+    "MAX_CLIP_BYTES",
+    "MAX_PARAMETER_BYTES",
     "OUTPUT_KINDS",
     "SHAPE_INVISIBLE",
     "SwiFTConfig",
@@ -33,6 +38,14 @@ MASK_FLOOR = 50.0
 OUTPUT_KINDS = ("features", "embedding")
 #: Settings that change no tensor's shape: a wrong value loads silently and gives wrong features.
 SHAPE_INVISIBLE = ("window_size", "first_window_size", "last_layer_full_MSA")
+
+#: How large a model may be, in float32. An architecture is a few numbers in anyone's file, and weights, clips and masks
+#: are allocated by them: of the published models the parameters have 17 MB, a clip 71 MB, and the largest array that
+#: is computed from one, the scores of the first stage, 252 MB.
+MAX_BLOCKS = 1000
+MAX_PARAMETER_BYTES = 2**32
+MAX_CLIP_BYTES = 2**31
+MAX_ARRAY_BYTES = 2**34
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,8 @@ class SwiFTConfig:
     """Hyper-parameters of SwiFT (arXiv:2307.05916), under the names upstream checkpoints use.
 
     Grid axes are (h, w, d, t); ``img_size`` is in voxels and frames, windows are in tokens.
-    Raises ArchitectureError for anything that the published forward pass does not define.
+    Raises ArchitectureError for anything that the published forward pass does not define, and for a model that is too
+    large to be what it says.
     """
 
     img_size: Axes
@@ -96,8 +110,11 @@ class SwiFTConfig:
             object.__setattr__(self, name, _integers(name, getattr(self, name)))
         for name in ("in_chans", "embed_dim", "c_multiplier"):
             object.__setattr__(self, name, _integer(name, getattr(self, name)))
-        if not isinstance(self.last_layer_full_MSA, bool):
-            raise ArchitectureError(f"last_layer_full_MSA: expected true or false, found {self.last_layer_full_MSA!r}")
+        full: Any = self.last_layer_full_MSA
+        if not isinstance(full, bool):
+            raise ArchitectureError(
+                f"last_layer_full_MSA: expected true or false, found {shown(full, 200, quoted=True)}"
+            )
         if len(self.depths) != len(self.num_heads):
             raise ArchitectureError(
                 f"depths and num_heads: expected one entry a stage each, found {len(self.depths)} and "
@@ -120,6 +137,27 @@ class SwiFTConfig:
                 raise ArchitectureError(
                     f"num_heads: stage {stage} has {self.dim(stage)} channels, not divisible by {heads} heads"
                 )
+        self._check_size()
+
+    def _check_size(self) -> None:
+        if sum(self.depths) > MAX_BLOCKS:  # before the parameters of them all are listed
+            raise ArchitectureError(f"depths: expected at most {MAX_BLOCKS} blocks, found {sum(self.depths)}")
+        sizes = {
+            "parameters": (4 * sum(map(math.prod, parameter_shapes(self).values())), MAX_PARAMETER_BYTES),
+            "clips": (self.clip_bytes(), MAX_CLIP_BYTES),
+            "arrays of one clip": (4 * max(map(self._largest_array, range(self.stages))), MAX_ARRAY_BYTES),
+        }
+        for what, (size, limit) in sizes.items():
+            if size > limit:
+                raise ArchitectureError(
+                    f"architecture: expected {what} of at most {limit:,} bytes in float32, found {size:,}"
+                )
+
+    def _largest_array(self, stage: int) -> int:
+        """Elements of the largest array that a stage computes of one clip: its attention's scores or its MLP."""
+        plans = [self.window_plan(stage, block) for block in range(min(2, self.depths[stage]))]
+        width = max(self.num_heads[stage] * max(plan.tokens for plan in plans), 4 * self.dim(stage))
+        return width * max(math.prod(plan.padded) for plan in plans)
 
     @classmethod
     def from_hyper_parameters(cls, values: Mapping[str, Any]) -> SwiFTConfig:
@@ -167,6 +205,10 @@ class SwiFTConfig:
         h, w, d, t = self.img_size
         return self.in_chans, h, w, d, t if frames is None else frames
 
+    def clip_bytes(self, frames: int | None = None) -> int:
+        """Bytes of one clip in float32."""
+        return 4 * math.prod(self.input_shape(frames))
+
     def output_shape(self, frames: int | None = None) -> tuple[int, int, int, int, int]:
         """(channels, h, w, d, T) of one clip's features."""
         return self.out_dim, *self.grid(self.stages - 1, frames)
@@ -196,14 +238,14 @@ class SwiFTConfig:
 def _integer(name: str, value: Any) -> int:
     # bool is an int to Python and no hyper-parameter here; numpy integers are fine.
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= int(value) <= 2**20:
-        raise ArchitectureError(f"{name}: expected a positive integer, found {value!r}")
+        raise ArchitectureError(f"{name}: expected a positive integer, found {shown(value, 200, quoted=True)}")
     return int(value)
 
 
 def _integers(name: str, values: Any, length: int | None = None) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)) or not values or (length and len(values) != length):
         wanted = f"{length} positive integers" if length else "a list of positive integers"
-        raise ArchitectureError(f"{name}: expected {wanted}, found {values!r}")
+        raise ArchitectureError(f"{name}: expected {wanted}, found {shown(values, 200, quoted=True)}")
     if len(values) > 64:
         raise ArchitectureError(f"{name}: expected at most 64 entries, found {len(values)}")
     return tuple(_integer(name, v) for v in values)

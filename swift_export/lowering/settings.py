@@ -13,6 +13,8 @@ __all__ = ["ATTENTION", "ExportSettings"]
 
 #: How shifted blocks attend: as the weights allow, or masked in any case.
 ATTENTION = ("auto", "masked")
+#: Of a fixed batch, in float32: the check has to hold one.
+MAX_BATCH_BYTES = 2**34
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class ExportSettings:
             raise UsageError(f"--batch {self.batch}: expected at least 1")
         if self.frames is not None:
             config.check_frames(self.frames)
+        most = MAX_BATCH_BYTES // config.clip_bytes(self.frames)
+        if self.batch is not None and self.batch > most:
+            raise UsageError(f"--batch {self.batch}: expected at most {most} clips of this size")
         known = config.output_names
         unknown = [name for name in self.outputs if name not in known]
         if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, golden_file
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest
-from swift_export.backbone.config import SwiFTConfig
+from swift_export.backbone.config import MAX_CLIP_BYTES, SwiFTConfig
 from swift_export.errors import ArchitectureError, MachineError
 from swift_export.parity.inputs import Phantom
 from swift_export.parity.tolerances import WIDEST, Tolerance, tolerance
@@ -122,6 +122,8 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str) -> Outputs:
         if (str(array.dtype), array.shape[:1], array.shape[1:]) != (spec.dtype, (1,), spec.dims[1:]):
             wanted = f"{spec.dtype} (1, {', '.join(map(str, spec.dims[1:]))})"
             raise ArtifactError(f"{folder / path}: expected {wanted}, found {array.dtype} {array.shape}; export again")
+        if array.nbytes > MAX_CLIP_BYTES:  # a file with a hole in it takes no room until it is read
+            raise ArtifactError(f"{folder / path}: expected at most {MAX_CLIP_BYTES:,} bytes, found {array.nbytes:,}")
         if not np.isfinite(array).all():
             raise ArtifactError(f"{folder / path}: holds values that are not finite; export again")
         outputs[spec.name] = array

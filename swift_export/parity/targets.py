@@ -19,6 +19,7 @@ from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
+from swift_export.system.text import shown
 from swift_export.weights import Weights, load_weights, synthetic_weights
 
 __all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject"]
@@ -156,8 +157,10 @@ def _single(path: Path, choice: Choice) -> Artifacts:
         config = SwiFTConfig.from_hyper_parameters(json.loads(essentials["swift_export.architecture"]))
         recorded = json.loads(essentials["swift_export.settings"])
         digest = essentials["swift_export.weights_sha256"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
+    except ArchitectureError as error:
+        raise ArtifactError(f"{path}: {error}; export again") from None
     targets = _targets(path, path.name, _settings(recorded, config, path), choice)
     return Artifacts(path.name, config, digest, tuple(targets))
 
@@ -169,6 +172,9 @@ def _targets(path: Path, file: str, settings: ExportSettings, choice: Choice) ->
 
 def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings:
     try:
+        for name in ("frames", "batch"):
+            if recorded[name] is not None and type(recorded[name]) is not int:
+                raise TypeError(f"{name} {shown(recorded[name])}")
         settings = ExportSettings(
             frames=recorded["frames"],
             batch=recorded["batch"],
@@ -179,7 +185,7 @@ def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings
         )
         settings.check(config)
     except (KeyError, TypeError, ArchitectureError, UsageError) as error:
-        raise ArtifactError(f"{where}: records settings that no export has ({error}); export again") from None
+        raise ArtifactError(f"{where}: records settings that no export has ({shown(error)}); export again") from None
     return settings
 
 

@@ -39,9 +39,15 @@ def one_line(text: str, limit: int = LINE_LIMIT) -> str:
     return _cut(printable(" ".join(_cut(text, limit, len(text)).split())), limit, len(text))
 
 
-def shown(value: object, limit: int = 120) -> str:
-    """``value`` as printable text on one line, at most ``limit`` characters: a piece of a message."""
-    text = value if isinstance(value, str) else str(value)
+def shown(value: object, limit: int = 120, *, quoted: bool = False) -> str:
+    """``value`` as printable text on one line, at most ``limit`` characters: a piece of a message.
+
+    ``quoted`` text is in quotes, as in Python.
+    """
+    try:
+        text = repr(value) if quoted else str(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        text = f"a value of type {type(value).__name__} that is too long to be shown"
     safe = printable(text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,8 +18,6 @@ __all__ = ["Mapped", "TensorInFile", "map_state"]
 HEADS = ("emb_mlp.", "output_head.", "clf.", "reg.", "model.head.")
 #: Present in published checkpoints, applied by no forward pass.
 UNUSED = ("model.norm.weight", "model.norm.bias")
-MAX_BLOCKS = 1000
-MAX_BYTES = 2**34
 #: Tensors of a kind that one message names; a backbone of the published size has 161.
 MAX_NAMED = 32
 
@@ -58,13 +55,7 @@ def map_state(state: Mapping[str, TensorInFile], config: SwiFTConfig, file: str)
     Names count with or without their ``model.`` prefix. Only tensors that are kept are read. Raises one WeightsError
     that names every tensor that is missing, misshapen, unexpected, of a type that holds no weights, or not finite.
     """
-    if sum(config.depths) > MAX_BLOCKS:  # before a small file with huge depths makes us list the shapes of them all
-        raise WeightsError(f"{file}: expected at most {MAX_BLOCKS} blocks, found depths {shown(config.depths)}")
     expected = parameter_shapes(config)
-    if 4 * sum(math.prod(shape) for shape in expected.values()) > MAX_BYTES:
-        raise WeightsError(
-            f"{file}: expected a backbone of at most {MAX_BYTES} bytes; its hyper-parameters describe more"
-        )
     optional = dict.fromkeys(UNUSED, (config.out_dim,))
     known = expected | optional
     found: dict[str, TensorInFile] = {}

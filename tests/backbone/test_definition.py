@@ -154,6 +154,26 @@ def test_other_architectures_are_refused(change: dict[str, Any], part: str) -> N
         SwiFTConfig(**(BASE | change))
 
 
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"depths": (2**20, 2**20)}, "depths: expected at most 1000 blocks, found 2097152"),
+        ({"embed_dim": 2**20}, "parameters of at most 4,294,967,296 bytes in float32, found "),
+        ({"c_multiplier": 2**20}, "parameters of at most"),
+        ({"depths": (1,) * 64, "num_heads": (1,) * 64, "img_size": (3 * 2**18,) * 3 + (4,)}, "must be even"),
+        ({"img_size": (12, 12, 12, 2**20)}, "clips of at most 2,147,483,648 bytes in float32, found "),
+        ({"in_chans": 2**19}, "clips of at most"),
+        ({"embed_dim": 128, "img_size": (48, 48, 48, 4000)}, "one clip of at most 17,179,869,184 bytes"),
+        ({"num_heads": (1, 1), "window_size": (96,) * 4, "img_size": (192, 192, 96, 20)}, "arrays of one clip"),
+        ({"img_size": 10**5000}, "too long to be shown"),
+    ],
+)  # fmt: skip
+def test_no_architecture_is_larger_than_a_machine(change: dict[str, Any], part: str) -> None:
+    with pytest.raises(ArchitectureError, match=part) as found:
+        SwiFTConfig(**(BASE | change))
+    assert len(str(found.value)) < 300
+
+
 def test_a_missing_hyper_parameter_is_named() -> None:
     values = dict(BASE)
     del values["first_window_size"], values["depths"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -153,10 +153,3 @@ def test_thousands_of_faults_stay_one_short_line(refused: Refused) -> None:
     strangers = {f"\x1b[2J{'k' * 1000}{i}": InFile(np.zeros(1, np.float32)) for i in range(5000)}
     with refused("and 4968 more", "missing: "):
         map_state(strangers, CONFIG, "x")
-
-
-def test_huge_architectures_are_refused_before_anything_is_listed(refused: Refused) -> None:
-    with refused("expected at most 1000 blocks"):
-        map_state({}, replace(CONFIG, depths=(2**20, 2**20)), "x")
-    with refused("expected a backbone of at most"):
-        map_state({}, replace(CONFIG, embed_dim=2**18), "x")
