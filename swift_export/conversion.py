@@ -26,6 +26,8 @@ __all__ = ["PROTOBUF_LIMIT", "Conversion", "convert"]
 
 #: A protobuf message, which an ONNX file is, holds less than 2 GiB.
 PROTOBUF_LIMIT = 2**31 - 1
+#: Readers of protobuf follow 100 messages inside each other: a graph inside a graph is three more.
+GRAPHS_LIMIT = 30
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
     """The file's content; it says what it was made from, and nothing of this machine."""
     import onnx_ir
 
+    if (depth := _depth(model.graph)) > GRAPHS_LIMIT:
+        raise LoweringError(
+            f"loops and branches: expected at most {GRAPHS_LIMIT} inside each other, as many as readers of ONNX files "
+            f"follow, found {depth}"
+        )
     constants = (value.const_value for value in model.graph.initializers.values())
     # Before they are copied: the file is no smaller than they are.
     _refuse_beyond_limit(sum(constant.nbytes for constant in constants if constant is not None))
@@ -120,6 +127,19 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
     data = bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
     _refuse_beyond_limit(len(data))
     return data
+
+
+def _depth(graph: oir.Graph) -> int:
+    """How many graphs lie inside each other, this one not counted."""
+    deepest, stack = 0, [(graph, 0)]
+    while stack:
+        outer, depth = stack.pop()
+        deepest = max(deepest, depth)
+        for node in outer:
+            for attribute in node.attributes.values():
+                if attribute.type.name == "GRAPH":
+                    stack.append((attribute.as_graph(), depth + 1))
+    return deepest
 
 
 def _refuse_beyond_limit(size: int) -> None:
@@ -192,6 +212,10 @@ def _named(path: Path) -> Iterator[None]:
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from None
+    except RecursionError:
+        raise LoweringError(
+            f"{path}: expected functions, loops and branches that Python can follow, found them nested deeper"
+        ) from None
 
 
 def _ignore(_: str) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from swift_export.artifacts.layout import ArtifactError
 from swift_export.artifacts.manifest import Signature
-from swift_export.artifacts.schema import decode, dumps, loads
+from swift_export.artifacts.schema import SchemaError, decode, dumps, loads
 from swift_export.system.processes import ModuleProcess
+from swift_export.system.text import shown
 
 __all__ = ["Facts", "essentials_in", "histogram", "main", "read_facts"]
 
@@ -30,7 +31,9 @@ _READERS = {
     ".mlir.bc": ("portable StableHLO bytecode", "stablehlo_facts", "read_portable"),
     "": ("a SavedModel", "savedmodel_facts", "read_savedmodel"),
 }
-_DAMAGED, _NEEDS_EXTRA = 3, 4
+_DAMAGED, _NEEDS_EXTRA, _ENDLESS = 3, 4, 5
+#: Of a file's facts as JSON, metadata included. Exports say some 10 kB of themselves.
+MAX_FACTS = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,25 @@ def read_facts(path: Path) -> Facts:
     """
     suffix = _suffix(path)
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with ModuleProcess(__name__, str(path), environment={"JAX_PLATFORMS": "cpu"}, **streams) as reader:
+    environment = {"PYTHONIOENCODING": "utf-8:backslashreplace", "JAX_PLATFORMS": "cpu"}
+    with ModuleProcess(__name__, str(path), environment=environment, **streams) as reader:
         said, complained = reader.process.communicate()
         status = reader.process.returncode
     if status == _NEEDS_EXTRA:
         note = "its signature needs TensorFlow to be read: pip install 'swift-export[savedmodel]'"
         return Facts("savedmodel", None, {"note": note})
+    if status == _ENDLESS:
+        raise ArtifactError(f"{path}: expected at most {MAX_FACTS} bytes of names and metadata, found more")
     if status == _DAMAGED or status < 0:
-        lines = said.decode().strip().splitlines() or [f"its reader died of signal {-status}"]
+        lines = said.decode(errors="replace").strip().splitlines() or [f"its reader died of signal {-status}"]
         raise ArtifactError(f"{path}: expected {_READERS[suffix][0]}, found a damaged or foreign file ({lines[0]})")
     if status:
-        lines = complained.decode().strip().splitlines() or ["no reason given"]
+        lines = complained.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise ArtifactError(f"{path}: cannot be read ({lines[-1]})")
-    return decode(Facts, loads(said))
+    try:
+        return decode(Facts, loads(said, MAX_FACTS))
+    except SchemaError as error:
+        raise ArtifactError(f"{path}: cannot be described ({shown(error)})") from None
 
 
 def main(path: Path) -> int:
@@ -77,23 +86,32 @@ def main(path: Path) -> int:
             raise
         return _NEEDS_EXTRA
     try:
-        facts = read(path)
+        text = _as_json(read(path))
     except OSError:
         raise
     except Exception as error:  # no format has a checksum: a damaged file fails wherever its reader first stumbles
-        print(str(error) or type(error).__name__)
+        print(shown(error, 500) or type(error).__name__)
         return _DAMAGED
-    print(dumps(facts))
+    if len(text) > MAX_FACTS:
+        return _ENDLESS
+    print(text)
     return 0
+
+
+def _as_json(facts: Facts) -> str:
+    try:
+        return dumps(facts)
+    except TypeError:  # protobuf gives a name that is no UTF-8 as bytes
+        raise ValueError("a name in it is no UTF-8 text") from None
 
 
 def essentials_in(text: str | bytes) -> dict[str, str]:
     """The essentials that travel in a file as JSON; empty for what no export wrote."""
     try:
         found = json.loads(text)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
     except (ValueError, RecursionError):
         return {}
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def histogram(names: Iterable[str]) -> dict[str, int]:

@@ -15,6 +15,8 @@ __all__ = ["MAX_BYTES", "SchemaError", "decode", "dumps", "encode", "loads"]
 
 #: A manifest of every format with a full check is some 30 kB.
 MAX_BYTES = 4 * 2**20
+#: Objects and lists inside each other; a manifest has eight.
+MAX_DEPTH = 64
 
 T = TypeVar("T")
 
@@ -39,16 +41,18 @@ def dumps(value: Any) -> str:
     return json.dumps(encode(value), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def loads(data: bytes) -> Any:
-    """Parse JSON; raises SchemaError where it is malformed, too large or ambiguous."""
-    if len(data) > MAX_BYTES:
-        raise SchemaError(f"expected at most {MAX_BYTES} bytes")
+def loads(data: bytes, limit: int = MAX_BYTES) -> Any:
+    """Parse JSON; raises SchemaError where it is malformed, longer than ``limit``, too deep or ambiguous."""
+    if len(data) > limit:
+        raise SchemaError(f"expected at most {limit} bytes")
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        found = json.loads(data, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
     except SchemaError:
         raise
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"malformed JSON ({error})") from None
+    _refuse_depth(found)
+    return found
 
 
 def decode(kind: type[T], value: Any, where: str = "") -> T:
@@ -97,6 +101,16 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max
     outer = typing.get_origin(kind) or (dict if dataclasses.is_dataclass(kind) else kind)
     return isinstance(value, list if outer is tuple else outer)
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return
+    raise SchemaError(f"malformed JSON (more than {MAX_DEPTH} objects and lists inside each other)")
 
 
 def _join(where: str, key: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from swift_export._version import __version__
 from swift_export.errors import UsageError
 from swift_export.system.folders import replaced_folder
+from swift_export.system.text import listed, shown
 from swift_export.variants import UPSTREAM
 from swift_export.weights.bundle import CONFIG, MODEL
 from swift_export.weights.model_card import model_card
-from swift_export.weights.text import listed, shown
 from swift_export.weights.weights import Weights
 
 __all__ = ["write_bundle"]

@@ -81,6 +81,8 @@ def stablehlo_to_onnx(
 
     builder.hold_sizes(inputs)
     returned = frame.run(main.regions[0])
+    if not returned:
+        raise LoweringError("function @main: expected at least one result, found none; ONNX files compute something")
     outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
     model = oir.Model(
         builder.graph(inputs, outputs),

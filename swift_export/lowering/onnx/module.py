@@ -54,6 +54,8 @@ def main_function(module: Any) -> Any:
     """The module's entry, ``@main``."""
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.attributes["sym_name"].value == "main":
+            if not op.regions[0].blocks:
+                raise LoweringError("function @main: expected a body, found a declaration alone")
             return op
     raise LoweringError("StableHLO module: expected a function @main, found none")
 

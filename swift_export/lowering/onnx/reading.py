@@ -13,6 +13,7 @@ from jax.extend.mlir.dialects import stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
 from swift_export.errors import LoweringError
+from swift_export.lowering.onnx.limits import check_module
 
 __all__ = ["read_module", "walk"]
 
@@ -23,10 +24,11 @@ _DEPRECATED = {f"stablehlo.{name}" for name in ("broadcast", "dot", "einsum", "u
 def read_module(source: bytes | str) -> Any:
     """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
 
-    Deprecated ops come as those that replace them. Raises LoweringError with the parser's first line for anything else.
+    Deprecated ops come as those that replace them. Raises LoweringError with the parser's first line for anything else,
+    ModuleError for what the limits of modules forbid.
     """
     module = _parse(source)
-    if any(op.operation.name in _DEPRECATED for op in walk(module.operation)):
+    if check_module(module) & _DEPRECATED:
         stablehlo.register_stablehlo_passes()
         passes = "builtin.module(func.func(stablehlo-legalize-deprecated-ops{fail-on-unused=false}))"
         PassManager.parse(passes, module.context).run(module.operation)

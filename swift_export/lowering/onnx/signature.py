@@ -123,7 +123,7 @@ class _Entry:
                 if sides[0] is not None and sides[1] is not None:
                     compared[op.results[0]] = sides[0], sides[1]
             elif name == "stablehlo.custom_call" and op.attributes["call_target_name"].value == "shape_assertion":
-                if op.operands[0] in compared:
+                if op.operands and op.operands[0] in compared:
                     self._assume(*compared[op.operands[0]])
             elif name == "func.call":
                 self._read_call(op, functions[op.attributes["callee"].value])

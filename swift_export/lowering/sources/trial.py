@@ -1,5 +1,5 @@
-"""Reading bytecode for the first time, in a process of its own: LLVM ends the process on some that is damaged, and
-writes to the standard error what it thinks of others. Text has neither trouble.
+"""Reading a module for the first time, in a process of its own: LLVM ends the process on some bytecode that is damaged
+and on text that is nested without end, and writes to the standard error what it thinks of others.
 
 The process is ``python -m swift_export.lowering.sources.trial KIND`` with the inputs as its standard input, each behind
 its length. It starts before the caller imports what it needs itself, so that on two processors it costs little time.
@@ -19,7 +19,7 @@ from swift_export.system.processes import ModuleProcess
 
 __all__ = ["Trial", "parser_words"]
 
-_REFUSED = 3
+_REFUSED, _UNFIT = 3, 4
 _LENGTH = 8
 _NEWER = "the newer calling convention"
 
@@ -38,16 +38,22 @@ class Trial(ModuleProcess):
                 file.write(data)
             file.seek(0)
             streams = {"stdin": file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            super().__init__(__name__, kind.name, environment={"JAX_PLATFORMS": "cpu"}, **streams)
+            environment = {"PYTHONIOENCODING": "utf-8:backslashreplace", "JAX_PLATFORMS": "cpu"}
+            super().__init__(__name__, kind.name, environment=environment, **streams)
 
     def finish(self) -> None:
         """Wait; raises SourceError where the input cannot be read."""
         said, _ = self.process.communicate()
         if self.process.returncode:
             lines = said.decode(errors="replace").strip().splitlines()
-            raise SourceError(f"{self._name}: {self._reason(lines[0] if lines else '')}")
+            first = lines[0] if lines else ""
+            raise SourceError(f"{self._name}: {first if self.process.returncode == _UNFIT else self._reason(first)}")
 
     def _reason(self, said: str) -> str:
+        place = re.fullmatch(r'"-":(\d+):(\d+): (.*)', said)
+        if place and self._kind is Kind.TEXT:
+            where = f"line {place[1]}, column {place[2]}"
+            return f"expected {Kind.TEXT.value}, found at {where}: {place[3]}; such text comes, in JAX, from .as_text()"
         words = re.sub(r'^"-":\d+:\d+: ', "", said) or "its reader crashed"
         versions = [portable_version(data[data.find(MLIR) :]) for data in self._inputs]
         newer = [version for version in versions if version and _newer(version)]
@@ -88,14 +94,19 @@ def _read(data: bytes, kind: Kind) -> None:
         data = exported.mlir_module_serialized
     from swift_export.lowering.onnx.reading import read_module
 
-    read_module(data)
+    read_module(data.decode("utf-8-sig") if kind is Kind.TEXT else data)
 
 
 def main(kind: Kind) -> int:
     """Read the standard input; prints why it cannot be."""
+    from swift_export.lowering.onnx.limits import ModuleError
+
     try:
         while length := sys.stdin.buffer.read(_LENGTH):
             _read(sys.stdin.buffer.read(int.from_bytes(length)), kind)
+    except ModuleError as error:
+        print(error)
+        return _UNFIT
     except Exception as error:  # no format has a checksum: a damaged input fails wherever its reader first stumbles
         print(parser_words(str(error)) or type(error).__name__)
         return _REFUSED

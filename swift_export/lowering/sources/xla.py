@@ -76,7 +76,8 @@ class XlaReference:
 
 def float_types(module: Any) -> frozenset[str]:
     """All types of floating-point numbers that a module's values have, under NumPy's names."""
-    parameters = [p for function in mlir.functions(module).values() for p in function.regions[0].blocks[0].arguments]
+    blocks = [block for function in mlir.functions(module).values() for block in function.regions[0].blocks]
+    parameters = [parameter for block in blocks for parameter in block.arguments]
     results = [result for op in mlir.walk(module.operation) for result in op.results]
     kinds = [value.type for value in (*parameters, *results)]
     found = {str(kind.element_type) for kind in kinds if isinstance(kind, ir.RankedTensorType)}

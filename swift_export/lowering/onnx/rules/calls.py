@@ -104,13 +104,19 @@ CALL_ATTRIBUTES = (
 def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     """JAX's assertions about shapes, the older spelling of ops beyond StableHLO, and calls with a rule of their own."""
     target = op.attributes["call_target_name"].value
-    if target == "shape_assertion":
-        _assert(frame, op)
-        return []
     name = f"chlo.{target.removeprefix('mhlo.')}"
     plain = len(op.attributes.get("mhlo.attributes", ())) == 0 and "mhlo.backend_config" not in op.attributes
-    if target.startswith("mhlo.") and name in RULES and plain:
-        return RULES[name].translate(frame, Renamed(op, name, {}))
-    if f"@{target}" in RULES:
-        return RULES[f"@{target}"].translate(frame, op)
+    try:
+        if target == "shape_assertion":
+            _assert(frame, op)
+            return []
+        if target.startswith("mhlo.") and name in RULES and plain:
+            return RULES[name].translate(frame, Renamed(op, name, {}))
+        if f"@{target}" in RULES:
+            return RULES[f"@{target}"].translate(frame, op)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # No verifier has seen to it that it has the operands and attributes that its rule reads.
+        raise frame.error(
+            op, f"custom call {target}: its operands, results or attributes are not those it has"
+        ) from None
     raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")

@@ -1,0 +1,100 @@
+"""What a module may hold, so that reading and translating it comes to an end: calls are translated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from swift_export.errors import LoweringError
+from swift_export.system.text import shown
+
+__all__ = ["MAX_DEPTH", "MAX_OPS", "ModuleError", "check_module"]
+
+#: Calls and regions inside each other. Frameworks' modules have some ten; Python's own stack ends at about 150.
+MAX_DEPTH = 100
+#: Operations, every call counted as what it calls. The published models' modules have about a thousand.
+MAX_OPS = 1_000_000
+
+#: The attributes by which ops name the function that they stand for.
+_CALLEES = {"func.call": "callee", "stablehlo.composite": "decomposition"}
+
+
+class ModuleError(LoweringError):
+    """A module that is well-formed MLIR, and that nothing can be made of."""
+
+
+@dataclass
+class _Body:
+    """What one function holds by itself, and how deep inside it others are called."""
+
+    ops: int = 0
+    depth: int = 0
+    names: set[str] = field(default_factory=set)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+
+
+def check_module(module: Any) -> frozenset[str]:
+    """The names of all ops of a parsed module.
+
+    Raises ModuleError where functions call each other in a circle, where one that is called has no body, and beyond
+    `MAX_DEPTH` and `MAX_OPS`.
+    """
+    functions = {f"@{_name(op)}": op for op in module.body.operations if op.operation.name == "func.func"}
+    bodies = {name: _survey(op) for name, op in functions.items()}
+    order = _callees_first(bodies)
+    ops, depths = dict[str, int](), dict[str, int]()
+    for name in order:
+        body = bodies[name]
+        for callee, _ in body.calls:
+            if not functions[callee].regions[0].blocks:
+                raise ModuleError(f"function {shown(callee)}: expected a body, found a declaration alone")
+        ops[name] = body.ops + sum(ops[callee] for callee, _ in body.calls)
+        depths[name] = max([body.depth, *(depth + 1 + depths[callee] for callee, depth in body.calls)])
+        if depths[name] > MAX_DEPTH:
+            raise ModuleError(
+                f"function {shown(name)}: expected at most {MAX_DEPTH} calls and regions inside each other, found "
+                f"{depths[name]}"
+            )
+        if ops[name] > MAX_OPS:
+            raise ModuleError(
+                f"function {shown(name)}: expected at most {MAX_OPS:,} operations, those of what it calls included, "
+                f"found {shown(ops[name])}"
+            )
+    rest = [op for op in module.body.operations if op.operation.name != "func.func"]
+    return frozenset().union(*(body.names for body in bodies.values()), *(_survey(op).names for op in rest))
+
+
+def _survey(function: Any) -> _Body:
+    """Without recursion: this is what tells how deep it goes."""
+    found = _Body(names={function.operation.name})
+    stack = [(region, 0) for region in function.regions]
+    while stack:
+        region, depth = stack.pop()
+        found.depth = max(found.depth, depth)
+        for block in region.blocks:
+            for op in block.operations:
+                name = op.operation.name
+                found.ops += 1
+                found.names.add(name)
+                if name in _CALLEES:
+                    found.calls.append((f"@{op.attributes[_CALLEES[name]].value}", depth))
+                stack += [(inner, depth + 1) for inner in op.regions]
+    return found
+
+
+def _callees_first(bodies: Mapping[str, _Body]) -> list[str]:
+    try:
+        return [
+            *TopologicalSorter({name: {callee for callee, _ in b.calls} for name, b in bodies.items()}).static_order()
+        ]
+    except CycleError as error:
+        circle = error.args[1]
+        raise ModuleError(
+            f"function {shown(circle[0])} calls itself ({shown(' -> '.join(circle), 300)}): ONNX has no recursion"
+        ) from None
+
+
+def _name(function: Any) -> str:
+    return str(function.attributes["sym_name"].value)
