@@ -105,7 +105,7 @@ def _fits(kind: Any, value: Any) -> bool:
 
 def _refuse_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         containers = [item for item in level if isinstance(item, (dict, list))]
         level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
         if not level:

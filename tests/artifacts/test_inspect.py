@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from swift_export.artifacts import ArtifactError, TensorSpec, describe, locate, transaction
+from swift_export.artifacts.facts import essentials_in
 from swift_export.artifacts.inspect import Part
 from swift_export.artifacts.schema import dumps
 from swift_export.lowering.settings import ExportSettings
@@ -178,3 +179,39 @@ def test_a_part_that_the_manifest_does_not_hold(tmp_path: Path, exporting: Modul
     (tmp_path / "onnx").mkdir()
     with pytest.raises(ArtifactError, match=r"not recorded in .*; found savedmodel"):
         describe(tmp_path / "onnx")
+
+
+def foreign(path: Path, **metadata: str) -> onnx.ModelProto:
+    """A file that no export wrote, with ``metadata``, saved at ``path``."""
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [result]))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return model
+
+
+def test_metadata_of_megabytes_are_metadata(tmp_path: Path) -> None:
+    foreign(tmp_path / "model.onnx", long="k" * 5 * 2**20)
+    (part,) = describe(tmp_path / "model.onnx").parts
+    assert part.facts.details["metadata"] == {"long": "k" * 5 * 2**20}
+
+
+def test_endless_metadata_are_one_line(tmp_path: Path) -> None:
+    # Escapes are what makes JSON longer than the text in it.
+    foreign(tmp_path / "model.onnx", long="\x01" * 12 * 2**20)
+    with pytest.raises(ArtifactError, match=r"expected at most \d+ bytes of names and metadata, found more"):
+        describe(tmp_path / "model.onnx")
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    data = foreign(tmp_path / "model.onnx").SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(data.replace(b"Identity", b"\xff\xfe\x80\x81\x82\x83\x84\x85"))
+    with pytest.raises(ArtifactError, match=r"damaged or foreign file \(a name in it is no UTF-8 text\)"):
+        describe(tmp_path / "model.onnx")
+
+
+def test_essentials_nested_without_end_are_none() -> None:
+    assert essentials_in("[" * 10**6) == {}
+    assert essentials_in('{"a": ' + "[" * 900 + "]" * 900 + "}") in ({}, {"a": "[" * 900 + "]" * 900})

@@ -165,6 +165,8 @@ def test_a_path_out_of_the_formats_folder_is_refused(manifest: Manifest, path: s
         (b'{"schema": 1e999}', "1e999 is no finite number"),
         (b'{"schema": 1, "schema": 1}', "a key appears twice"),
         (b"[" * 200_000, "malformed JSON"),
+        (b"[" * 65 + b"]" * 65, "more than 64 objects and lists inside each other"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "malformed JSON"),
         (b" " * (MAX_BYTES + 1), f"at most {MAX_BYTES} bytes"),
         (b'{"schema": ' + b"9" * 10_000 + b"}", "malformed JSON"),
     ],

@@ -90,7 +90,7 @@ def _callees_first(bodies: Mapping[str, _Body]) -> list[str]:
             *TopologicalSorter({name: {callee for callee, _ in b.calls} for name, b in bodies.items()}).static_order()
         ]
     except CycleError as error:
-        circle = error.args[1]
+        circle = error.args[1][::-1]  # in it, each is called by the next
         raise ModuleError(
             f"function {shown(circle[0])} calls itself ({shown(' -> '.join(circle), 300)}): ONNX has no recursion"
         ) from None

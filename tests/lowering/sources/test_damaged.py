@@ -143,3 +143,52 @@ def test_the_digest_of_a_folder_is_that_of_sha256sum(tmp_path: Path) -> None:
     shell = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
     expected = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert digest_of(tmp_path, None) == expected.split()[0]
+
+
+TENSOR = "tensor<2xf32>"
+NEVER_ENDING = {
+    "a function that calls itself": (
+        f"func.func @main(%a: {TENSOR}) -> {TENSOR} {{ %0 = call @main(%a) : ({TENSOR}) -> {TENSOR}\n"
+        f"return %0 : {TENSOR} }}",
+        "function @main calls itself (@main -> @main)",
+    ),
+    # The parser's own stack ends, and with it the process that parses.
+    "brackets in brackets": (f"module @x attributes {{a = {'[' * 10**5}{']' * 10**5}}} {{}}", "its reader crashed"),
+    "no text": ("module {\n  func.func main", "found at line 2, column 13: "),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), NEVER_ENDING.values(), ids=NEVER_ENDING)
+def test_text_that_never_ends_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    source = tmp_path / "source.mlir"
+    source.write_text(text)
+    with pytest.raises(SourceError) as refused:
+        swift_export.convert(source, tmp_path / "out.onnx")
+    assert str(refused.value).startswith(f"{source}: ")
+    assert words in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.mlir"]
+
+
+def test_bytecode_of_a_function_that_calls_itself(tmp_path: Path) -> None:
+    from jax._src.interpreters.mlir import make_ir_context
+    from jax.extend.mlir import ir
+
+    source = tmp_path / "source.bc"
+    with source.open("wb") as file:
+        ir.Module.parse(NEVER_ENDING["a function that calls itself"][0], make_ir_context()).operation.write_bytecode(
+            file
+        )
+    with pytest.raises(SourceError, match=r"source.bc: function @main calls itself"):
+        swift_export.convert(source, tmp_path / "out.onnx")
+
+
+def test_branches_beyond_what_readers_of_onnx_follow(tmp_path: Path) -> None:
+    body = f"%n = stablehlo.negate %a : {TENSOR}\nstablehlo.return %n : {TENSOR}"
+    for i in range(31):
+        other = f"{{ stablehlo.return %a : {TENSOR} }}"
+        value = f'%v{i} = "stablehlo.case"(%i) ({{ {body} }}, {other}) : (tensor<i32>) -> {TENSOR}'
+        body = f"{value}\n{'stablehlo.return' if i < 30 else 'return'} %v{i} : {TENSOR}"
+    source = tmp_path / "source.mlir"
+    source.write_text(f"func.func @main(%a: {TENSOR}, %i: tensor<i32>) -> {TENSOR} {{\n{body}\n}}")
+    with pytest.raises(LoweringError, match=r"source.mlir: loops and branches: expected at most 30 .* found 31"):
+        swift_export.convert(source, tmp_path / "out.onnx")

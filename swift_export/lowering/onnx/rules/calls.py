@@ -116,7 +116,5 @@ def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
             return RULES[f"@{target}"].translate(frame, op)
     except (AttributeError, LookupError, TypeError, ValueError):
         # No verifier has seen to it that it has the operands and attributes that its rule reads.
-        raise frame.error(
-            op, f"custom call {target}: its operands, results or attributes are not those it has"
-        ) from None
+        raise frame.error(op, f"custom call {target}: not with the operands, results and attributes it has") from None
     raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")
