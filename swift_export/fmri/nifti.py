@@ -7,21 +7,24 @@ file's own size before anything of that size is allocated.
 
 from __future__ import annotations
 
-import gzip
+import io
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from swift_export.errors import InputError, UsageError
+from swift_export.errors import InputError
+from swift_export.fmri.affine import Affine, read_affine
+from swift_export.fmri.foreign import HEAD, check_regular, explain_foreign
+from swift_export.fmri.gzip_stream import GZIP_MAGIC, GzipStream
 
-__all__ = ["MAX_FRAMES", "MAX_VOXELS", "NiftiFile", "open_nifti", "read_mask"]
+__all__ = ["MAX_FRAMES", "MAX_VOXELS", "NiftiFile", "Warn", "open_nifti"]
 
 #: The largest volume (256 MiB in float64) and the longest run that are read. MNI152 at 2 mm has a million voxels, at
 #: 0.7 mm 21 million; an hour at 0.72 s has 5,000 frames.
@@ -32,8 +35,23 @@ _DTYPES = {2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8
 _MAX_OFFSET = 64 * 2**20
 #: Deflate cannot shrink data further than this, so a gzip file bounds what it can hold (RFC 1951: 258 bytes in 2 bits).
 _MAX_DEFLATE_RATIO = 1032
-#: Two grids are one if no corner is further apart than this, in mm: affines are stored rounded to float32.
-_GRID_TOLERANCE = 0.05
+#: Codes of NIfTI's units of time, and what divides them into seconds. Of an unknown unit (0) people mean one of two.
+_TIME_UNITS: dict[int, tuple[float, ...]] = {8: (1,), 16: (1e3,), 24: (1e6,), 0: (1, 1e3)}
+#: Repetition times that a run of BOLD can have, in seconds.
+_REPETITION_TIMES = (0.05, 30.0)
+#: Intents of CIFTI-2, and the code of the header extension that holds its XML.
+_CIFTI_INTENTS, _CIFTI_EXTENSION = range(3000, 3100), 32
+#: Bytes that are inflated ahead, or skipped, at once.
+_BUFFER = 2**20
+
+#: Takes one line that names the file, for a user to see.
+Warn = Callable[[str], None]
+
+Volume = Float[np.ndarray, "x y z"]
+
+
+def _ignore(_: str) -> None:
+    """The default for `Warn`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +59,20 @@ class NiftiFile:
     """What the header of a NIfTI file says, checked. The values are read by `volumes`.
 
     ``shape`` has three or four axes (x, y, z, frames). ``affine`` maps voxel indices to mm; it is None where the header
-    gives no orientation to rely on: sform_code and qform_code are both 0, or the two point different ways.
+    gives no orientation to rely on (sform_code and qform_code are both 0, or the two point different ways), and where
+    the file was opened ``as_stored``. ``repetition_time`` is in seconds, None where the header states no plausible one.
+    ``notes`` are lines for the user, each naming the file, on what of the header was not taken as it stands.
     """
 
     path: Path
     shape: tuple[int, ...]
-    affine: Float[np.ndarray, "4 4"] | None
+    affine: Affine | None
     dtype: np.dtype
     scaling: tuple[float, float] | None
     offset: int
     compressed: bool
+    repetition_time: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -63,16 +85,17 @@ class NiftiFile:
         """Volumes in the file."""
         return self.shape[3] if len(self.shape) == 4 else 1
 
-    def volumes(self) -> Iterator[Float[np.ndarray, "x y z"]]:
-        """Every frame in order, in float64, with the header's scaling applied.
+    def raw_volumes(self, warn: Warn = _ignore) -> Iterator[bytes]:
+        """The stored bytes of every frame in order, for `decode`; any thread may take them.
 
-        Raises InputError where the file ends early or its compressed stream is damaged. The checksum of a compressed
-        file is verified when the last frame has been taken.
+        After the last frame the checksum of a compressed file is verified, and ``warn`` is told of bytes that follow
+        its stream and of frames beyond those that the header promises.
+
+        Raises InputError where the file ends early or its compressed stream is damaged.
         """
-        count = math.prod(self.grid)
-        size = count * self.dtype.itemsize
-        with _reading(self.path), _open(self.path, self.compressed) as stream:
-            stream.seek(self.offset)
+        size = math.prod(self.grid) * self.dtype.itemsize
+        with _open(self.path, self.compressed) as stream:
+            _skip(stream, self.offset)
             for frame in range(self.frames):
                 stored = stream.read(size)
                 if len(stored) < size:
@@ -80,28 +103,51 @@ class NiftiFile:
                         f"{self.path}: the file ends within frame {frame} of {self.frames} that its header promises; "
                         "it is truncated: copy or convert it again"
                     )
-                values = np.frombuffer(stored, self.dtype).astype(np.float64)
-                if self.scaling:
-                    slope, intercept = self.scaling
-                    values = values * slope + intercept
-                yield values.reshape(self.grid, order="F")
+                yield stored
+                del stored
             # Reaching the end of a gzip stream is what makes zlib compare the checksum.
-            stream.read(2**20)
+            if _skip(stream, max(size, _BUFFER)) >= size:
+                warn(
+                    f"{self.path}: the file goes on after the {self.frames} frames that its header promises; they "
+                    "alone are read; is the header right?"
+                )
+            elif isinstance(stream.raw, GzipStream) and stream.raw.trailing:
+                warn(
+                    f"{self.path}: {stream.raw.trailing} bytes follow the compressed data, which are whole; they were "
+                    "not read"
+                )
+
+    def decode(self, raw: bytes | bytearray | memoryview) -> Volume:
+        """The values of a frame in float64, with the header's scaling applied; what overflows becomes infinite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.frombuffer(raw, self.dtype).astype(np.float64)
+            if self.scaling:
+                slope, intercept = self.scaling
+                values *= slope
+                values += intercept
+        return values.reshape(self.grid, order="F")
+
+    def volumes(self, warn: Warn = _ignore) -> Iterator[Volume]:
+        """Every frame in order, decoded; warns and raises as `raw_volumes` does."""
+        return map(self.decode, self.raw_volumes(warn))
 
 
-def open_nifti(path: Path) -> NiftiFile:
+def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
     """Read and check the header of a single-file NIfTI, compressed or not (told apart by content, not by name).
 
-    Raises InputError for a file that is unreadable, no NIfTI, truncated, of a type without real numbers, or larger
-    than the limits of this module.
+    With ``as_stored`` the affine is not looked at, however damaged it may be, and None.
+
+    Raises InputError for a file that is unreadable, no NIfTI of volumes, truncated, of a type without real numbers, or
+    larger than the limits of this module.
     """
     with _reading(path):
+        check_regular(path)
         file_size = path.stat().st_size
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
-        with _open(path, compressed) as stream:
-            block = stream.read(540)
-    header = _parse(path, block)
+        with path.open("rb") as file:
+            compressed = file.read(2) == GZIP_MAGIC
+    with _open(path, compressed) as stream:
+        head = stream.read(HEAD)
+    header = _parse(path, head, compressed)
     shape = _shape(path, header)
     dtype = _dtype(path, header)
     offset = _offset(path, header)
@@ -111,47 +157,18 @@ def open_nifti(path: Path) -> NiftiFile:
             f"{path}: the header promises {shape} values of {dtype.itemsize} B, more than a file of {file_size} B "
             "can hold; it is truncated or damaged: copy or convert it again"
         )
-    return NiftiFile(path, shape, _affine(path, header), dtype, _scaling(path, header), offset, compressed)
-
-
-def read_mask(path: Path, scan: NiftiFile) -> Bool[np.ndarray, "x y z"]:
-    """The brain mask of a scan: a 3D NIfTI on the scan's own grid; every value but 0 is brain.
-
-    Raises InputError when its grid or affine differ from the scan's, when it holds anything but whole numbers (a
-    probability map needs a threshold that only its user knows), or when it selects nothing or everything.
-    """
-    mask = open_nifti(path)
-    if mask.frames != 1:
-        raise UsageError(f"{path}: --mask expects a 3D NIfTI, found shape {mask.shape}; is it the scan itself?")
-    if mask.grid != scan.grid:
-        raise InputError(
-            f"{path}: the mask's grid is {mask.grid}, the scan's {scan.grid}; give the mask of the same space and "
-            "resolution"
-        )
-    distance = _grid_distance(mask, scan)
-    if distance > _GRID_TOLERANCE:
-        raise InputError(
-            f"{path}: the mask's affine puts voxels up to {distance:.2f} mm from where the scan's puts them; give the "
-            "mask of the same space and resolution"
-        )
-    (values,) = mask.volumes()
-    if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{path}: a mask holds whole numbers, 0 outside the brain; threshold a probability map first")
-    inside: np.ndarray = values != 0
-    if not inside.any() or inside.all():
-        raise InputError(
-            f"{path}: the mask holds {'no' if not inside.any() else 'every'} voxel; expected some voxels, those of the "
-            "brain"
-        )
-    return inside
+    affine, notes = (None, ()) if as_stored else read_affine(path, header)
+    return NiftiFile(
+        path, shape, affine, dtype, _scaling(path, header), offset, compressed, _repetition_time(header), notes
+    )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a file, gzip or the operating system complain of into one line that names the file."""
+    """Turn what a file, zlib or the operating system complain of into one line that names the file."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error) as error:
         raise InputError(
             f"{path}: the compressed file is damaged or truncated ({error}); copy or convert it again"
         ) from error
@@ -159,24 +176,39 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _open(path: Path, compressed: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
+@contextmanager
+def _open(path: Path, compressed: bool) -> Iterator[io.BufferedReader]:
+    with _reading(path), path.open("rb") as file:
+        yield io.BufferedReader(GzipStream(file), _BUFFER) if compressed else file
 
 
-def _parse(path: Path, block: bytes) -> Any:
+def _skip(stream: io.BufferedReader, count: int) -> int:
+    """Read over as many bytes, or to the end, without keeping them; the number of bytes that there were."""
+    left = count
+    while left and (data := stream.read(min(left, _BUFFER))):
+        left -= len(data)
+    return count - left
+
+
+def _parse(path: Path, head: bytes, compressed: bool) -> Any:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    # `sizeof_hdr` is the first field of both versions, in the byte order of the file.
-    sizes = {int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")}
-    kinds: list[tuple[Any, int, bytes]] = [(Nifti1Header, 348, b"n+1"), (Nifti2Header, 540, b"n+2")]
-    for kind, size, magic in kinds:
-        if size in sizes and len(block) >= size:
+    kinds: list[tuple[Any, int, int, bytes]] = [(Nifti1Header, 348, 344, b"n+1\0"), (Nifti2Header, 540, 4, b"n+2\0")]
+    for kind, size, place, magic in kinds:
+        if head.startswith(magic, place) and len(head) >= size:
             # Unchecked: nibabel's own checks repair and log; what is used of the header is checked below.
-            header = kind(block[:size], check=False)
-            if header["magic"].item() == magic:
-                return header
-    raise InputError(f"{path}: expected a single-file NIfTI (.nii or .nii.gz), found no NIfTI header; convert it")
+            header = kind(head[:size], check=False)
+            # Behind the header: whether there are extensions, and the first one's size and code.
+            extended, extension = any(head[size : size + 4]), head[size + 8 : size + 12]
+            code = np.array(_CIFTI_EXTENSION, f"{header.endianness}i4").tobytes()
+            if int(header["intent_code"]) in _CIFTI_INTENTS or (extended and extension == code):
+                raise InputError(
+                    f"{path}: it is a CIFTI file, values on the cortical surface without volumes; give the run's "
+                    "volume file, a .nii.gz in MNI152 space"
+                )
+            return header
+    raise InputError(explain_foreign(path, head, compressed))
 
 
 def _shape(path: Path, header: Any) -> tuple[int, ...]:
@@ -184,10 +216,12 @@ def _shape(path: Path, header: Any) -> tuple[int, ...]:
     shape = tuple(int(n) for n in header["dim"][1 : axes + 1])
     if not 1 <= axes <= 7 or any(n < 1 for n in shape):
         raise InputError(f"{path}: the header's dimensions {shape} are damaged; copy or convert the file again")
-    while len(shape) > 4 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (3, 4):
+    # Time is the fourth axis, or a later one in files that keep axes of a single place before it or after it.
+    times = [n for n in shape[3:] if n > 1]
+    if len(shape) < 3 or len(times) > 1:
         raise InputError(f"{path}: expected the three axes of a volume and time, found shape {shape}")
+    if len(shape) > 3:
+        shape = (*shape[:3], *(times or (1,)))
     if math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape[3:]) > MAX_FRAMES:
         raise InputError(
             f"{path}: the header claims shape {shape}; at most {MAX_VOXELS} voxels and {MAX_FRAMES} frames are read; "
@@ -207,7 +241,7 @@ def _dtype(path: Path, header: Any) -> np.dtype:
 
 def _offset(path: Path, header: Any) -> int:
     offset = float(header["vox_offset"])
-    least = int(header["sizeof_hdr"]) + 4
+    least = int(header.sizeof_hdr) + 4
     # 0 means "right after the header" in files of old SPM versions.
     if offset == 0:
         return least
@@ -226,31 +260,9 @@ def _scaling(path: Path, header: Any) -> tuple[float, float] | None:
     return None if slope is None else (slope, intercept)
 
 
-def _affine(path: Path, header: Any) -> Float[np.ndarray, "4 4"] | None:
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        found = [affine for affine, code in (header.get_sform(coded=True), header.get_qform(coded=True)) if code]
-    except (HeaderDataError, ValueError) as error:
-        raise InputError(f"{path}: the header's orientation is damaged ({error}); convert the file again") from error
-    for affine in found:
-        if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
-            raise InputError(f"{path}: the header's affine {affine[:3].tolist()} is damaged; convert the file again")
-    if not found or _cosine(found[0], found[-1]) < 0.5:
-        return None
-    return np.asarray(found[0], np.float64)
-
-
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """The smallest cosine between the directions that two affines give to an axis."""
-    steps = one[:3, :3] * other[:3, :3]
-    lengths = np.linalg.norm(one[:3, :3], axis=0) * np.linalg.norm(other[:3, :3], axis=0)
-    return float((steps.sum(axis=0) / lengths).min())
-
-
-def _grid_distance(one: NiftiFile, other: NiftiFile) -> float:
-    """The largest distance in mm between where two files of one grid put the same corner."""
-    if one.affine is None or other.affine is None:
-        return 0.0 if one.affine is other.affine else math.inf
-    corners = np.array(np.meshgrid(*([0, n - 1] for n in one.grid), [1], indexing="ij")).reshape(4, -1)
-    return float(np.linalg.norm(((one.affine - other.affine) @ corners)[:3], axis=0).max())
+def _repetition_time(header: Any) -> float | None:
+    # By its shortest decimal: 0.72 stored in float32 means 0.72, not 0.7200000286.
+    step = float(str(header["pixdim"][4]))
+    least, most = _REPETITION_TIMES
+    times = (step / unit for unit in _TIME_UNITS.get(int(header["xyzt_units"]) & 0x38, ()))
+    return next((time for time in times if least <= time <= most), None)

@@ -16,7 +16,8 @@ from jaxtyping import Float, Float32
 
 from swift_export.errors import InputError
 from swift_export.fmri.grid import Orientation, place, reorientation
-from swift_export.fmri.nifti import NiftiFile, read_mask
+from swift_export.fmri.mask import read_mask
+from swift_export.fmri.nifti import NiftiFile
 
 __all__ = ["RunStatistics", "prepare_run"]
 

@@ -27,6 +27,18 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> P
     return path
 
 
+def patch(path: Path, **fields: object) -> Path:
+    """Overwrite fields of a NIfTI file's header in place, whatever they then say."""
+    content = bytearray(path.read_bytes())
+    kind = nib.Nifti2Header if "nifti2" in path.name else nib.Nifti1Header
+    header = kind(bytes(content[: kind.sizeof_hdr]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[: kind.sizeof_hdr] = header.binaryblock
+    path.write_bytes(content)
+    return path
+
+
 def run(shape: tuple[int, int, int, int], seed: int = 0) -> np.ndarray:
     """BOLD-like float32 values in a third of the grid, 0 elsewhere."""
     rng = np.random.default_rng(seed)

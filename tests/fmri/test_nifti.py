@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import io
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from swift_export.errors import InputError, SwiftExportError, UsageError
-from swift_export.fmri.nifti import open_nifti, read_mask
+from swift_export.errors import InputError
+from swift_export.fmri.nifti import open_nifti
 
 pytestmark = pytest.mark.requires("fmri")
 
@@ -62,63 +60,110 @@ def test_compression_is_told_by_content(brains, tmp_path):
     np.testing.assert_array_equal(values_of(tmp_path / "packed.nii"), values_of(plain))
 
 
-def test_missing_orientation_codes_leave_no_affine(brains, tmp_path):
-    path = brains.write(tmp_path / "run.nii", brains.run(SHAPE))
-    content = bytearray(path.read_bytes())
-    content[252:256] = bytes(4)
-    path.write_bytes(content)
-    assert open_nifti(path).affine is None
+# Oddities that are read.
 
 
-def test_forms_that_disagree_leave_no_affine(brains, tmp_path):
-    import nibabel as nib
-
-    image = nib.Nifti1Image(brains.run(SHAPE), brains.centred(SHAPE))
-    image.set_sform(brains.centred(SHAPE, "RAS"), code=4)
-    image.set_qform(brains.centred(SHAPE, "LAS"), code=1)
-    nib.save(image, tmp_path / "run.nii")
-    assert open_nifti(tmp_path / "run.nii").affine is None
+@pytest.mark.parametrize("dims", [(5, 6, 7, 5, 1, 4, 1, 1), (6, 6, 7, 5, 1, 1, 4, 1), (5, 6, 7, 5, 4, 1, 1, 1)])
+def test_time_behind_an_axis_of_one_place(brains, tmp_path, dims):
+    run = brains.run(SHAPE)
+    path = brains.patch(brains.write(tmp_path / "run.nii", run), dim=dims)
+    assert open_nifti(path).shape == SHAPE
+    np.testing.assert_array_equal(values_of(path), run)
 
 
-def test_a_form_without_code_is_not_looked_at(brains, tmp_path):
-    import nibabel as nib
-
-    image = nib.Nifti1Image(brains.run(SHAPE), None)
-    image.set_sform(brains.centred(SHAPE, "RAS"), code=0)
-    image.set_qform(brains.centred(SHAPE, "LAS"), code=1)
-    nib.save(image, tmp_path / "run.nii")
-    np.testing.assert_array_equal(open_nifti(tmp_path / "run.nii").affine, brains.centred(SHAPE, "LAS"))
+@pytest.mark.parametrize("axes", [3, 4, 5, 7])
+def test_one_volume_however_many_axes_it_is_stored_with(brains, tmp_path, axes):
+    volume = brains.run(SHAPE)[..., 0]
+    path = brains.patch(brains.write(tmp_path / "one.nii", volume), dim=(axes, 6, 7, 5, 1, 1, 1, 1))
+    assert open_nifti(path).shape == ((6, 7, 5) if axes == 3 else (6, 7, 5, 1))
+    np.testing.assert_array_equal(values_of(path)[..., 0], volume)
 
 
-# Damaged and hostile files.
+@pytest.mark.parametrize("name", ["run.nii", "nifti2.nii"])
+def test_size_field_of_the_header_may_be_wrong(brains, tmp_path, name):
+    run = brains.run(SHAPE)
+    path = brains.patch(brains.write(tmp_path / name, run), sizeof_hdr=0)
+    np.testing.assert_array_equal(values_of(path), run)
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"\x5c", b"not a scan\n" * 100, bytes(1000), b"\x1f\x8b", b"\x1f\x8bnot gzip", gzip.compress(b"text")],
-    ids=["empty", "one byte", "text", "zeros", "gzip magic", "bad gzip", "text in gzip"],
+    ("step", "unit", "seconds"),
+    [
+        (0.72, 8, 0.72),
+        (720, 16, 0.72),
+        (735000, 24, 0.735),
+        (0.8, 0, 0.8),
+        (800, 0, 0.8),
+        (30, 0, 30),
+        (0.05, 0, 0.05),
+        (0.01, 0, None),
+        (40000, 0, None),
+        (0.72, 16, None),
+        (720, 8, None),
+        (0, 8, None),
+        (-0.8, 8, None),
+        (np.nan, 8, None),
+        (np.inf, 0, None),
+        (0.8, 32, None),
+        (0.8, 40, None),
+        (0.8, 48, None),
+    ],
 )
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
-def test_what_is_no_nifti_is_one_line(tmp_path, content, name):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}: .*(no NIfTI header|damaged or truncated)") as error:
-        open_nifti(tmp_path / name)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("name", ["run.nii", "nifti2.nii"])
+def test_repetition_time_in_seconds(brains, tmp_path, name, step, unit, seconds):
+    zooms = (1, 2, 2, 2, step, 1, 1, 1)
+    path = brains.patch(brains.write(tmp_path / name, brains.run(SHAPE)), pixdim=zooms, xyzt_units=2 + unit)
+    assert open_nifti(path).repetition_time == seconds
 
 
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.nii: cannot be read: No such file"):
-        open_nifti(tmp_path / "absent.nii")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
-        open_nifti(tmp_path)
+def test_frames_beyond_the_headers_are_told(brains, tmp_path):
+    run = brains.run(SHAPE)
+    path = brains.patch(brains.write(tmp_path / "run.nii", run), dim=(4, 6, 7, 5, 3, 1, 1, 1))
+    packed = tmp_path / "packed.nii.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for file in (path, packed):
+        said = []
+        np.testing.assert_array_equal(np.stack(list(open_nifti(file).volumes(said.append)), axis=-1), run[..., :3])
+        assert said == [
+            f"{file}: the file goes on after the 3 frames that its header promises; they alone are read; is the header "
+            "right?"
+        ]
 
 
-def test_header_and_image_in_two_files_is_refused(brains, tmp_path):
-    import nibabel as nib
+def test_a_few_bytes_behind_the_last_frame_are_not_worth_a_word(brains, tmp_path):
+    path = brains.write(tmp_path / "run.nii", brains.run(SHAPE))
+    path.write_bytes(path.read_bytes() + bytes(6 * 7 * 5 * 4 - 1))
+    said = []
+    assert sum(1 for _ in open_nifti(path).volumes(said.append)) == 4
+    assert not said
 
-    nib.save(nib.Nifti1Pair(brains.run(SHAPE), brains.centred(SHAPE)), tmp_path / "run.img")
-    with pytest.raises(InputError, match="single-file NIfTI"):
-        open_nifti(tmp_path / "run.hdr")
+
+def test_stored_bytes_and_their_decoding(brains, tmp_path):
+    stored = np.random.default_rng(0).integers(-3000, 3000, SHAPE).astype(np.int16)
+    path = brains.patch(brains.write(tmp_path / "run.nii", stored), scl_slope=0.5, scl_inter=7)
+    scan = open_nifti(path)
+    raw = list(scan.raw_volumes())
+    assert raw == [stored[..., frame].tobytes(order="F") for frame in range(4)]
+    values = scan.decode(memoryview(raw[2]))
+    assert values.dtype == np.float64
+    assert values.flags.f_contiguous
+    np.testing.assert_array_equal(values, stored[..., 2] * 0.5 + 7)
+
+
+def test_values_that_overflow_are_infinite_without_a_warning(brains, tmp_path):
+    path = brains.write(tmp_path / "nifti2.nii", brains.run(SHAPE))
+    values = values_of(brains.patch(path, scl_slope=1e308))
+    assert np.isinf(values).sum() == np.count_nonzero(brains.run(SHAPE))
+
+
+def test_as_stored_reads_no_affine(brains, tmp_path):
+    path = brains.patch(brains.write(tmp_path / "run.nii", brains.run(SHAPE)), srow_x=np.nan, xyzt_units=1)
+    scan = open_nifti(path, as_stored=True)
+    assert scan.affine is None
+    assert scan.notes == ()
+
+
+# Damaged and hostile files.
 
 
 def test_truncated_file_is_found_by_its_size(brains, tmp_path):
@@ -170,7 +215,6 @@ def test_gzip_that_ends_before_the_last_frame(brains, tmp_path):
         (112, struct.pack("<2f", 2, float("inf")), "scaling is damaged"),
         (280, struct.pack("<4f", float("nan"), 0, 0, 0), "affine .* is damaged"),
         (280, bytes(48), "affine .* is damaged"),
-        (344, b"ni1\0", "single-file NIfTI"),
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
@@ -180,95 +224,8 @@ def test_damaged_header_fields(brains, tmp_path, offset, field, message, compres
     path = tmp_path / "bad.nii.gz"
     path.write_bytes(gzip.compress(content) if compressed else content)
     tracemalloc.start()
-    began = time.process_time()
     with pytest.raises(InputError, match=message):
         list(open_nifti(path).volumes())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6, "what a header claims must not be allocated before it is checked"
-    assert time.process_time() - began < 60
-
-
-def test_any_flipped_header_bytes_end_in_values_or_in_one_line(brains, tmp_path):
-    whole = brains.write(tmp_path / "run.nii", brains.run(SHAPE)).read_bytes()
-    path = tmp_path / "flipped.nii"
-    rng = np.random.default_rng(0)
-    lines = []
-    for _ in range(400):
-        content = bytearray(whole)
-        for place in rng.integers(0, 352, rng.integers(1, 12)):
-            content[place] = rng.integers(256)
-        path.write_bytes(content)
-        with np.errstate(all="ignore"):
-            try:
-                list(open_nifti(path).volumes())
-            except SwiftExportError as error:
-                lines.append(str(error))
-    assert 50 < len(lines) < 400
-    assert not any("\n" in line for line in lines)
-
-
-# Masks.
-
-
-@pytest.fixture
-def scan(brains, tmp_path):
-    return open_nifti(brains.write(tmp_path / "run.nii", brains.run(SHAPE)))
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
-def test_mask_is_what_is_not_zero(brains, tmp_path, scan, dtype):
-    inside = np.random.default_rng(1).random(SHAPE[:3]) < 0.4
-    path = brains.write(tmp_path / "mask.nii.gz", inside.astype(dtype))
-    np.testing.assert_array_equal(read_mask(path, scan), inside)
-
-
-def test_mask_with_a_fourth_axis_of_one(brains, tmp_path, scan):
-    inside = np.zeros((*SHAPE[:3], 1), np.uint8)
-    inside[2:4] = 1
-    np.testing.assert_array_equal(read_mask(brains.write(tmp_path / "m.nii", inside), scan), inside[..., 0] != 0)
-
-
-def test_masks_that_do_not_fit(brains, tmp_path, scan):
-    def refused(values: np.ndarray, message: str, affine: np.ndarray | None = None, kind: type = InputError) -> None:
-        path = brains.write(tmp_path / "mask.nii", values, affine)
-        with pytest.raises(kind, match=message):
-            read_mask(path, scan)
-
-    half = np.zeros(SHAPE[:3], np.float32)
-    half[3:] = 1
-    refused(half[1:], r"mask's grid is \(5, 7, 5\), the scan's \(6, 7, 5\)")
-    shifted = brains.centred(SHAPE)
-    shifted[0, 3] += 2
-    refused(half, r"up to 2\.00 mm", shifted)
-    refused(half, "up to", brains.centred(SHAPE, "RAS"))
-    refused(half * 0.7, "threshold a probability map")
-    refused(half * np.nan, "whole numbers")
-    refused(half * 0, "holds no voxel")
-    refused(half * 0 + 1, "holds every voxel")
-    refused(brains.run(SHAPE), "is it the scan itself", kind=UsageError)
-
-
-def test_mask_affine_may_differ_by_rounding(brains, tmp_path, scan):
-    half = np.zeros(SHAPE[:3], np.uint8)
-    half[3:] = 1
-    assert read_mask(brains.write(tmp_path / "m.nii", half, brains.centred(SHAPE) + 1e-5), scan).sum() == half.sum()
-
-
-def test_a_gzip_bomb_costs_no_memory(brains, tmp_path):
-    header = bytearray(brains.write(tmp_path / "run.nii", brains.run(SHAPE)).read_bytes()[:352])
-    header[40:56] = struct.pack("<8h", 4, 100, 100, 100, 150, 1, 1, 1)
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=9) as file:
-        file.write(header)
-        for _ in range(150):
-            file.write(bytes(4_000_000))
-    path = tmp_path / "bomb.nii.gz"
-    path.write_bytes(packed.getvalue())
-    assert path.stat().st_size < 1e6
-    tracemalloc.start()
-    frames = sum(1 for volume in open_nifti(path).volumes() if volume.shape == (100, 100, 100))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert frames == 150
-    assert peak < 40e6
