@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from _conversion_bars import conversion_bars
 from _parity_bars import parity_bars
+from _scan_bars import scan_bars
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "measurements.md"
@@ -252,6 +253,9 @@ def rows(scratch: Path) -> list[Row]:
         add(*bar)
 
     for bar in conversion_bars(COMMAND, scratch):
+        add(*bar)
+
+    for bar in scan_bars(scratch):
         add(*bar)
 
     measured("all", *EXPORT, "--output", str(second))

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from swift_export.conversion import convert
     from swift_export.errors import SwiftExportError
     from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.fmri.plausibility import ScanWarning
+    from swift_export.fmri.preparing import open_scan, prepare
     from swift_export.lowering.onnx import stablehlo_to_onnx
     from swift_export.parity import check
     from swift_export.weights import load_weights
 
 _HOMES = {
+    "ScanWarning": "fmri.plausibility",
     "SwiFT": "backbone.swift",
     "SwiFTConfig": "backbone.config",
     "SwiftExportError": "errors",
@@ -31,10 +34,13 @@ _HOMES = {
     "export_stablehlo": "export",
     "load_backbone": "export",
     "load_weights": "weights",
+    "open_scan": "fmri.preparing",
+    "prepare": "fmri.preparing",
     "stablehlo_to_onnx": "lowering.onnx",
 }
 
 __all__ = [
+    "ScanWarning",
     "SwiFT",
     "SwiFTConfig",
     "SwiftExportError",
@@ -46,6 +52,8 @@ __all__ = [
     "export_stablehlo",
     "load_backbone",
     "load_weights",
+    "open_scan",
+    "prepare",
     "stablehlo_to_onnx",
 ]
 

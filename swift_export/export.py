@@ -210,8 +210,8 @@ def _ignore(_: str) -> None:
 class Options(TypedDict, total=False):
     """What all export functions take: see `run_export` and `ExportSettings`.
 
-    ``variant`` is the published model that the weights must be; ``inputs`` are NIfTI runs or ``.npy`` clips, by path
-    or loaded.
+    ``variant`` is the published model that the weights must be; ``inputs`` are NIfTI runs, folders of frames or
+    ``.npy`` clips, by path or loaded. ``placement`` says where scans go, by default as in the model's training data.
     """
 
     variant: str | None
@@ -222,6 +222,7 @@ class Options(TypedDict, total=False):
     attention: str
     check: bool
     inputs: Sequence[str | Path | CheckInput]
+    placement: str | None
     device: str
     force: bool
 
@@ -286,12 +287,16 @@ def _export(
     via: str = "stablehlo",
     check: bool = True,
     inputs: Sequence[str | Path | CheckInput] = (),
+    placement: str | None = None,
     device: str = "cpu",
     force: bool = False,
 ) -> ExportResult:
+    from swift_export.fmri.placement import parse_placement
     from swift_export.weights import load_weights
 
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
+    if placement is not None:
+        weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
     settings = ExportSettings(frames, batch, tuple(outputs), output_kind, opset, target, attention)
     settings.check(weights.config)
     return run_export(
@@ -311,4 +316,17 @@ def _input(given: str | Path | CheckInput, weights: Weights, frames: int | None)
     from swift_export.fmri.clip import load_clip
     from swift_export.parity.inputs import Given
 
-    return Given(load_clip(given, weights.config, frames)) if isinstance(given, (str, Path)) else given
+    if not isinstance(given, (str, Path)):
+        return given
+    contract = weights.contract
+    return Given(
+        load_clip(
+            given,
+            weights.config,
+            frames,
+            placement=contract.placement,
+            orientation=contract.orientation,
+            drop_frames=None if contract.drop_frames is None else (contract.drop_frames[0], contract.drop_frames[1]),
+            stride=contract.stride,
+        )
+    )

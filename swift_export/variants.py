@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import UsageError
+from swift_export.fmri.contract import InputContract, contract_of
 
-__all__ = ["CITATION", "CUSTOM", "INPUT_CONTRACT", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
+__all__ = ["CITATION", "CUSTOM", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
 
 #: Name of a model whose weights were given without ``--variant``.
 CUSTOM = "custom"
@@ -17,11 +18,6 @@ COPYRIGHT = "Copyright 2023 Transconnectome, Seoul National University"
 CITATION = (
     "Kim, P. Y., Kwon, J., Joo, S., Bae, S., Lee, D., Jung, Y., Yoo, S., Cha, J., Moon, T. "
     "SwiFT: Swin 4D fMRI Transformer. NeurIPS 2023. arXiv:2307.05916"
-)
-INPUT_CONTRACT = (
-    "MNI152-registered, brain-masked BOLD at 2 mm and native TR (0.72-0.8 s in training), 20 consecutive frames; "
-    "z-scored over all non-background values of the run, background set to the smallest z value; placed on a 96x96x96 "
-    "grid whose index 48 is (0,-18,18) mm; orientation LAS as in FSL's MNI152 grids"
 )
 
 
@@ -44,7 +40,8 @@ class Variant:
     """One published model.
 
     ``git_blob`` (SHA-1 over ``blob <size>\\0`` + content) decides whether a download is the published file;
-    ``sha256`` and ``size`` are a second, independent check where they are known.
+    ``sha256`` and ``size`` are a second, independent check where they are known. ``placement`` is the one of its
+    training data, for the reason ``placed_because``.
     """
 
     name: str
@@ -55,6 +52,13 @@ class Variant:
     sha256: str | None = None
     size: int | None = None
     hub_id: str | None = None
+    placement: str = "ukb"
+    placed_because: str = ""
+
+    @property
+    def contract(self) -> InputContract:
+        """How scans become its input, where the checkpoint does not say otherwise."""
+        return contract_of(None, 1, self.placement, self.placed_because)
 
 
 _PUBLISHED = SwiFTConfig(
@@ -82,6 +86,8 @@ VARIANTS = {
             sha256="5922c84b31b4e59de1c26ed4839689234ce401216f5a2a4fbbf6a4d5940cce3e",
             size=52_998_337,
             hub_id="ilex-hub/swift.contrastive.1",
+            placement="ukb",
+            placed_because="contrastive was trained on HCP, UK Biobank and ABCD; ukb as fmri-fm-eval feeds it",
         ),
         Variant(
             name="hcp-sex",
@@ -89,6 +95,8 @@ VARIANTS = {
             config=_PUBLISHED,
             path="pretrained_models/hcp_sex_classification.ckpt",
             git_blob="6e643c67ccfd0be73b336361f505bc9b27fe336c",
+            placement="hcp",
+            placed_because="hcp-sex was trained on HCP",
         ),
     )
 }

@@ -16,8 +16,9 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, is_i
 from swift_export.artifacts.schema import MAX_BYTES, SchemaError, decode, dumps, encode, loads
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError
+from swift_export.fmri.contract import InputContract
 from swift_export.lowering.metadata import SYNTHETIC_WARNING
-from swift_export.variants import CITATION, COPYRIGHT, INPUT_CONTRACT, LICENCE, VARIANTS
+from swift_export.variants import CITATION, COPYRIGHT, LICENCE, VARIANTS
 
 if TYPE_CHECKING:
     from swift_export.weights import Weights
@@ -40,8 +41,8 @@ __all__ = [
     "read_manifest",
 ]
 
-#: 2 added golden outputs; a manifest of schema 1 is read as one without.
-SCHEMA = 2
+#: 2 added golden outputs, 3 the input contract as data; a manifest of an older schema is read as one without.
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact folder holds. ``created`` is the only thing in it that two equal exports differ in."""
+    """What an artifact folder holds. ``created`` is the only thing in it that two equal exports differ in.
+
+    ``input`` is the input contract, ``input_contract`` the same in words.
+    """
 
     schema: int
     tool: Tool
@@ -177,6 +181,7 @@ class Manifest:
     weights: WeightsRecord
     input_contract: str | None
     artifacts: Mapping[str, Artifact]
+    input: InputContract | None = None
 
     def to_json(self) -> str:
         """The manifest file's text: sorted keys, ASCII."""
@@ -206,8 +211,10 @@ class Manifest:
 def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifest:
     """The manifest of an export that happens now."""
     provenance = weights.provenance
-    # The contract is that of the published training data: it says nothing about a model of another shape.
+    contract = weights.contract
+    # What is common to all published models says nothing about a model of another shape.
     published = any(weights.config == variant.config for variant in VARIANTS.values())
+    known = published or contract.placement is not None
     return Manifest(
         schema=SCHEMA,
         tool=Tool("swift-export", __version__),
@@ -226,8 +233,9 @@ def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifes
             assumed=encode(provenance.assumed),
             dropped=tuple(provenance.dropped),
         ),
-        input_contract=INPUT_CONTRACT if published else None,
+        input_contract=contract.text if known else None,
         artifacts=dict(artifacts),
+        input=contract if known else None,
     )
 
 
@@ -273,6 +281,11 @@ def _validate(manifest: Manifest) -> None:
     if not _is_sha256(manifest.weights.digest):
         raise SchemaError(f"weights.digest: expected 64 hex digits, found {manifest.weights.digest[:80]!r}")
     _ = manifest.config
+    if manifest.input:
+        try:
+            InputContract.from_dict(manifest.input.to_dict())
+        except ValueError as error:
+            raise SchemaError(f"input: {error}") from None
     for name, artifact in manifest.artifacts.items():
         if name not in FORMATS:
             raise SchemaError(f"artifacts: expected formats {', '.join(FORMATS)}, found {name[:80]!r}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from swift_export._version import __version__
-from swift_export.cli import checking, converting, exporting, inspecting, models, runtimes
+from swift_export.cli import checking, converting, exporting, inspecting, models, preparing, runtimes
 from swift_export.cli.text import examples
 
 __all__ = ["app"]
@@ -41,5 +41,5 @@ def _before_commands(
     pass
 
 
-for group in (exporting, converting, checking, inspecting, models, runtimes):
+for group in (exporting, converting, checking, preparing, inspecting, models, runtimes):
     group.register(app)

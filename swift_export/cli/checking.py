@@ -12,13 +12,14 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
-from swift_export.cli.inputs import InputFiles
+from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
     from swift_export.artifacts.manifest import Manifest
     from swift_export.backbone.config import SwiFTConfig
+    from swift_export.fmri.contract import InputContract
     from swift_export.parity.inputs import CheckInput
     from swift_export.parity.results import ParityReport
     from swift_export.parity.targets import Target
@@ -69,13 +70,12 @@ Reference = Annotated[
 ]
 
 
+@scan_options
 def check(
     paths: Paths,
     weights: Reference = None,
     variant: options.Variant = None,
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
@@ -140,12 +140,14 @@ def check(
         ),
     ] = False,
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
     from swift_export.parity.tolerances import Limits
 
     limits = Limits(rtol, atol, tolerance_reason)
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     if quick:
         others = {
             "--input": inputs,
@@ -173,7 +175,12 @@ def check(
     subjects = [find_subject(path, given_weights) for path in paths]
     for reference in {subject.weights.digest: subject.weights for subject in subjects}.values():
         console.weights(reference)
-    clips = _clips(files, [(subject.weights.config, subject.targets) for subject in subjects])
+    clips = _clips(
+        files,
+        [(subject.weights.config, subject.targets, subject.contract) for subject in subjects],
+        console,
+        max(batches or BATCHES),
+    )
     manifests = _manifests(subject.root for subject in subjects)
     with console.progress() as tell:
         report = check_paths(
@@ -204,26 +211,33 @@ def _check_quickly(paths: list[Path], runtimes: list[str] | None, device: str, c
     found.report.raise_for_failures()
 
 
+@scan_options
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="An artifact or one of its files.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Compare what two artifacts compute on the same inputs; exit status 1 where they differ beyond rounding."""
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     files.check()
     _need_extras([first, second])
 
     from swift_export.parity import diff_artifacts
+    from swift_export.parity.checking import BATCHES
     from swift_export.parity.targets import find_artifacts
 
     console = Console(quiet)
     found = [find_artifacts(path) for path in (first, second)]
-    clips = _clips(files, [(artifacts.config, artifacts.targets) for artifacts in found])
+    clips = _clips(
+        files,
+        [(artifacts.config, artifacts.targets, artifacts.stated_contract) for artifacts in found],
+        console,
+        max(BATCHES),
+    )
     with console.progress() as tell:
         report = diff_artifacts(first, second, inputs=clips, device=device, progress=tell)
     console.report(report)
@@ -258,13 +272,22 @@ def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:
                 need_extra("savedmodel", f"{folder}: a SavedModel")
 
 
-def _clips(files: InputFiles, artifacts: Sequence[tuple[SwiFTConfig, Sequence[Target]]]) -> list[CheckInput]:
+def _clips(
+    files: InputFiles,
+    artifacts: Sequence[tuple[SwiFTConfig, Sequence[Target], InputContract]],
+    console: Console,
+    most: int,
+) -> list[CheckInput]:
     if not files.files:
         return []
-    shapes = {(config, target.settings.frames) for config, targets in artifacts for target in targets}
+    shapes = {(config, target.settings.frames) for config, targets, _ in artifacts for target in targets}
     if len(shapes) > 1:
         raise UsageError("--input: the artifacts take clips of different shapes; name them one by one")
-    return files.load(*shapes.pop())
+    contracts = {replace(contract, source="") for *_, contract in artifacts}
+    if len(contracts) > 1 and files.options.placement is None:
+        raise UsageError("--input: the artifacts state different input contracts; name them one by one, or --placement")
+    config, frames = shapes.pop()
+    return files.load(config, frames, artifacts[0][2], console, most)
 
 
 def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:

@@ -17,6 +17,8 @@ from swift_export.backbone.config import SHAPE_INVISIBLE
 from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
+    from swift_export.fmri.contract import InputContract
+    from swift_export.fmri.scan import Reading
     from swift_export.parity.diff import DiffReport
     from swift_export.parity.results import ParityReport
     from swift_export.weights import Weights
@@ -50,12 +52,25 @@ class Console:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._out = _Guarded(quiet=quiet, markup=False, highlight=False, emoji=False)
+        self._errors = _Guarded(stderr=True, markup=False, highlight=False, emoji=False)
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH
 
     def line(self, text: str, style: str | None = None) -> None:
         """One line, not wrapped; of one that no reader reads to its end, the beginning and the end."""
         self._out.print(shortened(text), style=style, soft_wrap=True)
+
+    def warning(self, text: str) -> None:
+        """One line on stderr, with ``quiet`` too: what may make results meaningless is never silent."""
+        self._errors.print(one_line(f"swift-export: warning: {text}"), soft_wrap=True)
+
+    def placement(self, reading: Reading, contract: InputContract, runs: bool) -> None:
+        """Where scans go on the model's grid, and who says so; of ``runs`` also which frames are left out."""
+        first, last = reading.dropped if runs else (0, 0)
+        why = f" ({contract.source})" if contract.placement == reading.placement.name else ""
+        self.facts({"placement": f"{reading.placement.describe()}, {reading.oriented}{why}"})
+        if first or last:
+            self.facts({"dropped  ": f"the first {first} and the last {last} frames of each run"})
 
     def facts(self, facts: Mapping[str, str], indent: str = "") -> None:
         """Names and values, aligned."""

@@ -10,7 +10,7 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
-from swift_export.cli.inputs import InputFiles
+from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.errors import UsageError
 from swift_export.lowering.opsets import DEFAULT_OPSET, TARGETS
@@ -72,6 +72,7 @@ def register(app: typer.Typer) -> None:
     )(everything)
 
 
+@scan_options
 def stablehlo(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -82,18 +83,19 @@ def stablehlo(
     batch: options.Batch = None,
     attention: options.Attention = "auto",
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Export to StableHLO: jax.export's own file, and portable bytecode."""
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet)
     _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
+@scan_options
 def savedmodel(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -104,18 +106,19 @@ def savedmodel(
     batch: options.Batch = None,
     attention: options.Attention = "auto",
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Export to a TensorFlow SavedModel in TF Serving's layout."""
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet)
     _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
+@scan_options
 def onnx(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -129,18 +132,19 @@ def onnx(
     target: options.Target = "portable",
     via: options.Via = "stablehlo",
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Export to ONNX, dynamic batch."""
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, via)
     _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
 
+@scan_options
 def everything(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -153,14 +157,14 @@ def everything(
     opset: options.Opset = DEFAULT_OPSET,
     target: options.Target = "portable",
     inputs: options.Inputs = None,
-    orientation: options.Orientation = "LAS",
-    mask: options.Mask = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
 ) -> None:
     """Export to StableHLO, SavedModel and ONNX, into one folder."""
-    files = InputFiles(inputs or (), orientation, mask)
+    files = InputFiles(inputs or (), scans)
     job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet)
     _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
@@ -189,13 +193,15 @@ def _export(job: _Job, settings: ExportSettings) -> None:
         need_extra("savedmodel", "a SavedModel")
 
     from swift_export.export import default_output, run_export
+    from swift_export.parity.checking import BATCHES
     from swift_export.weights import load_weights
 
     console = Console(job.quiet)
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
+    weights = weights.with_contract(job.inputs.options.contract(weights.contract))
     console.weights(weights)
     settings.check(weights.config)
-    inputs = job.inputs.load(weights.config, settings.frames)
+    inputs = job.inputs.load(weights.config, settings.frames, weights.contract, console, most=max(BATCHES))
     # Only now: importing jax takes a second, and everything above may say no.
     from swift_export.lowering.hub import keep_off_accelerators
 

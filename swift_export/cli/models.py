@@ -32,10 +32,12 @@ def variants() -> None:
     console = Console()
     for variant in VARIANTS.values():
         c, *space, t = variant.config.input_shape()
+        contract = variant.contract
         out, *grid, _ = variant.config.output_shape()
         facts = {
             "input": f"bold (batch, {c}, {', '.join(map(str, space))}, {t})",
             "output": f"features (batch, {out}, {', '.join(map(str, grid))}, {t})",
+            "placement": f"{contract.placed().describe()}, {contract.orientation} ({contract.source})",
             "weights": f"{UPSTREAM.repository} @ {UPSTREAM.commit[:7]}, {variant.path}",
             "git blob": variant.git_blob,
             "sha256": variant.sha256 or "not published: the git blob id decides",

@@ -14,10 +14,8 @@ __all__ = [
     "Force",
     "Frames",
     "Inputs",
-    "Mask",
     "NoCheck",
     "Opset",
-    "Orientation",
     "Output",
     "OutputKind",
     "Outputs",
@@ -113,7 +111,7 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FOLDER", help="Where the artifact goes.", show_default="artifacts/VARIANT"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an artifact of other weights in the output folder.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 
 NoCheck = Annotated[
     bool, typer.Option("--no-check", help="Do not run the files against the reference.", rich_help_panel=_CHECK)
@@ -123,17 +121,9 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="FILE",
-        help="Also check on this 4D NIfTI run or .npy clip; may be given several times.",
+        help="Also check on this 4D NIfTI run, folder of frame_N.pt or .npy clip; may be given several times.",
         rich_help_panel=_CHECK,
     ),
-]
-Orientation = Annotated[
-    Literal["LAS", "RAS", "keep"],
-    typer.Option(help="Orientation that NIfTI inputs are brought to.", rich_help_panel=_CHECK),
-]
-Mask = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Brain mask of the NIfTI inputs, 3D.", rich_help_panel=_CHECK),
 ]
 Device = Annotated[
     Literal["cpu", "gpu"], typer.Option(help="Where the artifacts' runtimes compute.", rich_help_panel=_CHECK)

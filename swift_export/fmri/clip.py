@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from jaxtyping import Float32
 
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import InputError, UsageError
-from swift_export.fmri.grid import Orientation, check_orientation
-from swift_export.fmri.nifti import open_nifti
-from swift_export.fmri.prepare import prepare_run
+from swift_export.fmri.placement import PLACEMENT_CHOICES, Placement, check_orientation, parse_placement
+from swift_export.fmri.plausibility import Warn
+from swift_export.fmri.scan import Doubts, Reading, is_nifti, open_scan
+from swift_export.system.text import shown
 
 __all__ = ["Clip", "load_clip"]
 
@@ -38,75 +40,95 @@ def load_clip(
     path: str | Path,
     config: SwiFTConfig,
     frames: int | None = None,
-    orientation: str = "LAS",
+    placement: str | Placement | None = None,
+    orientation: str | None = None,
     mask: str | Path | None = None,
     start: int = 0,
+    *,
+    drop_frames: tuple[int, int] | None = None,
+    stride: int = 1,
+    resample_tr: float | None = None,
+    allow_crop: bool = False,
+    strict: bool = False,
+    most: int | None = None,
+    warn: Warn | None = None,
 ) -> Clip:
-    """Read ``frames`` consecutive frames (default: as many as the model takes) from frame ``start`` of a file.
+    """Read ``frames`` frames (default: as many as the model takes), ``stride`` apart, from frame ``start`` of a scan.
 
     A ``.nii`` or ``.nii.gz`` is a 4D BOLD run, registered to MNI152 at 2 mm and brain-masked (or given with ``mask``);
-    it is oriented, normalised and placed by the input contract. A ``.npy`` holds prepared clips, (C, H, W, D, T) or a
-    batch of them, and is taken as it is.
+    it is oriented, normalised and placed by the input contract. ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point
+    ``X,Y,Z`` in mm, and brings its orientation and the frames to be dropped with it, unless others are given. So it is
+    for a folder of ``frame_N.pt``, the authors' own volumes. A ``.npy`` holds prepared clips, (C, H, W, D, T) or a
+    batch of them, and is taken as it is, the first ``most`` of them.
 
-    Raises InputError for a file that does not meet this, UsageError for options that do not fit the file.
+    ``warn`` is told of what may make the features meaningless; by default a ScanWarning is issued, and with ``strict``
+    it is an error. Raises InputError for a file that does not meet all this, UsageError for options that do not fit it.
     """
     path = Path(path)
-    oriented = check_orientation(orientation)
     frames = config.frames if frames is None else frames
     config.check_frames(frames)
-    if start < 0:
-        raise UsageError(f"start: expected a frame from 0 on, found {start}")
-    if path.name.endswith((".nii", ".nii.gz")):
-        array, how = _prepare_nifti(path, config, frames, oriented, None if mask is None else Path(mask), start)
-    elif path.suffix == ".npy":
+    if path.suffix == ".npy":
         if mask is not None:
             raise UsageError(f"{path}: --mask applies to NIfTI runs; a .npy array is taken as prepared")
-        array, how = _read_npy(path, config, frames, start)
+        array, how = _read_npy(path, config, frames, start, most)
+        if placement is not None:
+            _hold_sidecar(path, placement if isinstance(placement, str) else placement.name, strict, warn)
+    elif is_nifti(path) or path.is_dir():
+        reading = Reading(
+            placement=_placement(path, placement),
+            orientation=None if orientation is None else check_orientation(orientation),
+            drop_frames=drop_frames,
+            start=start,
+            windows=1,
+            stride=stride,
+            resample_tr=resample_tr,
+            allow_crop=allow_crop,
+            strict=strict,
+        )
+        array, how = _prepare(path, reading, config, frames, None if mask is None else Path(mask), warn)
     else:
-        raise InputError(f"{path}: expected a NIfTI run (.nii, .nii.gz) or a prepared array (.npy)")
+        raise InputError(
+            f"{path}: expected a NIfTI run (.nii, .nii.gz), a folder of frame_N.pt, or a prepared array (.npy)"
+        )
     digest = hashlib.sha256(array.astype("<f4", copy=False).data).hexdigest()
     window = {"start": start, "frames": frames}
-    return Clip(path.name, array, {"file": path.name, **window, **how, "shape": list(array.shape), "sha256": digest})
+    return Clip(path.name, array, {"file": path.name, **how, **window, "shape": list(array.shape), "sha256": digest})
 
 
-def _prepare_nifti(
-    path: Path, config: SwiFTConfig, frames: int, orientation: Orientation, mask: Path | None, start: int
+def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -> None:
+    """Tell of clips that `prepare` made for a model of another placement."""
+    try:
+        stated = json.loads(path.with_suffix(".json").read_bytes())["placement"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or of other origin
+        return
+    if isinstance(stated, str) and stated != placement:
+        Doubts(path, strict, warn)(f"its sidecar states placement {shown(stated)}, the model expects {placement}")
+
+
+def _placement(path: Path, given: str | Placement | None) -> Placement:
+    if given is None:
+        raise UsageError(
+            f"{path}: where its voxels go depends on the training data: give a placement, {PLACEMENT_CHOICES}"
+        )
+    return parse_placement(given) if isinstance(given, str) else given
+
+
+def _prepare(
+    path: Path, reading: Reading, config: SwiFTConfig, frames: int, mask: Path | None, warn: Warn | None
 ) -> tuple[Float32[np.ndarray, "1 c h w d t"], dict[str, Any]]:
     if config.in_chans != 1:
         raise InputError(f"{path}: a BOLD run has one channel, the model takes {config.in_chans}; give a .npy array")
-    try:
-        import nibabel  # noqa: F401 - the readers import what they use of it
-    except ImportError as error:
-        raise UsageError(
-            f"{path}: reading NIfTI needs nibabel; install it with: pip install 'swift-export[fmri]'"
-        ) from error
-    scan = open_nifti(path)
-    prepared, run = prepare_run(
-        scan,
-        config.img_size[:3],
-        start=start,
-        frames=frames,
-        orientation=orientation,
-        mask=mask,
-    )
-    return prepared[None, None], {
-        "kind": "nifti",
-        "grid": list(scan.shape),
-        "affine": None if scan.affine is None else scan.affine.tolist(),
-        "orientation": orientation,
-        "mask": None if mask is None else mask.name,
-        "foreground": run.foreground / run.values,
-        "mean": run.mean,
-        "deviation": run.deviation,
-        "background": run.background,
-    }
+    with open_scan(path, reading, config.img_size[:3], frames, mask=mask, warn=warn) as scan:
+        return scan.window(0)[None, None], dict(scan.facts)
 
 
 def _read_npy(
-    path: Path, config: SwiFTConfig, frames: int, start: int
+    path: Path, config: SwiFTConfig, frames: int, start: int, most: int | None
 ) -> tuple[Float32[np.ndarray, "batch c h w d t"], dict[str, Any]]:
     stored = _map_npy(path)
-    clips = stored[None] if stored.ndim == 5 else stored
+    clips = (stored[None] if stored.ndim == 5 else stored)[:most]
+    if start < 0:
+        raise UsageError(f"--start {start}: expected a frame from 0 on")
     c, h, w, d = config.input_shape()[:4]
     if clips.ndim != 6 or clips.shape[1:5] != (c, h, w, d):
         raise InputError(

@@ -1,95 +1,200 @@
-"""Where a scan's voxels go on the model's grid: orientation, then a placement that only the two grids decide.
+"""Where a scan's voxels go on the model's grid: exchanged and flipped axes, then an offset; never interpolation.
 
 The model's position embeddings are absolute: a brain that is mirrored, turned, of another voxel size or shifted gives
-features that look right and are not. So the affine has to say that the grid is the one of training, MNI152 at 2 mm
-with its centre at (0, -18, 18) mm, or the caller has to say, with ``keep``, that the array is to be taken as stored.
+features that look right and are not. So either the affine has to describe a lattice of 2 mm voxels along MNI152's axes
+that holds the placement's point, or the caller has to say, with ``keep``, that the array is stored as a data set of the
+training was, or how many voxels to pad it by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from swift_export.errors import InputError, UsageError
+from swift_export.fmri.placement import CENTRE, Axes, Orientation, Placement
 
 if TYPE_CHECKING:
     from swift_export.fmri.nifti import NiftiFile
 
-__all__ = ["CENTRE", "VOXEL_SIZE", "Orientation", "check_orientation", "place", "reorientation"]
+__all__ = ["VOXEL_SIZE", "Geometry", "geometry_of", "stored_geometry"]
 
-#: ``LAS`` is the orientation of FSL's MNI152 grids and of the training data; ``keep`` does not look at the affine.
-Orientation = Literal["LAS", "RAS", "keep"]
-
-#: Size of a voxel, and where the voxel at the centre of the model's grid lies, in mm of MNI152.
+#: Of the model's grid, in mm.
 VOXEL_SIZE = 2.0
-CENTRE = (0.0, -18.0, 18.0)
 
 #: In mm a voxel: adds up to a quarter of a voxel between the centre and the edge of 96.
 _SIZE_TOLERANCE = 0.01
 #: In degrees: half a voxel over the same way.
 _ANGLE_TOLERANCE = 0.6
-#: Half a voxel, in mm, and what float32 affines are rounded by.
-_CENTRE_TOLERANCE = 1.001
+#: How far, in mm, the voxel that becomes the centre may lie from the placement's point: a quarter of a voxel, which
+#: templates of some versions are shifted by (an origin of -96.5 mm), and what float32 affines are rounded by.
+_POINT_TOLERANCE = 0.505
 
-_KEEP = "or take the array as stored, its affine unread, with --orientation keep"
+_RESAMPLE = (
+    "resample the registered run to MNI152 at 2 mm (fMRIPrep: --output-spaces MNI152NLin6Asym:res-2; nilearn: "
+    "nilearn.image.resample_to_img)"
+)
 
 Volume = Float[np.ndarray, "x y z"]
+Box = tuple[slice, slice, slice]
 
 
-def check_orientation(orientation: str) -> Orientation:
-    """The orientation of that name; raises UsageError for any other."""
-    names: dict[str, Orientation] = {name.lower(): name for name in get_args(Orientation)}
-    if orientation.lower() not in names:
-        raise UsageError(f"--orientation {orientation}: expected one of {', '.join(names.values())}")
-    return names[orientation.lower()]
+@dataclass(frozen=True)
+class Geometry:
+    """How stored volumes become volumes on the model's grid.
+
+    Attributes:
+        order: for each axis of the model's grid the stored axis that runs along it.
+        flips: the stored axes that run the other way.
+        grid: voxels along each axis of the oriented volume.
+        front: index on the model's grid of the oriented volume's first voxel; negative where voxels are cut.
+        size: voxels of the model's grid.
+        covered: the part of the oriented volume that the training arrays covered; statistics are taken over it.
+        distance: mm between the placement's point and the voxel that becomes the centre.
+
+    """
+
+    order: Axes
+    flips: tuple[int, ...]
+    grid: Axes
+    front: Axes
+    size: Axes
+    covered: Box
+    distance: float = 0.0
+
+    def oriented(self, volume: np.ndarray) -> np.ndarray:
+        """The volume with its axes as on the model's grid; a view."""
+        return np.flip(volume, self.flips).transpose(self.order)
+
+    def cover(self, volume: np.ndarray) -> np.ndarray:
+        """Of the stored volume the part that the training arrays covered, oriented; a view."""
+        return self.oriented(volume)[self.covered]
+
+    @property
+    def kept(self) -> Box:
+        """The part of the covered volume that lies on the model's grid, in indices of the covered volume."""
+        return _box(
+            (max(c.start, -f) - c.start, min(c.stop, m - f) - c.start)
+            for c, f, m in zip(self.covered, self.front, self.size, strict=True)
+        )
+
+    @property
+    def target(self) -> Box:
+        """Where the kept part lies on the model's grid."""
+        return _box(
+            (k.start + c.start + f, k.stop + c.start + f)
+            for k, c, f in zip(self.kept, self.covered, self.front, strict=True)
+        )
+
+    def keep(self, volume: np.ndarray) -> np.ndarray:
+        """Of the stored volume what the model sees, oriented; a view."""
+        return self.cover(volume)[self.kept]
+
+    @property
+    def paddings(self) -> list[tuple[int, int]]:
+        """Voxels in front of and behind the oriented volume on each axis; negative where they are cut."""
+        return [(f, m - n - f) for f, n, m in zip(self.front, self.grid, self.size, strict=True)]
 
 
-def reorientation(scan: NiftiFile, orientation: Orientation) -> Callable[[Volume], Volume]:
-    """A function that turns the scan's volumes as stored into volumes of the orientation asked for.
+def geometry_of(scan: NiftiFile, placement: Placement, orientation: Orientation, size: Axes) -> Geometry:
+    """How the scan's volumes go onto a grid of ``size`` voxels.
 
-    Axes are exchanged and flipped as the affine says; values are never interpolated. On an axis with an odd number of
-    voxels a flip keeps the middle voxel, so the standard grids (91x109x91 LAS, 97x115x97 RAS) put every millimetre at
-    the same index. On an even axis voxel n // 2 and its mirror n // 2 - 1 differ: which of them is the centre is
-    decided after the flip, as it would be for a file stored that way.
+    Unless the orientation is ``keep``, by the affine: exactly, for every grid of 2 mm voxels along MNI152's axes whose
+    lattice holds the placement's point. With ``keep`` as `stored_geometry`.
 
-    Raises InputError, unless the orientation is ``keep``, when the affine is missing, oblique, not of 2 mm, or does not
-    put the grid's centre within half a voxel of `CENTRE`.
+    Raises InputError when the affine is missing, oblique, not of 2 mm, or puts no voxel at the point, and for a scan
+    that lies outside of the model's grid; UsageError for options that do not fit each other.
     """
     if orientation == "keep":
-        return lambda volume: volume
+        return stored_geometry(scan.grid, placement, size, str(scan.path))
+    if placement.point is None:
+        raise UsageError(
+            f"--placement {placement.name}: voxel paddings are those of an array as stored; add --orientation keep, or "
+            "give hcp, ukb, abcd or a point X,Y,Z in mm"
+        )
     if scan.affine is None:
         raise InputError(
             f"{scan.path}: the header states no orientation to rely on (sform_code and qform_code are 0 or disagree); "
-            f"expected an affine into MNI152; correct the header, {_KEEP}"
+            "expected an affine into MNI152; correct the header, or, where the array is stored as a data set of the "
+            "training was, take it so with --orientation keep"
         )
     axes, signs = _directions(scan, scan.affine)
     wanted = np.array([-1 if orientation == "LAS" else 1, 1, 1])
     flips = signs != wanted[axes]
-    # The stored voxel that becomes the centre: index n // 2 counted from the axis' other end where it is flipped.
+    point = np.array(placement.point)
+    # Bounded, for a damaged offset may lead anywhere: the distance tells.
+    stored = np.rint(np.clip(np.linalg.solve(scan.affine, [*point, 1])[:3], -(2**31), 2**31)).astype(int)
+    nearest = (scan.affine @ [*stored, 1])[:3]
+    distance = float(np.abs(nearest - point).max())
+    if distance > _POINT_TOLERANCE:
+        raise InputError(
+            f"{scan.path}: no voxel lies at {_mm(point)} mm, the centre of placement {placement.name}: the nearest is "
+            f"at {_mm(nearest)} mm; {_RESAMPLE}"
+        )
     grid = np.array(scan.grid)
-    centre = np.where(flips, grid - 1 - grid // 2, grid // 2)
-    _check_centre(scan, (scan.affine @ [*centre, 1])[:3], orientation)
-    order, flipped = np.argsort(axes), tuple(np.flatnonzero(flips).tolist())
-    return lambda volume: np.flip(volume, flipped).transpose(order)
+    order = np.argsort(axes)
+    index = np.where(flips, grid - 1 - stored, stored)[order]
+    front = [m // 2 - int(i) for m, i in zip(size, index, strict=True)]
+    return _geometry(
+        _axes(order), tuple(np.flatnonzero(flips).tolist()), _axes(grid[order]), front, placement, size,
+        str(scan.path), distance,
+    )  # fmt: skip
 
 
-def place(volume: Volume, size: tuple[int, int, int]) -> Volume:
-    """Put a volume on a grid of ``size`` voxels, centre on centre: index n // 2 of one meets n // 2 of the other.
+def stored_geometry(grid: Axes, placement: Placement, size: Axes, name: str) -> Geometry:
+    """How an array of shape ``grid`` goes onto the model's grid as it is stored, by the placement's voxel paddings.
 
-    On an even grid, as the published 96x96x96, an odd voxel of padding goes in front and an odd voxel of cropping at
-    the back: 75x93x81 is padded by (11,10), (2,1), (8,7). What the volume does not cover is 0, that is, background.
+    ``name`` is whose array it is, for messages. Raises InputError for a shape that the placement does not know, or that
+    its six paddings do not bring to ``size``; UsageError for a placement that is a point of the user's own.
     """
-    placed = np.zeros(size, volume.dtype)
-    source, target = [], []
-    for n, m in zip(volume.shape, size, strict=True):
-        front = m // 2 - n // 2
-        source.append(slice(max(-front, 0), min(m - front, n)))
-        target.append(slice(max(front, 0), min(n + front, m)))
-    placed[tuple(target)] = volume[tuple(source)]
-    return placed
+    if placement.stored:
+        if grid not in placement.stored:
+            known = " and ".join(_shape(shape) for shape in placement.stored)
+            raise InputError(
+                f"{name}: placement {placement.name} knows arrays as stored of {known} voxels, found {_shape(grid)}; "
+                "leave out --orientation keep to place the scan by its affine, or give --placement as six voxel "
+                "paddings, front and back of each axis"
+            )
+        front = [f + m // 2 - CENTRE for f, m in zip(placement.stored[grid], size, strict=True)]
+    elif placement.paddings is not None:
+        front = [before for before, _ in placement.paddings]
+        ends = [n + before + behind for n, (before, behind) in zip(grid, placement.paddings, strict=True)]
+        if ends != list(size):
+            raise InputError(
+                f"{name}: --placement {placement.name} pads {_shape(grid)} voxels to {_shape(ends)}, expected "
+                f"{_shape(size)}"
+            )
+    else:
+        raise UsageError(
+            f"--orientation keep: reads no affine, so --placement {placement.name} cannot be found in the array; give "
+            "hcp, ukb, abcd or six voxel paddings, front and back of each axis"
+        )
+    return _geometry((0, 1, 2), (), grid, front, placement, size, name)
+
+
+def _geometry(
+    order: Axes,
+    flips: tuple[int, ...],
+    grid: Axes,
+    front: Sequence[int],
+    placement: Placement,
+    size: Axes,
+    name: str,
+    distance: float = 0.0,
+) -> Geometry:
+    box = placement.box(size) or _box((f, f + n) for f, n in zip(front, grid, strict=True))
+    covered = _box((max(0, b.start - f), min(n, b.stop - f)) for b, f, n in zip(box, front, grid, strict=True))
+    geometry = Geometry(order, flips, grid, _axes(front), size, covered, distance)
+    if any(part.start >= part.stop for part in (*covered, *geometry.kept)):
+        raise InputError(
+            f"{name}: no voxel of the {_shape(grid)} grid lies on the model's grid with placement "
+            f"{placement.name}; is the run registered to MNI152?"
+        )
+    return geometry
 
 
 def _directions(scan: NiftiFile, affine: Float[np.ndarray, "4 4"]) -> tuple[np.ndarray, np.ndarray]:
@@ -99,23 +204,32 @@ def _directions(scan: NiftiFile, affine: Float[np.ndarray, "4 4"]) -> tuple[np.n
     if np.abs(sizes - VOXEL_SIZE).max() > _SIZE_TOLERANCE:
         raise InputError(
             f"{scan.path}: expected voxels of 2 x 2 x 2 mm, found {' x '.join(f'{size:.4g}' for size in sizes)} mm; "
-            f"resample the registered run to MNI152 at 2 mm, {_KEEP}"
+            f"{_RESAMPLE}"
         )
     axes = np.abs(steps).argmax(axis=0)
     along = steps[axes, np.arange(3)] / sizes
     angle = float(np.degrees(np.arccos(np.minimum(np.abs(along), 1))).max())
     if angle > _ANGLE_TOLERANCE or len(set(axes)) < 3:
         raise InputError(
-            f"{scan.path}: the grid is turned or sheared ({angle:.1f} degrees) against the axes of MNI152; resample "
-            f"the registered run to MNI152 at 2 mm, {_KEEP}"
+            f"{scan.path}: the grid is turned or sheared ({angle:.1f} degrees) against the axes of MNI152; {_RESAMPLE}"
         )
     return axes, np.sign(along).astype(int)
 
 
-def _check_centre(scan: NiftiFile, found: Float[np.ndarray, " mm"], orientation: Orientation) -> None:
-    if np.abs(found - CENTRE).max() > _CENTRE_TOLERANCE:
-        raise InputError(
-            f"{scan.path}: the centre voxel of the {orientation} grid {'x'.join(map(str, scan.grid))} lies at "
-            f"({', '.join(f'{mm:g}' for mm in found)}) mm, expected (0, -18, 18) mm as on MNI152's 91x109x91 and "
-            f"97x115x97 grids; resample the registered run to one of them, {_KEEP}"
-        )
+def _box(ranges: Iterable[tuple[int, int]]) -> Box:
+    x, y, z = (slice(start, stop) for start, stop in ranges)
+    return x, y, z
+
+
+def _axes(values: Sequence[int] | np.ndarray) -> Axes:
+    x, y, z = (int(value) for value in values)
+    return x, y, z
+
+
+def _shape(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))
+
+
+def _mm(point: np.ndarray) -> str:
+    # Adding 0 makes of a negative zero a plain one.
+    return f"({', '.join(f'{round(float(mm), 3) + 0:g}' for mm in point)})"

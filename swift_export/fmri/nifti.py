@@ -117,15 +117,23 @@ class NiftiFile:
                     "not read"
                 )
 
-    def decode(self, raw: bytes | bytearray | memoryview) -> Volume:
-        """The values of a frame in float64, with the header's scaling applied; what overflows becomes infinite."""
+    def stored(self, raw: bytes | bytearray | memoryview) -> np.ndarray:
+        """The values of a frame as the file has them, (x, y, z)."""
+        return np.frombuffer(raw, self.dtype).reshape(self.grid, order="F")
+
+    def scaled(self, values: np.ndarray) -> Float[np.ndarray, ...]:
+        """Stored values in float64, with the header's scaling applied; what overflows becomes infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
-            values = np.frombuffer(raw, self.dtype).astype(np.float64)
+            scaled = values.astype(np.float64)
             if self.scaling:
                 slope, intercept = self.scaling
-                values *= slope
-                values += intercept
-        return values.reshape(self.grid, order="F")
+                scaled *= slope
+                scaled += intercept
+        return scaled
+
+    def decode(self, raw: bytes | bytearray | memoryview) -> Volume:
+        """The values of a frame in float64, with the header's scaling applied; what overflows becomes infinite."""
+        return self.scaled(self.stored(raw))
 
     def volumes(self, warn: Warn = _ignore) -> Iterator[Volume]:
         """Every frame in order, decoded; warns and raises as `raw_volumes` does."""

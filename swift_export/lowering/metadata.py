@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from swift_export._version import __version__
 from swift_export.lowering.forms import Forms, forms_text
 from swift_export.lowering.settings import ExportSettings
-from swift_export.variants import CITATION, COPYRIGHT, INPUT_CONTRACT, LICENCE
+from swift_export.variants import CITATION, COPYRIGHT, LICENCE
 
 if TYPE_CHECKING:
     from swift_export.weights import Weights
@@ -31,7 +31,8 @@ def essentials(weights: Weights, settings: ExportSettings, forms: Forms) -> dict
         "swift_export.weights_sha256": weights.digest,
         "swift_export.settings": json.dumps(settings.to_dict(), sort_keys=True),
         "swift_export.attention": forms_text(forms),
-        "swift_export.input_contract": INPUT_CONTRACT,
+        "swift_export.input_contract": weights.contract.text,
+        "swift_export.input": json.dumps(weights.contract.to_dict(), sort_keys=True),
         "licence": LICENCE,
         "copyright": COPYRIGHT,
         "citation": CITATION,

@@ -16,10 +16,12 @@ from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, UsageError
+from swift_export.fmri.contract import InputContract, contract_of
 from swift_export.lowering.settings import ExportSettings
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
 from swift_export.system.text import shown
+from swift_export.variants import VARIANTS
 from swift_export.weights import Weights, load_weights, synthetic_weights
 
 __all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject"]
@@ -83,6 +85,15 @@ class Artifacts:
     digest: str
     targets: tuple[Target, ...]
     manifest: Manifest | None = None
+    contract: InputContract | None = None
+
+    @property
+    def stated_contract(self) -> InputContract:
+        """The input contract that the artifact states; that of its variant where it is of an older version."""
+        if self.contract is not None:
+            return self.contract
+        variant = VARIANTS.get(self.manifest.model.variant) if self.manifest else None
+        return contract_of(None, 1, None, "") if variant is None else variant.contract
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,12 @@ class Subject:
     root: str
     weights: Weights
     targets: tuple[Target, ...]
+    stated: InputContract | None = None
+
+    @property
+    def contract(self) -> InputContract:
+        """The input contract that the artifacts state, else that of the weights."""
+        return self.stated or self.weights.contract
 
 
 def find_subject(
@@ -117,7 +134,7 @@ def find_subject(
             f"{found.root}: holds weights of digest {found.digest[:16]}..., but {weights.provenance.name} has "
             f"{weights.digest[:16]}...; give the weights it was made from with --weights"
         )
-    return Subject(found.root, weights, found.targets)
+    return Subject(found.root, weights, found.targets, found.contract)
 
 
 def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
@@ -147,7 +164,7 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     targets = tuple(
         target for unit, name in units.items() for target in _targets(folder / unit, unit, settings[name], choice)
     )
-    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest)
+    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest, _known(manifest.input))
 
 
 def _single(path: Path, choice: Choice) -> Artifacts:
@@ -162,7 +179,20 @@ def _single(path: Path, choice: Choice) -> Artifacts:
     except ArchitectureError as error:
         raise ArtifactError(f"{path}: {error}; export again") from None
     targets = _targets(path, path.name, _settings(recorded, config, path), choice)
-    return Artifacts(path.name, config, digest, tuple(targets))
+    return Artifacts(path.name, config, digest, tuple(targets), contract=_contract(essentials))
+
+
+def _contract(essentials: Mapping[str, str]) -> InputContract | None:
+    """The input contract in a file's metadata; None in files of older versions."""
+    try:
+        contract = InputContract.from_dict(json.loads(essentials["swift_export.input"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return _known(contract)
+
+
+def _known(contract: InputContract | None) -> InputContract | None:
+    return None if contract is None or contract.placement is None else contract
 
 
 def _targets(path: Path, file: str, settings: ExportSettings, choice: Choice) -> list[Target]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, WeightsError
+from swift_export.fmri.contract import MAX_STRIDE
 from swift_export.system.text import shown
 from swift_export.variants import VARIANTS, Variant
+from swift_export.weights.weights import Training
 
-__all__ = ["resolve_architecture"]
+__all__ = ["read_training", "resolve_architecture"]
 
 
 def resolve_architecture(
@@ -48,3 +50,22 @@ def resolve_architecture(
                 "leave --variant out to take what the file says"
             )
     return config, assumed
+
+
+def read_training(values: Mapping[str, Any], file: str) -> Training:
+    """What the hyper-parameters say of the training clips.
+
+    Raises WeightsError for a model whose clips this tool cannot make: ``with_voxel_norm`` adds two volumes to each.
+    """
+    if values.get("with_voxel_norm") not in (None, False):
+        raise WeightsError(
+            f"{file}: with_voxel_norm is {shown(values['with_voxel_norm'])}: its clips hold two more volumes, the mean "
+            "and deviation of each voxel, which no scan is prepared to here; expected a model trained without it"
+        )
+    stride, dataset = values.get("stride_within_seq"), values.get("dataset_name")
+    stride = 1 if stride is None else stride
+    if isinstance(stride, float) and stride.is_integer():
+        stride = int(stride)
+    if isinstance(stride, bool) or not isinstance(stride, int) or not 1 <= stride <= MAX_STRIDE:
+        raise WeightsError(f"{file}: stride_within_seq: expected 1 to {MAX_STRIDE} frames, found {shown(stride)}")
+    return Training(shown(dataset, 60) if isinstance(dataset, str) else None, stride)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from swift_export.errors import WeightsError
+from swift_export.fmri.contract import InputContract
 from swift_export.system.text import shown
 
 __all__ = ["CONFIG", "MODEL", "About", "Bundle", "BundleTensor", "bundle_paths", "read_bundle"]
@@ -46,7 +47,9 @@ class BundleTensor:
 
 @dataclass(frozen=True)
 class About:
-    """What our own table says: the variant, the tensors' digest, and the provenance before the bundle was made."""
+    """What our own table says: the variant, the tensors' digest, the provenance before the bundle was made, and the
+    input contract, which older bundles lack.
+    """
 
     variant: str | None = None
     digest: str | None = None
@@ -54,6 +57,7 @@ class About:
     assumed: Mapping[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    contract: InputContract | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,18 @@ def _about(table: Mapping[str, Any], file: Path) -> About:
         assumed=checked(origin, "assumed", dict),
         dropped=tuple(checked(origin, "dropped", list)),
         notes=(*checked(origin, "notes", list), made_from),
+        contract=_contract(_table(table, "input", file), file) if "input" in table else None,
     )
+
+
+def _contract(table: Mapping[str, Any], file: Path) -> InputContract:
+    try:
+        return InputContract.from_dict(table)
+    except ValueError as error:
+        raise WeightsError(
+            f"{shown(file, 4096)}: _swift_export.input: expected an input contract: {shown(error, 400)}; bundle the "
+            "weights again"
+        ) from None
 
 
 def _read_config(file: Path) -> Mapping[str, Any]:

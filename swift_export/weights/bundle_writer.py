@@ -52,6 +52,7 @@ def _config(weights: Weights) -> dict[str, Any]:
         "_swift_export": {
             "variant": weights.variant,
             "weights_digest": weights.digest,
+            "input": weights.contract.to_dict(),
             "provenance": origin.to_dict(),
         },
     }

@@ -16,7 +16,7 @@ from swift_export.weights.archive import TorchArchive
 from swift_export.weights.torch_objects import StorageRef, TensorRef, is_count, plain, read_torch_pickle
 from swift_export.weights.unpickle import PickleError, described
 
-__all__ = ["Checkpoint", "StoredTensor", "read_checkpoint"]
+__all__ = ["Checkpoint", "StoredTensor", "read_checkpoint", "read_tensor"]
 
 MAX_RANK = 16
 
@@ -99,6 +99,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(_tensors(state, archive), _hyper_parameters(content, archive.name))
 
 
+def read_tensor(path: Path) -> StoredTensor:
+    """Open what ``torch.save`` wrote of a single tensor; its values stay on disk, and nothing is executed.
+
+    Raises WeightsError for files that are damaged, hostile or hold anything else.
+    """
+    archive = TorchArchive(path)
+    try:
+        content = read_torch_pickle(archive.read("data.pkl"))
+    except PickleError as error:
+        raise WeightsError(f"{archive.name}: refused: {error}") from None
+    if not isinstance(content, TensorRef):
+        raise WeightsError(f"{archive.name}: expected one tensor, found {described(content)}")
+    return _tensor("the tensor", content, archive)
+
+
 def _hyper_parameters(content: Mapping[Any, Any], name: str) -> Mapping[str, Any]:
     """Hyper-parameters under today's key or the one of Lightning before 0.8; empty where the file has none."""
     found = content.get("hyper_parameters", content.get("hparams"))
@@ -123,7 +138,7 @@ def _tensors(state: Mapping[Any, Any], archive: TorchArchive) -> dict[str, Store
     ]
     if strangers:
         raise WeightsError(f"{archive.name}: state_dict: expected named tensors only, but {listed(strangers)}")
-    tensors = {key: _tensor(key, ref, archive) for key, ref in state.items()}
+    tensors = {key: _tensor(f"state_dict: {shown(key)}", ref, archive) for key, ref in state.items()}
     # Distinct parameters never share bytes; a small file whose tensors do could ask for any amount of memory.
     claimed = sum(tensor.nbytes for tensor in tensors.values())
     if claimed > archive.size:
@@ -133,11 +148,11 @@ def _tensors(state: Mapping[Any, Any], archive: TorchArchive) -> dict[str, Store
     return tensors
 
 
-def _tensor(key: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
+def _tensor(what: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
     """Check a claimed view against its storage and the storage against the file."""
 
     def refuse(why: str) -> WeightsError:
-        return WeightsError(f"{archive.name}: state_dict: {shown(key)}: {why}")
+        return WeightsError(f"{archive.name}: {what}: {why}")
 
     storage = ref.storage
     if not isinstance(storage, StorageRef) or storage.kind not in _STORAGES:

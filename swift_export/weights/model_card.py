@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swift_export.system.text import listed, shown
-from swift_export.variants import CITATION, CUSTOM, INPUT_CONTRACT, LICENCE, UPSTREAM, VARIANTS
+from swift_export.variants import CITATION, CUSTOM, LICENCE, UPSTREAM, VARIANTS
 from swift_export.weights.weights import Weights
 
 __all__ = ["model_card"]
@@ -34,7 +34,6 @@ def model_card(weights: Weights) -> str:
         else ""
     )
     published = weights.variant != CUSTOM
-    contract = INPUT_CONTRACT if published else f"The published models expect: {INPUT_CONTRACT}"
     licence = LICENCE if published else "These weights are their author's, who states their licence"
     return f"""---
 license: {LICENCE.lower() if published else "other"}
@@ -50,7 +49,7 @@ tags:
 
 One clip in, `{config.input_shape()}`, its features out, `{config.output_shape()}`, both float32.
 
-{contract}.
+Input: {shown(weights.contract.text, 1000)}.
 
 ## Architecture
 

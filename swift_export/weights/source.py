@@ -13,7 +13,7 @@ from swift_export.errors import UsageError, WeightsError
 from swift_export.system.folders import restored
 from swift_export.system.text import shown
 from swift_export.variants import CUSTOM, VARIANTS, Variant, find_variant
-from swift_export.weights.architecture import resolve_architecture
+from swift_export.weights.architecture import read_training, resolve_architecture
 from swift_export.weights.bundle import Bundle, read_bundle
 from swift_export.weights.checkpoint import read_checkpoint
 from swift_export.weights.digests import file_digests
@@ -136,7 +136,9 @@ def _from_checkpoint(path: Path, variant: Variant | None) -> Weights:
         sha256=digests.sha256,
         git_blob=digests.git_blob,
     )
-    return _assemble(path, checkpoint.state, checkpoint.hyper_parameters, variant, provenance)
+    weights = _assemble(path, checkpoint.state, checkpoint.hyper_parameters, variant, provenance)
+    # The published file is known by its content, whatever it is called.
+    return weights if published is None else weights.with_contract(replace(weights, variant=published).contract)
 
 
 def _from_hub(bundle: HubBundle, repository: str, variant: Variant | None) -> Weights:
@@ -165,7 +167,9 @@ def _from_bundle(bundle: Bundle, variant: Variant | None, provenance: Provenance
             f"{shown(bundle.model, 4096)}: expected tensors of digest {shown(about.digest)}, as its config.json says, "
             f"found {weights.digest}; get the bundle again"
         )
-    return weights
+    if about.contract is None or about.contract.placement is None:
+        return weights
+    return weights.with_contract(about.contract)
 
 
 def _assemble(
@@ -184,4 +188,5 @@ def _assemble(
         dropped=tuple(sorted({*provenance.dropped, *mapped.dropped})),
         notes=(*provenance.notes, *mapped.notes),
     )
-    return Weights(config, mapped.tensors, mapped.extras, CUSTOM if variant is None else variant.name, provenance)
+    name = CUSTOM if variant is None else variant.name
+    return Weights(config, mapped.tensors, mapped.extras, name, provenance, read_training(hyper_parameters, file))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from swift_export.backbone.config import SwiFTConfig
+from swift_export.fmri.contract import InputContract, contract_of
+from swift_export.variants import VARIANTS
 
-__all__ = ["KINDS", "Provenance", "Weights"]
+__all__ = ["KINDS", "Provenance", "Training", "Weights"]
 
 #: Where weights can come from. ``published`` is a checkpoint whose git blob id is that of a published model.
 KINDS = ("checkpoint", "bundle", "hub", "published", "synthetic")
@@ -64,6 +66,20 @@ class Provenance:
         }
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a checkpoint's hyper-parameters say of the clips it was trained on.
+
+    Attributes:
+        dataset: ``dataset_name``: S1200, UKB or ABCD in the authors' code.
+        stride: ``stride_within_seq``, frames of the run between two frames of a clip.
+
+    """
+
+    dataset: str | None = None
+    stride: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Weights:
     """The tensors of one backbone.
@@ -74,6 +90,8 @@ class Weights:
         extras: ``model.norm.*`` where the file has it: kept for round trips, never applied.
         variant: the published model's name, or ``custom``.
         provenance: where they came from.
+        training: what they were trained on, as far as the file says.
+        stated: the input contract that the user gives them, in place of the one that follows from ``training``.
 
     """
 
@@ -82,6 +100,21 @@ class Weights:
     extras: Mapping[str, np.ndarray]
     variant: str
     provenance: Provenance
+    training: Training = field(default_factory=Training)
+    stated: InputContract | None = None
+
+    @property
+    def contract(self) -> InputContract:
+        """How scans become the input of the model."""
+        if self.stated is not None:
+            return self.stated
+        variant = VARIANTS.get(self.variant)
+        default, because = (None, "") if variant is None else (variant.placement, variant.placed_because)
+        return contract_of(self.training.dataset, self.training.stride, default, because)
+
+    def with_contract(self, contract: InputContract) -> Weights:
+        """The same weights under another input contract."""
+        return replace(self, stated=contract)
 
     @cached_property
     def digest(self) -> str:

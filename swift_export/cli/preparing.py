@@ -1,0 +1,195 @@
+"""``prepare``: scans in, clips as the model was trained on out."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from swift_export.cli import options
+from swift_export.cli.console import Console
+from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
+from swift_export.cli.text import examples
+from swift_export.errors import InputError, UsageError
+from swift_export.fmri.contract import InputContract, contract_of
+
+if TYPE_CHECKING:
+    from swift_export.backbone.config import SwiFTConfig
+
+__all__ = ["prepare", "register"]
+
+_MODEL, _WINDOWS, _FILE = "Model", "Windows", "File"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(
+        epilog=examples(
+            "swift-export prepare sub-01_bold.nii.gz -o sub-01.npy --mask sub-01_mask.nii.gz --placement hcp",
+            "swift-export prepare run-1.nii.gz run-2.nii.gz -o clips/ --variant contrastive --picture clips/",
+            "swift-export prepare bold.nii.gz -o clip.npy --placement ukb --start 100 --windows 1 --dtype float16",
+        )
+    )(prepare)
+
+
+@scan_options
+def prepare(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCAN...",
+            help="4D NIfTI runs, registered to MNI152 at 2 mm, or folders of the authors' frame_N.pt.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="The .npy file to write; of several scans, the folder for theirs."
+        ),
+    ],
+    variant: options.Variant = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The checkpoint or bundle that the clips are for: it says which data set it was trained on.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    frames: options.Frames = None,
+    windows: Annotated[
+        str, typer.Option(metavar="all|N", help="How many windows to take.", rich_help_panel=_WINDOWS)
+    ] = "all",
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Frames from the start of one window to that of the next.",
+            show_default="no overlap",
+            rich_help_panel=_WINDOWS,
+        ),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="How clips are stored; float16 as in training.", rich_help_panel=_FILE),
+    ] = "float32",
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Also draw the mean volume on the model's grid, the windows and the values; of several scans, the "
+            "folder for their pictures.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    quiet: options.Quiet = False,
+    *,
+    scans: ScanOptions,
+) -> None:
+    """Write all windows of scans as arrays of clips, each with a sidecar that says how they were made."""
+    count = _count(windows)
+    if stride is not None and stride < 1:
+        raise UsageError(f"--stride {stride}: expected a number of frames from 1 on")
+    inputs = InputFiles(files, scans)
+    inputs.check()
+    masks = scans.masks_for(files)
+    outputs = _outputs(files, output)
+    pictures = _pictures(files, picture)
+    contract, config = _model(weights, variant, quiet)
+    reading = scans.reading(contract, windows=count, step=stride)
+
+    from swift_export.fmri.preparing import prepare_scan
+
+    console = Console(quiet or json)
+    console.placement(reading, scans.contract(contract), any(not file.is_dir() for file in files))
+    config.check_frames(frames or config.frames)
+    if config.in_chans != 1:
+        raise InputError(f"a BOLD run has one channel, the model takes {config.in_chans}")
+    done = []
+    for folder in {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for file, path, drawn in zip(files, outputs, pictures, strict=True):
+        with console.progress() as tell:
+            made = prepare_scan(
+                file,
+                path,
+                reading,
+                size=config.img_size[:3],
+                frames=config.frames if frames is None else frames,
+                mask=masks.get(file),
+                dtype=dtype,
+                picture=drawn,
+                warn=console.warning,
+                tell=tell,
+            )
+        done.append({"path": str(made.path), "sidecar": str(made.sidecar), **made.facts})
+        console.line(f"wrote {made.path}, {made.shape[0]} windows, {dtype} ({', '.join(map(str, made.shape))})")
+        if made.picture:
+            console.line(f"wrote {made.picture}, a picture to look at")
+    if json:
+        print(json_module.dumps(done, indent=2))
+
+
+def _count(windows: str) -> int | None:
+    if windows == "all":
+        return None
+    if not windows.isdecimal() or int(windows) < 1 or len(windows) > 6:
+        raise UsageError(f"--windows {windows}: expected all, or a number from 1 on")
+    return int(windows)
+
+
+def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[InputContract, SwiFTConfig]:
+    """The input contract and the architecture that the clips are made for; by default the published one."""
+    from swift_export.variants import VARIANTS, find_variant
+
+    if weights is not None:
+        from swift_export.weights import load_weights
+
+        loaded = load_weights(weights, variant=variant, quiet=quiet)
+        return loaded.contract, loaded.config
+    if variant is not None:
+        found = find_variant(variant)
+        return found.contract, found.config
+    published = next(iter(VARIANTS.values()))
+    return contract_of(None, 1, None, ""), published.config
+
+
+def _outputs(files: Sequence[Path], output: Path) -> list[Path]:
+    if len(files) == 1 and not output.is_dir():
+        return [output]
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: expected a folder for the clips of {len(files)} scans, found a file")
+    return _named(files, output, ".npy")
+
+
+def _pictures(files: Sequence[Path], picture: Path | None) -> list[Path | None]:
+    if picture is None:
+        return [None] * len(files)
+    if len(files) == 1 and not picture.is_dir():
+        return [picture]
+    if picture.exists() and not picture.is_dir():
+        raise UsageError(f"--picture {picture}: expected a folder for the pictures of {len(files)} scans, found a file")
+    return [*_named(files, picture, ".png")]
+
+
+def _named(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+    """A file for each scan, named after it."""
+    stems = [_stem(file) for file in files]
+    twice = [stem for stem in stems if stems.count(stem) > 1]
+    if twice:
+        raise UsageError(
+            f"{folder}: two scans are called {twice[0]}, and their clips would have one name; prepare them one by one"
+        )
+    return [folder / f"{stem}{suffix}" for stem in stems]
+
+
+def _stem(file: Path) -> str:
+    name = file.resolve().name if file.is_dir() else file.name
+    for suffix in (".gz", ".nii"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return name

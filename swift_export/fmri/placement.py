@@ -1,0 +1,173 @@
+"""Where the training arrays lay on the model's grid: one placement for each data set that the models were trained on.
+
+The model's position embeddings are absolute, and the authors placed every data set in a way of its own. A placement is
+the point of MNI152, in mm, that lies at the centre voxel of the grid (index 48 of 96 on each axis), the orientation
+that goes with it, and what else the authors' code did to that data set: the box that it cut out of the volumes, and the
+frames that it dropped.
+
+What the authors' code does, in voxels of the stored array:
+
+``hcp``   91x109x91 LAS, ``[8:-8, 8:-8, 0:-10]``, then padded by (11,10), (2,1), (8,7). SwiFT ``datasets.py``, class
+          S1200; the crop: ML4HPC/4D_fMRI_Transformer ``preprocessing2.py``.
+``ukb``   91x109x91 LAS, whole, then (3,2), (-7,-6), (3,2). SwiFT ``datasets.py``, class UKB.
+``abcd``  99x117x95 RAS, ``[10:-10, 10:-10, 0:-10]``, then (9,8), (0,-1), (6,5). SwiFT ``datasets.py``, class ABCD; the
+          crop: a comment in SwiFT's first commit; origin and orientation are inferred.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from swift_export.errors import UsageError
+
+__all__ = [
+    "CENTRE",
+    "DATASETS",
+    "PLACEMENTS",
+    "PLACEMENT_CHOICES",
+    "Orientation",
+    "Placement",
+    "check_orientation",
+    "parse_drop_frames",
+    "parse_placement",
+]
+
+#: ``LAS`` is the orientation of FSL's MNI152 grids, ``RAS`` fMRIPrep's; ``keep`` takes the array as stored.
+Orientation = Literal["LAS", "RAS", "keep"]
+
+Axes = tuple[int, int, int]
+#: Voxels in front of and behind an array on each axis: padded where positive, cut where negative.
+Paddings = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+#: The index that a placement's point lies at, on the published grid of 96; on another grid, half its size.
+CENTRE = 48
+
+PLACEMENT_CHOICES = "hcp, ukb, abcd or a point X,Y,Z of MNI152 in mm"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the voxels of a scan go.
+
+    Attributes:
+        name: ``hcp``, ``ukb``, ``abcd``, or what the user wrote.
+        point: of MNI152, in mm, at the centre voxel of the grid; None where only paddings are known.
+        orientation: of the arrays that the model was trained on.
+        drop_frames: how many the authors left out at the beginning and at the end of each run.
+        paddings: those of the authors' code, around the box of voxels that their arrays held.
+        stored: by the shape that a data set's volumes are stored in, how many voxels lie in front of them on a grid of
+            96 (negative: are cut), for arrays that are taken as stored.
+        note: what is not certain about it.
+
+    """
+
+    name: str
+    point: tuple[float, float, float] | None
+    orientation: Orientation = "LAS"
+    drop_frames: tuple[int, int] = (0, 0)
+    paddings: Paddings | None = None
+    stored: Mapping[Axes, Axes] = field(default_factory=dict)
+    note: str | None = None
+
+    def box(self, size: Axes) -> tuple[slice, slice, slice] | None:
+        """The indices on a grid of ``size`` that the training arrays covered, which may lead out of the grid.
+
+        None where nothing is known of it, for a point of the user's own.
+        """
+        if self.paddings is None or not self.stored:
+            return None
+        x, y, z = (
+            slice(n // 2 - CENTRE + front, n // 2 + CENTRE - back)
+            for n, (front, back) in zip(size, self.paddings, strict=True)
+        )
+        return x, y, z
+
+    def describe(self) -> str:
+        """The placement in a few words."""
+        if self.point is None:
+            return f"voxel paddings {self.name}"
+        point = ", ".join(f"{mm:g}" for mm in self.point)
+        named = f"{self.name}: " if self.name in PLACEMENTS else ""
+        return f"{named}index {CENTRE} at ({point}) mm"
+
+
+PLACEMENTS = {
+    placement.name: placement
+    for placement in (
+        Placement(
+            "hcp",
+            (0, -18, 8),
+            "LAS",
+            drop_frames=(10, 10),
+            paddings=((11, 10), (2, 1), (8, 7)),
+            stored={(91, 109, 91): (3, -6, 8), (75, 93, 81): (11, 2, 8)},
+        ),
+        Placement(
+            "ukb",
+            (0, -16, 18),
+            "LAS",
+            paddings=((3, 2), (-7, -6), (3, 2)),
+            stored={(91, 109, 91): (3, -7, 3)},
+        ),
+        Placement(
+            "abcd",
+            (0, -18, 12),
+            "RAS",
+            drop_frames=(20, 0),
+            paddings=((9, 8), (0, -1), (6, 5)),
+            stored={(99, 117, 95): (-1, -10, 6), (79, 97, 85): (9, 0, 6)},
+            note="orientation and origin of abcd are inferred, not verified",
+        ),
+    )
+}
+
+#: Placements by what the authors' training code calls the data sets (``dataset_name`` of a checkpoint).
+DATASETS = {"S1200": PLACEMENTS["hcp"], "UKB": PLACEMENTS["ukb"], "ABCD": PLACEMENTS["abcd"]}
+
+_NUMBER = r"\s*[+-]?(?:\d{1,5}(?:\.\d{0,6})?|\.\d{1,6})\s*"
+_INTEGER = r"\s*[+-]?\d{1,5}\s*"
+
+
+def parse_placement(text: str) -> Placement:
+    """A placement by its name, as a point ``X,Y,Z`` in mm, or as six voxel paddings (front and back of each axis).
+
+    Raises UsageError for anything else.
+    """
+    if text.lower() in PLACEMENTS:
+        return PLACEMENTS[text.lower()]
+    if re.fullmatch(f"{_NUMBER}(?:,{_NUMBER}){{2}}", text):
+        x, y, z = map(float, text.split(","))
+        return Placement(text.replace(" ", ""), (x, y, z))
+    if re.fullmatch(f"{_INTEGER}(?:,{_INTEGER}){{5}}", text):
+        a, b, c, d, e, f = map(int, text.split(","))
+        return Placement(text.replace(" ", ""), None, paddings=((a, b), (c, d), (e, f)))
+    raise UsageError(
+        f"--placement {text}: expected {PLACEMENT_CHOICES}; with --orientation keep also six voxel paddings, front and "
+        "back of each axis, as 3,2,-7,-6,3,2"
+    )
+
+
+def check_orientation(orientation: str) -> Orientation:
+    """The orientation of that name; raises UsageError for any other."""
+    names: dict[str, Orientation] = {name.lower(): name for name in get_args(Orientation)}
+    if orientation.lower() not in names:
+        raise UsageError(f"--orientation {orientation}: expected one of {', '.join(names.values())}")
+    return names[orientation.lower()]
+
+
+def parse_drop_frames(text: str) -> tuple[int, int]:
+    """``FIRST,LAST`` as two numbers of frames; raises UsageError for anything else."""
+    if not re.fullmatch(r"\s*\d{1,6}\s*,\s*\d{1,6}\s*", text):
+        raise UsageError(f"--drop-frames {text}: expected two numbers of frames, first and last, as 10,10")
+    first, last = map(int, text.split(","))
+    return first, last
+
+
+def check_positive(option: str, value: float) -> None:
+    """Raise UsageError unless ``value`` is a positive, finite number."""
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{option} {value:g}: expected a positive number")

@@ -1,0 +1,274 @@
+"""A whole run becomes a file of clips: all its windows, in one pass over the run, and a sidecar that says how."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from threading import Event
+from typing import Any, Literal
+
+import numpy as np
+
+from swift_export._version import __version__
+from swift_export.errors import InputError, UsageError
+from swift_export.fmri import scan as scans
+from swift_export.fmri.placement import Placement, check_orientation, parse_placement
+from swift_export.fmri.plausibility import Warn
+from swift_export.fmri.run import Progress
+from swift_export.fmri.scan import Reading, Scan, is_nifti
+from swift_export.runtimes.base import processors
+from swift_export.system.files import check_output, replaced
+from swift_export.variants import VARIANTS, find_variant
+from swift_export.weights.digests import file_digests
+
+__all__ = ["DTYPES", "Prepared", "open_scan", "prepare", "prepare_scan", "sidecar_of"]
+
+#: What clips may be stored as; the training volumes were float16.
+DTYPES = ("float32", "float16")
+#: More threads than this gain nothing: they wait for memory.
+_MOST_THREADS = 4
+
+#: The published models' grid and frames.
+_PUBLISHED = next(iter(VARIANTS.values())).config
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written: the array, its sidecar, the picture if one was asked for, and the sidecar's content."""
+
+    path: Path
+    sidecar: Path
+    picture: Path | None
+    facts: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(windows, 1, H, W, D, frames)."""
+        return tuple(self.facts["shape"])
+
+
+def sidecar_of(output: Path) -> Path:
+    """Where the sidecar of an array lies: beside it, as ``.json``."""
+    return output.with_suffix(".json")
+
+
+def prepare_scan(
+    scan: Path,
+    output: Path,
+    reading: Reading,
+    *,
+    size: tuple[int, int, int] = _PUBLISHED.img_size[:3],
+    frames: int = _PUBLISHED.frames,
+    mask: Path | None = None,
+    dtype: str = DTYPES[0],
+    picture: Path | None = None,
+    warn: Warn | None = None,
+    tell: Progress = lambda what: None,
+) -> Prepared:
+    """Write the windows of a scan as a ``.npy`` array (windows, 1, H, W, D, frames), with a JSON sidecar beside it.
+
+    The run is read once, and neither it nor the clips are held in memory. All files appear complete or not at all.
+    ``dtype`` is ``float32``, or ``float16`` as the training volumes were stored. ``picture`` is where a PNG goes that
+    shows the mean volume on the model's grid, the windows and the values. Otherwise as `open_scan`.
+
+    Raises InputError for a scan that does not meet the input contract, UsageError for options and places that do not
+    fit, MachineError for a full disk.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype}: expected {' or '.join(DTYPES)}")
+    if output.suffix != ".npy":
+        raise UsageError(f"{output}: expected a name that ends in .npy")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError(f"--picture {picture}: expected a name that ends in .png")
+    sidecar = sidecar_of(output)
+    for path in (output, sidecar, *([picture] if picture else [])):
+        check_output(path, sources=scan)
+    if not (is_nifti(scan) or scan.is_dir()):
+        raise InputError(f"{scan}: expected a NIfTI run (.nii, .nii.gz) or a folder of frame_N.pt")
+    # As a hidden file beside the output, what is unpacked finds the room that the output finds.
+    with (
+        scans.open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
+        nullcontext() if picture is None else replaced(picture) as picture_draft,
+        replaced(sidecar) as sidecar_draft,
+        replaced(output) as draft,
+    ):
+        shape = (len(opened), 1, *size, frames)
+        _refuse_overflow(opened, dtype, scan)
+        clips = _allocate(draft, shape, dtype)
+        digest = _fill(clips, opened, scan, tell)
+        facts = {
+            "source": opened.name,
+            "source_sha256": digest,
+            **opened.facts,
+            "dtype": dtype,
+            "shape": list(shape),
+            "versions": {"swift-export": __version__, "numpy": np.__version__},
+        }
+        sidecar_draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        clips.flush()
+        if picture_draft is not None:
+            _draw(picture_draft, opened, tell)
+    return Prepared(output, sidecar, picture, facts)
+
+
+def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
+    clips = np.lib.format.open_memmap(path, "w+", np.dtype(dtype).newbyteorder("<"), shape)
+    # Mapped memory without room on the disk ends the process by SIGBUS: the room is taken, or refused, before.
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return clips
+
+
+def _fill(clips: np.ndarray, opened: Scan, path: Path, tell: Progress) -> str | None:
+    """Compute all windows, side by side; returns the digest of the scan's file."""
+    count, written, stopped = len(opened), Queue[int](), Event()
+
+    def write(numbers: Sequence[int]) -> None:
+        # Computed in memory of its own, then copied: the mapped pages are touched once, in their order.
+        window = np.empty(clips.shape[2:], np.float32)
+        for number in numbers:
+            if stopped.is_set():
+                return
+            opened.write(number, window)
+            clips[number, 0] = window
+            written.put(number)
+
+    threads = min(processors(), _MOST_THREADS, count)
+    with ThreadPoolExecutor(threads + 1) as pool:
+        digest = pool.submit(_digest, path)
+        parts = [pool.submit(write, range(first, count, threads)) for first in range(threads)]
+        try:
+            while not all(part.done() for part in parts):
+                wait(parts, timeout=0.1, return_when=FIRST_EXCEPTION)
+                for part in parts:
+                    if part.done():
+                        part.result()
+                tell(f"writing {path.name}: {written.qsize()} of {count} windows")
+            for part in parts:
+                part.result()
+            return digest.result()
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def _digest(path: Path) -> str | None:
+    return None if path.is_dir() else file_digests(path).sha256
+
+
+def _refuse_overflow(opened: Scan, dtype: str, path: Path) -> None:
+    if opened.run is None or dtype != "float16":
+        return
+    statistics = opened.run.statistics
+    largest = max(abs(value - statistics.mean) for value in (statistics.smallest, statistics.largest))
+    if largest / statistics.deviation > np.finfo(np.float16).max:
+        raise InputError(
+            f"{path}: values to {largest / statistics.deviation:.3g} deviations from the mean, more than "
+            "--dtype float16 holds; give --dtype float32"
+        )
+
+
+def _draw(path: Path, opened: Scan, tell: Progress) -> None:
+    from swift_export.fmri.picture import draw_scan
+
+    tell(f"drawing {opened.name}")
+    draw_scan(opened).save(path, format="PNG")
+
+
+@contextmanager
+def open_scan(
+    scan: str | Path,
+    *,
+    placement: str | Placement | None = None,
+    variant: str | None = None,
+    orientation: str | None = None,
+    drop_frames: tuple[int, int] | None = None,
+    mask: str | Path | None = None,
+    frames: int = _PUBLISHED.frames,
+    start: int = 0,
+    windows: int | None = None,
+    stride: int | None = None,
+    resample_tr: float | None = None,
+    allow_crop: bool = False,
+    strict: bool = False,
+    warn: Warn | None = None,
+) -> Iterator[Scan]:
+    """Read a scan once, for its statistics, and give its windows, which are computed when they are asked for.
+
+        with swift_export.open_scan("sub-01_bold.nii.gz", placement="hcp", mask="sub-01_mask.nii.gz") as scan:
+            for window in scan:  # float32 (96, 96, 96, 20)
+                ...
+
+    ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point ``X,Y,Z`` of MNI152 in mm; by default that of ``variant``.
+    ``windows`` is how many to take, by default all, ``stride`` the frames from the start of one to that of the next, by
+    default as many as a window has. ``warn`` is told of what may make the features meaningless; by default a
+    ScanWarning is issued, and with ``strict`` it is an error.
+
+    Raises InputError for a scan that does not meet the input contract, UsageError for options that do not fit.
+    """
+    reading = _reading(
+        scan, placement, variant, orientation,
+        drop_frames=drop_frames, start=start, windows=windows, step=stride, resample_tr=resample_tr,
+        allow_crop=allow_crop, strict=strict,
+    )  # fmt: skip
+    with scans.open_scan(
+        Path(scan), reading, _PUBLISHED.img_size[:3], frames, mask=None if mask is None else Path(mask), warn=warn
+    ) as opened:
+        yield opened
+
+
+def prepare(
+    scan: str | Path,
+    output: str | Path,
+    *,
+    placement: str | Placement | None = None,
+    variant: str | None = None,
+    orientation: str | None = None,
+    drop_frames: tuple[int, int] | None = None,
+    mask: str | Path | None = None,
+    frames: int = _PUBLISHED.frames,
+    start: int = 0,
+    windows: int | None = None,
+    stride: int | None = None,
+    resample_tr: float | None = None,
+    allow_crop: bool = False,
+    strict: bool = False,
+    dtype: Literal["float32", "float16"] = "float32",
+    picture: str | Path | None = None,
+    warn: Warn | None = None,
+) -> Prepared:
+    """Write the windows of a scan as a ``.npy`` array with a sidecar; options as of `open_scan` and `prepare_scan`."""
+    reading = _reading(
+        scan, placement, variant, orientation,
+        drop_frames=drop_frames, start=start, windows=windows, step=stride, resample_tr=resample_tr,
+        allow_crop=allow_crop, strict=strict,
+    )  # fmt: skip
+    return prepare_scan(
+        Path(scan), Path(output), reading, frames=frames, mask=None if mask is None else Path(mask), dtype=dtype,
+        picture=None if picture is None else Path(picture), warn=warn,
+    )  # fmt: skip
+
+
+def _reading(
+    scan: str | Path,
+    placement: str | Placement | None,
+    variant: str | None,
+    orientation: str | None,
+    **options: Any,
+) -> Reading:
+    if placement is None and variant is None:
+        raise UsageError(f"{scan}: where its voxels go depends on the training data: give a placement or a variant")
+    if placement is None:
+        assert variant is not None
+        placement = find_variant(variant).placement
+    return Reading(
+        placement=parse_placement(placement) if isinstance(placement, str) else placement,
+        orientation=None if orientation is None else check_orientation(orientation),
+        **options,
+    )
