@@ -235,7 +235,7 @@ def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifes
         ),
         input_contract=contract.text if known else None,
         artifacts=dict(artifacts),
-        input=contract if known else None,
+        input=contract,
     )
 
 

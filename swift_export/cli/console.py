@@ -70,7 +70,7 @@ class Console:
         why = f" ({contract.source})" if contract.placement == reading.placement.name else ""
         self.facts({"placement": f"{reading.placement.describe()}, {reading.oriented}{why}"})
         if first or last:
-            self.facts({"dropped  ": f"the first {first} and the last {last} frames of each run"})
+            self.facts({"dropped  ": f"the first {first} and the last {last} frames of each NIfTI run"})
 
     def facts(self, facts: Mapping[str, str], indent: str = "") -> None:
         """Names and values, aligned."""

@@ -60,7 +60,10 @@ class InputContract:
         except UsageError as error:
             raise ValueError(str(error)) from None
         counts = isinstance(dropped, (list, tuple)) and all(type(n) is int and 0 <= n <= _MAX_DROPPED for n in dropped)
-        if placement.point is None or orientation not in ("LAS", "RAS") or not counts or len(dropped or ()) != 2:
+        point = values.get("point")
+        if placement.point is None or not isinstance(point, (list, tuple)) or tuple(point) != placement.point:
+            raise ValueError(f"it states no point as swift-export's placement {placement.name} has it")
+        if orientation not in ("LAS", "RAS") or not counts or len(dropped or ()) != 2:
             raise ValueError("it states no placement, orientation and dropped frames as swift-export does")
         return cls(placement.name, placement.point, orientation, tuple(dropped or ()), stride, source)
 

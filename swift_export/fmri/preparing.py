@@ -91,15 +91,15 @@ def prepare_scan(
         check_output(path, sources=scan)
     if not (is_nifti(scan) or scan.is_dir()):
         raise InputError(f"{scan}: expected a NIfTI run (.nii, .nii.gz) or a folder of frame_N.pt")
+    _keep_others_sidecar(sidecar)
     # As a hidden file beside the output, what is unpacked finds the room that the output finds.
     with (
-        scans.open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
         nullcontext() if picture is None else replaced(picture) as picture_draft,
         replaced(sidecar) as sidecar_draft,
         replaced(output) as draft,
+        scans.open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
     ):
         shape = (len(opened), 1, *size, frames)
-        _refuse_overflow(opened, dtype, scan)
         clips = _allocate(draft, shape, dtype)
         digest = _fill(clips, opened, scan, tell)
         facts = {
@@ -115,6 +115,21 @@ def prepare_scan(
         if picture_draft is not None:
             _draw(picture_draft, opened, tell)
     return Prepared(output, sidecar, picture, facts)
+
+
+def _keep_others_sidecar(path: Path) -> None:
+    """Raise UsageError where the sidecar's name is taken, as by a scan's own one of BIDS."""
+    if not path.exists():
+        return
+    try:
+        ours = "swift-export" in json.loads(path.read_bytes())["versions"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            f"{path}: would be replaced by the sidecar of the clips, and is none that swift-export wrote (of BIDS, the "
+            "scan's own?); give the output another name or folder"
+        )
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
@@ -136,7 +151,14 @@ def _fill(clips: np.ndarray, opened: Scan, path: Path, tell: Progress) -> str | 
             if stopped.is_set():
                 return
             opened.write(number, window)
-            clips[number, 0] = window
+            try:
+                with np.errstate(over="raise"):
+                    clips[number, 0] = window
+            except FloatingPointError:
+                raise InputError(
+                    f"{path}: z values to {np.abs(window).max():.3g}, more than --dtype float16 holds; give --dtype "
+                    "float32"
+                ) from None
             written.put(number)
 
     threads = min(processors(), _MOST_THREADS, count)
@@ -160,18 +182,6 @@ def _fill(clips: np.ndarray, opened: Scan, path: Path, tell: Progress) -> str | 
 
 def _digest(path: Path) -> str | None:
     return None if path.is_dir() else file_digests(path).sha256
-
-
-def _refuse_overflow(opened: Scan, dtype: str, path: Path) -> None:
-    if opened.run is None or dtype != "float16":
-        return
-    statistics = opened.run.statistics
-    largest = max(abs(value - statistics.mean) for value in (statistics.smallest, statistics.largest))
-    if largest / statistics.deviation > np.finfo(np.float16).max:
-        raise InputError(
-            f"{path}: values to {largest / statistics.deviation:.3g} deviations from the mean, more than "
-            "--dtype float16 holds; give --dtype float32"
-        )
 
 
 def _draw(path: Path, opened: Scan, tell: Progress) -> None:

@@ -67,7 +67,7 @@ class Reading:
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """The frames of a NIfTI run that are left out."""
+        """The frames of a NIfTI run that are left out; of a folder of frames only what ``drop_frames`` says is."""
         return self.placement.drop_frames if self.drop_frames is None else self.drop_frames
 
 
@@ -282,6 +282,8 @@ def _need_nibabel(path: Path) -> None:
 
 
 def _left(path: Path, frames: int, drop: tuple[int, int]) -> int:
+    if min(drop) < 0:
+        raise UsageError(f"--drop-frames {drop[0]},{drop[1]}: expected numbers of frames from 0 on")
     left = frames - sum(drop)
     if left < 1:
         raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from swift_export.errors import InputError
+from swift_export.fmri.nifti import MAX_FRAMES
+from swift_export.fmri.placement import check_positive
 
 if TYPE_CHECKING:
     from swift_export.fmri.nifti import NiftiFile
@@ -21,6 +22,8 @@ __all__ = ["TRAINING_TR", "RepetitionTime", "Resampling", "repetition_time", "re
 
 #: Repetition times, in s, near enough to those of the training data (0.72 s of HCP to 0.8 s of ABCD).
 TRAINING_TR = (0.6, 1.0)
+#: What programs write into a header where they know no better.
+_DEFAULT_TR = 1.0
 #: What a sidecar may hold.
 _MAX_SIDECAR = 4 * 2**20
 #: Seconds that a repetition time can be.
@@ -65,7 +68,7 @@ def repetition_time(scan: NiftiFile, warn: Warn) -> RepetitionTime | None:
     sidecar = _sidecar(scan.path, warn)
     if sidecar is None:
         return None if header is None else RepetitionTime(header, "header")
-    if header is not None and abs(header - sidecar) > 0.01 * sidecar:
+    if header not in (None, _DEFAULT_TR) and abs(header - sidecar) > 0.01 * sidecar:
         warn(f"the sidecar's RepetitionTime is {sidecar:g} s, the header's {header:g} s; the sidecar's is taken")
     return RepetitionTime(sidecar, "sidecar")
 
@@ -74,11 +77,14 @@ def resampling(frames: int, seconds: float, target: float) -> Resampling:
     """From ``frames`` frames, ``seconds`` apart, to frames ``target`` seconds apart.
 
     The weights are torch's on today's processors: the scale is rounded to float32, and so is the place once, for
-    ``area_pixel_compute_source_index`` is compiled to a fused multiplication and addition.
+    ``area_pixel_compute_source_index`` is compiled to a fused multiplication and addition. Raises UsageError for a
+    target that is no time, InputError for one that leaves no frame, or absurdly many.
     """
-    count = round(seconds * frames / target)
-    if count < 1:
-        raise InputError(f"--resample-tr {target:g}: leaves no frame of {frames} frames of {seconds:g} s")
+    check_positive("--resample-tr", target)
+    count = round(min(seconds * frames / target, 2 * MAX_FRAMES))
+    if not 1 <= count <= MAX_FRAMES:
+        found = "no frame" if count < 1 else f"more than {MAX_FRAMES} frames"
+        raise InputError(f"--resample-tr {target:g}: makes {found} of {frames} frames of {seconds:g} s")
     scale = np.float64(np.float32(frames) / np.float32(count))
     place = np.maximum(scale * (np.arange(count) + 0.5) - 0.5, 0).astype(np.float32)
     first = np.minimum(place.astype(np.int64), frames - 1)
@@ -101,9 +107,10 @@ def _sidecar(scan: Path, warn: Warn) -> float | None:
         warn(f"the sidecar {path.name} cannot be read ({error}); the header's repetition time is taken")
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value) and 0 < value <= _LONGEST_TR:
+        if 0 < value <= _LONGEST_TR:
             return float(value)
         warn(
-            f"the sidecar {path.name} has RepetitionTime {value:g}, which is no time in seconds; the header's is taken"
+            f"the sidecar {path.name} has RepetitionTime {str(value)[:20]}, which is no time in seconds; the header's "
+            "is taken"
         )
     return None

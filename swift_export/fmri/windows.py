@@ -44,6 +44,8 @@ def plan_windows(
     ``step`` frames later, by default where the last one ended. ``count`` is how many to take, by default all.
     ``name`` and ``left``, a remark on what was left out, are for messages. Raises InputError where the run holds fewer.
     """
+    if frames < 1:
+        raise UsageError(f"--frames {frames}: expected at least 1")
     if start < 0:
         raise UsageError(f"--start {start}: expected a frame from 0 on")
     if count is not None and count < 1:

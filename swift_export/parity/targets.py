@@ -90,10 +90,12 @@ class Artifacts:
     @property
     def stated_contract(self) -> InputContract:
         """The input contract that the artifact states; that of its variant where it is of an older version."""
-        if self.contract is not None:
-            return self.contract
+        if known := _known(self.contract):
+            return known
         variant = VARIANTS.get(self.manifest.model.variant) if self.manifest else None
-        return contract_of(None, 1, None, "") if variant is None else variant.contract
+        stride = 1 if self.contract is None else self.contract.stride
+        default, because = (None, "") if variant is None else (variant.placement, variant.placed_because)
+        return contract_of(None, stride, default, because)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def find_subject(
             f"{found.root}: holds weights of digest {found.digest[:16]}..., but {weights.provenance.name} has "
             f"{weights.digest[:16]}...; give the weights it was made from with --weights"
         )
-    return Subject(found.root, weights, found.targets, found.contract)
+    return Subject(found.root, weights, found.targets, _known(found.contract))
 
 
 def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
@@ -164,7 +166,7 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     targets = tuple(
         target for unit, name in units.items() for target in _targets(folder / unit, unit, settings[name], choice)
     )
-    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest, _known(manifest.input))
+    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest, manifest.input)
 
 
 def _single(path: Path, choice: Choice) -> Artifacts:
@@ -185,10 +187,9 @@ def _single(path: Path, choice: Choice) -> Artifacts:
 def _contract(essentials: Mapping[str, str]) -> InputContract | None:
     """The input contract in a file's metadata; None in files of older versions."""
     try:
-        contract = InputContract.from_dict(json.loads(essentials["swift_export.input"]))
+        return InputContract.from_dict(json.loads(essentials["swift_export.input"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-    return _known(contract)
 
 
 def _known(contract: InputContract | None) -> InputContract | None:

@@ -167,8 +167,10 @@ def _from_bundle(bundle: Bundle, variant: Variant | None, provenance: Provenance
             f"{shown(bundle.model, 4096)}: expected tensors of digest {shown(about.digest)}, as its config.json says, "
             f"found {weights.digest}; get the bundle again"
         )
-    if about.contract is None or about.contract.placement is None:
+    if about.contract is None:
         return weights
+    if about.contract.placement is None:
+        return weights.with_contract(replace(weights.contract, stride=about.contract.stride))
     return weights.with_contract(about.contract)
 
 
