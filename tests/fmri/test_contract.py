@@ -24,7 +24,7 @@ def test_the_checkpoints_data_set_decides(dataset, name, orientation, dropped):
     assert (contract.point, contract.stride) == (PLACEMENTS[name].point, 2)
     assert contract.source.startswith(f"the checkpoint's dataset_name is {dataset}")
     assert ("inferred" in contract.source) == (name == "abcd")
-    assert contract.placed() is PLACEMENTS[name]
+    assert contract.placed() == PLACEMENTS[name]
 
 
 def test_else_the_variant_else_nothing():

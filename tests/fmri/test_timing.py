@@ -24,17 +24,16 @@ def interpolated(values: np.ndarray, count: int) -> np.ndarray:
 
     From PyTorch's documentation and its statement of half-pixel centres: output i lies at
     ``(i + 0.5) * n / count - 0.5`` of the input, not before its first element; beyond the last one the last one holds.
-    In float32, one output after the other.
+    The scale and, once, the place are rounded to float32, as where the processor multiplies and adds in one step.
     """
     n = values.shape[-1]
-    scale = np.float32(n) / np.float32(count)
+    scale = float(np.float32(n) / np.float32(count))
     frames = []
     for i in range(count):
-        place = scale * (np.float32(i) + np.float32(0.5)) - np.float32(0.5)
-        place = max(place, np.float32(0))
-        low = min(int(np.floor(place)), n - 1)
+        place = float(np.float32(max(scale * (i + 0.5) - 0.5, 0)))
+        low = min(int(place), n - 1)
         high = low + 1 if low < n - 1 else low
-        weight = min(max(place - np.float32(low), np.float32(0)), np.float32(1))
+        weight = np.float32(min(place - low, 1))
         frames.append((np.float32(1) - weight) * values[..., low] + weight * values[..., high])
     return np.stack(frames, axis=-1)
 
@@ -51,6 +50,25 @@ def test_weights_are_torchs(frames, seconds, target):
     found = values[:, plan.first] * (1 - plan.weight) + values[:, plan.second] * plan.weight
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, interpolated(values, len(plan)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "target", "places", "recorded"),
+    [
+        (1200, 0.72, 0.8, [0, 1, 360, 541, 1078, 1079],
+         [2.055556535720825, 43.16667175292969, 56.056182861328125, 23.16741943359375, 81.8348388671875, 27.5546875]),
+        (12, 2.0, 0.8, [0, 1, 10, 16, 28, 29],
+         [0.0, 3.700000286102295, 35.900001525878906, 23.699996948242188, 9.39996337890625, 3.0]),
+        (200, 3.0, 0.8, [0, 1, 250, 376, 748, 749],
+         [0.0, 0.0, 29.100112915039062, 60.30005645751953, 91.0, 91.0]),
+    ],
+)  # fmt: skip
+def test_what_torch_gave(frames, seconds, target, places, recorded):
+    """Recorded from torch 2.13 on a processor with fused multiplication and addition."""
+    values = (np.arange(frames) * 37 % 101).astype(np.float32)
+    plan = resampling(frames, seconds, target)
+    found = values[plan.first] * (1 - plan.weight) + values[plan.second] * plan.weight
+    np.testing.assert_allclose(found[places], recorded, rtol=1e-6, atol=1e-5)
 
 
 def test_by_hand():
