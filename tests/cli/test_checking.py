@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,6 +201,19 @@ def test_inspect_of_a_file_on_its_own(run, altered: Path) -> None:
     assert "features float32 (batch, 48, 2, 2, 2, 8)" in shown
 
 
+# Becomes another program, started by nohup or from a terminal of its own.
+BEGIN = """
+import fcntl, os, signal, sys, termios
+
+split = sys.argv.index("--")
+if "nohup" in sys.argv[:split]:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if "terminal" in sys.argv[:split]:
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[split + 1 :]])
+"""
+
+
 @pytest.fixture
 def busy(copy: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
     """Starts a quick check whose runtime never comes back; returns its process and the number of the runtime's."""
@@ -220,20 +231,14 @@ def busy(copy: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.
     started = []
 
     def busy(*, nohup: bool = False, terminal: int | None = None) -> tuple[subprocess.Popen[str], int]:
-        def signals() -> None:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
-            if terminal is not None:
-                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-
+        how = ["nohup"] * nohup + ["terminal"] * (terminal is not None)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "swift_export", "check", "--quick", str(copy)],
+            [sys.executable, "-c", BEGIN, *how, "--", "-P", "-m", "swift_export", "check", "--quick", str(copy)],
             env=os.environ | {"PYTHONPATH": search, "TMPDIR": str(tmp_path / "scratch")},
             stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.PIPE if terminal is None else terminal,
             text=True,
             start_new_session=True,
-            preexec_fn=signals,
         )
         started.append(process)
         deadline = time.monotonic() + 30

@@ -41,7 +41,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts Python programs with ``busy`` and ``nested`` importable, and signals as a terminal would have them."""
+    """Starts Python programs with ``busy`` and ``nested`` importable."""
     (tmp_path / "busy.py").write_text(BUSY)
     (tmp_path / "nested.py").write_text(NESTED)
     started = []
@@ -53,7 +53,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            preexec_fn=default_signals,
         )
         started.append(process)
         return process
@@ -137,11 +136,6 @@ def test_a_child_that_is_ended_is_gone_at_once(tmp_path: Path, start: Start) -> 
     assert time.monotonic() - begin < 2
     assert child.ended
     gone(*numbers)
-
-
-def default_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def read_numbers(path: Path) -> list[int]:
