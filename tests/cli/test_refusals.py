@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_without_network_auto_says_so(refused) -> None:
 def test_a_checkpoint_that_would_run_a_command_is_refused(refused, tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self):
-            return os.system, (f"touch {tmp_path / 'executed'}",)
+            return os.system, (f"touch {shlex.quote(str(tmp_path / 'executed'))}",)
 
     stream = io.BytesIO()
     pickle.dump({"state_dict": Attack()}, stream)

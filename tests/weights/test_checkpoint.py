@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -170,7 +171,7 @@ def test_missing_state_dict(torch_file: ModuleType, tmp_path: Path, refused: Ref
 
 def test_a_command_in_the_pickle(torch_file: ModuleType, tmp_path: Path, refused: Refused) -> None:
     marker = tmp_path / "executed"
-    attack = torch_file.Call(torch_file.Name("posix", "system"), (f"touch {marker}",))
+    attack = torch_file.Call(torch_file.Name("posix", "system"), (f"touch {shlex.quote(str(marker))}",))
     tensor = torch_file.Tensor(np.zeros(3, np.float32))
     for content in (
         {"state_dict": {"a": attack}},

@@ -6,6 +6,7 @@ import collections
 import itertools
 import pickle
 import random
+import shlex
 import time
 import tracemalloc
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_namespaces_and_attribute_dicts_are_plain_data(torch_file: ModuleType) -
 
 def _commands(marker: Path) -> dict[str, bytes]:
     """Pickles that create ``marker`` when Python's own unpickler reads them, by the way they do it."""
-    command = f"touch {marker}".encode()
+    command = f"touch {shlex.quote(str(marker))}".encode()
     text = b"X" + len(command).to_bytes(4, "little") + command
     python = f"open({str(marker)!r}, 'w')".encode()
     code = b"X" + len(python).to_bytes(4, "little") + python
