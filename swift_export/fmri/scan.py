@@ -168,6 +168,8 @@ def open_scan(
     scan = open_nifti(path, as_stored=reading.oriented == "keep")
     if len(scan.shape) != 4:
         raise InputError(f"{path}: expected a 4D run, found one volume of shape {scan.shape}; give the BOLD run")
+    # Before any warning: what is refused by its header is refused in one line.
+    geometry = geometry_of(scan, reading.placement, reading.oriented, size)
     for note in scan.notes:
         doubt(note)
     drop = reading.dropped
@@ -177,7 +179,6 @@ def open_scan(
     left = _left(path, scan.frames, drop)
     resampled = _resampled(path, left, time, reading)
     windows = _plan(path, left if resampled is None else len(resampled), frames, reading, drop)
-    geometry = geometry_of(scan, reading.placement, reading.oriented, size)
     inside = None if mask is None else read_mask(mask, scan, as_stored=reading.oriented == "keep", warn=doubt)
     with measured(
         scan,
