@@ -19,6 +19,10 @@ pytestmark = [
 ]
 
 
+#: Voxels in front of and behind nibabel's real scan, 17x21x3, on the model's grid.
+STORED = "40,39,38,37,47,46"
+
+
 @pytest.fixture(scope="module")
 def brains():
     spec = importlib.util.spec_from_file_location("brains", Path(__file__).parent / "fmri/brains.py")
@@ -37,12 +41,14 @@ def swift_export(*arguments: object) -> subprocess.CompletedProcess[str]:
 def artifact(brains, tmp_path_factory) -> Path:
     """Everything, from synthetic weights, checked on nibabel's real scan: as stored, and masked by a threshold."""
     folder = tmp_path_factory.mktemp("full_size")
-    mask = brains.threshold_mask(brains.functional(), folder / "mask.nii.gz", 3000)
+    mask = brains.threshold_mask(brains.functional(), folder / "mask.nii.gz", 3700)
     done = swift_export(
         "all", "--variant", "contrastive", "--weights", "synthetic", "-o", folder / "artifact",
-        "--input", brains.functional(), "--orientation", "keep", "--mask", mask,
+        "--input", brains.functional(), "--orientation", "keep", "--placement", STORED, "--mask", mask,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    # 17 x 21 x 3 voxels are no brain, and 2 s are not the repetition time of the training data.
+    assert "warning: " in done.stderr
     return folder / "artifact"
 
 
@@ -60,9 +66,9 @@ def clips(twins) -> dict[str, np.ndarray]:
     config = VARIANTS["contrastive"].config
     fsl, asym = twins
     return {
-        "fsl": load_clip(fsl, config).array,
-        "asym": load_clip(asym, config).array,
-        "mirrored": load_clip(asym, config, orientation="keep").array,
+        "fsl": load_clip(fsl, config, placement="ukb").array,
+        "asym": load_clip(asym, config, placement="ukb").array,
+        "mirrored": load_clip(asym, config, placement="0,-1,-10,-9,0,-1", orientation="keep").array,
     }
 
 
@@ -102,6 +108,9 @@ def test_check_takes_both_grids(artifact, twins):
     file = artifact / "onnx/model.onnx"
     done = swift_export("check", file, "--runtime", "onnxruntime", "--input", twins[0], "--input", twins[1])
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    # The artifact says how its model takes scans.
+    assert "placement  ukb: index 48 at (0, -16, 18) mm, LAS" in done.stdout
     for twin in twins:
         rows = [line for line in done.stdout.splitlines() if twin.name in line]
         assert len(rows) == 2  # two batch sizes

@@ -79,22 +79,36 @@ def test_python_names_are_public():
         assert callable(getattr(swift_export, name))
 
 
-@pytest.mark.requires("fmri")
-def test_input_contract_block_runs(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """A folder with the scan of the input contract's page: a block of the brain's size, no cause for warnings."""
     import nibabel as nib
 
+    folder = tmp_path_factory.mktemp("scans")
     affine = nib.affines.from_matvec(np.diag([-2.0, 2, 2]), (90, -126, -72))
     run = np.ones((91, 109, 91, 120), np.uint8)
     run[30:60] = 2
     inside = np.zeros((91, 109, 91), np.uint8)
-    inside[20:70, 20:90, 20:70] = 1
-    nib.save(nib.Nifti1Image(run, affine), tmp_path / "sub-01_bold.nii.gz")
-    nib.save(nib.Nifti1Image(inside, affine), tmp_path / "sub-01_mask.nii.gz")
-    monkeypatch.chdir(tmp_path)
+    inside[13:78, 15:94, 6:73] = 1
+    nib.save(nib.Nifti1Image(run, affine), folder / "sub-01_bold.nii.gz")
+    nib.save(nib.Nifti1Image(inside, affine), folder / "sub-01_mask.nii.gz")
+    return folder
+
+
+@pytest.mark.requires("fmri")
+def test_block_of_a_clip_runs(scans, monkeypatch):
+    monkeypatch.chdir(scans)
     names: dict = {}
     exec(python_block("docs/input-contract.md", "load_clip"), names)
     assert names["clip"].array.shape == (1, 1, 96, 96, 96, 20)
-    assert names["clip"].provenance["start"] == 100
+    assert (names["clip"].provenance["start"], names["clip"].provenance["placement"]) == (100, "ukb")
+
+
+@pytest.mark.requires("fmri")
+def test_block_of_all_windows_runs(scans, monkeypatch, capsys):
+    monkeypatch.chdir(scans)
+    exec(python_block("docs/input-contract.md", "open_scan"), {})
+    assert capsys.readouterr().out == "(96, 96, 96, 20)\n" * 6
 
 
 @pytest.mark.parametrize("line", shell_lines())

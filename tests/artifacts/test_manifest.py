@@ -15,8 +15,9 @@ from swift_export.artifacts import Artifact, ArtifactError, File, Measurement, S
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest, new_manifest, parse_manifest
 from swift_export.artifacts.schema import MAX_BYTES
 from swift_export.backbone.config import SwiFTConfig
-from swift_export.variants import CITATION, INPUT_CONTRACT, VARIANTS
+from swift_export.variants import CITATION, VARIANTS
 from swift_export.weights import Provenance, Weights
+from swift_export.weights.weights import Training
 
 SHA = "0123456789abcdef" * 4
 ONNX = Artifact(
@@ -42,14 +43,42 @@ def test_it_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
     assert read_manifest(tmp_path) == manifest
 
 
-def test_a_manifest_of_schema_1_is_one_without_golden_outputs(manifest: Manifest) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_manifests_of_older_schemas_are_read(manifest: Manifest, schema: int) -> None:
+    """2 added golden outputs, 3 the input contract as data."""
     raw = json.loads(manifest.to_json())
-    raw["schema"] = 1
-    del raw["artifacts"]["onnx"]["golden"]
+    raw["schema"] = schema
+    del raw["input"]
+    if schema < 2:
+        del raw["artifacts"]["onnx"]["golden"]
     read = parse_manifest(json.dumps(raw).encode(), Path("manifest.json"))
-    assert read.artifacts["onnx"] == dataclasses.replace(ONNX, golden=None)
+    assert read.artifacts["onnx"] == (ONNX if schema == 2 else dataclasses.replace(ONNX, golden=None))
+    assert read.input is None
     # What an export adds to such a folder makes it one of today's.
-    assert dataclasses.replace(manifest, artifacts={}).complemented(read).schema == 2
+    added = dataclasses.replace(manifest, artifacts={}).complemented(read)
+    assert (added.schema, added.input) == (3, manifest.input)
+
+
+def test_the_input_contract_is_data_and_words(exporting: ModuleType) -> None:
+    weights = _read_weights(VARIANTS["contrastive"].config)
+    made = new_manifest(weights, {})
+    assert (made.input, made.input_contract) == (weights.contract, weights.contract.text)
+    assert json.loads(made.to_json())["input"] == {
+        "placement": "ukb",
+        "point": [0, -16, 18],
+        "orientation": "LAS",
+        "drop_frames": [0, 0],
+        "stride": 1,
+        "source": "contrastive was trained on HCP, UK Biobank and ABCD; ukb as fmri-fm-eval feeds it",
+    }
+    # A model of another shape, trained on a known data set: that is said of it too, and its stride in any case.
+    for dataset, placement, words in (("ABCD", "abcd", True), (None, None, False)):
+        drawn = dataclasses.replace(exporting.weights(3), training=Training(dataset, 4))
+        told = new_manifest(drawn, {})
+        assert told.input is not None
+        assert (told.input.placement, told.input.stride) == (placement, 4)
+        assert (told.input_contract is not None) == words
+        assert parse_manifest(told.to_json().encode(), Path("manifest.json")) == told
 
 
 def test_it_says_which_weights_and_that_synthetic_ones_mean_nothing(exporting: ModuleType) -> None:
@@ -64,7 +93,7 @@ def test_it_says_which_weights_and_that_synthetic_ones_mean_nothing(exporting: M
     assert (trained.weights.note, trained.weights.synthetic) == (None, False)
     assert trained.weights.assumed == {"first_window_size": [4, 4, 4, 4]}
     assert trained.weights.dropped == ("emb_mlp.fc1.weight",)
-    assert (trained.model.citation, trained.input_contract) == (CITATION, INPUT_CONTRACT)
+    assert trained.model.citation == CITATION
     assert trained.config == VARIANTS["contrastive"].config
     # What was written is what is read, tuples of the reader's included.
     assert parse_manifest(trained.to_json().encode(), Path("manifest.json")) == trained
@@ -110,11 +139,16 @@ GOLDEN = "artifacts/onnx/golden"
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("schema", 3, r"expected schema 2, found 3, written by a newer version: upgrade swift-export"),
-        ("schema", 0, "schema: expected 1 to 2, found 0"),
+        ("schema", 4, r"expected schema 3, found 4, written by a newer version: upgrade swift-export"),
+        ("schema", 0, "schema: expected 1 to 3, found 0"),
         ("schema", True, "schema: expected int, found True"),
         ("schema", "1", "schema: expected int, found '1'"),
         ("surprise", 1, "top level: unexpected 'surprise'"),
+        ("input", "hcp", r"input: expected .*InputContract.*, found 'hcp'"),
+        ("input", {}, "input: missing 'drop_frames', 'orientation'"),
+        ("input/stride", 0, "input: it states no stride"),
+        ("input/stride", "1", "input.stride: expected int, found '1'"),
+        ("input/placement", "mni", "input: --placement mni: expected hcp, ukb, abcd"),
         ("tool", "swift-export", "tool: expected an object, found 'swift-export'"),
         ("model/architecture", {}, "missing img_size"),
         ("model/architecture/depths", [1, 1, 1], "depths and num_heads"),

@@ -34,6 +34,29 @@ def unmasked(run: np.ndarray) -> np.ndarray:
     return run + 1000
 
 
+def coarse(run: np.ndarray) -> np.ndarray:
+    return np.diag([-3.0, 3, 3, 1])
+
+
+def turned(run: np.ndarray) -> np.ndarray:
+    affine = np.diag([-2.0, 2, 2, 1])
+    affine[:2, :2] = [[-1.9, 0.62], [0.62, 1.9]]
+    return affine
+
+
+def off_the_lattice(run: np.ndarray) -> np.ndarray:
+    affine = np.diag([-2.0, 2, 2, 1])
+    affine[:3, 3] = 31, -58, -12
+    return affine
+
+
+def far(run: np.ndarray) -> np.ndarray:
+    affine = np.diag([-2.0, 2, 2, 1])
+    affine[:3, 3] = 70, -58, -12
+    return affine
+
+
+#: What spoils the values, or gives another affine; None: the file is cut.
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -41,19 +64,37 @@ def unmasked(run: np.ndarray) -> np.ndarray:
         (short, "expected at least 8 frames (8 from frame 0), found 7"),
         (not_a_number, "found 1 NaN or infinite, the first at voxel (3, 4, 5) of frame 6"),
         (unmasked, "100% of the values are not 0: the run is not brain-masked; give its brain mask with --mask"),
+        (coarse, "expected voxels of 2 x 2 x 2 mm, found 3 x 3 x 3 mm; resample the registered run"),
+        (turned, "the grid is turned or sheared (18.1 degrees) against the axes of MNI152; resample"),
+        (off_the_lattice, "no voxel lies at (0, -18, 18) mm, the centre of placement 0,-18,18"),
+        (far, "voxels that are not 0 lie outside of what the model sees on its grid (48x48x48)"),
         (None, "the compressed file is damaged or truncated"),
     ],
 )
 def test_one_line_status_2_nothing_written(brains, tmp_path, spoil, message):
     run = brains.run(SHAPE)
-    path = brains.write(tmp_path / "scan.nii.gz", run if spoil is None else spoil(run))
+    found = run if spoil is None else spoil(run)
+    moved = found.shape == (4, 4)
+    path = (
+        brains.timed(tmp_path / "scan.nii.gz", run, 0.8, found)
+        if moved
+        else brains.write(tmp_path / "scan.nii.gz", found)
+    )
     if spoil is None:
         path.write_bytes(path.read_bytes()[:-1000])
     command = [sys.executable, "-m", "swift_export", "onnx", "--weights", CHECKPOINT, "-o", "out", "--input", path.name]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--placement", "0,-18,18"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("swift-export: error: scan.nii.gz: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+    assert "keep" not in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["scan.nii.gz"]

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from swift_export.errors import MachineError, UsageError, WeightsError
-from swift_export.system import folders
+from swift_export.fmri.placement import parse_placement
 from swift_export.weights import Weights, load_weights, write_bundle
+from swift_export.weights.weights import Training
 
 ROOT = Path(__file__).parents[2]
 Refused = Callable[..., AbstractContextManager[None]]
@@ -112,6 +112,57 @@ def test_assumed_settings_survive(weights: Weights, tmp_path: Path) -> None:
     origin = replace(weights.provenance, assumed={"first_window_size": (2, 2, 2, 2)})
     write_bundle(replace(weights, provenance=origin), tmp_path / "b")
     assert load_weights(tmp_path / "b").provenance.assumed == {"first_window_size": [2, 2, 2, 2]}
+
+
+CONTRACTS = {
+    "trained on HCP": Training("S1200", 2),
+    "trained on ABCD": Training("ABCD"),
+    "trained on nobody knows what": Training(None, 3),
+}
+
+
+@pytest.mark.parametrize("what", CONTRACTS)
+def test_the_input_contract_goes_with_the_bundle(what: str, weights: Weights, tmp_path: Path) -> None:
+    trained = replace(weights, training=CONTRACTS[what])
+    write_bundle(trained, tmp_path / "b")
+    assert json.loads((tmp_path / "b/config.json").read_text())["_swift_export"]["input"] == trained.contract.to_dict()
+    loaded = load_weights(tmp_path / "b")
+    assert loaded.contract == trained.contract
+    write_bundle(loaded, tmp_path / "again")
+    assert load_weights(tmp_path / "again").contract == trained.contract
+    card = (tmp_path / "b/README.md").read_text()
+    assert f"Input: {trained.contract.text}." in card
+
+
+def test_what_the_user_says_of_the_placement_goes_with_the_bundle(weights: Weights, tmp_path: Path) -> None:
+    said = weights.with_contract(weights.contract.changed(parse_placement("0,-20,4"), "RAS", (3, 2)))
+    write_bundle(said, tmp_path / "b")
+    contract = load_weights(tmp_path / "b").contract
+    assert (contract.placement, contract.orientation, contract.drop_frames) == ("0,-20,4", "RAS", (3, 2))
+    assert contract.source == "given with --placement"
+
+
+def test_older_bundles_state_no_contract(weights: Weights, bundle: Path) -> None:
+    config = json.loads((bundle / "config.json").read_text())
+    del config["_swift_export"]["input"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    loaded = load_weights(bundle)
+    assert (loaded.digest, loaded.contract.placement, loaded.contract.stride) == (weights.digest, None, 1)
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["hcp", [], {}, {"stride": 1}, {"placement": "mni"}, {"point": [0, 0, 0]}, {"orientation": "keep"}],
+    ids=str,
+)
+def test_contracts_that_are_none(weights: Weights, bundle: Path, refused: Refused, table: object) -> None:
+    config = json.loads((bundle / "config.json").read_text())
+    good = replace(weights, training=Training("S1200")).contract.to_dict()
+    changed = good | table if isinstance(table, dict) and table not in ({}, {"stride": 1}) else table
+    config["_swift_export"]["input"] = changed
+    (bundle / "config.json").write_text(json.dumps(config))
+    with refused("config.json: ", "input"):
+        load_weights(bundle)
 
 
 def test_ilexs_own_bundle(weights: Weights, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import swift_export.weights
 from swift_export.backbone.config import SwiFTConfig, parameter_shapes
 from swift_export.errors import ArchitectureError, UsageError
+from swift_export.fmri.placement import DATASETS
 from swift_export.variants import VARIANTS, Variant
 from swift_export.weights import Provenance, Weights, load_weights
 from swift_export.weights.digests import file_digests
@@ -150,6 +151,56 @@ def test_published_files_are_recognised_by_their_digest(
     assert load_weights(path, variant="tiny").provenance.kind == "published"
     with refused("expected twin, found the published file of tiny"):
         load_weights(path, variant="twin")
+
+
+def test_the_published_file_is_known_by_its_content(
+    write: Callable[..., Path], tiny: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is called, and without --variant: how scans become its input does not depend on either."""
+    path = write()
+    assert load_weights(path).contract.placement is None
+    published = replace(tiny, git_blob=file_digests(path).git_blob, placement="hcp", placed_because="tiny was on HCP")
+    monkeypatch.setitem(VARIANTS, "tiny", published)
+    weights = load_weights(path.rename(path.with_name("renamed.ckpt")))
+    assert (weights.variant, weights.provenance.kind) == ("custom", "published")
+    assert weights.contract == published.contract
+    assert (weights.contract.placement, weights.contract.source) == ("hcp", "tiny was on HCP")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "placement"), [("S1200", "hcp"), ("UKB", "ukb"), ("ABCD", "abcd"), ("Dummy", "hcp"), (7, "hcp")]
+)
+def test_the_training_data_set_decides_about_placement(
+    write: Callable[..., Path], tiny: Variant, monkeypatch: pytest.MonkeyPatch, dataset: Any, placement: str
+) -> None:
+    monkeypatch.setitem(VARIANTS, "tiny", replace(tiny, placement="hcp", placed_because="tiny was on HCP"))
+    path = write(dataset_name=dataset, stride_within_seq=3)
+    contract = load_weights(path, variant="tiny").contract
+    assert (contract.placement, contract.stride) == (placement, 3)
+    # Without the variant what the file does not tell is not known.
+    alone = load_weights(path).contract
+    assert (alone.placement, alone.stride) == (placement if dataset in DATASETS else None, 3)
+    assert load_weights(path).config == tiny.config
+
+
+@pytest.mark.parametrize(("stride", "found"), [(None, 1), (1, 1), (1.0, 1), (4, 4)])
+def test_frames_between_the_frames_of_a_clip(write: Callable[..., Path], stride: Any, found: int) -> None:
+    assert load_weights(write(stride_within_seq=stride)).contract.stride == found
+
+
+@pytest.mark.parametrize("stride", [0, -1, 1.5, True, "2", 1001, 10**400, [1]])
+def test_strides_that_are_none(write: Callable[..., Path], refused: Refused, stride: Any) -> None:
+    path = write(stride_within_seq=stride)
+    with refused(f"{path}: stride_within_seq: expected 1 to 1000 frames, found"):
+        load_weights(path)
+
+
+def test_clips_with_two_more_volumes_are_refused(write: Callable[..., Path], refused: Refused) -> None:
+    assert load_weights(write(with_voxel_norm=False)).contract.stride == 1
+    for value in (True, 1, "True"):
+        path = write(with_voxel_norm=value)
+        with refused(f"{path}: with_voxel_norm is", "two more volumes", "expected a model trained without it"):
+            load_weights(path)
 
 
 def test_auto_and_variant_names_load_the_published_file(
