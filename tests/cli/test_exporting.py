@@ -153,18 +153,6 @@ def test_a_full_disk_is_status_1_and_leaves_the_artifact_as_it_was(run, artifact
     assert digests(out) == before
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True)
-    if mount.returncode:
-        pytest.skip("needs the right to mount a file system, absent here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def wait_until(condition, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 300
     while not condition():

@@ -32,6 +32,11 @@ EXPORT = ["onnx", "-o", "out"]
         (["--attention", "regions"], "--attention"),
         (["--input", "nowhere.nii.gz"], "nowhere.nii.gz: no such file"),
         (["--mask", "mask.nii.gz"], "--mask mask.nii.gz: belongs to a NIfTI run"),
+        (["--placement", "mni"], "--placement mni: expected hcp, ukb, abcd or a point X,Y,Z of MNI152 in mm"),
+        (["--drop-frames", "ten"], "--drop-frames ten: expected two numbers of frames"),
+        (["--resample-tr", "-1"], "--resample-tr -1: expected a positive number"),
+        (["--start", "-1"], "--start -1: expected a frame from 0 on"),
+        (["--orientation", "LPS"], "--orientation"),
         (["--input", str(TINY), "--no-check"], "--no-check"),
     ],
 )
@@ -109,7 +114,7 @@ def test_a_scan_that_is_no_run_is_refused(run, tmp_path: Path) -> None:
     import nibabel
 
     nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 9), np.float32), np.eye(4)), tmp_path / "scan.nii.gz")
-    result = run(*EXPORT, "--weights", TINY, "--input", "scan.nii.gz")
+    result = run(*EXPORT, "--weights", TINY, "--input", "scan.nii.gz", "--placement", "hcp")
     assert result.returncode == 2
     assert "scan.nii.gz" in result.stderr
     assert result.stderr.count("\n") == 1
