@@ -83,13 +83,12 @@ class ForegroundStore:
 
 @contextmanager
 def foreground_store(voxels: int, dtype: np.dtype, folder: Path | None) -> Iterator[ForegroundStore]:
-    """A store in ``folder``, by default the one for temporary files; a full disk is a MachineError."""
-    place = tempfile.gettempdir() if folder is None else folder
+    """A store in ``folder``, by default the one for temporary files, where a full disk is a MachineError."""
     try:
         with tempfile.TemporaryFile(prefix=".swift-export-", dir=folder) as file:
             yield ForegroundStore(file, voxels, dtype)
     except OSError as error:
-        if not disk_is_full(error):
+        # Whoever names a folder writes there, and says so in the name of what is written.
+        if folder is not None or not disk_is_full(error):
             raise
-        advice = "free some space or set TMPDIR" if folder is None else "free some space or write elsewhere"
-        raise MachineError(f"{place}: the disk is full; {advice}; nothing was changed") from None
+        raise MachineError(f"{tempfile.gettempdir()}: the disk is full; free some space or set TMPDIR") from None

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from swift_export.errors import MachineError, UsageError, WeightsError
 from swift_export.fmri.placement import parse_placement
+from swift_export.system import folders
 from swift_export.weights import Weights, load_weights, write_bundle
 from swift_export.weights.weights import Training
 
