@@ -64,6 +64,11 @@ class Console:
         """One line on stderr, with ``quiet`` too: what may make results meaningless is never silent."""
         self._errors.print(one_line(f"swift-export: warning: {text}"), soft_wrap=True)
 
+    def contract(self, contract: InputContract) -> None:
+        """Where the model expects scans on its grid, and who says so."""
+        if contract.placement is not None:
+            self.facts({"placement": f"{contract.placed().describe()}, {contract.orientation} ({contract.source})"})
+
     def placement(self, reading: Reading, contract: InputContract, runs: bool) -> None:
         """Where scans go on the model's grid, and who says so; of ``runs`` also which frames are left out."""
         first, last = reading.dropped if runs else (0, 0)

@@ -200,6 +200,8 @@ def _export(job: _Job, settings: ExportSettings) -> None:
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
     weights = weights.with_contract(job.inputs.options.contract(weights.contract))
     console.weights(weights)
+    if not job.inputs.files:
+        console.contract(weights.contract)
     settings.check(weights.config)
     inputs = job.inputs.load(weights.config, settings.frames, weights.contract, console, most=max(BATCHES))
     # Only now: importing jax takes a second, and everything above may say no.
