@@ -319,14 +319,5 @@ def _input(given: str | Path | CheckInput, weights: Weights, frames: int | None)
     if not isinstance(given, (str, Path)):
         return given
     contract = weights.contract
-    return Given(
-        load_clip(
-            given,
-            weights.config,
-            frames,
-            placement=contract.placement,
-            orientation=contract.orientation,
-            drop_frames=None if contract.drop_frames is None else (contract.drop_frames[0], contract.drop_frames[1]),
-            stride=contract.stride,
-        )
-    )
+    placement = None if contract.placement is None else contract.placed()
+    return Given(load_clip(given, weights.config, frames, placement=placement, stride=contract.stride))

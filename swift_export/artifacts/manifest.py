@@ -198,8 +198,14 @@ class Manifest:
         return {path: file for artifact in self.artifacts.values() for path, file in artifact.recorded.items()}
 
     def same_weights(self, other: Manifest) -> bool:
-        """Whether both hold the same weights in the same architecture, so that their formats may share a folder."""
-        return self.weights.digest == other.weights.digest and self.config == other.config
+        """Whether both hold the same weights in the same architecture, so that their formats may share a folder.
+
+        And for the same input: files that state another input contract are of another model to whoever feeds them.
+        """
+        same = self.weights.digest == other.weights.digest and self.config == other.config
+        if self.input is None or other.input is None:  # an older version's
+            return same
+        return same and self.input.same_as(other.input)
 
     def complemented(self, older: Manifest | None) -> Manifest:
         """This manifest with the formats of ``older`` that it does not replace, where the weights are the same."""

@@ -283,11 +283,11 @@ def _clips(
     shapes = {(config, target.settings.frames) for config, targets, _ in artifacts for target in targets}
     if len(shapes) > 1:
         raise UsageError("--input: the artifacts take clips of different shapes; name them one by one")
-    contracts = {replace(contract, source="") for *_, contract in artifacts}
-    if len(contracts) > 1 and files.options.placement is None:
+    contracts = [contract for *_, contract in artifacts]
+    if files.options.placement is None and not all(contract.same_as(contracts[0]) for contract in contracts):
         raise UsageError("--input: the artifacts state different input contracts; name them one by one, or --placement")
     config, frames = shapes.pop()
-    return files.load(config, frames, artifacts[0][2], console, most)
+    return files.load(config, frames, contracts[0], console, most)
 
 
 def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:

@@ -96,6 +96,18 @@ class InputContract:
             contract = replace(contract, orientation=orientation)
         return contract if drop_frames is None else replace(contract, drop_frames=drop_frames)
 
+    def same_as(self, other: InputContract) -> bool:
+        """Whether both bring a scan to the same array, whoever says so."""
+        return replace(self, source="") == replace(other, source="")
+
+    @property
+    def brief(self) -> str:
+        """What decides, in a few words."""
+        if self.placement is None:
+            return "no placement"
+        dropped = ",".join(map(str, self.drop_frames or (0, 0)))
+        return f"placement {self.placement}, {self.orientation}, dropped {dropped}, stride {self.stride}"
+
     @property
     def text(self) -> str:
         """All of it in a sentence."""

@@ -136,7 +136,12 @@ def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
     clips = np.lib.format.open_memmap(path, "w+", np.dtype(dtype).newbyteorder("<"), shape)
     # Mapped memory without room on the disk ends the process by SIGBUS: the room is taken, or refused, before.
     with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        else:
+            file.seek(-clips.nbytes, os.SEEK_END)
+            for window in clips:
+                file.write(bytes(window.nbytes))
     return clips
 
 

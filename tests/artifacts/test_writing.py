@@ -14,6 +14,7 @@ import pytest
 
 from swift_export.artifacts import ArtifactError, open_artifact, read_manifest, transaction, verify
 from swift_export.errors import MachineError, UsageError
+from swift_export.fmri.placement import parse_placement
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -81,6 +82,26 @@ def test_the_same_weights_in_another_architecture_need_force(tmp_path: Path, exp
     path.write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match=r"window_size \[1, 1, 1, 1\] there, \[2, 2, 2, 2\] now"):
         exporting.export(tmp_path, "stablehlo")
+
+
+def test_the_same_weights_for_other_inputs_need_force(tmp_path: Path, exporting: ModuleType) -> None:
+    def export(name: str, placement: str, force: bool = False) -> None:
+        weights = exporting.weights()
+        placed = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
+        with transaction(tmp_path, placed, [name], force=force) as stage:
+            exporting.write(stage.folder, name, placement)
+            stage.commit({name: exporting.artifact(stage.folder, name)})
+
+    export("onnx", "hcp")
+    export("savedmodel", "hcp")
+    with pytest.raises(
+        UsageError, match=r"another input contract .placement hcp, LAS, dropped 10,10, .* than .*placement ukb.*--force"
+    ):
+        export("stablehlo", "ukb")
+    export("stablehlo", "ukb", force=True)
+    manifest = open_artifact(tmp_path)
+    assert manifest.input is not None
+    assert (manifest.input.placement, sorted(manifest.artifacts)) == ("ukb", ["stablehlo"])
 
 
 def test_other_weights_committed_meanwhile_are_refused(tmp_path: Path, exporting: ModuleType) -> None:
