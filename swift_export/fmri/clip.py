@@ -102,7 +102,9 @@ def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or of other origin
         return
     if isinstance(stated, str) and stated != placement:
-        Doubts(path, strict, warn)(f"its sidecar states placement {shown(stated)}, the model expects {placement}")
+        doubt = Doubts(path, strict, warn)
+        doubt(f"its sidecar states placement {shown(stated)}, the model expects {placement}")
+        doubt.pass_on()
 
 
 def _placement(path: Path, given: str | Placement | None) -> Placement:

@@ -168,7 +168,6 @@ def open_scan(
     scan = open_nifti(path, as_stored=reading.oriented == "keep")
     if len(scan.shape) != 4:
         raise InputError(f"{path}: expected a 4D run, found one volume of shape {scan.shape}; give the BOLD run")
-    # Before any warning: what is refused by its header is refused in one line.
     geometry = geometry_of(scan, reading.placement, reading.oriented, size)
     for note in scan.notes:
         doubt(note)
@@ -196,6 +195,7 @@ def open_scan(
             run.statistics, run.mean_volume, _origin(geometry, reading), masked=mask is not None, dropped=drop[0]
         ):
             doubt(line)
+        doubt.pass_on()
         statistics = run.statistics
         facts = {
             "kind": "nifti",
@@ -232,6 +232,7 @@ def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts
             f"the first voxel ({run.background:.3g}), taken for background, is not the smallest value "
             f"({smallest:.3g}): are the frames cropped and normalised as the authors' are?"
         )
+    doubt.pass_on()
     facts = {
         "kind": "frames",
         "grid": [*run.shape, len(run.files)],
@@ -248,9 +249,9 @@ def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts
 
 @dataclass
 class Doubts:
-    """Passes warnings about a scan on, once each, and keeps them; with ``strict`` the first one is an error.
+    """Gathers warnings about a scan, each once, until it is accepted: one that is refused gets its error alone.
 
-    Without ``warn``, who is told of them, a ScanWarning is issued.
+    With ``strict`` the first one is an error. Without ``warn``, who is told of them, ScanWarnings are issued.
     """
 
     path: Path
@@ -259,13 +260,17 @@ class Doubts:
     told: list[str] = field(default_factory=list)
 
     def __call__(self, message: str) -> None:
-        """Tell of it; raises InputError with ``strict``."""
+        """Note it; raises InputError with ``strict``."""
         # What readers of files tell begins with the file's name, which may be the mask's.
         message = message.removeprefix(f"{self.path}: ")
         if self.strict:
             raise InputError(f"{self.path}: {message} (an error by --strict)")
         if message not in self.told:
             self.told.append(message)
+
+    def pass_on(self) -> None:
+        """Tell of all that was noted: the scan is accepted."""
+        for message in self.told:
             line = f"{self.path}: {message}"
             if self.warn is None:
                 python_warnings.warn(line, ScanWarning, stacklevel=2)

@@ -150,6 +150,21 @@ def test_strict_makes_errors_of_warnings(brains, tmp_path, brain):
         pass
 
 
+def test_a_scan_that_is_refused_gets_its_error_alone(brains, tmp_path, brain):
+    """Also what is found by reading it to its end."""
+    run = brain[..., :4].astype(np.float32)
+    run[45, 54, 39, 2] = np.nan
+    path = brains.timed(tmp_path / "run.nii.gz", run, 3.0, brains.FSL[1])
+    path.write_bytes(path.read_bytes() + b"trailing")
+    warned: list[str] = []
+    with (
+        pytest.raises(InputError, match="found 1 NaN or infinite"),
+        open_scan(path, Reading(UKB), SIZE, 4, warn=warned.append),
+    ):
+        pass
+    assert warned == []
+
+
 def test_python_issues_scan_warnings(brains, tmp_path):
     path = brains.timed(tmp_path / "run.nii", brains.run((9, 11, 7, 8)), 3.0)
     reading = Reading(Placement("mine", (0, -18, 18)))
