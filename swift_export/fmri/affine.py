@@ -47,6 +47,9 @@ def read_affine(path: Path, header: Any) -> tuple[Affine | None, tuple[str, ...]
                 f"{path}: the header's affine ({' and '.join(coded)}) is damaged, not finite or not invertible; "
                 "correct it or convert the file again"
             )
+        # A qfac of 0 was left out: a good sform tells which way the qform's third axis runs.
+        if len(good) == 2 and not float(header["pixdim"][0]):
+            good["qform"][:, 2] *= np.sign(np.linalg.det(good["qform"]) * np.linalg.det(good["sform"]))
         if not good or _cosine(*good.values()) < _AGREEMENT:
             return None, ()
         used, stated = next(iter(good.items()))

@@ -139,6 +139,21 @@ def test_a_qfac_of_0_means_1(brains, tmp_path, name):
 
 
 @NAMES
+def test_a_qfac_of_0_beside_a_good_sform_is_the_sforms(brains, tmp_path, name):
+    """FSL's grids are left-handed, and a writer that knows no qfac leaves 0 where -1 is right."""
+    pixdim = (0, 2, 2, 2, 1, 1, 1, 1)
+    for codes in ("LAS", "LPI", "PSR"):
+        affine = brains.centred(SHAPE, codes)
+        scan = scan_with(brains, tmp_path / name, affine, 4, 1, pixdim=pixdim)
+        np.testing.assert_array_equal(scan.affine, affine)
+        assert scan.notes == ()
+    # What qfac has no say in has to agree all the same.
+    ras = brains.centred(SHAPE, "RAS")
+    scan = scan_with(brains, tmp_path / name, ras, 4, 1, pixdim=pixdim, srow_x=-ras[0], srow_y=-ras[1])
+    assert scan.affine is None
+
+
+@NAMES
 @pytest.mark.parametrize(("unit", "word", "factor"), [(1, "metres", 1e-3), (3, "microns", 1e3)])
 @pytest.mark.parametrize("forms", [(4, 0), (0, 1)])
 def test_metres_and_microns_become_mm(brains, tmp_path, name, unit, word, factor, forms):
