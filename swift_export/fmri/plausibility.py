@@ -64,7 +64,8 @@ def check_signal(name: str, statistics: RunStatistics, *, masked: bool) -> None:
         found = "one constant" if statistics.foreground else "0 alone"
         where = "inside the mask" if masked else "in the run"
         raise InputError(f"{name}: expected BOLD signal, found {found} {where}; is it the right file?")
-    if not math.isfinite(statistics.deviation):
+    # Squares of the largest and of the smallest floats are no numbers, or 0.
+    if not 0 < statistics.deviation < math.inf:
         raise InputError(f"{name}: expected BOLD signal, found values to {statistics.largest:g}; is it damaged?")
 
 

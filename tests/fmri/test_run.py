@@ -316,6 +316,7 @@ def test_runs_without_signal(brains, tmp_path):
     prepared(brains.write(tmp_path / "two.nii", run))
     huge = np.where(run == 0, 0, np.random.default_rng(0).uniform(-1e200, 1e200, SHAPE))
     refused(brains.write(tmp_path / "huge.nii", huge), r"found values to 9\.\d+e\+199; is it damaged")
+    refused(brains.write(tmp_path / "tiny.nii", huge * 1e-200 * 1e-200), r"found values to 9\.\d+e-201; is it damaged")
     run[..., :4] = 0
     refused(brains.write(tmp_path / "late.nii", run), "frames 0 to 3 hold background alone")
     refused(brains.write(tmp_path / "late.nii", run), "frames 1 to 3 hold background alone", frames=3, step=1, start=1)
