@@ -75,12 +75,13 @@ def doubts(
     origin: Sequence[float] | None,
     *,
     masked: bool,
-    dropped: int,
+    dropped: tuple[int, int],
 ) -> Iterator[str]:
     """What about a run may make its features meaningless, a line each.
 
     ``mean`` is the mean of all frames, oriented; ``origin`` the mm of its first voxel and the mm a step, three numbers
-    each, or None where nothing but paddings is known; ``dropped`` the frames left out at the beginning.
+    each, or None where nothing but paddings is known; ``dropped`` the frames left out at the beginning
+    and at the end.
     """
     if abs(statistics.mean) < _LEAST_MEAN * statistics.deviation:
         yield (
@@ -103,7 +104,7 @@ def doubts(
     if unsteady := _unsteady(statistics.frame_means):
         yield (
             f"the first {unsteady} frame{'s are' if unsteady > 1 else ' is'} brighter than the rest: magnetisation was "
-            f"not steady yet; leave them out with --drop-frames {dropped + unsteady},0 or more"
+            f"not steady yet; leave them out with --drop-frames {dropped[0] + unsteady},{dropped[1]} or more"
         )
     yield from _misfit(mean, origin)
 
@@ -129,16 +130,18 @@ def _flattened(statistics: RunStatistics, mean: Volume) -> bool:
 
 
 def _unsteady(means: Sequence[float]) -> int:
-    """How many frames at the beginning are brighter than a steady one."""
+    """How many frames at the beginning are not steady: up to the first that is not brighter than most, if one is."""
     values = np.array(means)
-    values = values[np.isfinite(values)]
-    if len(values) < 4:
+    known = values[np.isfinite(values)]
+    if len(known) < 4:
         return 0
-    median = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - median)))
+    median = float(np.median(known))
+    spread = 1.4826 * float(np.median(np.abs(known - median)))
     limit = median + max(_BRIGHTER * abs(median), _OUTLYING * spread)
-    bright = values[:_MOST_UNSTEADY] > limit
-    return int(np.argmin(bright)) if not bright.all() else 0
+    head = values[:_MOST_UNSTEADY]
+    # Frames without a brain, of NaN, are not steady either.
+    first = int(np.argmax(head <= limit)) if (head <= limit).any() else 0
+    return first if (head[:first] > limit).any() else 0
 
 
 def _misfit(mean: Volume, origin: Sequence[float] | None) -> Iterator[str]:

@@ -192,7 +192,7 @@ def open_scan(
     ) as run:
         _refuse_empty(path, run, windows, resampled)
         for line in doubts(
-            run.statistics, run.mean_volume, _origin(geometry, reading), masked=mask is not None, dropped=drop[0]
+            run.statistics, run.mean_volume, _origin(geometry, reading), masked=mask is not None, dropped=drop
         ):
             doubt(line)
         doubt.pass_on()

@@ -100,6 +100,13 @@ def test_first_frames_that_are_not_steady(brains, tmp_path, brain):
     assert "the first 1 frame is brighter" in line
     assert "--drop-frames 3,0" in line
     assert told(brains, tmp_path, steady, drop_frames=(3, 0)) == []
+    # What is dropped at the end stays so.
+    (line,) = told(brains, tmp_path, steady, drop_frames=(1, 2))
+    assert "--drop-frames 3,2 or more" in line
+    # An empty frame before them counts too.
+    steady[..., 0] = 0
+    (line,) = told(brains, tmp_path, steady)
+    assert line.startswith("the first 3 frames are brighter")
     # A bright frame later on is none of the scanner's.
     steady[..., 8] *= 2
     assert told(brains, tmp_path, steady, drop_frames=(3, 0)) == []
