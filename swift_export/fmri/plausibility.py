@@ -33,8 +33,9 @@ Volume = Float[np.ndarray, "x y z"]
 _MOST_BRAIN = 0.5
 #: Of anatomy, the mean of the brain is several times its deviation; of a denoised or z-scored run it is about 0.
 _LEAST_MEAN = 0.5
-#: The temporal means of a run whose voxels were brought to one mean differ less than those of pure noise, by this.
-_LEAST_ANATOMY = 0.3
+#: The temporal means of a run whose voxels were brought to one mean differ less than those of pure noise, by this;
+#: where frames were dropped since, by what these leave of a mean.
+_LEAST_ANATOMY = 0.8
 #: The share of nearly zero values that no brain has.
 _MOST_TINY = 0.02
 #: The first frames of a run are brighter than this while magnetisation is not steady: share of the median frame's mean,

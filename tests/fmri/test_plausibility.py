@@ -67,6 +67,9 @@ def test_denoised_and_z_scored_runs(brains, tmp_path, brain):
         (line,) = told(brains, tmp_path, np.where(inside[..., None], scaled, 0))
         assert line.startswith("every voxel has the same mean over time: anatomy is gone")
         assert "desc-preproc_bold" in line
+    # Frames that are dropped after the scaling take their part of each mean with them.
+    (line,) = told(brains, tmp_path, np.where(inside[..., None], 100 + noise * 2, 0), drop_frames=(3, 2))
+    assert line.startswith("every voxel has the same mean over time")
 
 
 def test_tiny_values_around_the_brain(brains, tmp_path, brain):
