@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from swift_export.errors import InputError
 from swift_export.fmri.grid import VOXEL_SIZE
+from swift_export.fmri.statistics import TINY
 from swift_export.fmri.timing import TRAINING_TR, RepetitionTime
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ Warn = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
 
-#: Above this share of non-zero values a run still has its skull and air; a brain fills a quarter of the MNI152 grid,
-#: and four tenths of the tightest crop in use, 75x93x81.
+#: Above this share of values of the file that are not 0 a run still has its skull and air; a brain fills a quarter of
+#: the MNI152 grid, and four tenths of the tightest crop in use, 75x93x81.
 _MOST_BRAIN = 0.5
 #: Of anatomy, the mean of the brain is several times its deviation; of a denoised or z-scored run it is about 0.
 _LEAST_MEAN = 0.5
@@ -48,9 +49,11 @@ _EXTENT, _BRAIN_CENTRE = (146.0, 182.0, 152.0), (0.0, -17.0, 6.0)
 _SMALLEST, _LARGEST, _FARTHEST = 0.8, 1.25, 20.0
 
 
-def check_signal(name: str, statistics: RunStatistics, *, masked: bool) -> None:
-    """Raise InputError for a run that is not brain-masked, or holds nothing but background or one constant."""
-    share = statistics.foreground / statistics.values
+def check_signal(name: str, statistics: RunStatistics, share: float, *, masked: bool) -> None:
+    """Raise InputError for a run that is not brain-masked, or holds nothing but background or one constant.
+
+    ``share`` is that of values that are not 0 in the whole file, wherever its voxels go.
+    """
     if share > _MOST_BRAIN and masked:
         raise InputError(
             f"{name}: the mask leaves {share:.0%} of the values, expected the brain, at most {_MOST_BRAIN:.0%}; give "
@@ -146,8 +149,9 @@ def _unsteady(means: Sequence[float]) -> int:
 
 
 def _misfit(mean: Volume, origin: Sequence[float] | None) -> Iterator[str]:
-    """A brain of another size, or in another place, than MNI152's."""
-    inside = mean != 0
+    """A brain of another size, or in another place, than MNI152's; what resampling leaves around it is no brain."""
+    size = np.abs(mean)
+    inside = size > TINY * size.max()
     ranges = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not all(len(found) for found in ranges):
         return

@@ -26,7 +26,7 @@ from swift_export.fmri.foreground import ForegroundStore, foreground_store
 from swift_export.fmri.grid import Geometry
 from swift_export.fmri.nifti import NiftiFile
 from swift_export.fmri.plausibility import Warn, check_signal
-from swift_export.fmri.statistics import NonFinite, RunStatistics
+from swift_export.fmri.statistics import TINY, NonFinite, RunStatistics
 
 __all__ = ["Columns", "NiftiRun", "Progress", "measured"]
 
@@ -60,7 +60,8 @@ class NiftiRun:
         geometry: how its volumes go onto the model's grid.
         statistics: of the frames that are left.
         mean_volume: their mean, of all voxels that the mask leaves, oriented as on the model's grid.
-        cut: how many voxels that are not 0 in some frame do not go onto the model's grid.
+        cut: how many voxels that are not 0 in some frame do not go onto the model's grid, but for nearly zero values
+            as resampling leaves them.
         foreground: of each frame, how many values that are not 0 do.
 
     """
@@ -156,7 +157,7 @@ def measured(
         store.finish()
         name, masked, statistics = str(scan.path), inside is not None, gathering.statistics
         gathering.broken.refuse(name, masked=masked)
-        check_signal(name, statistics, masked=masked)
+        check_signal(name, statistics, gathering.share, masked=masked)
         if gathering.cut and not allow_crop:
             raise InputError(
                 f"{name}: {gathering.cut} voxels that are not 0 lie outside of what the model sees on its grid "
@@ -183,17 +184,25 @@ class _Gathering:
         self._size = int(np.count_nonzero(self._covered))
         self._total = np.zeros(self._seen.shape)
         self._sum: Float[np.ndarray, " foreground"] | float = 0.0
-        self._cut = np.zeros(self._seen.shape, bool)
+        #: The largest value, without its sign, of voxels that do not go onto the model's grid.
+        self._cut = np.zeros(self._seen.shape, np.float32)
+        self._taken = 0
         # Of the frame before.
         self._pattern: Bool[np.ndarray, " voxels"] | None = None
         self._voxels: Numbers = np.zeros(0, int)
         self._inner: Bool[np.ndarray, " foreground"] | None = None
+        self._outer: Numbers | None = None
         self._seen_count = 0
 
     @property
     def cut(self) -> int:
-        """How many voxels of the grid do not go onto the model's although they are not 0 in some frame."""
-        return int(np.count_nonzero(self._cut))
+        """How many voxels of the grid do not go onto the model's although they are more than nearly 0 in some frame."""
+        return int(np.count_nonzero(self._cut > max(TINY * self.statistics.magnitude, 0)))
+
+    @property
+    def share(self) -> float:
+        """Of all values of the file, mask applied, those that are not 0."""
+        return self._taken / (self._seen.size * len(self.statistics.frame_means))
 
     @property
     def mean_volume(self) -> Volume:
@@ -215,6 +224,10 @@ class _Gathering:
                 self.broken.look(volume if self._inside is None else np.where(self._inside, volume, 0.0), number)
             if not self.broken.count:
                 self._sum += values
+                self._taken += values.size
+                if self._outer is not None:
+                    places = self._voxels[self._outer]
+                    self._cut[places] = np.maximum(self._cut[places], np.abs(values[self._outer]))
                 self.statistics.add(values if self._inner is None else values[self._inner], self._size)
                 self.foreground.append(self._seen_count)
         return self._pattern, taken
@@ -238,9 +251,9 @@ class _Gathering:
         self._pattern, self._voxels = pattern, np.flatnonzero(pattern)
         inner = self._covered[self._voxels]
         self._inner = None if inner.all() else inner
-        self._seen_count = int(np.count_nonzero(self._seen[self._voxels]))
-        if self._seen_count < len(self._voxels):
-            self._cut |= pattern & ~self._seen
+        outer = np.flatnonzero(~self._seen[self._voxels])
+        self._outer = outer if outer.size else None
+        self._seen_count = len(self._voxels) - len(outer)
 
     def _settle(self) -> None:
         """Add what frames of one foreground have summed up to the sum of all."""

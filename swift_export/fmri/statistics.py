@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 from swift_export.errors import InputError
 
-__all__ = ["NonFinite", "RunStatistics"]
+__all__ = ["TINY", "NonFinite", "RunStatistics"]
 
-#: A value below this share of its frame's largest is no signal of a brain: what resampling leaves around one.
-_TINY = 1e-3
+#: A value below this share of the largest is no signal of a brain: what resampling leaves around one.
+TINY = 1e-3
 
 Volume = Float[np.ndarray, "x y z"]
 Values = Float[np.ndarray, " values"]
@@ -27,7 +27,7 @@ class RunStatistics:
     the deviations in the size of the mean as a sum of squares would.
 
     ``frame_means`` are the means of the frames' non-background values, NaN for empty frames, and ``tiny`` counts values
-    that are nearly 0.
+    that are nearly 0 beside the largest of their frame.
     """
 
     values: int = 0
@@ -45,6 +45,11 @@ class RunStatistics:
         return math.sqrt(self._squares / (self.foreground - 1)) if self.foreground > 1 else 0.0
 
     @property
+    def magnitude(self) -> float:
+        """The largest value without its sign."""
+        return max(-self.smallest, self.largest)
+
+    @property
     def background(self) -> float:
         """The smallest z value of the run: what background becomes."""
         return (self.smallest - self.mean) / self.deviation
@@ -57,7 +62,7 @@ class RunStatistics:
             return
         smallest, largest = float(inside.min()), float(inside.max())
         self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
-        self.tiny += int(np.count_nonzero(np.abs(inside) < _TINY * max(-smallest, largest)))
+        self.tiny += int(np.count_nonzero(np.abs(inside) < TINY * max(-smallest, largest)))
         mean = float(inside.mean())
         self.frame_means.append(mean)
         # Squared and summed here: a product by BLAS starts threads that wait for each other.

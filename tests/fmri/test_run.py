@@ -163,6 +163,10 @@ def test_statistics_are_of_the_training_box_or_of_the_whole_run(brains, tmp_path
     clip = prepared(path, allow_crop=True, placement=box)
     np.testing.assert_allclose(clip[1:11, 1:, 3:10], expected, rtol=0, atol=3e-6)
     assert (clip[[0, 11]] == clip.min()).all()
+    # Whether the run is masked, its file tells: a brain may fill the box.
+    full = np.zeros_like(run)
+    full[10:20] = np.random.default_rng(1).uniform(500, 900, full[10:20].shape)
+    prepared(brains.write(tmp_path / "full.nii", full), placement=box)
 
 
 def test_cut_voxels_are_those_that_are_ever_not_0(brains, tmp_path):
