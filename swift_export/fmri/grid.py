@@ -53,7 +53,7 @@ class Geometry:
         grid: voxels along each axis of the oriented volume.
         front: index on the model's grid of the oriented volume's first voxel; negative where voxels are cut.
         size: voxels of the model's grid.
-        covered: the part of the oriented volume that the training arrays covered; statistics are taken over it.
+        covered: the part of the oriented volume that the authors' code leaves; statistics are taken over it.
         distance: mm between the placement's point and the voxel that becomes the centre.
 
     """
@@ -186,8 +186,10 @@ def _geometry(
     name: str,
     distance: float = 0.0,
 ) -> Geometry:
-    box = placement.box(size) or _box((f, f + n) for f, n in zip(front, grid, strict=True))
-    covered = _box((max(0, b.start - f), min(n, b.stop - f)) for b, f, n in zip(box, front, grid, strict=True))
+    covered = _box(
+        (0 if left.start is None else max(0, left.start - f), n if left.stop is None else min(n, left.stop - f))
+        for left, f, n in zip(placement.left(size), front, grid, strict=True)
+    )
     geometry = Geometry(order, flips, grid, _axes(front), size, covered, distance)
     if any(part.start >= part.stop for part in (*covered, *geometry.kept)):
         raise InputError(

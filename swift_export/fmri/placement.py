@@ -60,7 +60,7 @@ class Placement:
         drop_frames: how many the authors left out at the beginning and at the end of each run.
         paddings: those of the authors' code, around the box of voxels that their arrays held.
         stored: by the shape that a data set's volumes are stored in, how many voxels lie in front of them on a grid of
-            96 (negative: are cut), for arrays that are taken as stored.
+            96 (negative: are cut), for arrays that are taken as stored; the whole grid first.
         note: what is not certain about it.
 
     """
@@ -83,6 +83,24 @@ class Placement:
         x, y, z = (
             slice(n // 2 - CENTRE + front, n // 2 + CENTRE - back)
             for n, (front, back) in zip(size, self.paddings, strict=True)
+        )
+        return x, y, z
+
+    def left(self, size: Axes) -> tuple[slice, slice, slice]:
+        """The indices on a grid of ``size`` that the authors' code leaves of a scan: `box`, open where it cuts nothing.
+
+        On such a side the training arrays end with the grid that they are stored on, and a larger one goes on.
+        """
+        box = self.box(size)
+        if box is None:
+            return slice(None), slice(None), slice(None)
+        grid, front = next(iter(self.stored.items()))
+        x, y, z = (
+            slice(
+                None if part.start == m // 2 - CENTRE + first else part.start,
+                None if part.stop == m // 2 - CENTRE + first + n else part.stop,
+            )
+            for part, m, n, first in zip(box, size, grid, front, strict=True)
         )
         return x, y, z
 

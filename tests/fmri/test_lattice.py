@@ -121,3 +121,19 @@ def test_what_lies_outside_of_the_training_box_is_cut_or_refused(brains, tmp_pat
     np.testing.assert_array_equal(clip, read(path, "hcp")[0])
     nib.save(nib.Nifti1Image(marked, brains.FSL[1]), path)
     assert read(path, "ukb")[0][5, 43, 53, 0] > 5  # ukb's arrays held it
+
+
+def test_a_brain_that_goes_on_where_the_training_grid_ends_is_taken_whole(brains, tmp_path):
+    """The cerebellum reaches below FSL's grid, which begins at z = -72 mm; fMRIPrep's begins at -78."""
+    import nibabel as nib
+
+    whole = brains.lopsided(*brains.ASYM, 2)
+    whole[48, 40, 1] = 5000  # at (0, -52, -76) mm
+    path = tmp_path / "run.nii"
+    nib.save(nib.Nifti1Image(whole, brains.ASYM[1]), path)
+    for placement, place in (("hcp", (48, 31, 6)), ("ukb", (48, 30, 1)), ("abcd", (48, 31, 4))):
+        clip, facts = read(path, placement)
+        assert facts["cut_voxels"] == 0
+        signal = whole[whole != 0].astype(np.float64)
+        z = (5000 - signal.mean()) / signal.std(ddof=1)
+        np.testing.assert_allclose(clip[place], [z, z], rtol=1e-6)

@@ -48,6 +48,16 @@ def test_boxes_keep_their_place_about_the_centre_of_other_grids():
     assert parse_placement("1,2,3,4,5,6").box((96, 96, 96)) is None
 
 
+def test_what_is_left_is_open_where_the_authors_cut_nothing():
+    size = (96, 96, 96)
+    everything = slice(None)
+    assert PLACEMENTS["ukb"].left(size) == parse_placement("1,2,3").left(size) == (everything,) * 3
+    # Their crops begin at the first slice of z.
+    assert PLACEMENTS["hcp"].left(size) == (slice(11, 86), slice(2, 95), slice(None, 89))
+    assert PLACEMENTS["abcd"].left(size) == (slice(9, 88), slice(0, 97), slice(None, 91))
+    assert PLACEMENTS["hcp"].left((96, 80, 20))[2] == slice(None, 51)
+
+
 def test_names_points_and_paddings():
     for name in PLACEMENTS:
         assert parse_placement(name) is parse_placement(name.upper()) is PLACEMENTS[name]
