@@ -159,13 +159,20 @@ def measured(
         gathering.broken.refuse(name, masked=masked)
         check_signal(name, statistics, gathering.share, masked=masked)
         if gathering.cut and not allow_crop:
-            raise InputError(
-                f"{name}: {gathering.cut} voxels that are not 0 lie outside of what the model sees on its grid "
-                f"({'x'.join(map(str, geometry.size))}); expected them to be background; give a tighter --mask, or "
-                "--allow-crop to cut them"
-            )
+            _refuse_cut(name, gathering.cut, geometry)
         mean, seen = gathering.mean_volume, tuple(gathering.foreground)
         yield NiftiRun(scan, geometry, statistics, mean, gathering.cut, seen, store, kept.start)
+
+
+def _refuse_cut(name: str, cut: int, geometry: Geometry) -> None:
+    size = "x".join(map(str, geometry.size))
+    whole = all(c.stop - c.start == n for c, n in zip(geometry.covered, geometry.grid, strict=True))
+    box = "x".join(str(k.stop - k.start) for k in geometry.kept)
+    seen = size if whole else f"{size}, of which the crop of the training data leaves {box}"
+    raise InputError(
+        f"{name}: {cut} voxels that are not 0 lie outside of what the model sees on its grid ({seen}); expected them "
+        "to be background; give a tighter --mask, or --allow-crop to cut them"
+    )
 
 
 class _Gathering:
