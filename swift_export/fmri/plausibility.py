@@ -118,7 +118,10 @@ def tr_doubts(found: RepetitionTime | None, resampled: float | None) -> Iterator
     low, high = TRAINING_TR
     seconds = resampled if resampled is not None else None if found is None else found.seconds
     if seconds is None:
-        yield "the repetition time is not known: neither the header nor a sidecar tells; training had 0.72 to 0.8 s"
+        yield (
+            "the repetition time is not known, training had 0.72 to 0.8 s: neither the header nor a sidecar states a "
+            "plausible one; put a .json with RepetitionTime, in seconds, beside the scan"
+        )
     elif not low <= seconds <= high:
         advice = "--resample-tr 0.8 interpolates" if resampled is None else "choose one near it"
         yield f"the repetition time is {seconds:g} s, training had 0.72 to 0.8 s; {advice}"

@@ -318,8 +318,8 @@ def _resampled(path: Path, frames: int, time: RepetitionTime | None, reading: Re
         return None
     if time is None:
         raise InputError(
-            f"{path}: --resample-tr {reading.resample_tr:g}: neither the header nor a sidecar tells the run's own "
-            "repetition time; put a .json with RepetitionTime beside the scan"
+            f"{path}: --resample-tr {reading.resample_tr:g}: neither the header nor a sidecar states a "
+            "plausible repetition time of the run; put a .json with RepetitionTime, in seconds, beside it"
         )
     return resampling(frames, time.seconds, reading.resample_tr)
 

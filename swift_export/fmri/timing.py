@@ -106,11 +106,11 @@ def _sidecar(scan: Path, warn: Warn) -> float | None:
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         warn(f"the sidecar {path.name} cannot be read ({error}); the header's repetition time is taken")
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if 0 < value <= _LONGEST_TR:
-            return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_TR:
+        return float(value)
+    if value is not None:
         warn(
-            f"the sidecar {path.name} has RepetitionTime {str(value)[:20]}, which is no time in seconds; the header's "
-            "is taken"
+            f"the sidecar {path.name} has RepetitionTime {value!r:.20}, which is no time in seconds; the header's is "
+            "taken"
         )
     return None

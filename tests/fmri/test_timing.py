@@ -122,8 +122,10 @@ def test_the_sidecar_decides_then_the_header(brains, tmp_path):
     ("content", "told"),
     [
         ("{}", None),
-        ('{"RepetitionTime": "0.8"}', None),
-        ('{"RepetitionTime": true}', None),
+        ('{"RepetitionTime": "0.8"}', "RepetitionTime '0.8', which is no time in seconds"),
+        ('{"RepetitionTime": "0.8\\n"}', "RepetitionTime '0.8\\n', which"),
+        ('{"RepetitionTime": true}', "RepetitionTime True, which"),
+        ('{"RepetitionTime": [0.8]}', "RepetitionTime [0.8], which"),
         ('{"RepetitionTime": null}', None),
         ('{"RepetitionTime": 800}', "RepetitionTime 800, which is no time in seconds"),
         ('{"RepetitionTime": 0}', "RepetitionTime 0, which"),
@@ -136,7 +138,7 @@ def test_the_sidecar_decides_then_the_header(brains, tmp_path):
         ("[" * 100_000, "cannot be read"),
         (" " * (4 * 2**20 + 1), "it is too large"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_sidecars_that_tell_no_time(brains, tmp_path, content, told):
     path = brains.timed(tmp_path / "run.nii", brains.run((9, 11, 7, 2)), 0.72)
@@ -157,7 +159,7 @@ def test_sidecars_that_tell_no_time(brains, tmp_path, content, told):
         (0.59, None, "the repetition time is 0.59 s, training had 0.72 to 0.8 s; --resample-tr 0.8 interpolates"),
         (3.0, None, "the repetition time is 3 s"),
         (0.8, 2.0, "the repetition time is 2 s, training had 0.72 to 0.8 s; choose one near it"),
-        (None, None, "the repetition time is not known"),
+        (None, None, "the repetition time is not known, training had 0.72 to 0.8 s: neither the header nor a sidecar"),
     ],
 )  # fmt: skip
 def test_what_is_told_of_the_repetition_time(seconds, resampled, told):
