@@ -23,7 +23,7 @@ from swift_export.fmri.plausibility import Warn
 from swift_export.fmri.run import Progress
 from swift_export.fmri.scan import Reading, Scan, is_nifti
 from swift_export.runtimes.base import processors
-from swift_export.system.files import check_output, replaced
+from swift_export.system.files import check_output, followed, replaced
 from swift_export.variants import VARIANTS, find_variant
 from swift_export.weights.digests import file_digests
 
@@ -87,8 +87,12 @@ def prepare_scan(
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--picture {picture}: expected a name that ends in .png")
     sidecar = sidecar_of(output)
-    for path in (output, sidecar, *([picture] if picture else [])):
-        check_output(path, sources=scan)
+    places = (output, sidecar, *([picture] if picture else []))
+    for path in places:
+        for source in (scan, *([mask] if mask else [])):
+            check_output(path, sources=source)
+    if len({followed(path) for path in places}) < len(places):
+        raise UsageError(f"{output}: links make one file of it, its sidecar and the picture; name another file")
     if not (is_nifti(scan) or scan.is_dir()):
         raise InputError(f"{scan}: expected a NIfTI run (.nii, .nii.gz) or a folder of frame_N.pt")
     _keep_others_sidecar(sidecar)

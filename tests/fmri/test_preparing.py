@@ -216,6 +216,25 @@ def test_the_scans_own_sidecar_is_not_replaced(scan):
     prepared(scan, out)
 
 
+def test_neither_links_nor_names_lead_to_what_is_read_or_to_one_file(brains, scan, out):
+    mask = brains.write(scan.with_name("mask.nii"), (brains.run(SHAPE)[..., 0] != 0).astype(np.uint8))
+    before = files(scan.parent)
+    reading = Reading(CENTRED)
+    for source in (scan, mask):
+        out.symlink_to(source)
+        with pytest.raises(UsageError, match=r"sub-01\.npy: is what would be read"):
+            prepared(scan, out, mask=mask)
+        out.unlink()
+    picture = out.with_suffix(".png")
+    for link, target in ((out, out.with_suffix(".json")), (picture, out)):
+        link.symlink_to(target)
+        with pytest.raises(UsageError, match=r"sub-01\.npy: links make one file of it, its sidecar and the picture"):
+            prepare_scan(scan, out, reading, size=SIZE, frames=4, picture=picture)
+        link.unlink()
+    assert files(scan.parent) == before
+    assert list(out.parent.iterdir()) == []
+
+
 def test_values_beyond_float16(torch_file, out, tmp_path):
     """No run's z values are: they do not exceed the root of the number of values. What a folder holds may be."""
     values = np.full((5, 7, 4, 1), -1, np.float32)
