@@ -26,7 +26,7 @@ from swift_export.fmri.foreground import ForegroundStore, foreground_store
 from swift_export.fmri.grid import Geometry
 from swift_export.fmri.nifti import NiftiFile
 from swift_export.fmri.plausibility import Warn, check_signal
-from swift_export.fmri.statistics import TINY, NonFinite, RunStatistics
+from swift_export.fmri.statistics import NOISE, NonFinite, RunStatistics
 
 __all__ = ["Columns", "NiftiRun", "Progress", "measured"]
 
@@ -60,8 +60,8 @@ class NiftiRun:
         geometry: how its volumes go onto the model's grid.
         statistics: of the frames that are left.
         mean_volume: their mean, of all voxels that the mask leaves, oriented as on the model's grid.
-        cut: how many voxels that are not 0 in some frame do not go onto the model's grid, but for nearly zero values
-            as resampling leaves them.
+        cut: how many voxels that are not 0 in some frame do not go onto the model's grid, but for what the rounding
+            of resampling leaves around a brain.
         foreground: of each frame, how many values that are not 0 do.
 
     """
@@ -203,8 +203,8 @@ class _Gathering:
 
     @property
     def cut(self) -> int:
-        """How many voxels of the grid do not go onto the model's although they are more than nearly 0 in some frame."""
-        return int(np.count_nonzero(self._cut > max(TINY * self.statistics.magnitude, 0)))
+        """How many voxels of the grid do not go onto the model's although they are more than noise in some frame."""
+        return int(np.count_nonzero(self._cut > max(NOISE * self.statistics.magnitude, 0)))
 
     @property
     def share(self) -> float:

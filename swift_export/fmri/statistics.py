@@ -10,10 +10,12 @@ from jaxtyping import Float
 
 from swift_export.errors import InputError
 
-__all__ = ["TINY", "NonFinite", "RunStatistics"]
+__all__ = ["NOISE", "TINY", "NonFinite", "RunStatistics"]
 
 #: A value below this share of the largest is no signal of a brain: what resampling leaves around one.
 TINY = 1e-3
+#: Below this share of the largest a value is no more than the rounding of one.
+NOISE = 1e-6
 
 Volume = Float[np.ndarray, "x y z"]
 Values = Float[np.ndarray, " values"]
