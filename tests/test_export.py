@@ -340,6 +340,7 @@ def test_load_backbone_gives_the_module(tmp_path: Path, weights: Weights) -> Non
 
 def test_the_public_surface() -> None:
     assert swift_export.__all__ == [
+        "ScanWarning",
         "SwiFT",
         "SwiFTConfig",
         "SwiftExportError",
@@ -351,6 +352,8 @@ def test_the_public_surface() -> None:
         "export_stablehlo",
         "load_backbone",
         "load_weights",
+        "open_scan",
+        "prepare",
         "stablehlo_to_onnx",
     ]
     assert all(getattr(swift_export, name) is not None for name in swift_export.__all__)

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from swift_export.artifacts import ArtifactError, open_artifact, verify
+from swift_export.artifacts.manifest import SCHEMA
 from swift_export.errors import UsageError
 from swift_export.system.locks import HIDDEN
 
@@ -299,7 +300,7 @@ def test_hidden_folders_of_others_and_names_alike_are_left_alone(tmp_path: Path,
         (tmp_path / name / "file").write_text("mine")
     exporting.export(tmp_path, *NEW)
     assert (tmp_path / f"{HIDDEN}notes" / "file").read_text() == "mine"
-    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == SCHEMA
 
 
 def test_an_unknown_format_leaves_no_trace(tmp_path: Path, exporting: ModuleType) -> None:

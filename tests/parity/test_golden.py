@@ -18,6 +18,7 @@ import onnx
 import pytest
 
 from swift_export.artifacts import ArtifactError, describe, read_manifest, verify
+from swift_export.artifacts.manifest import SCHEMA
 from swift_export.backbone import SwiFT
 from swift_export.errors import CheckFailed, MachineError, UsageError
 from swift_export.export import run_export
@@ -251,8 +252,9 @@ def test_an_unchecked_export_has_nothing_to_be_compared_with(artifact: Path, exp
 
 
 def test_an_artifact_of_a_newer_schema(folder: Path) -> None:
-    change(folder, lambda raw: raw.update(schema=3))
-    refused(folder, ArtifactError, "expected schema 2, found 3, written by a newer version: upgrade swift-export")
+    change(folder, lambda raw: raw.update(schema=SCHEMA + 1))
+    words = f"expected schema {SCHEMA}, found {SCHEMA + 1}, written by a newer version: upgrade swift-export"
+    refused(folder, ArtifactError, words)
 
 
 def test_paths_that_have_no_golden_outputs(exported: Path, tmp_path: Path) -> None:
