@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from swift_export.conversion import convert
     from swift_export.errors import SwiftExportError
     from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.fmri.functions import open_scan, prepare
     from swift_export.fmri.plausibility import ScanWarning
-    from swift_export.fmri.preparing import open_scan, prepare
     from swift_export.lowering.onnx import stablehlo_to_onnx
     from swift_export.parity import check
     from swift_export.weights import load_weights
@@ -34,8 +34,8 @@ _HOMES = {
     "export_stablehlo": "export",
     "load_backbone": "export",
     "load_weights": "weights",
-    "open_scan": "fmri.preparing",
-    "prepare": "fmri.preparing",
+    "open_scan": "fmri.functions",
+    "prepare": "fmri.functions",
     "stablehlo_to_onnx": "lowering.onnx",
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -17,25 +17,23 @@ import numpy as np
 
 from swift_export._version import __version__
 from swift_export.errors import InputError, UsageError
-from swift_export.fmri import scan as scans
-from swift_export.fmri.placement import Placement, check_orientation, parse_placement
 from swift_export.fmri.plausibility import Warn
 from swift_export.fmri.run import Progress
-from swift_export.fmri.scan import Reading, Scan, is_nifti
+from swift_export.fmri.scan import Reading, Scan, is_nifti, open_scan
 from swift_export.runtimes.base import processors
 from swift_export.system.files import check_output, followed, replaced
-from swift_export.variants import VARIANTS, find_variant
+from swift_export.variants import VARIANTS
 from swift_export.weights.digests import file_digests
 
-__all__ = ["DTYPES", "Prepared", "open_scan", "prepare", "prepare_scan", "sidecar_of"]
+__all__ = ["DTYPES", "PUBLISHED", "Prepared", "prepare_scan", "sidecar_of"]
 
 #: What clips may be stored as; the training volumes were float16.
-DTYPES = ("float32", "float16")
+DTYPES: tuple[Literal["float32", "float16"], ...] = ("float32", "float16")
 #: More threads than this gain nothing: they wait for memory.
 _MOST_THREADS = 4
 
 #: The published models' grid and frames.
-_PUBLISHED = next(iter(VARIANTS.values())).config
+PUBLISHED = next(iter(VARIANTS.values())).config
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ def prepare_scan(
     output: Path,
     reading: Reading,
     *,
-    size: tuple[int, int, int] = _PUBLISHED.img_size[:3],
-    frames: int = _PUBLISHED.frames,
+    size: tuple[int, int, int] = PUBLISHED.img_size[:3],
+    frames: int = PUBLISHED.frames,
     mask: Path | None = None,
     dtype: str = DTYPES[0],
     picture: Path | None = None,
@@ -101,7 +99,7 @@ def prepare_scan(
         nullcontext() if picture is None else replaced(picture) as picture_draft,
         replaced(sidecar) as sidecar_draft,
         replaced(output) as draft,
-        scans.open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
+        open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
     ):
         shape = (len(opened), 1, *size, frames)
         clips = _allocate(draft, shape, dtype)
@@ -198,96 +196,3 @@ def _draw(path: Path, opened: Scan, tell: Progress) -> None:
 
     tell(f"drawing {opened.name}")
     draw_scan(opened).save(path, format="PNG")
-
-
-@contextmanager
-def open_scan(
-    scan: str | Path,
-    *,
-    placement: str | Placement | None = None,
-    variant: str | None = None,
-    orientation: str | None = None,
-    drop_frames: tuple[int, int] | None = None,
-    mask: str | Path | None = None,
-    frames: int = _PUBLISHED.frames,
-    start: int = 0,
-    windows: int | None = None,
-    stride: int | None = None,
-    resample_tr: float | None = None,
-    allow_crop: bool = False,
-    strict: bool = False,
-    warn: Warn | None = None,
-) -> Iterator[Scan]:
-    """Read a scan once, for its statistics, and give its windows, which are computed when they are asked for.
-
-        with swift_export.open_scan("sub-01_bold.nii.gz", placement="hcp", mask="sub-01_mask.nii.gz") as scan:
-            for window in scan:  # float32 (96, 96, 96, 20)
-                ...
-
-    ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point ``X,Y,Z`` of MNI152 in mm; by default that of ``variant``.
-    ``windows`` is how many to take, by default all, ``stride`` the frames from the start of one to that of the next, by
-    default as many as a window has. ``warn`` is told of what may make the features meaningless; by default a
-    ScanWarning is issued, and with ``strict`` it is an error.
-
-    Raises InputError for a scan that does not meet the input contract, UsageError for options that do not fit.
-    """
-    reading = _reading(
-        scan, placement, variant, orientation,
-        drop_frames=drop_frames, start=start, windows=windows, step=stride, resample_tr=resample_tr,
-        allow_crop=allow_crop, strict=strict,
-    )  # fmt: skip
-    with scans.open_scan(
-        Path(scan), reading, _PUBLISHED.img_size[:3], frames, mask=None if mask is None else Path(mask), warn=warn
-    ) as opened:
-        yield opened
-
-
-def prepare(
-    scan: str | Path,
-    output: str | Path,
-    *,
-    placement: str | Placement | None = None,
-    variant: str | None = None,
-    orientation: str | None = None,
-    drop_frames: tuple[int, int] | None = None,
-    mask: str | Path | None = None,
-    frames: int = _PUBLISHED.frames,
-    start: int = 0,
-    windows: int | None = None,
-    stride: int | None = None,
-    resample_tr: float | None = None,
-    allow_crop: bool = False,
-    strict: bool = False,
-    dtype: Literal["float32", "float16"] = "float32",
-    picture: str | Path | None = None,
-    warn: Warn | None = None,
-) -> Prepared:
-    """Write the windows of a scan as a ``.npy`` array with a sidecar; options as of `open_scan` and `prepare_scan`."""
-    reading = _reading(
-        scan, placement, variant, orientation,
-        drop_frames=drop_frames, start=start, windows=windows, step=stride, resample_tr=resample_tr,
-        allow_crop=allow_crop, strict=strict,
-    )  # fmt: skip
-    return prepare_scan(
-        Path(scan), Path(output), reading, frames=frames, mask=None if mask is None else Path(mask), dtype=dtype,
-        picture=None if picture is None else Path(picture), warn=warn,
-    )  # fmt: skip
-
-
-def _reading(
-    scan: str | Path,
-    placement: str | Placement | None,
-    variant: str | None,
-    orientation: str | None,
-    **options: Any,
-) -> Reading:
-    if placement is None and variant is None:
-        raise UsageError(f"{scan}: where its voxels go depends on the training data: give a placement or a variant")
-    if placement is None:
-        assert variant is not None
-        placement = find_variant(variant).placement
-    return Reading(
-        placement=parse_placement(placement) if isinstance(placement, str) else placement,
-        orientation=None if orientation is None else check_orientation(orientation),
-        **options,
-    )

@@ -270,9 +270,8 @@ class _Gathering:
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
     """The items, each computed in another thread while the one before is worked on."""
-    end = object()
     with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, end)
-        while (item := upcoming.result()) is not end:
-            upcoming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item

@@ -88,18 +88,6 @@ def tiny() -> Path:
     return GOLDEN / "tiny-full" / "checkpoint.ckpt"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True)
-    if mount.returncode:
-        pytest.skip("needs the right to mount a file system, absent here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"cli_tests_{path.stem}", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
