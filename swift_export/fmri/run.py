@@ -191,8 +191,7 @@ class _Gathering:
         self._size = int(np.count_nonzero(self._covered))
         self._total = np.zeros(self._seen.shape)
         self._sum: Float[np.ndarray, " foreground"] | float = 0.0
-        #: The largest value, without its sign, of voxels that do not go onto the model's grid.
-        self._cut = np.zeros(self._seen.shape, np.float32)
+        self._cut = np.zeros(self._seen.shape, bool)
         self._taken = 0
         # Of the frame before.
         self._pattern: Bool[np.ndarray, " voxels"] | None = None
@@ -204,7 +203,7 @@ class _Gathering:
     @property
     def cut(self) -> int:
         """How many voxels of the grid do not go onto the model's although they are more than noise in some frame."""
-        return int(np.count_nonzero(self._cut > max(NOISE * self.statistics.magnitude, 0)))
+        return int(np.count_nonzero(self._cut))
 
     @property
     def share(self) -> float:
@@ -233,8 +232,9 @@ class _Gathering:
                 self._sum += values
                 self._taken += values.size
                 if self._outer is not None:
-                    places = self._voxels[self._outer]
-                    self._cut[places] = np.maximum(self._cut[places], np.abs(values[self._outer]))
+                    sizes = np.abs(values)
+                    lost = self._outer[sizes[self._outer] >= NOISE * sizes.max()]
+                    self._cut[self._voxels[lost]] = True
                 self.statistics.add(values if self._inner is None else values[self._inner], self._size)
                 self.foreground.append(self._seen_count)
         return self._pattern, taken

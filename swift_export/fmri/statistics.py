@@ -12,9 +12,9 @@ from swift_export.errors import InputError
 
 __all__ = ["NOISE", "TINY", "NonFinite", "RunStatistics"]
 
-#: A value below this share of the largest is no signal of a brain: what resampling leaves around one.
+#: A value below this share of its frame's largest is no signal of a brain: what resampling leaves around one.
 TINY = 1e-3
-#: Below this share of the largest a value is no more than the rounding of one.
+#: Below this share of its frame's largest a value is no more than the rounding of one.
 NOISE = 1e-6
 
 Volume = Float[np.ndarray, "x y z"]
@@ -45,11 +45,6 @@ class RunStatistics:
     def deviation(self) -> float:
         """Standard deviation with n - 1, as torch's ``std`` has it."""
         return math.sqrt(self._squares / (self.foreground - 1)) if self.foreground > 1 else 0.0
-
-    @property
-    def magnitude(self) -> float:
-        """The largest value without its sign."""
-        return max(-self.smallest, self.largest)
 
     @property
     def background(self) -> float:
