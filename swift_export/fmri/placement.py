@@ -146,8 +146,9 @@ PLACEMENTS = {
 #: Placements by what the authors' training code calls the data sets (``dataset_name`` of a checkpoint).
 DATASETS = {"S1200": PLACEMENTS["hcp"], "UKB": PLACEMENTS["ukb"], "ABCD": PLACEMENTS["abcd"]}
 
-_NUMBER = r"\s*[+-]?(?:\d{1,5}(?:\.\d{0,6})?|\.\d{1,6})\s*"
-_INTEGER = r"\s*[+-]?\d{1,5}\s*"
+# [0-9], for \d is a digit of any script.
+_NUMBER = r"\s*[+-]?(?:[0-9]{1,5}(?:\.[0-9]{0,6})?|\.[0-9]{1,6})\s*"
+_INTEGER = r"\s*[+-]?[0-9]{1,5}\s*"
 
 
 def parse_placement(text: str) -> Placement:
@@ -179,7 +180,7 @@ def check_orientation(orientation: str) -> Orientation:
 
 def parse_drop_frames(text: str) -> tuple[int, int]:
     """``FIRST,LAST`` as two numbers of frames; raises UsageError for anything else."""
-    if not re.fullmatch(r"\s*\d{1,6}\s*,\s*\d{1,6}\s*", text):
+    if not re.fullmatch(r"\s*[0-9]{1,6}\s*,\s*[0-9]{1,6}\s*", text):
         raise UsageError(f"--drop-frames {text}: expected two numbers of frames, first and last, as 10,10")
     first, last = map(int, text.split(","))
     return first, last

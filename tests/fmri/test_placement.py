@@ -78,7 +78,7 @@ def test_names_points_and_paddings():
 @pytest.mark.parametrize(
     "text",
     ["", "hcp2", "mni", "1,2", "1,2,3,4", "1,2,3,4,5", "1,2,3,4,5,6,7", "nan,0,0", "inf,0,0", "1e3,0,0", "1;2;3",
-     "1,2,3.5,4,5,6", "999999,0,0", "0,-18,", "hcp\n0"],
+     "1,2,3.5,4,5,6", "999999,0,0", "0,-18,", "hcp\n0", "\uff10,-18,18", "3,2,-7,-6,3,\u0662"],
 )  # fmt: skip
 def test_other_words_are_refused_with_the_choices(text):
     with pytest.raises(UsageError, match=r"expected hcp, ukb, abcd or a point X,Y,Z of MNI152 in mm") as error:
@@ -95,7 +95,7 @@ def test_orientation_names():
 def test_frames_to_drop():
     assert parse_drop_frames("10,10") == (10, 10)
     assert parse_drop_frames(" 5 , 0 ") == (5, 0)
-    for text in ("", "5", "5,", "-1,0", "1,2,3", "a,b", "1.5,0", "9999999,0"):
+    for text in ("", "5", "5,", "-1,0", "1,2,3", "a,b", "1.5,0", "9999999,0", "\uff11,0"):
         with pytest.raises(
             UsageError, match=r"--drop-frames .*: expected two numbers of frames, first and last, as 10"
         ):
