@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +17,7 @@ from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.errors import InputError, UsageError
 from swift_export.fmri.contract import InputContract, contract_of
+from swift_export.system.disk import write_error
 
 if TYPE_CHECKING:
     from swift_export.backbone.config import SwiFTConfig
@@ -111,10 +114,9 @@ def prepare(
     if config.in_chans != 1:
         raise InputError(f"a BOLD run has one channel, the model takes {config.in_chans}")
     done = []
-    for folder in {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}:
-        folder.mkdir(parents=True, exist_ok=True)
+    folders = {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}
     for file, path, drawn in zip(files, outputs, pictures, strict=True):
-        with console.progress() as tell:
+        with _made(folders), console.progress() as tell:
             made = prepare_scan(
                 file,
                 path,
@@ -138,7 +140,7 @@ def prepare(
 def _count(windows: str) -> int | None:
     if windows == "all":
         return None
-    if not windows.isdecimal() or int(windows) < 1 or len(windows) > 6:
+    if not re.fullmatch("[0-9]{1,6}", windows) or int(windows) < 1:
         raise UsageError(f"--windows {windows}: expected all, or a number from 1 on")
     return int(windows)
 
@@ -162,8 +164,9 @@ def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[Input
 def _outputs(files: Sequence[Path], output: Path) -> list[Path]:
     if len(files) == 1 and not output.is_dir():
         return [output]
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: expected a folder for the clips of {len(files)} scans, found a file")
+    if not output.is_dir() and (output.exists() or output.suffix == ".npy"):
+        found = "a file" if output.exists() else "the name of a file"
+        raise UsageError(f"{output}: expected a folder for the clips of {len(files)} scans, found {found}")
     return _named(files, output, ".npy")
 
 
@@ -175,6 +178,23 @@ def _pictures(files: Sequence[Path], picture: Path | None) -> list[Path | None]:
     if picture.exists() and not picture.is_dir():
         raise UsageError(f"--picture {picture}: expected a folder for the pictures of {len(files)} scans, found a file")
     return [*_named(files, picture, ".png")]
+
+
+@contextmanager
+def _made(folders: Iterable[Path]) -> Iterator[None]:
+    """The folders are there in the block; those that were made for it are gone after it where no file came of it."""
+    new = {folder for path in folders for folder in (path, *path.parents) if not folder.exists()}
+    try:
+        for path in folders:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(path, error) from None
+        yield
+    finally:
+        for folder in sorted(new, reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _named(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:

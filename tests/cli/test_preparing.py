@@ -107,6 +107,8 @@ def test_scans_of_one_name_are_refused(refused, brains, scan: Path, tmp_path: Pa
         (["--drop-frames", "5"], "--drop-frames 5: expected two numbers of frames"),
         (["--windows", "0"], "--windows 0: expected all, or a number from 1 on"),
         (["--windows", "some"], "--windows some: expected all"),
+        (["--windows", "9" * 5000], "expected all, or a number from 1 on"),
+        (["--windows", "\uff12"], "expected all, or a number from 1 on"),
         (["--stride", "0"], "--stride 0: expected a number of frames from 1 on"),
         (["--resample-tr", "nan"], "--resample-tr nan: expected a positive number"),
         (["--frames", "9"], "expected 1 to 8"),
@@ -218,6 +220,19 @@ def test_an_error_of_a_later_scan_keeps_what_was_written(run, brains, scan: Path
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("swift-export: error: z.nii: ")
     assert left(tmp_path / "clips") == ["sub-01_bold.json", "sub-01_bold.npy"]
+
+
+def test_folders_for_several_scans(refused, brains, scan: Path, tmp_path: Path) -> None:
+    """None is made without a file to hold, or where one is in the way."""
+    (tmp_path / "z.nii").write_bytes(b"no scan")
+    brains.write(tmp_path / "run-2.nii", brains.run(SHAPE, seed=2))
+    before = left(tmp_path)
+    assert "z.nii: " in refused("prepare", "z.nii", scan.name, "-o", "new/clips", *HERE)
+    line = refused("prepare", scan.name, "run-2.nii", "-o", "clips.npy", *HERE)
+    assert line.startswith("clips.npy: expected a folder for the clips of 2 scans, found the name of a file")
+    line = refused("prepare", scan.name, "run-2.nii", "-o", "z.nii/clips", *HERE)
+    assert line.startswith("z.nii/clips: expected a folder, found a file on the way to it")
+    assert left(tmp_path) == before
 
 
 # A full disk, an interrupt.
