@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -145,8 +146,11 @@ class ScanOptions:
             **more,
         )
 
-    def masks_for(self, files: Sequence[Path]) -> dict[Path, Path]:
-        """The mask of each NIfTI run; raises UsageError unless there is one for each, or none at all."""
+    def masks_for(self, files: Sequence[Path]) -> list[Path | None]:
+        """The mask of each file, None of those that are no NIfTI runs.
+
+        Raises UsageError unless there is one for each run, or none at all.
+        """
         from swift_export.fmri.scan import is_nifti
 
         runs = [file for file in files if is_nifti(file)]
@@ -157,7 +161,8 @@ class ScanOptions:
             raise UsageError(
                 f"--mask: expected one for each of the {len(runs)} NIfTI runs, in their order, found {len(masks)}"
             )
-        return dict(zip(runs, masks, strict=True)) if masks else {}
+        left = iter(masks)
+        return [next(left, None) if is_nifti(file) else None for file in files]
 
 
 def scan_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -197,9 +202,9 @@ class InputFiles:
 
         self.options.check()
         masks = self.options.masks_for(self.files)
-        for file in (*self.files, *masks.values()):
+        for file in (*self.files, *(mask for mask in masks if mask)):
             # What a broken link or a folder is, its reader says.
-            if not file.exists() and not file.is_symlink():
+            if not os.path.lexists(file):
                 raise InputError(f"{file}: no such file")
         scans = [file for file in self.files if is_nifti(file)]
         if scans:
@@ -239,4 +244,7 @@ class InputFiles:
                 "resample_tr": reading.resample_tr,
                 "allow_crop": reading.allow_crop,
             }
-        return [Given(load_clip(file, config, frames, mask=masks.get(file), **settings)) for file in self.files]
+        return [
+            Given(load_clip(file, config, frames, mask=mask, **settings))
+            for file, mask in zip(self.files, masks, strict=True)
+        ]

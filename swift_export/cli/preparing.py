@@ -115,7 +115,7 @@ def prepare(
         raise InputError(f"a BOLD run has one channel, the model takes {config.in_chans}")
     done = []
     folders = {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}
-    for file, path, drawn in zip(files, outputs, pictures, strict=True):
+    for file, mask, path, drawn in zip(files, masks, outputs, pictures, strict=True):
         with _made(folders), console.progress() as tell:
             made = prepare_scan(
                 file,
@@ -123,7 +123,7 @@ def prepare(
                 reading,
                 size=config.img_size[:3],
                 frames=config.frames if frames is None else frames,
-                mask=masks.get(file),
+                mask=mask,
                 dtype=dtype,
                 picture=drawn,
                 warn=console.warning,

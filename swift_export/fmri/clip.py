@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from swift_export.errors import InputError, UsageError
 from swift_export.fmri.placement import PLACEMENT_CHOICES, Placement, check_orientation, parse_placement
 from swift_export.fmri.plausibility import Warn
 from swift_export.fmri.scan import Doubts, Reading, is_nifti, open_scan
+from swift_export.fmri.sidecar import read_sidecar
 from swift_export.system.text import shown
 
 __all__ = ["Clip", "load_clip"]
@@ -98,8 +98,8 @@ def load_clip(
 def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -> None:
     """Tell of clips that `prepare` made for a model of another placement."""
     try:
-        stated = json.loads(path.with_suffix(".json").read_bytes())["placement"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or of other origin
+        stated = read_sidecar(path.with_suffix(".json")).get("placement")
+    except ValueError:  # none, or of other origin
         return
     if isinstance(stated, str) and stated != placement:
         doubt = Doubts(path, strict, warn)

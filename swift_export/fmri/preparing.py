@@ -20,6 +20,7 @@ from swift_export.errors import InputError, UsageError
 from swift_export.fmri.plausibility import Warn
 from swift_export.fmri.run import Progress
 from swift_export.fmri.scan import Reading, Scan, is_nifti, open_scan
+from swift_export.fmri.sidecar import read_sidecar
 from swift_export.runtimes.base import processors
 from swift_export.system.files import check_output, followed, replaced
 from swift_export.variants import VARIANTS
@@ -124,8 +125,8 @@ def _keep_others_sidecar(path: Path) -> None:
     if not path.exists():
         return
     try:
-        ours = "swift-export" in json.loads(path.read_bytes())["versions"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        ours = "swift-export" in read_sidecar(path)["versions"]
+    except (ValueError, TypeError, KeyError):
         ours = False
     if not ours:
         raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from jaxtyping import Float32, Int
 from swift_export.errors import InputError
 from swift_export.fmri.nifti import MAX_FRAMES
 from swift_export.fmri.placement import check_positive
+from swift_export.fmri.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from swift_export.fmri.nifti import NiftiFile
@@ -24,8 +24,6 @@ __all__ = ["TRAINING_TR", "RepetitionTime", "Resampling", "repetition_time", "re
 TRAINING_TR = (0.6, 1.0)
 #: What programs write into a header where they know no better.
 _DEFAULT_TR = 1.0
-#: What a sidecar may hold.
-_MAX_SIDECAR = 4 * 2**20
 #: Seconds that a repetition time can be.
 _LONGEST_TR = 60.0
 
@@ -100,10 +98,8 @@ def _sidecar(scan: Path, warn: Warn) -> float | None:
     if not path.is_file():
         return None
     try:
-        if path.stat().st_size > _MAX_SIDECAR:
-            raise ValueError("it is too large")
-        value = json.loads(path.read_bytes()).get("RepetitionTime")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        value = read_sidecar(path).get("RepetitionTime")
+    except ValueError as error:
         warn(f"the sidecar {path.name} cannot be read ({error}); the header's repetition time is taken")
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_TR:

@@ -403,3 +403,15 @@ def test_two_artifacts_that_take_scans_differently(run, refused, artifact: Path,
     result = run(*diff, "--placement", "0,-18,18")
     assert result.returncode == 0, result.stderr
     assert "placement  index 48 at (0, -18, 18) mm" in result.stdout
+
+
+def test_masks_go_with_runs_by_their_place() -> None:
+    from swift_export.cli.inputs import ScanOptions
+
+    run, clips, first, second = map(Path, ("run.nii", "clips.npy", "first.nii", "second.nii"))
+    assert ScanOptions(masks=[first, second]).masks_for([run, clips, run]) == [first, None, second]
+    assert ScanOptions().masks_for([run, clips]) == [None, None]
+
+
+def test_a_name_too_long_for_any_file(refused) -> None:
+    assert refused("prepare", "n" * 300 + ".nii", "-o", "clips.npy", *HERE).endswith(": no such file")
