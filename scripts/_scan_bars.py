@@ -43,13 +43,13 @@ def scan_bars(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
     for _ in range(3):
         (reading,) = _run(_READING, scan)
         seconds, peak = _run(_PREPARING, scan, clips)
-        runs.append((seconds / reading, peak - clips.stat().st_size))
+        runs.append((seconds / reading, peak))
     ratio, memory = sorted(runs)[1]
     windows = len(np.load(clips, mmap_mode="r"))
     what = f"`prepare` of all {windows} clips of a 91x109x91x1200 int16 .nii.gz"
     found = f"{ratio:.2f} times"
     yield what, "<= 1.5 times reading it once with nibabel", found, ratio <= 1.5 and windows == _WINDOWS
-    yield "its peak memory beyond the memory map", "<= 1.5 GB", f"{memory / 1e9:.2f} GB", memory <= 1.5e9
+    yield "its peak memory", "<= 1.5 GB", f"{memory / 1e9:.2f} GB", memory <= 1.5e9
     for file in (scan, clips):
         file.unlink()
 

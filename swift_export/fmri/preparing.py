@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -24,7 +26,6 @@ from swift_export.fmri.sidecar import read_sidecar
 from swift_export.runtimes.base import processors
 from swift_export.system.files import check_output, followed, replaced
 from swift_export.variants import VARIANTS
-from swift_export.weights.digests import file_digests
 
 __all__ = ["DTYPES", "PUBLISHED", "Prepared", "prepare_scan", "sidecar_of"]
 
@@ -103,8 +104,9 @@ def prepare_scan(
         open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
     ):
         shape = (len(opened), 1, *size, frames)
-        clips = _allocate(draft, shape, dtype)
-        digest = _fill(clips, opened, scan, tell)
+        with draft.open("r+b") as file:
+            begin = _allocate(file, shape, np.dtype(dtype).newbyteorder("<"))
+            digest = _fill(file.fileno(), begin, np.dtype(dtype).newbyteorder("<"), opened, scan, tell)
         facts = {
             "source": opened.name,
             "source_sha256": digest,
@@ -114,7 +116,6 @@ def prepare_scan(
             "versions": {"swift-export": __version__, "numpy": np.__version__},
         }
         sidecar_draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        clips.flush()
         if picture_draft is not None:
             _draw(picture_draft, opened, tell)
     return Prepared(output, sidecar, picture, facts)
@@ -135,38 +136,37 @@ def _keep_others_sidecar(path: Path) -> None:
         )
 
 
-def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
-    clips = np.lib.format.open_memmap(path, "w+", np.dtype(dtype).newbyteorder("<"), shape)
-    # Mapped memory without room on the disk ends the process by SIGBUS: the room is taken, or refused, before.
-    with path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        else:
-            file.seek(-clips.nbytes, os.SEEK_END)
-            for window in clips:
-                file.write(bytes(window.nbytes))
-    return clips
+def _allocate(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Write the header of an array and take the room for its values, or refuse it; returns where they begin."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    file.flush()
+    begin = file.tell()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, begin + math.prod(shape) * dtype.itemsize)
+    return begin
 
 
-def _fill(clips: np.ndarray, opened: Scan, path: Path, tell: Progress) -> str | None:
-    """Compute all windows, side by side; returns the digest of the scan's file."""
+def _fill(file: int, begin: int, dtype: np.dtype, opened: Scan, path: Path, tell: Progress) -> str | None:
+    """Compute all windows, side by side, and write each at its place; returns the digest of the scan's file."""
     count, written, stopped = len(opened), Queue[int](), Event()
 
     def write(numbers: Sequence[int]) -> None:
-        # Computed in memory of its own, then copied: the mapped pages are touched once, in their order.
-        window = np.empty(clips.shape[2:], np.float32)
+        # Written whole, not through mapped memory: a fault for each of its pages takes five times as long.
+        window = np.empty((*opened.size, opened.windows.frames), np.float32)
         for number in numbers:
             if stopped.is_set():
                 return
             opened.write(number, window)
             try:
                 with np.errstate(over="raise"):
-                    clips[number, 0] = window
+                    stored = window.astype(dtype, copy=False)
             except FloatingPointError:
                 raise InputError(
                     f"{path}: z values to {np.abs(window).max():.3g}, more than --dtype float16 holds; give --dtype "
                     "float32"
                 ) from None
+            _write(file, stored.data.cast("B"), begin + number * stored.nbytes)
             written.put(number)
 
     threads = min(processors(), _MOST_THREADS, count)
@@ -188,8 +188,17 @@ def _fill(clips: np.ndarray, opened: Scan, path: Path, tell: Progress) -> str | 
             raise
 
 
+def _write(file: int, data: memoryview, place: int) -> None:
+    while data:
+        count = os.pwrite(file, data, place)
+        data, place = data[count:], place + count
+
+
 def _digest(path: Path) -> str | None:
-    return None if path.is_dir() else file_digests(path).sha256
+    if path.is_dir():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _draw(path: Path, opened: Scan, tell: Progress) -> None:

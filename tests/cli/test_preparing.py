@@ -240,7 +240,7 @@ def test_folders_for_several_scans(refused, brains, scan: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("what", ["clips", "unpacked run"])
 def test_a_full_disk(run, brains, scan: Path, small_disk: Path, what: str) -> None:
-    """Before the memory that is mapped to the file is written to, or the kernel would end the process."""
+    """Said before anything is computed: the room for all clips is taken first."""
     out = small_disk / "clips.npy"
     room = shutil.disk_usage(small_disk).free
     if what == "clips":
