@@ -17,6 +17,7 @@ from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.errors import InputError, UsageError
 from swift_export.fmri.contract import InputContract, contract_of
+from swift_export.fmri.sidecar import stem
 from swift_export.system.disk import write_error
 
 if TYPE_CHECKING:
@@ -199,17 +200,10 @@ def _made(folders: Iterable[Path]) -> Iterator[None]:
 
 def _named(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
     """A file for each scan, named after it."""
-    stems = [_stem(file) for file in files]
-    twice = [stem for stem in stems if stems.count(stem) > 1]
+    stems = [stem(file.resolve().name if file.is_dir() else file.name) for file in files]
+    twice = [name for name in stems if stems.count(name) > 1]
     if twice:
         raise UsageError(
             f"{folder}: two scans are called {twice[0]}, and their clips would have one name; prepare them one by one"
         )
-    return [folder / f"{stem}{suffix}" for stem in stems]
-
-
-def _stem(file: Path) -> str:
-    name = file.resolve().name if file.is_dir() else file.name
-    for suffix in (".gz", ".nii"):
-        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    return name
+    return [folder / f"{name}{suffix}" for name in stems]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_sidecar"]
+__all__ = ["read_sidecar", "stem"]
 
 #: BIDS sidecars have some kB, those of clips some 10 more for a thousand windows.
 _MAX_BYTES = 4 * 2**20
@@ -27,3 +27,10 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     return content
+
+
+def stem(name: str) -> str:
+    """A scan's name without ``.nii`` or ``.nii.gz``, in whatever case: what its sidecar and its clips are called."""
+    for suffix in (".gz", ".nii"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return name

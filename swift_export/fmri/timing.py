@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int
 from swift_export.errors import InputError
 from swift_export.fmri.nifti import MAX_FRAMES
 from swift_export.fmri.placement import check_positive
-from swift_export.fmri.sidecar import read_sidecar
+from swift_export.fmri.sidecar import read_sidecar, stem
 
 if TYPE_CHECKING:
     from swift_export.fmri.nifti import NiftiFile
@@ -91,10 +91,7 @@ def resampling(frames: int, seconds: float, target: float) -> Resampling:
 
 
 def _sidecar(scan: Path, warn: Warn) -> float | None:
-    name = scan.name
-    for suffix in (".gz", ".nii"):
-        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    path = scan.with_name(f"{name}.json")
+    path = scan.with_name(f"{stem(scan.name)}.json")
     if not path.is_file():
         return None
     try:
