@@ -47,12 +47,12 @@ def conversion_bars(command: Sequence[str], scratch: Path) -> Iterator[Bar]:
 
 
 def _lowering() -> float:
-    from swift_export.lowering.forms import choose_forms
+    from swift_export.converter import stablehlo_to_onnx
     from swift_export.lowering.hub import argument_names, lower_open
-    from swift_export.lowering.onnx import stablehlo_to_onnx
     from swift_export.lowering.settings import ExportSettings
-    from swift_export.variants import VARIANTS
-    from swift_export.weights import synthetic_weights
+    from swift_export.models.swift.forms import choose_forms
+    from swift_export.models.swift.variants import VARIANTS
+    from swift_export.models.swift.weights import synthetic_weights
 
     weights = synthetic_weights(VARIANTS["contrastive"].config)
     settings = ExportSettings()

@@ -166,7 +166,7 @@ def same_twice(first: Path, second: Path) -> bool:
 
 def saved_parts(folder: Path) -> tuple[str, dict[str, str]]:
     """Digests of a SavedModel's module and of its variables."""
-    from swift_export.lowering.savedmodel import import_tensorflow
+    from swift_export.system.tensorflow import import_tensorflow
 
     tf = import_tensorflow()
     from tensorflow.core.protobuf import saved_model_pb2

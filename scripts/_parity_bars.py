@@ -50,8 +50,8 @@ def _traced(count: int, folder: Path) -> list[str]:
     sys.path.insert(0, str(ROOT / "tests" / "parity"))
     faults = import_module("faults")
 
-    from swift_export.variants import VARIANTS
-    from swift_export.weights import synthetic_weights
+    from swift_export.models.swift.variants import VARIANTS
+    from swift_export.models.swift.weights import synthetic_weights
 
     config = VARIANTS["contrastive"].config
     bench = faults.Bench(folder, synthetic_weights(config))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from swift_export.backbone.config import LAYER_NORM_EPSILON, MASK_VALUE, SwiFTConfig, WindowPlan
+from swift_export.models.swift.config import LAYER_NORM_EPSILON, MASK_VALUE, SwiFTConfig, WindowPlan
 
 __all__ = ["PlainSwiFT"]
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from swift_export._version import __version__
 
 if TYPE_CHECKING:
-    from swift_export.backbone.config import SwiFTConfig
-    from swift_export.backbone.swift import SwiFT
     from swift_export.conversion import convert
+    from swift_export.converter import stablehlo_to_onnx
     from swift_export.errors import SwiftExportError
     from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
-    from swift_export.fmri.functions import open_scan, prepare
-    from swift_export.fmri.plausibility import ScanWarning
-    from swift_export.lowering.onnx import stablehlo_to_onnx
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.config import SwiFTConfig
+    from swift_export.models.swift.scan_functions import open_scan, prepare
+    from swift_export.models.swift.weights import load_weights
     from swift_export.parity import check
-    from swift_export.weights import load_weights
+    from swift_export.scans.plausibility import ScanWarning
 
 _HOMES = {
-    "ScanWarning": "fmri.plausibility",
-    "SwiFT": "backbone.swift",
-    "SwiFTConfig": "backbone.config",
+    "ScanWarning": "scans.plausibility",
+    "SwiFT": "models.swift.backbone.swift",
+    "SwiFTConfig": "models.swift.config",
     "SwiftExportError": "errors",
     "check": "parity",
     "convert": "conversion",
@@ -33,10 +33,10 @@ _HOMES = {
     "export_savedmodel": "export",
     "export_stablehlo": "export",
     "load_backbone": "export",
-    "load_weights": "weights",
-    "open_scan": "fmri.functions",
-    "prepare": "fmri.functions",
-    "stablehlo_to_onnx": "lowering.onnx",
+    "load_weights": "models.swift.weights",
+    "open_scan": "models.swift.scan_functions",
+    "prepare": "models.swift.scan_functions",
+    "stablehlo_to_onnx": "converter",
 }
 
 __all__ = [

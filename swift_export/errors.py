@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArchitectureError",
+    "ArtifactError",
     "CheckFailed",
     "InputError",
     "LoweringError",
@@ -30,6 +31,10 @@ class UsageError(SwiftExportError):
 
 class ArchitectureError(SwiftExportError):
     """Hyper-parameters that describe no SwiFT backbone."""
+
+
+class ArtifactError(SwiftExportError):
+    """An artifact that is missing, damaged, tampered with or of a newer schema."""
 
 
 class WeightsError(SwiftExportError):

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from swift_export.artifacts.digests import digest_format
-from swift_export.artifacts.facts import read_facts
 from swift_export.artifacts.layout import FORMATS, ONNX_FILE, PORTABLE_FILE, SAVEDMODEL_FOLDER, find_format
 from swift_export.artifacts.manifest import Artifact, Manifest
 from swift_export.artifacts.versions import versions_of
 from swift_export.artifacts.writing import transaction
+from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET, TARGETS
+from swift_export.formats.facts import read_facts
 from swift_export.lowering.settings import ATTENTION, ExportSettings
 
 if TYPE_CHECKING:
-    from swift_export.backbone.swift import SwiFT
-    from swift_export.parity.inputs import CheckInput
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.weights import Weights
+    from swift_export.parity.measure.inputs import CheckInput
     from swift_export.parity.results import ParityReport
-    from swift_export.weights import Weights
 
 __all__ = [
     "ExportResult",
@@ -111,7 +111,7 @@ def run_export(
     check_device(device)
     with transaction(output, weights, names, force=force) as stage:
         if "savedmodel" in names or ("onnx" in names and via == "savedmodel"):
-            from swift_export.lowering.savedmodel import import_tensorflow
+            from swift_export.system.tensorflow import import_tensorflow
 
             import_tensorflow()  # said before minutes are spent on the other formats
         for name in names:
@@ -181,7 +181,7 @@ def _record(folder: Path, name: str, settings: ExportSettings, via: str, report:
         modules += ("tensorflow", "tf2onnx") if via == "savedmodel" else ()
     parity = golden = None
     if report is not None:
-        from swift_export.parity.golden import keep_golden
+        from swift_export.parity.golden.golden_outputs import keep_golden
 
         parity, golden = report.measurements(name), keep_golden(report, name, settings, folder)
     return Artifact(
@@ -232,8 +232,8 @@ def load_backbone(source: str | Path = "auto", *, variant: str | None = None) ->
 
     ``source`` is what `load_weights` takes: a checkpoint, a bundle, a hub id, ``auto`` or ``synthetic:SEED``.
     """
-    from swift_export.backbone.swift import SwiFT
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.weights import load_weights
 
     return SwiFT.from_weights(load_weights(source, variant=variant))
 
@@ -291,8 +291,8 @@ def _export(
     device: str = "cpu",
     force: bool = False,
 ) -> ExportResult:
-    from swift_export.fmri.placement import parse_placement
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.weights import load_weights
+    from swift_export.scans.placement import parse_placement
 
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
     if placement is not None:
@@ -313,8 +313,8 @@ def _export(
 
 
 def _input(given: str | Path | CheckInput, weights: Weights, frames: int | None) -> CheckInput:
-    from swift_export.fmri.clip import load_clip
-    from swift_export.parity.inputs import Given
+    from swift_export.models.swift.clip import load_clip
+    from swift_export.parity.measure.inputs import Given
 
     if not isinstance(given, (str, Path)):
         return given

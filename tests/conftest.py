@@ -11,17 +11,32 @@ what it needs is a GPU. ``--fast`` leaves out what needs a heavy runtime and wha
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from swift_export.errors import SwiftExportError, WeightsError
+from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.weights import Weights, synthetic_weights
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+
+#: Windowed to the last stage; shifts in space and time; every mask takes part.
+CASE = "tiny-windowed"
 
 
 def _modules(*names: str) -> Callable[[], bool]:
@@ -155,3 +170,127 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(reason)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def load_module() -> Callable[[Path], ModuleType]:
+    """Load a module of the tests by its path, once."""
+    loaded: dict[Path, ModuleType] = {}
+
+    def load(path: Path) -> ModuleType:
+        if path not in loaded:
+            spec = importlib.util.spec_from_file_location(f"tests_{path.stem}", path)
+            assert spec
+            assert spec.loader
+            # Dataclasses look themselves up there.
+            loaded[path] = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded[path])
+        return loaded[path]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def recipe(load_module) -> ModuleType:
+    """The golden recipe: what the checkpoints in ``tests/golden`` hold."""
+    return load_module(GOLDEN / "recipe.py")
+
+
+@pytest.fixture(scope="session")
+def torch_file(load_module) -> ModuleType:
+    """A writer of torch's file format that shares nothing with the reader, and that can also lie."""
+    return load_module(HERE / "formats/checkpoint/torch_file.py")
+
+
+@pytest.fixture(scope="session")
+def lightning() -> Path:
+    """The folder with files that PyTorch-Lightning itself wrote; see its README."""
+    return HERE / "formats/checkpoint/data"
+
+
+@pytest.fixture(scope="session")
+def brains(load_module) -> ModuleType:
+    """The module ``scans/brains.py``, loaded only by tests that run: it imports nibabel."""
+    return load_module(HERE / "scans/brains.py")
+
+
+Refused = Callable[..., AbstractContextManager[pytest.ExceptionInfo[SwiftExportError]]]
+
+
+@pytest.fixture(scope="session")
+def refused() -> Refused:
+    """``with refused("told", ...) as caught:`` the block raises a user's error, in one line that tells all of these."""
+
+    @contextmanager
+    def block(
+        *told: str, error: type[SwiftExportError] = WeightsError, status: int = 2
+    ) -> Iterator[pytest.ExceptionInfo[SwiftExportError]]:
+        with pytest.raises(error) as caught:
+            yield caught
+        message = str(caught.value)
+        assert len(message.splitlines()) == 1
+        assert message.isprintable()
+        assert len(message) < 8000
+        assert [part for part in told if part not in message] == [], message
+        assert caught.value.exit_status == status
+
+    return block
+
+
+@pytest.fixture(scope="session")
+def config_of():
+    def config_of(case: str = CASE) -> SwiFTConfig:
+        stored = json.loads((GOLDEN / case / "case.json").read_text())
+        return SwiFTConfig.from_hyper_parameters(stored["hyper_parameters"])
+
+    return config_of
+
+
+@pytest.fixture(scope="session")
+def weights(config_of) -> Weights:
+    return synthetic_weights(config_of(), seed=3)
+
+
+@pytest.fixture(scope="session")
+def write():
+    """Writes formats below a folder, laid out like an artifact without its manifest."""
+
+    def write(weights: Weights, folder: Path, *formats: str, settings: ExportSettings | None = None) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = settings or ExportSettings()
+        if "onnx" in formats:
+            from swift_export.lowering.onnx_file import write_onnx
+
+            write_onnx(weights, settings, folder)
+        if "stablehlo" in formats:
+            from swift_export.lowering.stablehlo import write_stablehlo
+
+            write_stablehlo(weights, settings, folder)
+        if "savedmodel" in formats:
+            from swift_export.lowering.savedmodel import write_savedmodel
+
+            write_savedmodel(weights, settings, folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def staged(weights, write, tmp_path_factory) -> Path:
+    """ONNX and StableHLO of `weights`; not to be changed."""
+    return write(weights, tmp_path_factory.mktemp("staged"), "onnx", "stablehlo")
+
+
+@pytest.fixture(scope="session")
+def artifact(weights, tmp_path_factory) -> Path:
+    """An artifact folder of `weights` with ONNX and StableHLO, unchecked; not to be changed."""
+    from swift_export.export import run_export
+
+    folder = tmp_path_factory.mktemp("exported") / "artifact"
+    run_export(("onnx", "stablehlo"), weights, folder, settings=ExportSettings(), check=False)
+    return folder

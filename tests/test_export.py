@@ -18,12 +18,12 @@ import pytest
 
 import swift_export
 from swift_export.artifacts import describe, open_artifact, verify
-from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import ArchitectureError, CheckFailed, SwiftExportError, UsageError
 from swift_export.export import ExportResult, run_export
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.weights import Weights, synthetic_weights
 from swift_export.parity.results import ParityReport
-from swift_export.weights import Weights, synthetic_weights
 
 CONFIG = SwiFTConfig(
     img_size=(8, 8, 8, 4),
@@ -329,7 +329,7 @@ def test_without_tensorflow_the_extra_is_named_before_any_work(
 
 
 def test_load_backbone_gives_the_module(tmp_path: Path, weights: Weights) -> None:
-    from swift_export.weights import write_bundle
+    from swift_export.models.swift.weights import write_bundle
 
     write_bundle(weights, tmp_path / "bundle")
     model = swift_export.load_backbone(tmp_path / "bundle")

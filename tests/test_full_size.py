@@ -25,7 +25,7 @@ STORED = "40,39,38,37,47,46"
 
 @pytest.fixture(scope="module")
 def brains():
-    spec = importlib.util.spec_from_file_location("brains", Path(__file__).parent / "fmri/brains.py")
+    spec = importlib.util.spec_from_file_location("brains", Path(__file__).parent / "scans/brains.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -60,8 +60,8 @@ def twins(brains, tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def clips(twins) -> dict[str, np.ndarray]:
-    from swift_export.fmri.clip import load_clip
-    from swift_export.variants import VARIANTS
+    from swift_export.models.swift.clip import load_clip
+    from swift_export.models.swift.variants import VARIANTS
 
     config = VARIANTS["contrastive"].config
     fsl, asym = twins

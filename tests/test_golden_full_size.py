@@ -12,11 +12,11 @@ import onnx_ir as oir
 import onnxruntime
 import pytest
 
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.lowering.forms import choose_forms
+from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.opsets import TARGETS
 from swift_export.lowering.settings import ATTENTION, ExportSettings
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.forms import choose_forms
 
 pytestmark = pytest.mark.full_size
 

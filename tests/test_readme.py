@@ -38,7 +38,7 @@ def served(tmp_path_factory) -> Path:
     from swift_export.lowering.onnx_file import write_onnx
     from swift_export.lowering.settings import ExportSettings
     from swift_export.lowering.stablehlo import write_stablehlo
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.weights import load_weights
 
     folder = tmp_path_factory.mktemp("served")
     weights = load_weights(CHECKPOINT)

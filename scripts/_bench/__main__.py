@@ -89,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
+    from swift_export.models.swift.variants import VARIANTS
+    from swift_export.models.swift.weights import synthetic_weights
+    from swift_export.models.swift.weights.bundle_writer import write_bundle
     from swift_export.parity.gpu_check import TINY
-    from swift_export.parity.inputs import noise
-    from swift_export.variants import VARIANTS
-    from swift_export.weights import synthetic_weights
-    from swift_export.weights.bundle_writer import write_bundle
+    from swift_export.parity.measure.inputs import noise
 
     config = TINY if options.architecture == "tiny" else VARIANTS[options.architecture].config
     bundle = folder / "bundle"

@@ -22,8 +22,8 @@ Engine = Callable[[Path, Clips, int], Call]
 
 def reference(path: Path, clips: Clips, threads: int) -> Call:
     """``swift_export.SwiFT``; ``path`` is a bundle of weights."""
-    from swift_export.backbone.swift import SwiFT
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.weights import load_weights
 
     return _compiled(SwiFT.from_weights(load_weights(path)), clips)
 
@@ -32,7 +32,7 @@ def equinox_usual(path: Path, clips: Clips, threads: int) -> Call:
     """The same model as it is usually written in Equinox."""
     from _plain_swift import PlainSwiFT
 
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.weights import load_weights
 
     weights = load_weights(path)
     return _compiled(PlainSwiFT(weights.config, weights.tensors), clips)

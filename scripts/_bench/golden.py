@@ -44,9 +44,9 @@ def golden_errors(folder: Path, threads: int, tell: Callable[[str], None]) -> di
 
 
 def _features(case: dict[str, Any], state: dict[str, np.ndarray], folder: Path, threads: int) -> list[np.ndarray]:
-    from swift_export.backbone.config import SwiFTConfig, parameter_shapes
-    from swift_export.weights.bundle_writer import write_bundle
-    from swift_export.weights.weights import Provenance, Weights
+    from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
+    from swift_export.models.swift.weights.bundle_writer import write_bundle
+    from swift_export.models.swift.weights.weights import Provenance, Weights
 
     config = SwiFTConfig.from_hyper_parameters(case["hyper_parameters"])
     tensors = {name: np.ascontiguousarray(state[name]) for name in sorted(parameter_shapes(config))}

@@ -9,7 +9,7 @@ import onnx
 from _plain_swift import PlainSwiFT
 from jax2onnx import to_onnx
 
-from swift_export.weights import load_weights
+from swift_export.models.swift.weights import load_weights
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def _lowered(module: bytes, inputs: int) -> bytes:
     import onnx
     import onnx_ir as oir
 
-    from swift_export.lowering.onnx import stablehlo_to_onnx
+    from swift_export.converter import stablehlo_to_onnx
 
     model = stablehlo_to_onnx(module, argument_names=[f"x{i}" for i in range(inputs)])
     _speak_float32(model)

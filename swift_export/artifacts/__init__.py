@@ -10,48 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swift_export.artifacts.digests import digest_format, verify
-    from swift_export.artifacts.facts import Facts, read_facts
     from swift_export.artifacts.inspect import Description, Part, describe, locate
-    from swift_export.artifacts.layout import FORMATS, ArtifactError, find_format
-    from swift_export.artifacts.manifest import (
-        Artifact,
-        File,
-        Manifest,
-        Measurement,
-        Signature,
-        TensorSpec,
-        read_manifest,
-    )
+    from swift_export.artifacts.layout import FORMATS, find_format
+    from swift_export.artifacts.manifest import Artifact, File, Manifest, Measurement, read_manifest
     from swift_export.artifacts.writing import Transaction, open_artifact, transaction
 
 _HOMES = {
     "digests": ("digest_format", "verify"),
-    "facts": ("Facts", "read_facts"),
     "inspect": ("Description", "Part", "describe", "locate"),
-    "layout": ("FORMATS", "ArtifactError", "find_format"),
-    "manifest": ("Artifact", "File", "Manifest", "Measurement", "Signature", "TensorSpec", "read_manifest"),
+    "layout": ("FORMATS", "find_format"),
+    "manifest": ("Artifact", "File", "Manifest", "Measurement", "read_manifest"),
     "writing": ("Transaction", "open_artifact", "transaction"),
 }
 
 __all__ = [
     "FORMATS",
     "Artifact",
-    "ArtifactError",
     "Description",
-    "Facts",
     "File",
     "Manifest",
     "Measurement",
     "Part",
-    "Signature",
-    "TensorSpec",
     "Transaction",
     "describe",
     "digest_format",
     "find_format",
     "locate",
     "open_artifact",
-    "read_facts",
     "read_manifest",
     "transaction",
     "verify",

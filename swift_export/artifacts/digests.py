@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from swift_export.artifacts.layout import SAVEDMODEL_FOLDER, ArtifactError, Format, written_files
+from swift_export.artifacts.layout import SAVEDMODEL_FOLDER, Format, written_files
 from swift_export.artifacts.manifest import File, Manifest
+from swift_export.errors import ArtifactError
 
 __all__ = ["digest_file", "digest_format", "verify"]
 

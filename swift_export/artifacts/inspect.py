@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_export.artifacts.digests import verify
-from swift_export.artifacts.facts import Facts, read_facts
-from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, format_of
+from swift_export.artifacts.layout import FORMATS, MANIFEST, format_of
 from swift_export.artifacts.manifest import Artifact, Manifest
 from swift_export.artifacts.writing import open_artifact
+from swift_export.errors import ArtifactError
+from swift_export.formats.facts import Facts, read_facts
 
 __all__ = ["Description", "Part", "describe", "locate"]
 

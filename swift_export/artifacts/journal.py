@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, SAVEDMODEL_FOLDER, ArtifactError, format_of
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, SAVEDMODEL_FOLDER, format_of
+from swift_export.errors import ArtifactError
 from swift_export.system.locks import HIDDEN, acquired, is_held
 from swift_export.system.syncing import sync
 

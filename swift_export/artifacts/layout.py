@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from swift_export.errors import SwiftExportError, UsageError
+from swift_export.errors import UsageError
 
 __all__ = [
     "FORMATS",
@@ -29,7 +29,6 @@ __all__ = [
     "PORTABLE_FILE",
     "REPORTS",
     "SAVEDMODEL_FOLDER",
-    "ArtifactError",
     "Format",
     "find_format",
     "format_of",
@@ -47,10 +46,6 @@ PORTABLE_B1_FILE = "stablehlo/model.b1.mlir.bc"
 SAVEDMODEL_FOLDER = "savedmodel/1"
 ONNX_FILE = "onnx/model.onnx"
 _GOLDEN_FOLDER = "golden"
-
-
-class ArtifactError(SwiftExportError):
-    """An artifact that is missing, damaged, tampered with or of a newer schema."""
 
 
 @dataclass(frozen=True)

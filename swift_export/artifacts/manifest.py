@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift_export._version import __version__
-from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError, is_inside
-from swift_export.artifacts.schema import MAX_BYTES, SchemaError, decode, dumps, encode, loads
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.errors import ArchitectureError
-from swift_export.fmri.contract import InputContract
+from swift_export.artifacts.layout import FORMATS, MANIFEST, is_inside
+from swift_export.errors import ArchitectureError, ArtifactError
+from swift_export.formats.signature import Signature
 from swift_export.lowering.metadata import SYNTHETIC_WARNING
-from swift_export.variants import CITATION, COPYRIGHT, LICENCE, VARIANTS
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.variants import CITATION, COPYRIGHT, LICENCE, VARIANTS
+from swift_export.scans.contract import InputContract
+from swift_export.system.plain_data import MAX_BYTES, SchemaError, decode, dumps, encode, loads
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
 __all__ = [
     "SCHEMA",
@@ -32,8 +33,6 @@ __all__ = [
     "Manifest",
     "Measurement",
     "Model",
-    "Signature",
-    "TensorSpec",
     "Tool",
     "WeightsRecord",
     "new_manifest",
@@ -88,23 +87,6 @@ class File:
 
     sha256: str
     size: int
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output: an integer for each fixed dimension, a name for each that is free."""
-
-    name: str
-    dtype: str
-    dims: tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Inputs and outputs in order."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)

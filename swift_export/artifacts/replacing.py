@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, Format, golden_file, written_files
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, Format, golden_file, written_files
 from swift_export.artifacts.manifest import Manifest, read_manifest
-from swift_export.errors import UsageError
+from swift_export.errors import ArtifactError, UsageError
 
 __all__ = ["current_manifest", "refuse_conflicts", "replaced_units"]
 

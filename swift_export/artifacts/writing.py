@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift_export.artifacts.journal import Staging, commit, interrupted, recover
-from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, ArtifactError, find_format, written_files
+from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, find_format, written_files
 from swift_export.artifacts.manifest import Artifact, Manifest, new_manifest, read_manifest
 from swift_export.artifacts.replacing import current_manifest, refuse_conflicts, replaced_units
-from swift_export.errors import SwiftExportError
+from swift_export.errors import ArtifactError, SwiftExportError
 from swift_export.system.disk import DISK_FULL, concerns, disk_full, disk_is_full, own_errors
 from swift_export.system.files import write_text
 from swift_export.system.locks import locked
@@ -20,7 +20,7 @@ from swift_export.system.signals import exit_when_terminated, signals_deferred
 from swift_export.system.syncing import sync_tree
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
 __all__ = ["Reports", "Transaction", "open_artifact", "transaction", "write_reports"]
 

@@ -18,12 +18,12 @@ from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
     from swift_export.artifacts.manifest import Manifest
-    from swift_export.backbone.config import SwiFTConfig
-    from swift_export.fmri.contract import InputContract
-    from swift_export.parity.inputs import CheckInput
+    from swift_export.models.swift.config import SwiFTConfig
+    from swift_export.models.swift.weights import Weights
+    from swift_export.parity.measure.inputs import CheckInput
     from swift_export.parity.results import ParityReport
     from swift_export.parity.targets import Target
-    from swift_export.weights import Weights
+    from swift_export.scans.contract import InputContract
 
 __all__ = ["check", "diff", "register"]
 
@@ -144,7 +144,7 @@ def check(
     scans: ScanOptions,
 ) -> None:
     """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
-    from swift_export.parity.tolerances import Limits
+    from swift_export.parity.measure.tolerances import Limits
 
     limits = Limits(rtol, atol, tolerance_reason)
     files = InputFiles(inputs or (), scans)
@@ -201,7 +201,7 @@ def check(
 
 
 def _check_quickly(paths: list[Path], runtimes: list[str] | None, device: str, console: Console) -> None:
-    from swift_export.parity.quick import check_quick
+    from swift_export.parity.golden.quick import check_quick
 
     with console.progress() as tell:
         found = check_quick(paths, runtimes=runtimes, device=device, progress=tell)
@@ -247,7 +247,7 @@ def diff(
 
 
 def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weights | None:
-    from swift_export.weights import load_weights
+    from swift_export.models.swift.weights import load_weights
 
     if source is None and variant is None:
         return None

@@ -13,15 +13,15 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from swift_export.backbone.config import SHAPE_INVISIBLE
+from swift_export.models.swift.config import SHAPE_INVISIBLE
 from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
-    from swift_export.fmri.contract import InputContract
-    from swift_export.fmri.scan import Reading
+    from swift_export.models.swift.weights import Weights
     from swift_export.parity.diff import DiffReport
     from swift_export.parity.results import ParityReport
-    from swift_export.weights import Weights
+    from swift_export.scans.contract import InputContract
+    from swift_export.scans.scan import Reading
 
 __all__ = ["Console"]
 

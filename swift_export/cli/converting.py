@@ -12,8 +12,8 @@ from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.text import examples
+from swift_export.converter.sources.kinds import kind_of_folder
 from swift_export.errors import UsageError
-from swift_export.lowering.sources.kinds import kind_of_folder
 from swift_export.system.files import check_output
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
+from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.lowering.settings import ExportSettings
-from swift_export.variants import find_variant
+from swift_export.models.swift.variants import find_variant
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
@@ -193,8 +193,8 @@ def _export(job: _Job, settings: ExportSettings) -> None:
         need_extra("savedmodel", "a SavedModel")
 
     from swift_export.export import default_output, run_export
+    from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
-    from swift_export.weights import load_weights
 
     console = Console(job.quiet)
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)

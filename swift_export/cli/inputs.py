@@ -13,8 +13,8 @@ import typer
 
 from swift_export.cli.extras import need_extra
 from swift_export.errors import InputError, UsageError
-from swift_export.fmri.contract import InputContract
-from swift_export.fmri.placement import (
+from swift_export.scans.contract import InputContract
+from swift_export.scans.placement import (
     PLACEMENTS,
     Placement,
     check_orientation,
@@ -24,10 +24,10 @@ from swift_export.fmri.placement import (
 )
 
 if TYPE_CHECKING:
-    from swift_export.backbone.config import SwiFTConfig
     from swift_export.cli.console import Console
-    from swift_export.fmri.scan import Reading
-    from swift_export.parity.inputs import CheckInput
+    from swift_export.models.swift.config import SwiFTConfig
+    from swift_export.parity.measure.inputs import CheckInput
+    from swift_export.scans.scan import Reading
 
 __all__ = ["InputFiles", "ScanOptions", "scan_options"]
 
@@ -130,7 +130,7 @@ class ScanOptions:
 
     def reading(self, contract: InputContract, **more: Any) -> Reading:
         """How to read scans for a model of this contract; raises UsageError where neither tells the placement."""
-        from swift_export.fmri.scan import Reading
+        from swift_export.scans.scan import Reading
 
         # Paddings are those of an array, and no model's.
         padded = self.placed is not None and self.placed.point is None
@@ -151,7 +151,7 @@ class ScanOptions:
 
         Raises UsageError unless there is one for each run, or none at all.
         """
-        from swift_export.fmri.scan import is_nifti
+        from swift_export.scans.scan import is_nifti
 
         runs = [file for file in files if is_nifti(file)]
         masks = self.masks or []
@@ -198,7 +198,7 @@ class InputFiles:
 
     def check(self) -> None:
         """Raise UsageError or InputError for what is wrong whatever the model; ask for the extra that reads NIfTI."""
-        from swift_export.fmri.scan import is_nifti
+        from swift_export.scans.scan import is_nifti
 
         self.options.check()
         masks = self.options.masks_for(self.files)
@@ -219,9 +219,9 @@ class InputFiles:
         most: int | None = None,
     ) -> list[CheckInput]:
         """Read and prepare them for a model; raises InputError for what does not meet the input contract."""
-        from swift_export.fmri.clip import load_clip
-        from swift_export.fmri.scan import is_nifti
-        from swift_export.parity.inputs import Given
+        from swift_export.models.swift.clip import load_clip
+        from swift_export.parity.measure.inputs import Given
+        from swift_export.scans.scan import is_nifti
 
         if not self.files:
             return []

@@ -13,8 +13,9 @@ from swift_export.cli.text import examples
 from swift_export.system.text import shortened, shown
 
 if TYPE_CHECKING:
-    from swift_export.artifacts import Artifact, Description, Manifest, Part, TensorSpec
+    from swift_export.artifacts import Artifact, Description, Manifest, Part
     from swift_export.artifacts.manifest import Golden
+    from swift_export.formats.signature import TensorSpec
 
 __all__ = ["inspect", "register"]
 
@@ -39,7 +40,7 @@ def inspect(
 ) -> None:
     """Show signature, opset, form, weights digest and measured parity; digests of an artifact are verified."""
     from swift_export.artifacts import describe
-    from swift_export.artifacts.schema import dumps
+    from swift_export.system.plain_data import dumps
 
     description = describe(path)
     if json:

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def variants() -> None:
     """List the published models."""
-    from swift_export.variants import CITATION, LICENCE, UPSTREAM, VARIANTS
+    from swift_export.models.swift.variants import CITATION, LICENCE, UPSTREAM, VARIANTS
 
     console = Console()
     for variant in VARIANTS.values():
@@ -56,7 +56,7 @@ def bundle(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the weights as a bundle: model.safetensors, config.json and a model card."""
-    from swift_export.weights import load_weights, write_bundle
+    from swift_export.models.swift.weights import load_weights, write_bundle
 
     console = Console(quiet)
     loaded = load_weights(weights, variant=variant, quiet=quiet)

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def _variants() -> list[str]:
-    from swift_export.variants import VARIANTS
+    from swift_export.models.swift.variants import VARIANTS
 
     return list(VARIANTS)
 

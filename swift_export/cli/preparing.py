@@ -16,12 +16,12 @@ from swift_export.cli.console import Console
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.errors import InputError, UsageError
-from swift_export.fmri.contract import InputContract, contract_of
-from swift_export.fmri.sidecar import stem
+from swift_export.scans.contract import InputContract, contract_of
+from swift_export.scans.sidecar import stem
 from swift_export.system.disk import write_error
 
 if TYPE_CHECKING:
-    from swift_export.backbone.config import SwiFTConfig
+    from swift_export.models.swift.config import SwiFTConfig
 
 __all__ = ["prepare", "register"]
 
@@ -107,7 +107,7 @@ def prepare(
     contract, config = _model(weights, variant, quiet)
     reading = scans.reading(contract, windows=count, step=stride)
 
-    from swift_export.fmri.preparing import prepare_scan
+    from swift_export.scans.preparing import prepare_scan
 
     console = Console(quiet or json)
     console.placement(reading, scans.contract(contract), any(not file.is_dir() for file in files))
@@ -148,10 +148,10 @@ def _count(windows: str) -> int | None:
 
 def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[InputContract, SwiFTConfig]:
     """The input contract and the architecture that the clips are made for; by default the published one."""
-    from swift_export.variants import VARIANTS, find_variant
+    from swift_export.models.swift.variants import VARIANTS, find_variant
 
     if weights is not None:
-        from swift_export.weights import load_weights
+        from swift_export.models.swift.weights import load_weights
 
         loaded = load_weights(weights, variant=variant, quiet=quiet)
         return loaded.contract, loaded.config

@@ -12,10 +12,10 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float
 
-from swift_export.backbone.config import SwiFTConfig, parameter_shapes
-from swift_export.backbone.swift import SwiFT
-from swift_export.lowering.forms import Forms
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.backbone.swift import SwiFT
+from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
+from swift_export.models.swift.forms import Forms
 
 __all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed", "lower_open", "private_locations"]
 

@@ -6,17 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from swift_export._version import __version__
-from swift_export.lowering.forms import Forms, forms_text
 from swift_export.lowering.settings import ExportSettings
-from swift_export.variants import CITATION, COPYRIGHT, LICENCE
+from swift_export.models.swift.forms import Forms, forms_text
+from swift_export.models.swift.variants import CITATION, COPYRIGHT, LICENCE
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
-__all__ = ["METADATA_ATTRIBUTE", "SYNTHETIC_WARNING", "essentials"]
-
-#: Attribute of the StableHLO modules that holds the essentials as JSON.
-METADATA_ATTRIBUTE = "swift_export.metadata"
+__all__ = ["SYNTHETIC_WARNING", "essentials"]
 
 SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
 

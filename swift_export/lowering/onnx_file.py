@@ -10,16 +10,16 @@ import numpy as np
 import onnx
 import onnx_ir as oir
 
-from swift_export.backbone.config import SwiFTConfig, parameter_shapes
+from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import UsageError
-from swift_export.lowering.forms import Forms, choose_forms
 from swift_export.lowering.hub import argument_names, lower_open, result_names
 from swift_export.lowering.metadata import essentials
-from swift_export.lowering.onnx import stablehlo_to_onnx
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
+from swift_export.models.swift.forms import Forms, choose_forms
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
 __all__ = ["ROADS", "backbone_to_onnx", "write_onnx"]
 

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swift_export.backbone.config import parameter_shapes
-from swift_export.errors import UsageError
-from swift_export.lowering.forms import Forms, choose_forms
+from swift_export.formats.metadata import METADATA_ASSET, SIGNATURE
 from swift_export.lowering.hub import forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
 from swift_export.lowering.settings import ExportSettings
 from swift_export.lowering.stablehlo import JAX_PLATFORMS
+from swift_export.models.swift.config import parameter_shapes
+from swift_export.models.swift.forms import Forms, choose_forms
+from swift_export.system.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
-__all__ = ["METADATA_ASSET", "SIGNATURE", "import_tensorflow", "write_savedmodel"]
-
-SIGNATURE = "serving_default"
-METADATA_ASSET = "swift_export.json"
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow, or the line that names the extra which brings it."""
-    # Two lines about oneDNN at start-up are nobody's concern where nothing is computed. Only this import is told so:
-    # a check's own TensorFlow runs as users run it.
-    option = "TF_ENABLE_ONEDNN_OPTS"
-    asked = os.environ.get(option)
-    os.environ.setdefault(option, "0")
-    try:
-        import tensorflow
-    except ImportError:
-        raise UsageError(
-            "TensorFlow is not installed: install the extra, pip install 'swift-export[savedmodel]'"
-        ) from None
-    finally:
-        if asked is None:
-            del os.environ[option]
-    return tensorflow
+__all__ = ["write_savedmodel"]
 
 
 def write_savedmodel(weights: Weights, settings: ExportSettings, folder: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from swift_export.backbone.config import OUTPUT_KINDS, SwiFTConfig
+from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, TARGETS
 from swift_export.errors import UsageError
-from swift_export.lowering.opsets import DEFAULT_OPSET, OPSETS, TARGETS
+from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig
 
 __all__ = ["ATTENTION", "ExportSettings"]
 

@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.hub import lower_closed
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.forms import choose_forms
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
 __all__ = ["JAX_PLATFORMS", "write_stablehlo"]
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as oir
 
+from swift_export.converter.passes import run_passes
+from swift_export.converter.tf2onnx_handler import Record
+from swift_export.converter.through_tf2onnx import through_tf2onnx
+from swift_export.formats.metadata import SIGNATURE
 from swift_export.lowering.hub import argument_names
-from swift_export.lowering.onnx.passes import run_passes
-from swift_export.lowering.onnx.tf2onnx_handler import Record
-from swift_export.lowering.savedmodel import SIGNATURE, write_savedmodel
+from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.settings import ExportSettings
-from swift_export.lowering.through_tf2onnx import through_tf2onnx
 
 if TYPE_CHECKING:
-    from swift_export.weights import Weights
+    from swift_export.models.swift.weights import Weights
 
 __all__ = ["savedmodel_to_onnx"]
 

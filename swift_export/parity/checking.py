@@ -9,14 +9,14 @@ from typing import Literal
 
 from swift_export.errors import UsageError
 from swift_export.lowering.settings import ExportSettings
-from swift_export.parity.inputs import CheckInput
-from swift_export.parity.measuring import Plan, Progress, measure
+from swift_export.models.swift.weights import Weights
+from swift_export.parity.measure.inputs import CheckInput
+from swift_export.parity.measure.measuring import Plan, Progress, measure
+from swift_export.parity.measure.tolerances import POLICY, Limits
 from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Choice, Subject, Target, find_subject
-from swift_export.parity.tolerances import POLICY, Limits
 from swift_export.runtimes.base import check_device, check_precision
 from swift_export.runtimes.registry import check_asked, require
-from swift_export.weights import Weights
 
 __all__ = ["BATCHES", "check_paths"]
 

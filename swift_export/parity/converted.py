@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from swift_export.converter.dims import Shape, Size
+from swift_export.converter.sources import Reference, SizesError
 from swift_export.errors import CheckFailed
-from swift_export.lowering.onnx.dims import Shape, Size
-from swift_export.lowering.sources import Reference, SizesError
-from swift_export.parity.elements import Distance, allowed_for, distance, draw
+from swift_export.parity.measure.elements import Distance, allowed_for, distance, draw
 from swift_export.runtimes.onnxruntime_any import AnySession
 
 __all__ = ["Compared", "ConvertedReport", "check_converted"]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import CheckFailed, UsageError
+from swift_export.models.swift.config import SwiFTConfig
 from swift_export.parity.checking import BATCHES
-from swift_export.parity.compare import compare
-from swift_export.parity.inputs import CheckInput, standard_inputs
-from swift_export.parity.measuring import Progress
+from swift_export.parity.measure.compare import compare
+from swift_export.parity.measure.inputs import CheckInput, standard_inputs
+from swift_export.parity.measure.measuring import Progress
+from swift_export.parity.measure.running import load_outputs, run_artifact, write_clips
+from swift_export.parity.measure.scratch import new_folder, scratch_folder
+from swift_export.parity.measure.tolerances import tolerance
 from swift_export.parity.results import Comparison
-from swift_export.parity.running import load_outputs, run_artifact, write_clips
-from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.targets import Artifacts, Target, find_artifacts
-from swift_export.parity.tolerances import tolerance
 from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.registry import require
 from swift_export.system.text import one_line

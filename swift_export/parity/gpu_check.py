@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from swift_export.backbone.config import SwiFTConfig
 from swift_export.errors import CheckFailed, SwiftExportError, UsageError
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.variants import VARIANTS
+from swift_export.models.swift.weights import Weights, synthetic_weights
 from swift_export.parity.gpu_report import TIME_COLUMNS, Findings, describe_machine
-from swift_export.parity.measuring import Plan, measure
+from swift_export.parity.measure.measuring import Plan, measure
+from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.report import table
-from swift_export.parity.scratch import new_folder, scratch_folder
 from swift_export.parity.targets import Target, find_subject
 from swift_export.runtimes.base import DEVICES, AbsentDevice
 from swift_export.runtimes.reference_file import Reference, write_reference
 from swift_export.runtimes.registry import REFERENCE, RUNTIMES
 from swift_export.system.files import replaced
 from swift_export.system.text import one_line
-from swift_export.variants import VARIANTS
-from swift_export.weights import Weights, synthetic_weights
 
 __all__ = ["main", "unpacked"]
 

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from swift_export.artifacts.layout import find_format, is_inside
 from swift_export.artifacts.manifest import Measurement
 from swift_export.errors import CheckFailed
-from swift_export.parity.compare import Difference
-from swift_export.parity.tolerances import Tolerance
+from swift_export.parity.measure.compare import Difference
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
 if TYPE_CHECKING:
-    from swift_export.parity.golden import GoldenOutputs
-    from swift_export.parity.structure import Setting
+    from swift_export.models.swift.structure.examine import Setting
+    from swift_export.parity.golden.golden_outputs import GoldenOutputs
 
 __all__ = ["BlockError", "Broken", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.artifacts.digests import verify
-from swift_export.artifacts.facts import read_facts
 from swift_export.artifacts.inspect import locate
-from swift_export.artifacts.layout import FORMATS, MANIFEST, ArtifactError
+from swift_export.artifacts.layout import FORMATS, MANIFEST
 from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.errors import ArchitectureError, UsageError
-from swift_export.fmri.contract import InputContract, contract_of
+from swift_export.errors import ArchitectureError, ArtifactError, UsageError
+from swift_export.formats.facts import read_facts
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.variants import VARIANTS
+from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
+from swift_export.scans.contract import InputContract, contract_of
 from swift_export.system.text import shown
-from swift_export.variants import VARIANTS
-from swift_export.weights import Weights, load_weights, synthetic_weights
 
 __all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject"]
 

@@ -10,11 +10,10 @@ from typing import Any
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from swift_export.formats.metadata import SIGNATURE, TAG
 from swift_export.runtimes.base import InputSpec
 
-__all__ = ["SIGNATURE", "Signature", "read_signature"]
-
-TAG, SIGNATURE = "serve", "serving_default"
+__all__ = ["Signature", "read_signature"]
 
 _DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 

@@ -19,8 +19,8 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     absent_gpu,
     check_inputs,
-    processors,
 )
+from swift_export.system.machine import processors
 
 __all__ = ["XlaSession", "arithmetic", "describe", "dot_precisions", "find_device", "parse_portable"]
 

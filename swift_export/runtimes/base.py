@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ __all__ = [
     "check_inputs",
     "check_precision",
     "file_label",
-    "processors",
 ]
 
 Device = Literal["cpu", "gpu"]
@@ -125,11 +123,6 @@ class Adapter(Protocol):
         a damaged file.
         """
         ...
-
-
-def processors() -> int:
-    """The processors that this process may use: the threads that a runtime is told to take, or takes unasked."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def file_label(path: Path) -> str:

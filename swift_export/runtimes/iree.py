@@ -27,8 +27,8 @@ from swift_export.runtimes.base import (
     Precision,
     RuntimeInfo,
     check_inputs,
-    processors,
 )
+from swift_export.system.machine import processors
 
 __all__ = ["IreeSession", "load"]
 

@@ -20,8 +20,8 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     absent_gpu,
     check_inputs,
-    processors,
 )
+from swift_export.system.machine import processors
 
 __all__ = ["CPU", "CUDA", "OnnxSession", "cuda_options", "load"]
 

@@ -8,11 +8,12 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from swift_export.backbone import SwiFT
-from swift_export.backbone.places import value_name
+from swift_export.models.swift.backbone import SwiFT
+from swift_export.models.swift.backbone.places import value_name
 from swift_export.runtimes._xla import XlaSession, find_device
-from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision, RuntimeInfo, processors
+from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision, RuntimeInfo
 from swift_export.runtimes.reference_file import read_reference
+from swift_export.system.machine import processors
 
 __all__ = ["PRECISION", "load"]
 

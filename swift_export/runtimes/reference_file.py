@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from swift_export.backbone.config import SwiFTConfig
+from swift_export.models.swift.config import SwiFTConfig
 
 __all__ = ["Reference", "read_reference", "write_reference"]
 

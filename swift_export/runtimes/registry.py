@@ -70,7 +70,7 @@ class Runtime:
         return cast(Adapter, importlib.import_module(f"swift_export.runtimes.{self.name}"))
 
 
-_MAKER = ("equinox", "swift_export.backbone", "swift_export.lowering", "swift_export.weights")
+_MAKER = ("equinox", "swift_export.models.swift.backbone", "swift_export.lowering", "swift_export.models.swift.weights")
 _FOREIGN = (*_MAKER, "jax", "jaxlib")
 _ON_CPU: dict[Device, tuple[Precision, ...]] = {"cpu": ("float32",)}
 _ON_BOTH: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",)}

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from swift_export.errors import MachineError, UsageError
-from swift_export.runtimes._signature import SIGNATURE
+from swift_export.formats.metadata import SIGNATURE
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -20,8 +20,8 @@ from swift_export.runtimes.base import (
     absent_gpu,
     check_inputs,
     file_label,
-    processors,
 )
+from swift_export.system.machine import processors
 
 __all__ = ["SIGNATURE", "SavedModelSession", "load"]
 

@@ -24,9 +24,9 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     check_inputs,
     file_label,
-    processors,
 )
 from swift_export.runtimes.registry import package_folder
+from swift_export.system.machine import processors
 
 __all__ = ["SOURCE", "CSession", "compile_program", "load"]
 

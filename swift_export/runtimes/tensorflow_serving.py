@@ -21,8 +21,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from swift_export.errors import MachineError
+from swift_export.formats.metadata import SIGNATURE
 from swift_export.runtimes._companion import Companion
-from swift_export.runtimes._signature import SIGNATURE, read_signature
+from swift_export.runtimes._signature import read_signature
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -32,8 +33,8 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     check_inputs,
     file_label,
-    processors,
 )
+from swift_export.system.machine import processors
 from swift_export.system.processes import TIMEOUT_S, last_line
 
 __all__ = ["READY_S", "ServingSession", "load"]

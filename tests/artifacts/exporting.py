@@ -18,11 +18,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from swift_export.artifacts import FORMATS, Artifact, Manifest, Signature, digest_format, transaction
+from swift_export.artifacts import FORMATS, Artifact, Manifest, digest_format, transaction
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.manifest import Golden, GoldenInput
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.weights import Weights, synthetic_weights
+from swift_export.formats.signature import Signature
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.weights import Weights, synthetic_weights
 
 FILES = {
     "stablehlo": ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc"),

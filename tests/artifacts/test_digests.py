@@ -10,8 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from swift_export.artifacts import ArtifactError, open_artifact, verify
+from swift_export.artifacts import open_artifact, verify
 from swift_export.artifacts.digests import digest_file
+from swift_export.errors import ArtifactError
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
-from swift_export.artifacts import ArtifactError, TensorSpec, describe, locate, transaction
-from swift_export.artifacts.facts import essentials_in
+from swift_export.artifacts import describe, locate, transaction
 from swift_export.artifacts.inspect import Part
-from swift_export.artifacts.schema import dumps
+from swift_export.errors import ArtifactError
+from swift_export.formats.facts import essentials_in
+from swift_export.formats.signature import TensorSpec
 from swift_export.lowering.settings import ExportSettings
+from swift_export.system.plain_data import dumps
 
 SETTINGS = ExportSettings(outputs=("stage0", "features"))
 BOLD = TensorSpec("bold", "float32", ("batch", 1, 8, 8, 8, 2))

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from swift_export.artifacts import ArtifactError, open_artifact, verify
+from swift_export.artifacts import open_artifact, verify
 from swift_export.artifacts.manifest import SCHEMA
-from swift_export.errors import UsageError
+from swift_export.errors import ArtifactError, UsageError
 from swift_export.system.locks import HIDDEN
 
 OLD = ("onnx", "savedmodel")

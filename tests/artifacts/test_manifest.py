@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from swift_export.artifacts import Artifact, ArtifactError, File, Measurement, Signature, TensorSpec, read_manifest
+from swift_export.artifacts import Artifact, File, Measurement, read_manifest
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest, new_manifest, parse_manifest
-from swift_export.artifacts.schema import MAX_BYTES
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.variants import CITATION, VARIANTS
-from swift_export.weights import Provenance, Weights
-from swift_export.weights.weights import Training
+from swift_export.errors import ArtifactError
+from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.variants import CITATION, VARIANTS
+from swift_export.models.swift.weights import Provenance, Weights
+from swift_export.models.swift.weights.weights import Training
+from swift_export.system.plain_data import MAX_BYTES
 
 SHA = "0123456789abcdef" * 4
 ONNX = Artifact(

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from swift_export.artifacts import ArtifactError, read_manifest, transaction
+from swift_export.artifacts import read_manifest, transaction
 from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import write_reports
+from swift_export.errors import ArtifactError
 from swift_export.system.locks import HIDDEN
 
 

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from swift_export.artifacts import ArtifactError, open_artifact, read_manifest, transaction, verify
-from swift_export.errors import MachineError, UsageError
-from swift_export.fmri.placement import parse_placement
+from swift_export.artifacts import open_artifact, read_manifest, transaction, verify
+from swift_export.errors import ArtifactError, MachineError, UsageError
+from swift_export.scans.placement import parse_placement
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -86,8 +86,8 @@ def test_bad_usage_is_one_line_with_status_2(refused: Callable[..., str], argume
 
 def test_an_internal_error_is_one_line_and_tells_how_to_get_the_traceback(run) -> None:
     code = (
-        "import sys, swift_export.variants, swift_export.cli as cli\n"
-        "swift_export.variants.VARIANTS = None\n"  # breaks `variants` from within
+        "import sys, swift_export.models.swift.variants, swift_export.cli as cli\n"
+        "swift_export.models.swift.variants.VARIANTS = None\n"  # breaks `variants` from within
         "sys.exit(cli.main(['variants']))"
     )
     for debug in ("", "1"):

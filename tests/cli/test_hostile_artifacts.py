@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from swift_export.artifacts import ArtifactError, read_manifest
-from swift_export.errors import SwiftExportError
-from swift_export.parity.golden import read_golden
-from swift_export.parity.quick import check_quick
+from swift_export.artifacts import read_manifest
+from swift_export.errors import ArtifactError, SwiftExportError
+from swift_export.parity.golden.golden_outputs import read_golden
+from swift_export.parity.golden.quick import check_quick
 from swift_export.parity.targets import find_artifacts, find_subject
 
 Change = Callable[[dict[str, Any]], None]

@@ -31,8 +31,8 @@ def left(folder: Path) -> list[str]:
 
 
 def test_a_run_becomes_a_file_of_clips(run, scan: Path, tmp_path: Path) -> None:
-    from swift_export.fmri.placement import parse_placement
-    from swift_export.fmri.scan import Reading, open_scan
+    from swift_export.scans.placement import parse_placement
+    from swift_export.scans.scan import Reading, open_scan
 
     result = run("prepare", scan.name, "-o", "clips.npy", *HERE, "--start", "1", "--stride", "5")
     assert result.returncode == 0, result.stderr

@@ -149,9 +149,9 @@ def test_nothing_that_the_console_prints_steers_the_terminal(tmp_path: Path, pri
     program = (
         "import rich.panel, rich.text, swift_export.parity.diff as diff, swift_export\n"
         "from swift_export.cli.console import Console\n"
-        "from swift_export.parity.compare import Difference\n"
+        "from swift_export.parity.measure.compare import Difference\n"
         "from swift_export.parity.results import Comparison\n"
-        "from swift_export.parity.tolerances import Tolerance\n"
+        "from swift_export.parity.measure.tolerances import Tolerance\n"
         f"evil, console = {EVIL!r}, Console()\n"
         "c = Comparison(evil, 1, evil, Difference(0.0, 0.0, 0), Tolerance(1, 1, evil))\n"
         "pair = diff.Pair(evil, evil, None, None, (c,))\n"

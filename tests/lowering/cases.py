@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_export.weights import Weights, load_weights
+from swift_export.models.swift.weights import Weights, load_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = ("tiny-full", "tiny-windowed", "tiny-padded", "sharp")

@@ -17,16 +17,16 @@ import onnxruntime
 import pytest
 from jax import export
 
-from swift_export.backbone import SwiFT, parameter_shapes
+from swift_export.converter.module import functions, main_function, read_module
+from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
-from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.hub import lower_closed, lower_open
-from swift_export.lowering.onnx.module import functions, main_function, read_module
 from swift_export.lowering.onnx_file import write_onnx
-from swift_export.lowering.opsets import TARGETS
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.settings import ATTENTION, ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
+from swift_export.models.swift.backbone import SwiFT, parameter_shapes
+from swift_export.models.swift.forms import choose_forms
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import LIMITS, TINY, clip, features, frames, relative_error, weights

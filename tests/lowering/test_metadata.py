@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from swift_export.fmri.contract import InputContract
-from swift_export.fmri.placement import parse_placement
-from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.settings import ExportSettings
-from swift_export.weights import Weights
-from swift_export.weights.weights import Training
+from swift_export.models.swift.forms import choose_forms
+from swift_export.models.swift.weights import Weights
+from swift_export.models.swift.weights.weights import Training
+from swift_export.scans.contract import InputContract
+from swift_export.scans.placement import parse_placement
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import weights

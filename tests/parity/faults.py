@@ -16,29 +16,29 @@ import numpy as np
 import onnx_ir as oir
 from jax import lax
 
-from swift_export.backbone.attention import Cut, WindowAttention
-from swift_export.backbone.blocks import MLP, Block
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.backbone.layers import LayerNorm, Linear
-from swift_export.backbone.partition import partition
-from swift_export.backbone.swift import SwiFT
 from swift_export.lowering import hub
-from swift_export.lowering.forms import choose_forms
 from swift_export.lowering.onnx_file import backbone_to_onnx
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.settings import ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
-from swift_export.parity.compare import compare
-from swift_export.parity.inputs import Phantom
-from swift_export.parity.inside import Inside
-from swift_export.parity.locating import locate
+from swift_export.models.swift.backbone.attention import Cut, WindowAttention
+from swift_export.models.swift.backbone.blocks import MLP, Block
+from swift_export.models.swift.backbone.layers import LayerNorm, Linear
+from swift_export.models.swift.backbone.partition import partition
+from swift_export.models.swift.backbone.swift import SwiFT
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.forms import choose_forms
+from swift_export.models.swift.weights import Weights
+from swift_export.parity.locate.intermediate_values import Inside
+from swift_export.parity.locate.locating import locate
+from swift_export.parity.measure.compare import compare
+from swift_export.parity.measure.inputs import Phantom
+from swift_export.parity.measure.running import run_artifact, run_reference, write_clips
+from swift_export.parity.measure.tolerances import tolerance
 from swift_export.parity.results import Comparison, Fault
-from swift_export.parity.running import run_artifact, run_reference, write_clips
 from swift_export.parity.targets import Target
-from swift_export.parity.tolerances import tolerance
 from swift_export.runtimes.reference_file import Reference
 from swift_export.runtimes.registry import RUNTIMES
-from swift_export.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,16 @@ import numpy as np
 import onnx
 import pytest
 
-from swift_export.artifacts.layout import ArtifactError
 from swift_export.artifacts.manifest import read_manifest
-from swift_export.errors import CheckFailed, InputError, MachineError, UsageError
-from swift_export.fmri.clip import Clip
+from swift_export.errors import ArtifactError, CheckFailed, InputError, MachineError, UsageError
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.clip import Clip
+from swift_export.models.swift.weights import load_weights, synthetic_weights
 from swift_export.parity import check_paths, report_files
-from swift_export.parity.inputs import Given, noise
+from swift_export.parity.measure.inputs import Given, noise
+from swift_export.parity.measure.scratch import scratch_folder
 from swift_export.parity.report import rows, to_json, to_markdown
-from swift_export.parity.scratch import scratch_folder
 from swift_export.runtimes.base import LoadError
-from swift_export.weights import load_weights, synthetic_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

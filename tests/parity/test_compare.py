@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from swift_export.errors import UsageError
-from swift_export.parity.compare import compare
-from swift_export.parity.tolerances import TOLERANCES, WIDEST, Tolerance, tolerance, widened
+from swift_export.parity.measure.compare import compare
+from swift_export.parity.measure.tolerances import TOLERANCES, WIDEST, Tolerance, tolerance, widened
 
 STRICT = Tolerance(1e-5, 1e-5, "for tests")
 

@@ -6,8 +6,8 @@ import pytest
 
 from swift_export.errors import UsageError
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import diff_artifacts
-from swift_export.weights import synthetic_weights
 
 
 def test_two_formats_of_the_same_weights_agree(artifact):

@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from swift_export.parity.elements import allowed_for, distance, draw
-from swift_export.parity.tolerances import Tolerance
+from swift_export.parity.measure.elements import allowed_for, distance, draw
+from swift_export.parity.measure.tolerances import Tolerance
 
 DTYPES = [
     *(np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")),

@@ -17,17 +17,17 @@ import numpy as np
 import onnx
 import pytest
 
-from swift_export.artifacts import ArtifactError, describe, read_manifest, verify
+from swift_export.artifacts import describe, read_manifest, verify
 from swift_export.artifacts.manifest import SCHEMA
-from swift_export.backbone import SwiFT
-from swift_export.errors import CheckFailed, MachineError, UsageError
+from swift_export.errors import ArtifactError, CheckFailed, MachineError, UsageError
 from swift_export.export import run_export
 from swift_export.lowering.settings import ExportSettings
-from swift_export.parity.golden import GoldenOutputs, keep_golden
-from swift_export.parity.inputs import phantom
-from swift_export.parity.quick import QuickCheck, check_quick
-from swift_export.parity.tolerances import WIDEST, Tolerance, tolerance
-from swift_export.weights import Weights
+from swift_export.models.swift.backbone import SwiFT
+from swift_export.models.swift.weights import Weights
+from swift_export.parity.golden.golden_outputs import GoldenOutputs, keep_golden
+from swift_export.parity.golden.quick import QuickCheck, check_quick
+from swift_export.parity.measure.inputs import phantom
+from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
 
 ROOT = Path(__file__).parents[2]
 ONNX, STABLEHLO = "onnx/model.onnx", "stablehlo/model.jax"
@@ -266,7 +266,7 @@ def test_paths_that_have_no_golden_outputs(exported: Path, tmp_path: Path) -> No
 ELSEWHERE = """
 import sys
 from swift_export.errors import SwiftExportError
-from swift_export.parity.quick import check_quick
+from swift_export.parity.golden.quick import check_quick
 from swift_export.runtimes._blocked import block_imports
 
 block_imports(sys.argv[2:])
@@ -276,7 +276,7 @@ try:
     print(*found.skipped, sep="\\n")
 except SwiftExportError as error:
     print(type(error).__name__, error)
-print(*(name for name in sys.modules if name.startswith("swift_export.backbone.")))
+print(*(name for name in sys.modules if name.startswith("swift_export.models.swift.backbone.")))
 """
 
 
@@ -299,7 +299,7 @@ def elsewhere(path: Path, tmp_path: Path, absent: tuple[str, ...], blocked: tupl
 
 def test_neither_jax_nor_the_backbone_is_needed(exported: Path, tmp_path: Path) -> None:
     found = elsewhere(exported / "onnx", tmp_path, ("jax", "jaxlib", "equinox", "onnx", "onnx_ir"))
-    assert found == [f"{ONNX} True", "", "swift_export.backbone.config"]
+    assert found == [f"{ONNX} True", "", "swift_export.models.swift.config"]
 
 
 def test_a_runtime_that_is_not_installed_is_told(exported: Path, tmp_path: Path) -> None:

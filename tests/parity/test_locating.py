@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from swift_export.backbone.config import SwiFTConfig
-from swift_export.parity.locating import first_differing, locate
-from swift_export.weights import synthetic_weights
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.weights import synthetic_weights
+from swift_export.parity.locate.locating import first_differing, locate
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import ALLOWED, FAULTS, Bench, Planted, draw
@@ -65,7 +65,9 @@ def test_the_place_within_the_block_and_the_last_that_agrees_are_named(bench):
 
 def test_where_every_place_agrees_the_output_is_named(bench, monkeypatch):
     # The layout of the features alone is wrong.
-    monkeypatch.setattr("swift_export.backbone.swift.channels_first", lambda x: x.transpose(0, 5, 3, 2, 1, 4))
+    monkeypatch.setattr(
+        "swift_export.models.swift.backbone.swift.channels_first", lambda x: x.transpose(0, 5, 3, 2, 1, 4)
+    )
     target = bench.export(None, "onnxruntime")
 
     found = locate(bench.inside, target, bench.compare(target), bench.clips, ALLOWED)

@@ -11,13 +11,13 @@ import pytest
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import MachineError, UsageError
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.gpu_check import TINY
+from swift_export.parity.measure.tolerances import TOLERANCES, Limits
 from swift_export.parity.report import read_schema
-from swift_export.parity.tolerances import TOLERANCES, Limits
 from swift_export.runtimes.base import AbsentDevice
 from swift_export.runtimes.registry import RUNTIMES
-from swift_export.weights import synthetic_weights
 
 EVERY = pytest.mark.requires("savedmodel", "iree", "openvino", "cc")
 BLOCKS = [f"stage{stage}/block{block}" for stage in range(2) for block in range(2)]

@@ -10,11 +10,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from swift_export.artifacts.layout import ArtifactError
-from swift_export.fmri.placement import parse_placement
+from swift_export.errors import ArtifactError
+from swift_export.models.swift.variants import VARIANTS
+from swift_export.models.swift.weights.weights import Training
 from swift_export.parity.targets import find_artifacts, find_subject
-from swift_export.variants import VARIANTS
-from swift_export.weights.weights import Training
+from swift_export.scans.placement import parse_placement
 
 
 def told(file: Path, contract: object) -> Path:

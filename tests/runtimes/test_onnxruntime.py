@@ -38,7 +38,7 @@ def test_gpus_are_counted_by_the_driver():
 
 
 def test_threads_are_those_of_the_session(toys):
-    from swift_export.runtimes.base import processors
+    from swift_export.system.machine import processors
 
     assert toys.session("onnxruntime").info.settings == {"threads": str(processors())}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from swift_export.parity.compare import Difference
+from swift_export.parity.measure.compare import Difference
 from swift_export.parity.report.figures import figure
 from swift_export.parity.report.matrix import Cell
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.artifacts.manifest import Measurement
-from swift_export.artifacts.schema import dumps
-from swift_export.parity.compare import Difference
+from swift_export.parity.measure.compare import Difference
 from swift_export.parity.report.figures import TOOL
 from swift_export.parity.results import Checked, Comparison, Fault, ParityReport
+from swift_export.system.plain_data import dumps
 
 __all__ = ["SCHEMA_VERSION", "read_schema", "to_json"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from swift_export._version import __version__
-from swift_export.parity.compare import Difference, Worst
+from swift_export.parity.measure.compare import Difference, Worst
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.results import Checked, Comparison, ParityReport, RunTime
-from swift_export.parity.tolerances import Tolerance
 
 __all__ = [
     "TOOL",

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.results import Checked, ParityReport, WeightsTag
-from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
 __all__ = ["allowances", "computers", "facts", "settings_read", "weights_tags"]

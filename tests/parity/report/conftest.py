@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from swift_export.parity.compare import Difference, Worst
+from swift_export.models.swift.structure.examine import Setting
+from swift_export.parity.measure.compare import Difference, Worst
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.results import (
     BlockError,
     Checked,
@@ -18,8 +20,6 @@ from swift_export.parity.results import (
     RunTime,
     WeightsTag,
 )
-from swift_export.parity.structure import Setting
-from swift_export.parity.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")

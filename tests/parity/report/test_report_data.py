@@ -14,11 +14,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from swift_export.artifacts.manifest import Artifact, Measurement, Signature, new_manifest
-from swift_export.parity.compare import Difference, Worst
+from swift_export.artifacts.manifest import Artifact, Measurement, new_manifest
+from swift_export.formats.signature import Signature
+from swift_export.parity.measure.compare import Difference, Worst
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report import SCHEMA_VERSION, read_schema, report_files, to_json
 from swift_export.parity.results import BlockError, Broken, Comparison, Fault, Picture
-from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
 NEAR = Difference(6e-7, 7e-7, 0, cosine=1 - 1e-13, worst=Worst((0, 3, 1), 1.25, 1.2500001))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swift_export.parity.compare import Difference
+from swift_export.parity.measure.compare import Difference
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report.charts import plot_blocks
 from swift_export.parity.report.images import Drawing, draw_clip, draw_difference, draw_value
 from swift_export.parity.report.matrix import build_matrix
 from swift_export.parity.results import BlockError, Comparison, Fault, Picture
-from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 2e-5, "a reason in words")
 RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from swift_export.parity.compare import Difference, Worst
+from swift_export.models.swift.structure.examine import Setting
+from swift_export.parity.measure.compare import Difference, Worst
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report import judge, to_markdown
 from swift_export.parity.report.figures import cosine, margin, seconds
 from swift_export.parity.results import Comparison, WeightsTag
-from swift_export.parity.structure import Setting
-from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
 TF32 = Tolerance(5e-3, 1e-2, "another reason")

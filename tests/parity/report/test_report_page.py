@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from swift_export.artifacts.manifest import Measurement
-from swift_export.parity.compare import Difference
+from swift_export.models.swift.structure.examine import Setting
+from swift_export.parity.measure.compare import Difference
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report import to_html
 from swift_export.parity.results import BlockError, Comparison, Fault, Picture, RunTime, WeightsTag
-from swift_export.parity.structure import Setting
-from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
 RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from swift_export.errors import CheckFailed
-from swift_export.parity.compare import Difference
+from swift_export.models.swift.structure.examine import Setting
+from swift_export.parity.measure.compare import Difference
+from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report import render, rows
 from swift_export.parity.results import Comparison, Fault, ParityReport, RunTime
-from swift_export.parity.structure import Setting
-from swift_export.parity.tolerances import Tolerance
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
 RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)

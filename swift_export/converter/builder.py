@@ -1,0 +1,366 @@
+"""Making ONNX nodes: constants kept once, shapes by name, the scope of the op that is being translated."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.dims import Dim, Shape, Size, size_text, solved
+from swift_export.converter.kernels import NoKernelError, carrier, has_kernel
+from swift_export.errors import LoweringError
+
+__all__ = ["SCOPE", "Builder", "OpsetError", "broadcast_shapes"]
+
+#: Key of a node's metadata that holds its scope until nodes are named.
+SCOPE = "scope"
+
+#: An index beyond the end of one element.
+OUT_OF_RANGE = 2**31
+
+#: On integers the low bits of these ops' results depend on the low bits of their operands alone.
+MODULAR = frozenset(
+    {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
+    | {"Mul", "Neg", "Pad", "Sub", "Where"}
+)
+
+#: The first opsets with ops that the default one has not.
+FIRST_OPSETS = {"BitCast": 26, "CumProd": 26}
+
+
+class OpsetError(LoweringError):
+    """An op that an opset has not, where the caller asked for this opset."""
+
+    def __init__(self, op_type: str, opset: int) -> None:
+        super().__init__(
+            f"needs ONNX's {op_type}, of opset {FIRST_OPSETS[op_type]}: found --opset {opset}, leave it out"
+        )
+
+
+@dataclass
+class Opset:
+    """The version of ai.onnx that a graph and the bodies in it are written in; it may rise unless it is fixed."""
+
+    version: int
+    fixed: bool
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """NumPy's rule on symbolic shapes; raises LoweringError where two sizes are neither equal nor 1."""
+    rank = max(map(len, shapes))
+    out: list[Size] = []
+    for sizes in zip(*[(1,) * (rank - len(s)) + s for s in shapes], strict=True):
+        wide = {s for s in sizes if s != 1}
+        if len(wide) > 1:
+            raise LoweringError(f"shapes {', '.join(map(str, shapes))} cannot be broadcast together")
+        out.append(wide.pop() if wide else 1)
+    return tuple(out)
+
+
+class Builder:
+    """Collects nodes and initializers of one graph.
+
+    Where ``opset`` is not ``fixed``, an op that it has not raises it to the first one that has.
+    """
+
+    def __init__(self, opset: int, *, fixed: bool = True) -> None:
+        self._opset = Opset(opset, fixed)
+        self.nodes: list[oir.Node] = []
+        self.initializers: dict[str, oir.Value] = {}
+        self.scope = ""
+        self._shapes: dict[oir.Value, Shape] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
+        self._origins: dict[str, tuple[oir.Value, int]] = {}
+        self._symbols = itertools.count(1)
+        self.conditions: list[oir.Value] = []
+        self.is_body = False
+
+    @property
+    def opset(self) -> int:
+        """The version of ai.onnx that the nodes so far need."""
+        return self._opset.version
+
+    def inside(self) -> Builder:
+        """A builder for the body of a Loop or If of this graph, which may read all values that are there already."""
+        inner = copy.copy(self)
+        inner.nodes, inner.conditions = [], []
+        inner.is_body = True
+        return inner
+
+    def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        """An input of the graph; the symbols of its shape are read from it at run time where needed."""
+        value = self._value(name, dtype, shape)
+        for axis, size in enumerate(shape):
+            told = solved(size) if isinstance(size, Dim) else None
+            if told is not None:
+                self._origins.setdefault(told[0], (value, axis))
+        return value
+
+    def hold_sizes(self, inputs: Sequence[oir.Value]) -> None:
+        """Require at run time what the inputs' shapes say beyond the first place that tells each symbol.
+
+        ONNX Runtime does not compare dimensions of equal names: one of size 1 would be broadcast to the other.
+        """
+        for value in inputs:
+            for axis, size in enumerate(self.shape(value)):
+                if not isinstance(size, Dim):
+                    continue
+                told = solved(size)
+                if told is None or self._origins[told[0]] != (value, axis) or told[1:] != (1, 0):
+                    found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+                    self.require(self.truth("Equal", found, self.sizes([size])))
+
+    def require(self, condition: oir.Value) -> None:
+        """Let every run fail in which a condition, one truth value, does not hold."""
+        self.conditions.append(self.reshape(condition, ()))
+
+    def guarded(self, value: oir.Value) -> oir.Value:
+        """The same value, if all that was required holds.
+
+        ONNX has no assertion. An index that is out of range where a condition fails stops the run as well.
+        """
+        if not self.conditions:
+            return value
+        whole = self.conditions[0]
+        for condition in self.conditions[1:]:
+            whole = self.same_type("And", whole, condition)
+        index = self.where(whole, *(self.scalar(i, oir.DataType.INT64) for i in (0, OUT_OF_RANGE)))
+        shape = self.shape(value)
+        assert value.dtype is not None
+        only = self.node("Unsqueeze", [value, self.integers([0])], value.dtype, (1, *shape))
+        return self.node("Gather", [only, index], value.dtype, shape, axis=0)
+
+    def initializer(self, name: str, array: np.ndarray) -> oir.Value:
+        """A named constant; its name and elements stay as they are."""
+        value = self._value(name, oir.DataType.from_numpy(array.dtype), array.shape)
+        value.const_value = oir.tensor(array, name=name)
+        self.initializers[name] = value
+        return value
+
+    def constant(self, array: np.ndarray) -> oir.Value:
+        """A constant without a name of its own; equal ones are one."""
+        array = np.asarray(array)
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.initializer(f"constant_{len(self._constants)}", array)
+        return self._constants[key]
+
+    def integers(self, values: Sequence[int]) -> oir.Value:
+        """A vector of int64, as ONNX wants shapes, axes and the like."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        dtype: oir.DataType,
+        shape: Shape,
+        **attributes: Any,
+    ) -> oir.Value:
+        """One node with one output of the given type and shape."""
+        (output,) = self.node_outputs(op_type, inputs, [(dtype, shape)], **attributes)
+        return output
+
+    def node_outputs(
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        results: Sequence[tuple[oir.DataType, Shape]],
+        **attributes: Any,
+    ) -> list[oir.Value]:
+        """One node with several outputs of the given types and shapes.
+
+        Raises NoKernelError for elements of a type that ONNX Runtime does not compute it on, and OpsetError for an op
+        that the opset which the caller asked for has not.
+        """
+        data = inputs[1 if op_type == "Where" else 0] if inputs else None
+        if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype):
+            raise NoKernelError(op_type, data.dtype)
+        if FIRST_OPSETS.get(op_type, 0) > self.opset:
+            if self._opset.fixed:
+                raise OpsetError(op_type, self.opset)
+            self._opset.version = FIRST_OPSETS[op_type]
+        outputs = [self._value(None, *result) for result in results]
+        self.nodes.append(
+            oir.node(op_type, list(inputs), attributes, outputs=outputs, metadata_props={SCOPE: self.scope})
+        )
+        return outputs
+
+    def shape(self, value: oir.Value) -> Shape:
+        """The symbolic shape of a value of this graph."""
+        return self._shapes[value]
+
+    def fresh_symbol(self) -> Dim:
+        """A size that nothing is known about."""
+        return Dim.symbol(f"unknown_{next(self._symbols)}")
+
+    def carrier(self, op_type: str, dtype: oir.DataType) -> oir.DataType:
+        """The type in which an op is computed without losing anything: ``dtype``, or a wider one that has a kernel.
+
+        Raises NoKernelError where there is none.
+        """
+        found = carrier(op_type, dtype, modular=op_type in MODULAR)
+        if found is None:
+            raise NoKernelError(op_type, dtype)
+        return found
+
+    def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value:
+        """An elementwise op whose result has the type of its inputs, computed in its carrier."""
+        dtype = inputs[0].dtype
+        assert dtype is not None
+        if op_type in ("Max", "Min") and dtype == oir.DataType.INT64:
+            # Vectors of them ONNX Runtime orders wrongly where only their lower halves differ.
+            a, b = inputs
+            return self.where(self.truth("Greater" if op_type == "Max" else "Less", a, b), a, b)
+        kind = self.carrier(op_type, dtype)
+        shape = broadcast_shapes(*map(self.shape, inputs))
+        carried = [self.cast(v, kind) for v in inputs]
+        return self.cast(self.node(op_type, carried, kind, shape, **attributes), dtype)
+
+    def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value:
+        """An elementwise comparison or question, computed in its operands' carrier."""
+        assert inputs[0].dtype is not None
+        kind = self.carrier(op_type, inputs[0].dtype)
+        shape = broadcast_shapes(*map(self.shape, inputs))
+        return self.node(op_type, [self.cast(v, kind) for v in inputs], oir.DataType.BOOL, shape)
+
+    def where(self, condition: oir.Value, a: oir.Value, b: oir.Value) -> oir.Value:
+        """Elements of ``a`` where the condition holds, of ``b`` elsewhere."""
+        assert a.dtype is not None
+        kind = self.carrier("Where", a.dtype)
+        shape = broadcast_shapes(*map(self.shape, (condition, a, b)))
+        return self.cast(self.node("Where", [condition, self.cast(a, kind), self.cast(b, kind)], kind, shape), a.dtype)
+
+    def scalar(self, value: float | bool, dtype: oir.DataType) -> oir.Value:
+        """A constant of one element."""
+        return self.constant(np.asarray(value, dtype.numpy()))
+
+    def reshape(self, value: oir.Value, shape: Shape) -> oir.Value:
+        """Reshape; unknown sizes become -1 or are computed from the inputs at run time."""
+        before = self.shape(value)
+        if before == shape:
+            return value
+        assert value.dtype is not None
+        if 0 in shape:
+            # To ONNX a size of 0 means that of the operand; but there are no elements to keep.
+            return self.expand(self.scalar(0, value.dtype), shape)
+        added = _added_axes(before, shape)
+        if added is not None:
+            return self.node("Unsqueeze", [value, self.integers(added)], value.dtype, shape)
+        return self.node("Reshape", [value, self._target(shape)], value.dtype, shape)
+
+    def transpose(self, value: oir.Value, perm: Sequence[int]) -> oir.Value:
+        """Transpose; nothing where the order is the same."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        shape = self.shape(value)
+        assert value.dtype is not None
+        return self.node("Transpose", [value], value.dtype, tuple(shape[p] for p in perm), perm=list(perm))
+
+    def expand(self, value: oir.Value, shape: Shape) -> oir.Value:
+        """Repeat along axes of size 1 to the full shape."""
+        if self.shape(value) == shape:
+            return value
+        assert value.dtype is not None
+        kind = self.carrier("Expand", value.dtype)
+        return self.cast(self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape), value.dtype)
+
+    def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
+        """Convert elements; nothing where they are of that type already."""
+        if value.dtype == dtype:
+            return value
+        return self.node("Cast", [value], dtype, self.shape(value), to=dtype.value)
+
+    def sizes(self, shape: Sequence[Size]) -> oir.Value:
+        """A vector of int64 holding the sizes, computed at run time where they are unknown."""
+        if all(isinstance(s, int) for s in shape):
+            return self.integers([int(s) for s in shape if isinstance(s, int)])
+        parts = [self._size(s) for s in shape]
+        if len(parts) == 1:
+            return parts[0]
+        return self.node("Concat", parts, oir.DataType.INT64, (len(parts),), axis=0)
+
+    def _target(self, shape: Shape) -> oir.Value:
+        unknown = [s for s in shape if not isinstance(s, int)]
+        # ONNX infers one size, given as -1: there is only one answer where the others are positive numbers.
+        if len(unknown) == 1 and 0 not in shape:
+            return self.integers([s if isinstance(s, int) else -1 for s in shape])
+        return self.sizes(shape)
+
+    def _size(self, size: Size) -> oir.Value:
+        if isinstance(size, int):
+            return self.integers([size])
+        total: oir.Value | None = None
+        for monomial, k in size.terms:
+            product: oir.Value | None = None if k == 1 and monomial else self.integers([k])
+            for symbol in monomial:
+                factor = self._symbol(symbol)
+                product = factor if product is None else self.same_type("Mul", product, factor)
+            assert product is not None
+            total = product if total is None else self.same_type("Add", total, product)
+        assert total is not None
+        return total
+
+    def _symbol(self, name: str) -> oir.Value:
+        if name not in self._origins:
+            raise LoweringError(f"dimension {name}: depends on data, no input's shape tells it")
+        value, axis = self._origins[name]
+        found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
+        size = self.shape(value)[axis]
+        told = solved(size) if isinstance(size, Dim) else None
+        assert told is not None
+        _, k, c = told
+        rest = found if c == 0 else self.same_type("Sub", found, self.integers([c]))
+        return rest if k == 1 else self.same_type("Div", rest, self.integers([k]))
+
+    def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        value = oir.val(name, dtype, [size_text(s) for s in shape])
+        self._shapes[value] = tuple(shape)
+        return value
+
+    def graph(self, inputs: Sequence[oir.Value], outputs: Mapping[str, oir.Value]) -> oir.Graph:
+        """The finished graph; initializers that nothing uses are left out."""
+        for name, value in outputs.items():
+            value.name = name
+        return oir.Graph(
+            inputs,
+            list(outputs.values()),
+            nodes=self.nodes,
+            initializers=[v for v in self.initializers.values() if v.uses() or v in set(outputs.values())],
+            opset_imports={"": self.opset},
+            name="main",
+        )
+
+    def body(self, inputs: Sequence[oir.Value], outputs: Sequence[oir.Value], name: str) -> oir.Graph:
+        """The finished body of a Loop or If; each output gets a node of its own behind it, inside the body."""
+        own = {output for node in self.nodes for output in node.outputs}
+        results: list[oir.Value] = []
+        for value in outputs:
+            if value not in own or value in results:
+                value = self.same_type("Identity", value)
+            results.append(value)
+        return oir.Graph(inputs, results, nodes=self.nodes, name=name)
+
+    def parameter(self, dtype: oir.DataType, shape: Shape) -> oir.Value:
+        """An input of a body."""
+        return self._value(None, dtype, shape)
+
+
+def _added_axes(before: Shape, after: Shape) -> list[int] | None:
+    """Where axes of size 1 were added, if that is all that a reshape does."""
+    if len(after) <= len(before) or len(before) == 0:
+        return None
+    axes, i = [], 0
+    for axis, size in enumerate(after):
+        if i < len(before) and before[i] == size and len(after) - axis >= len(before) - i:
+            i += 1
+        elif size == 1:
+            axes.append(axis)
+        else:
+            return None
+    return axes if i == len(before) else None

@@ -1,0 +1,114 @@
+"""StableHLO module in, ONNX model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export._version import __version__
+from swift_export.converter import module as mlir
+from swift_export.converter import rules
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Dim, Size
+from swift_export.converter.frame import Frame
+from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
+from swift_export.converter.passes import run_passes
+from swift_export.errors import LoweringError, UsageError
+
+__all__ = ["stablehlo_to_onnx"]
+
+assert rules, "importing the rules registers them"
+
+
+def stablehlo_to_onnx(
+    source: bytes | str,
+    *,
+    constants: Mapping[str, np.ndarray] | None = None,
+    argument_names: Sequence[str] | None = None,
+    result_names: Sequence[str] | None = None,
+    dim_names: Mapping[str, Sequence[str | Size | None]] | None = None,
+    opset: int | None = None,
+    fuse: bool = True,
+    target: str = "portable",
+) -> oir.Model:
+    """Translate a StableHLO module to an ONNX model, of portable ops unless ``target`` is "onnxruntime".
+
+    ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
+    ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
+    (default ``output0``, ...). Arguments that ``constants`` names become initializers of that name. ``dim_names``
+    gives unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials like
+    ``2*b``; the file refuses to run on inputs of other sizes.
+    The file is of ``opset``; without one, of the default, or a later one where an op needs it.
+
+    Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
+    """
+    if opset is not None and opset not in OPSETS:
+        raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
+    check_target(target)
+    module = mlir.read_module(source)
+    main = mlir.main_function(module)
+    builder = Builder(opset or DEFAULT_OPSET, fixed=opset is not None)
+    frame = Frame(builder, mlir.functions(module))
+    constants, dim_names = constants or {}, dim_names or {}
+
+    arguments = list(main.regions[0].blocks[0].arguments)
+    names = list(argument_names or (mlir.argument_name(a, i) for i, a in enumerate(arguments)))
+    if len(names) != len(arguments) or len(set(names)) != len(names):
+        raise UsageError(f"argument names: expected {len(arguments)} different ones, found {', '.join(names)}")
+    if unknown := set(constants) - set(names):
+        raise UsageError(f"constants: the module has no argument {', '.join(sorted(unknown))}")
+
+    inputs = []
+    for name, argument in zip(names, arguments, strict=True):
+        dtype, static = mlir.element_type(argument.type), mlir.static_shape(argument)
+        if name in constants:
+            array = constants[name]
+            if array.shape != static or oir.DataType.from_numpy(array.dtype) != dtype:
+                raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
+            frame.values[argument], frame.shapes[argument] = builder.initializer(name, array), array.shape
+            if mlir.is_small_integer(argument.type):
+                frame.known[argument] = array.astype(object)
+            continue
+        given = dim_names.get(name, [None] * len(static))
+        shape: list[Size] = []
+        for axis, (size, label) in enumerate(zip(static, given, strict=True)):
+            named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
+            shape.append(named if size is None else size)
+        inputs.append(builder.input(name, dtype, tuple(shape)))
+        frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
+
+    builder.hold_sizes(inputs)
+    returned = frame.run(main.regions[0])
+    if not returned:
+        raise LoweringError("function @main: expected at least one result, found none; ONNX files compute something")
+    outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
+    model = oir.Model(
+        builder.graph(inputs, outputs),
+        ir_version=ir_version(builder.opset),
+        producer_name="swift-export",
+        producer_version=__version__,
+    )
+    run_passes(model, fuse=fuse, target=target)
+    return model
+
+
+def _outputs(
+    frame: Frame, returned: Sequence[object], names: Sequence[str], inputs: Sequence[oir.Value]
+) -> dict[str, oir.Value]:
+    if len(names) != len(returned) or len(set(names)) != len(names):
+        raise UsageError(f"result names: expected {len(returned)} different ones, found {', '.join(names)}")
+    if clash := set(names) & {v.name for v in inputs}:
+        raise UsageError(f"result names: {', '.join(sorted(clash))} name inputs too")
+    outputs: dict[str, oir.Value] = {}
+    for name, result in zip(names, returned, strict=True):
+        value = frame.full(result)
+        # An output needs a node of its own behind it: not an input, an initializer or another output.
+        if value.producer() is None or value in outputs.values():
+            value = frame.builder.same_type("Identity", value)
+        outputs[name] = value
+    if outputs:
+        first = next(iter(outputs))
+        outputs[first] = frame.builder.guarded(outputs[first])
+    return outputs

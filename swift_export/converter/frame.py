@@ -1,0 +1,225 @@
+"""Translating one function body: every MLIR value gets an ONNX value, ops through the table of rules.
+
+Two things keep the result small without any pass:
+
+* Broadcasts are left to ONNX. A value is kept *compact*: its ONNX shape only has to be broadcastable to the shape of
+  its MLIR type. Elementwise rules work on compact values; a rule that needs all elements asks for ``full``.
+* Shape arithmetic is done at translation time. An integer value whose *contents* are known, as numbers or named
+  sizes, makes no nodes unless a rule asks for it as data.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter import module as mlir
+from swift_export.converter.builder import Builder, OpsetError
+from swift_export.converter.dims import Dim, Shape, Size
+from swift_export.converter.kernels import NoKernelError
+from swift_export.errors import LoweringError
+
+__all__ = ["RULES", "Frame", "rule"]
+
+#: What a rule gives: one ONNX value a result.
+Results = Sequence[oir.Value]
+#: A rule itself: from the frame and the op to the op's results.
+Translate: TypeAlias = "Callable[[Frame, Any], Results | oir.Value]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one op is translated, and which of its attributes the translation takes account of."""
+
+    translate: Translate
+    attributes: frozenset[str]
+
+
+RULES: dict[str, Rule] = {}
+
+#: Attributes that say nothing about what an op computes.
+SILENT_ATTRIBUTES = frozenset({"mhlo.frontend_attributes", "mhlo.sharding", "sdy.sharding"})
+
+
+def rule(*names: str, attributes: Sequence[str] = ()) -> Callable[[Translate], Translate]:
+    """Register the rule for ops ``names``; an op with an attribute that is not listed is refused.
+
+    Raises ValueError for an op that has a rule already, TypeError for a function that does not take frame and op.
+    """
+
+    def register(translate: Translate) -> Translate:
+        where = f"{translate.__module__}.{translate.__qualname__}"
+        try:
+            inspect.signature(translate).bind(None, None)
+        except TypeError as error:
+            raise TypeError(f"{where}: expected a function of a frame and an op: {error}") from None
+        for name in names:
+            if name in RULES:
+                known = RULES[name].translate
+                raise ValueError(f"{where}: {name} has a rule already, {known.__module__}.{known.__qualname__}")
+            RULES[name] = Rule(translate, frozenset(attributes))
+        return translate
+
+    return register
+
+
+@dataclass
+class Frame:
+    """One call of one function: what its values have become."""
+
+    builder: Builder
+    functions: dict[str, Any]
+    scope: str = ""
+    values: dict[Any, oir.Value] = field(default_factory=dict)
+    known: dict[Any, np.ndarray] = field(default_factory=dict)
+    shapes: dict[Any, Shape] = field(default_factory=dict)
+
+    def run(self, region: Any) -> list[Any]:
+        """Translate a function's or branch's body; gives the operands of its return."""
+        for op in region.blocks[0].operations:
+            if op.operation.name in ("func.return", "stablehlo.return"):
+                return list(op.operands)
+            self.lower(op)
+        raise LoweringError("StableHLO module: a body without return")
+
+    def lower(self, op: Any) -> None:
+        """Translate one op, or only evaluate it where it is shape arithmetic."""
+        from swift_export.converter.shape_arithmetic import evaluate
+
+        contents = evaluate(self, op)
+        if contents is not None:
+            result = op.results[0]
+            self.known[result] = contents
+            self.shapes[result] = contents.shape
+        else:
+            self._translate(op)
+
+    def shape(self, value: Any) -> Shape:
+        """The symbolic shape of an MLIR value."""
+        return self.shapes[value]
+
+    def contents(self, value: Any) -> list[Size] | None:
+        """Elements of a vector of integers, where they are known as numbers or named sizes."""
+        return self.known[value].reshape(-1).tolist() if value in self.known else None
+
+    def integers(self, op: Any, value: Any, what: str) -> list[Size]:
+        """``contents``, or an error that names the op."""
+        contents = self.contents(value)
+        if contents is None:
+            raise self.error(op, f"{what} depend on data")
+        return contents
+
+    def compact(self, value: Any) -> oir.Value:
+        """The ONNX value; its shape is broadcastable to the MLIR type's."""
+        if value not in self.values and value in self.known:
+            contents = self.known[value]
+            if all(isinstance(c, int) for c in contents.reshape(-1).tolist()):
+                dtype = mlir.element_type(value.type).numpy()
+                self.values[value] = self.builder.constant(contents.astype(dtype))
+            else:
+                vector = self.builder.sizes(contents.reshape(-1).tolist())
+                vector = self.builder.cast(vector, mlir.element_type(value.type))
+                self.values[value] = self.builder.reshape(vector, contents.shape)
+        return self.values[value]
+
+    def aligned(self, value: Any) -> oir.Value:
+        """Like ``compact``, with as many axes as the MLIR type."""
+        compact = self.compact(value)
+        shape = self.builder.shape(compact)
+        return self.builder.reshape(compact, (1,) * (len(self.shape(value)) - len(shape)) + shape)
+
+    def full(self, value: Any) -> oir.Value:
+        """The ONNX value with the MLIR type's own shape."""
+        return self.builder.expand(self.compact(value), self.shape(value))
+
+    def dtype(self, value: Any) -> oir.DataType:
+        """The ONNX element type of an MLIR value."""
+        return mlir.element_type(value.type)
+
+    def error(self, op: Any, reason: str) -> LoweringError:
+        """An error that names op and location."""
+        return LoweringError(f"{mlir.where(op)}: {reason}")
+
+    def result_shape(self, op: Any, *sources: Shape) -> Shape:
+        """Shape of the first result; a size that the type leaves open is taken from ``sources``, all of its rank."""
+        out: list[Size] = []
+        for axis, size in enumerate(mlir.static_shape(op.results[0])):
+            if size is not None:
+                out.append(size)
+                continue
+            found = [s[axis] for s in sources if isinstance(s[axis], Dim)] or [s[axis] for s in sources if s[axis] != 1]
+            out.append(found[0] if found else self.builder.fresh_symbol())
+        return tuple(out)
+
+    def static(self, op: Any, values: Sequence[Size], what: str) -> list[int]:
+        """All of ``values`` as numbers, or an error that names the op."""
+        if not all(isinstance(v, int) for v in values):
+            raise self.error(op, f"{what} [{', '.join(map(str, values))}]: expected numbers")
+        return [v for v in values if isinstance(v, int)]
+
+    def call(self, op: Any, function: Any, operands: Sequence[Any]) -> list[oir.Value]:
+        """Translate a call in place; shapes and contents of arguments and results carry over."""
+        inner = type(self)(self.builder, self.functions, self.builder.scope)
+        for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
+            inner.bind(parameter, self, operand)
+        return self.take(op, inner, inner.run(function.regions[0]))
+
+    def inside(self) -> Frame:
+        """A frame for a region of an op that becomes the body of an ONNX node: it sees what this frame has."""
+        return Frame(
+            self.builder.inside(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
+        )
+
+    def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:
+        """Let a parameter of a body be what an operand is in ``outer``."""
+        if operand in outer.known:
+            self.known[parameter] = outer.known[operand]
+        if operand in outer.values:
+            self.values[parameter] = outer.values[operand]
+        self.shapes[parameter] = outer.shape(operand)
+
+    def take(self, op: Any, inner: Frame, returned: Sequence[Any]) -> list[oir.Value]:
+        """Let an op's results be what a body gave; those that are shape arithmetic make no values."""
+        for result, value in zip(op.results, returned, strict=True):
+            self.shapes[result] = inner.shape(value)
+            if value in inner.known:
+                self.known[result] = inner.known[value]
+        return [inner.compact(value) for value in returned if value not in inner.known]
+
+    def _translate(self, op: Any) -> None:
+        name = op.operation.name
+        found = RULES.get(name)
+        if found is None:
+            raise self.error(op, "no rule translates this op to ONNX")
+        unknown = set(op.attributes) - found.attributes - SILENT_ATTRIBUTES
+        if unknown:
+            raise self.error(op, f"attribute {', '.join(sorted(unknown))}: the op's rule does not handle it")
+        for value in (*op.operands, *op.results):
+            if not mlir.has_equivalent(value.type):
+                raise self.error(op, f"type {value.type}: ONNX has no equivalent")
+        own = mlir.scope_of(op.location)
+        self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
+        try:
+            results = found.translate(self, op)
+        except (NoKernelError, OpsetError) as error:
+            raise self.error(op, str(error)) from None
+        results = [results] if isinstance(results, oir.Value) else list(results)
+        open_results = [r for r in op.results if r not in self.known]
+        for result, value in zip(open_results, results, strict=True):
+            self._bind(op, result, value)
+
+    def _bind(self, op: Any, result: Any, value: oir.Value) -> None:
+        """Note a result's value; its symbolic shape defaults to the value's own."""
+        self.values[result] = value
+        shape = self.shapes.setdefault(result, self.builder.shape(value))
+        static = mlir.static_shape(result)
+        wrong_rank = len(static) != len(shape)
+        if wrong_rank or any(s is not None and s != d for s, d in zip(static, shape, strict=True)):
+            raise self.error(op, f"internal: the rule gave shape {shape} for type {result.type}")
+        if value.dtype != self.dtype(result):
+            raise self.error(op, f"internal: the rule gave {value.dtype} for type {result.type}")

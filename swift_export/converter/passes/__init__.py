@@ -1,0 +1,129 @@
+"""Passes over an ONNX graph. None knows what the graph computes as a whole; each keeps its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as oir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+
+from swift_export.converter.opsets import MICROSOFT, check_target
+from swift_export.converter.passes.attention import fuse_attention, fuse_standard_attention
+from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
+from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
+from swift_export.converter.passes.duplicates import merge_duplicate_initializers
+from swift_export.converter.passes.extremes import complete_extremes, forget_signs_of_zeros, plain_extremes
+from swift_export.converter.passes.flat_products import flatten_products
+from swift_export.converter.passes.fold import fold_constants
+from swift_export.converter.passes.fused_matmul import absorb_transposes
+from swift_export.converter.passes.gelu import fuse_gelu
+from swift_export.converter.passes.gemm import fuse_gemm
+from swift_export.converter.passes.identities import remove_identities
+from swift_export.converter.passes.layer_norm import fuse_layer_normalization
+from swift_export.converter.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
+from swift_export.converter.passes.moves import merge_moves
+from swift_export.converter.passes.naming import name_nodes_and_values, number_constants
+from swift_export.converter.passes.nested import all_nodes, graphs
+from swift_export.converter.passes.order import order_nodes, separate_outputs
+from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
+from swift_export.converter.passes.rms_norm import fuse_rms_normalization
+from swift_export.converter.passes.scaled_gemm import scale_products
+from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
+from swift_export.converter.passes.softmax import fuse_softmax
+from swift_export.converter.passes.split import merge_slices
+from swift_export.converter.passes.split_products import split_products
+from swift_export.converter.passes.turn import turn_products
+
+__all__ = ["FUSIONS", "run_passes"]
+
+Pass = Callable[[oir.Graph], int]
+
+STANDARD: tuple[Pass, ...] = (
+    merge_duplicate_initializers,
+    fold_constants,
+    choose_branches,
+    drop_neutral_elements,
+    reduce_means,
+    keep_reduced_axes,
+    drop_neutral_elements,
+    multiply_by_inverses,
+    fuse_layer_normalization,
+    fuse_rms_normalization,
+    fuse_softmax,
+    forget_signs_of_zeros,
+    fuse_gelu,
+    merge_transposes,
+    turn_products,
+    merge_transposes,
+    fuse_gemm,
+    sink_reshapes,
+    merge_reshapes,
+    merge_slices,
+    fold_constants,
+    split_products,
+    merge_reshapes,
+)
+PORTABLES: tuple[Pass, ...] = (
+    fuse_standard_attention,
+    merge_transposes,
+    merge_reshapes,
+    absorb_query_scales,
+    scale_products,
+    part_bias_from_product,
+)
+MICROSOFTS: tuple[Pass, ...] = (
+    absorb_transposes,
+    fuse_attention,
+    merge_transposes,
+    merge_reshapes,
+    absorb_query_scales,
+    merge_reshapes,
+    absorb_attention_biases,
+    fuse_bias_gelu,
+    flatten_products,
+    merge_reshapes,
+    sink_reshapes,
+    flatten_products,
+    merge_reshapes,
+)
+
+#: By target, in this order; the later ones see what the earlier ones left.
+FUSIONS = {
+    "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes),
+    "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
+}
+
+
+def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable") -> None:
+    """Remove what nothing uses, fuse for a target, and name every node and value after its scope. Works in place.
+
+    Raises UsageError for an unknown target.
+    """
+    check_target(target)
+    outputs = [value.name for value in model.graph.outputs]
+    plain_extremes(model.graph)
+    _clean(model)
+    if fuse:
+        for fusion in FUSIONS[target]:
+            # A pass looks at each node once; what it makes may match again.
+            while sum([fusion(graph) for graph in graphs(model.graph)]):
+                _clean(model)
+        _clean(model)
+    # What is left of them: fused ones keep NaN by themselves.
+    if complete_extremes(model.graph):
+        _clean(model)
+    separate_outputs(model.graph, outputs)
+    for graph in graphs(model.graph):
+        order_nodes(graph)
+    name_nodes_and_values(model.graph)
+    number_constants(model.graph)
+    if any(node.domain == MICROSOFT for node in all_nodes(model.graph)):
+        model.graph.opset_imports[MICROSOFT] = 1
+
+
+def _clean(model: oir.Model) -> None:
+    remove_identities(model.graph)
+    for graph in graphs(model.graph):
+        # The pass looks at a model's graph alone.
+        CommonSubexpressionEliminationPass()(oir.Model(graph, ir_version=model.ir_version))
+    RemoveUnusedNodesPass()(model)

@@ -1,0 +1,153 @@
+"""Attention as one op out of two products and a softmax: ONNX Runtime's own, or ONNX's from opset 23 on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from dataclasses import replace as changed
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.opsets import MICROSOFT
+from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.match import (
+    attribute,
+    constant_like,
+    either,
+    flattened,
+    inputs,
+    made_by,
+    new_value,
+    only_use,
+    permutation,
+    replace,
+    scalar,
+    sizes,
+    swapped,
+)
+from swift_export.converter.passes.nested import root
+
+__all__ = ["fuse_attention", "fuse_standard_attention"]
+
+ATTENTION_SINCE = 23
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """``source``, its axes in the order ``perm``, times ``scale``: of ``shape`` (..., tokens, channels)."""
+
+    source: oir.Value
+    perm: list[int]
+    scale: float
+    shape: list[int | str]
+
+    def transposed(self) -> _Operand:
+        order = swapped(len(self.perm))
+        return changed(self, perm=[self.perm[a] for a in order], shape=[self.shape[a] for a in order])
+
+
+def fuse_attention(graph: oir.Graph) -> int:
+    """``Softmax(scale * q·kᵀ)·v`` with nothing added to the scores -> MultiHeadAttention.
+
+    The op takes (batch, tokens, heads * channels) and brings the heads to the front itself: transposes that did so
+    meet their reverse and go. Without mask and bias it never holds all scores at once, which is why it is fast; with
+    one it is slower than the plain ops. On a CPU, ONNX Runtime has it in float32 alone.
+    """
+    return _fuse(graph, "MultiHeadAttention")
+
+
+def fuse_standard_attention(graph: oir.Graph) -> int:
+    """The same -> Attention, from opset 23 on."""
+    return _fuse(graph, "Attention") if root(graph).opset_imports[""] >= ATTENTION_SINCE else 0
+
+
+def _fuse(graph: oir.Graph, op_type: str) -> int:
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MatMul" or node.outputs[0].dtype != oir.DataType.FLOAT:
+            continue
+        operands = _operands(node)
+        fused = _attention(graph, node, op_type, *operands) if operands is not None else None
+        if fused is not None:
+            replace(graph, node.outputs[0], fused)
+            count += 1
+    return count
+
+
+def _operands(node: oir.Node) -> tuple[_Operand, _Operand, _Operand] | None:
+    """q, k and v of ``Softmax(q·kᵀ)·v``; all factors of the scores are q's."""
+    probabilities, v = inputs(node)
+    softmax = made_by(probabilities, "Softmax")
+    last = len(sizes(probabilities)) - 1
+    if softmax is None or attribute(softmax, "axis", -1) % (last + 1) != last or only_use(probabilities) is None:
+        return None
+    scores = _peel(inputs(softmax)[0], "Mul", "Div")
+    product = made_by(scores.source, "MatMul")
+    if product is None or only_use(inputs(softmax)[0]) is None or only_use(scores.source) is None:
+        return None
+    q, k = (_peel(value, "Transpose", "Mul", "Div") for value in inputs(product))
+    return changed(q, scale=q.scale * k.scale * scores.scale), k.transposed(), _peel(v, "Transpose")
+
+
+def _peel(value: oir.Value, *op_types: str) -> _Operand:
+    """Look behind transposes and constant factors."""
+    shape, perm, scale = sizes(value), list(range(len(sizes(value)))), 1.0
+    while (node := made_by(value, *op_types)) is not None:
+        if node.op_type == "Transpose":
+            inner = permutation(node)
+            perm = [inner[p] for p in perm]
+            (value,) = inputs(node)
+            continue
+        orders = either(node) if node.op_type == "Mul" else either(node)[:1]
+        factors = [(x, f) for x, other in orders if (f := scalar(other)) and sizes(x) == sizes(value)]
+        if not factors:
+            break
+        value, factor = factors[0]
+        scale *= factor if node.op_type == "Mul" else 1 / factor
+    return _Operand(value, perm, scale, shape)
+
+
+def _attention(
+    graph: oir.Graph, node: oir.Node, op_type: str, q: _Operand, k: _Operand, v: _Operand
+) -> oir.Value | None:
+    rank = len(q.shape)
+    order = list(range(rank))
+    heads: int | str
+    front, heads = q.shape[:-2], 1
+    # Where heads stand beside the channels in what q is made of; elsewhere they are as good as a batch.
+    behind = [*order[:-3], rank - 2, rank - 3, rank - 1]
+    if rank > 3 and q.perm == behind:
+        order = behind
+        front, heads = q.shape[:-3], q.shape[-3]
+    batch = flattened(front)
+    result = [sizes(node.outputs[0])[a] for a in order]
+    target = reshape_target(result)
+    known = all(isinstance(size, int) for size in (heads, *q.shape[-2:], *k.shape[-2:], *v.shape[-2:]))
+    # The op broadcasts nothing, and takes a scale of 0 for none.
+    same = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    usable = math.isfinite(q.scale) and np.float32(q.scale) != 0
+    # ONNX defines its op by the scale's square root.
+    usable = usable and (op_type != "Attention" or q.scale > 0)
+    if not (known and same and usable) or batch is None or target is None:
+        return None
+    rows = []
+    for operand in (q, k, v):
+        moved = _transpose(graph, node, operand.source, [operand.perm[a] for a in order])
+        tokens, channels, number = (int(size) for size in (*operand.shape[-2:], heads))
+        flat = constant_like(graph, np.asarray([-1, tokens, number * channels], np.int64))
+        rows.append(new_value(graph, node, "Reshape", [moved, flat], [batch, tokens, number * channels]))
+    shape = [batch, sizes(rows[0])[1], sizes(rows[2])[2]]
+    if op_type == "Attention":
+        counts, domain = {"q_num_heads": int(heads), "kv_num_heads": int(heads)}, ""
+    else:
+        counts, domain = {"num_heads": int(heads)}, MICROSOFT
+    fused = new_value(graph, node, op_type, rows, shape, {**counts, "scale": q.scale}, domain=domain)
+    fused = new_value(graph, node, "Reshape", [fused, constant_like(graph, target)], result)
+    return _transpose(graph, node, fused, order)
+
+
+def _transpose(graph: oir.Graph, node: oir.Node, value: oir.Value, perm: list[int]) -> oir.Value:
+    if perm == sorted(perm):
+        return value
+    return new_value(graph, node, "Transpose", [value], [sizes(value)[p] for p in perm], {"perm": perm})

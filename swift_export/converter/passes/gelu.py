@@ -1,0 +1,99 @@
+"""Gelu out of erf or tanh."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as oir
+
+from swift_export.converter.passes.match import either, inputs, made_by, new_value, replace, scalar, sizes
+from swift_export.converter.passes.nested import root
+from swift_export.converter.passes.polynomial import polynomial
+
+__all__ = ["fuse_gelu"]
+
+GELU_SINCE = 20
+
+#: The function in 0.5 * x * (1 + f(p(x))), its polynomial p by exponent, and what the op calls it.
+#: https://arxiv.org/abs/1606.08415
+FORMS = {
+    "Erf": ({1: math.sqrt(0.5)}, "none"),
+    "Tanh": ({1: math.sqrt(2 / math.pi), 3: math.sqrt(2 / math.pi) * 0.044715}, "tanh"),
+}
+
+#: The distance between 1 and the next number.
+EPSILON = {
+    oir.DataType.DOUBLE: 2**-52,
+    oir.DataType.FLOAT: 2**-23,
+    oir.DataType.FLOAT16: 2**-10,
+    oir.DataType.BFLOAT16: 2**-7,
+}
+
+
+def fuse_gelu(graph: oir.Graph) -> int:
+    """``0.5 * x * (1 + erf(x / sqrt(2)))`` or ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³)))`` -> Gelu.
+
+    Factors and terms may stand in any order, the cube for any way to write it. From opset 20 on.
+    """
+    if root(graph).opset_imports[""] < GELU_SINCE:
+        return 0
+    count = 0
+    for node in list(graph):
+        found = _argument(node) if node.op_type == "Mul" else None
+        if found is not None:
+            x, approximate = found
+            gelu = new_value(graph, node, "Gelu", [x], sizes(x), {"approximate": approximate})
+            replace(graph, node.outputs[0], gelu)
+            count += 1
+    return count
+
+
+def _argument(node: oir.Node) -> tuple[oir.Value, str] | None:
+    """x and the op's name for the form, if the product is gelu(x)."""
+    levels = _factors(node.outputs[0], None)
+    for factor in levels[-1]:
+        found = _one_plus(factor)
+        if found is None:
+            continue
+        inner, (wanted, approximate) = found
+        for x in {id(v): v for level in levels for v in level if v is not factor and scalar(v) is None}.values():
+            if sizes(x) != sizes(node.outputs[0]) or not _equal(polynomial(inner, x), wanted, x.dtype):
+                continue
+            rest = _factors(node.outputs[0], x)[-1]
+            if factor not in rest or x not in rest:
+                continue
+            rest.remove(factor)
+            rest.remove(x)
+            numbers = [scalar(v) for v in rest]
+            if None not in numbers and math.prod(n for n in numbers if n is not None) == 0.5:
+                return x, approximate
+    return None
+
+
+def _factors(value: oir.Value, stop: oir.Value | None) -> list[list[oir.Value]]:
+    """The factors of a tree of products, level by level, at most three deep, not looking into ``stop``."""
+    levels = [[value]]
+    for _ in range(3):
+        split: list[oir.Value] = []
+        for factor in levels[-1]:
+            product = made_by(factor, "Mul") if factor is not stop else None
+            split += inputs(product) if product is not None else [factor]
+        levels.append(split)
+    return levels
+
+
+def _one_plus(factor: oir.Value) -> tuple[oir.Value, tuple[dict[int, float], str]] | None:
+    """What the function is of, and its form, if the factor is 1 + erf or 1 + tanh."""
+    add = made_by(factor, "Add")
+    for one, other in either(add) if add is not None else []:
+        function = made_by(other, *FORMS)
+        if function is not None and scalar(one) == 1:
+            return inputs(function)[0], FORMS[function.op_type]
+    return None
+
+
+def _equal(found: dict[int, float] | None, wanted: dict[int, float], dtype: oir.DataType | None) -> bool:
+    if found is None or dtype not in EPSILON or found.keys() != wanted.keys():
+        return False
+    # A coefficient is the product of at most two constants, each rounded once, whichever way it was computed.
+    return all(math.isclose(found[n], wanted[n], rel_tol=2 * EPSILON[dtype]) for n in wanted)

@@ -1,0 +1,69 @@
+"""Gemm out of a product with a transposed matrix and, where there is one, a bias."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.match import (
+    constant_like,
+    flattened,
+    followed,
+    inputs,
+    is_swapped,
+    made_by,
+    new_value,
+    replace,
+    sizes,
+)
+
+__all__ = ["bias_of", "fuse_gemm", "is_linear", "without_bias"]
+
+
+def fuse_gemm(graph: oir.Graph) -> int:
+    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, W kept as it is stored.
+
+    A stack of transposed matrices stays with MatMul: runtimes read it as it lies there, but would have to turn it round
+    for Gemm.
+    """
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MatMul" or node.outputs[0].is_graph_output():
+            continue
+        x, matrix = inputs(node)
+        transposed = made_by(matrix, "Transpose")
+        if transposed is None or len(sizes(matrix)) != 2 or is_swapped(x):
+            continue
+        (weight,) = inputs(transposed)
+        last, bias = followed(node, "Add", sizes(weight)[:1])
+        rows = flattened(sizes(x)[:-1])
+        target = reshape_target(sizes(node.outputs[0]))
+        if rows is None or target is None or not all(isinstance(s, int) for s in sizes(weight)):
+            continue
+        if len(sizes(x)) != 2:
+            flat = constant_like(graph, np.asarray([-1, sizes(weight)[1]], np.int64))
+            x = new_value(graph, last, "Reshape", [x, flat], [rows, sizes(weight)[1]])
+        operands = [x, weight] if bias is None else [x, weight, bias]
+        result = new_value(graph, last, "Gemm", operands, [sizes(x)[0], sizes(weight)[0]], {"transB": 1})
+        if len(target) != 2:
+            result = new_value(graph, last, "Reshape", [result, constant_like(graph, target)], sizes(node.outputs[0]))
+        replace(graph, last.outputs[0], result)
+        count += 1
+    return count
+
+
+def is_linear(node: oir.Node) -> bool:
+    """Whether a Gemm is ``x @ Wᵀ [+ b]``, b one number a column."""
+    plain = set(node.attributes) == {"transB"} and node.attributes["transB"].as_int() == 1
+    return plain and (len(inputs(node)) == 2 or sizes(inputs(node)[2]) == sizes(node.outputs[0])[-1:])
+
+
+def bias_of(node: oir.Node) -> oir.Value | None:
+    """The bias of a Gemm ``x @ Wᵀ + b``."""
+    return inputs(node)[2] if is_linear(node) and len(inputs(node)) == 3 else None
+
+
+def without_bias(graph: oir.Graph, node: oir.Node) -> oir.Value:
+    """The product of a Gemm alone."""
+    return new_value(graph, node, "Gemm", inputs(node)[:2], sizes(node.outputs[0]), dict(node.attributes))

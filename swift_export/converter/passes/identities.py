@@ -1,0 +1,36 @@
+"""Nodes that only hand a value on."""
+
+from __future__ import annotations
+
+import onnx_ir as oir
+
+from swift_export.converter.builder import SCOPE
+from swift_export.converter.passes.match import can_replace, replace, scope
+from swift_export.converter.passes.nested import all_nodes
+
+__all__ = ["remove_identities"]
+
+
+def remove_identities(graph: oir.Graph) -> int:
+    """Identity -> its operand, in bodies too. An output of a graph keeps a node of that graph behind it.
+
+    (onnx-ir's pass lets a body give out a value that is not of the body.)
+    """
+    count = 0
+    for node in list(all_nodes(graph)):
+        if node.op_type != "Identity" or node.domain:
+            continue
+        source, output = node.inputs[0], node.outputs[0]
+        if source is None:
+            continue
+        if output.is_graph_output() and not can_replace(output, source):
+            # It stays, in the scope of what it hands on: merging equal nodes makes some without.
+            producer = source.producer()
+            if producer is not None:
+                node.metadata_props.setdefault(SCOPE, scope(producer))
+            continue
+        replace(graph, output, source)
+        assert node.graph is not None
+        node.graph.remove(node, safe=True)
+        count += 1
+    return count

@@ -1,0 +1,61 @@
+"""Names that say where in the source program a node or value comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as oir
+
+from swift_export.converter.builder import SCOPE
+from swift_export.converter.passes.match import UNNAMED, is_named, scope
+from swift_export.converter.passes.nested import all_nodes, bodies
+
+__all__ = ["name_nodes_and_values", "number_constants"]
+
+
+def name_nodes_and_values(graph: oir.Graph) -> None:
+    """Nodes become ``<scope>/<op type>``, values likewise; the last value of a scope carries the scope's own name.
+
+    So the result of whatever ran in ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``.
+    Names of inputs, outputs and initializers stay.
+    """
+    last = {scope(node): node for node in graph}
+    nodes = list(all_nodes(graph))
+    parameters = [v for node in nodes for body in bodies(node) for v in body.inputs]
+    taken = Counter(v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values()) if v.name is not None)
+    node_names: Counter[str] = Counter()
+    for node in nodes:
+        own = scope(node)
+        prefix = f"{own}/" if own else ""
+        node.name = _unique(f"{prefix}{node.op_type}", node_names)
+        for value in node.outputs:
+            if value.is_graph_output() and node.graph is graph:
+                continue
+            result = own and node is last.get(own) and len(node.outputs) == 1
+            value.name = _unique(own if result else f"{prefix}{node.op_type}", taken)
+        node.metadata_props.pop(SCOPE, None)
+    for number, value in enumerate(parameters):
+        value.name = _unique(f"body_{number}", taken)
+
+
+def number_constants(graph: oir.Graph) -> None:
+    """Constants without a name of their own become ``constant_0``, ... in the order in which nodes use them.
+
+    Their names then depend on the graph alone, not on what was made and dropped on the way to it.
+    """
+    used = dict.fromkeys(v for node in all_nodes(graph) for v in node.inputs if v is not None)
+    anonymous = [v for v in used if v.is_initializer() and not is_named(v)]
+    for value in anonymous:
+        graph.initializers.pop(str(value.name))
+    for number, value in enumerate(anonymous):
+        value.name = f"{UNNAMED}{number}"
+        if value.const_value is not None:
+            value.const_value.name = value.name
+        graph.register_initializer(value)
+
+
+def _unique(name: str, taken: Counter[str]) -> str:
+    taken[name] += 1
+    if taken[name] == 1:
+        return name
+    return _unique(f"{name}_{taken[name] - 1}", taken)

@@ -1,0 +1,54 @@
+"""Split out of slices that share a source."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.passes.match import constant_like, inputs, integers, replace, sizes
+
+__all__ = ["merge_slices", "slice_bounds"]
+
+
+def merge_slices(graph: oir.Graph) -> int:
+    """Slices of one value that cut one axis into pieces without gap or overlap -> one Split."""
+    count = 0
+    for source in {id(v): v for node in graph if node.op_type == "Slice" for v in [inputs(node)[0]]}.values():
+        by_axis: dict[int, list[tuple[int, int, oir.Node]]] = {}
+        for user in source.consumers():
+            if user.graph is not graph:
+                continue
+            piece = slice_bounds(user) if user.op_type == "Slice" and inputs(user)[0] is source else None
+            if piece is not None and not user.outputs[0].is_graph_output():
+                axis, start, stop = piece
+                by_axis.setdefault(axis, []).append((start, stop, user))
+        for axis, pieces in by_axis.items():
+            pieces.sort(key=lambda p: p[:2])
+            bounds = [p[0] for p in pieces] + [sizes(source)[axis]]
+            ends = [p[1] for p in pieces]
+            if len(pieces) < 2 or bounds[0] != 0 or bounds[1:] != ends:
+                continue
+            _split(graph, source, axis, pieces)
+            count += 1
+    return count
+
+
+def slice_bounds(node: oir.Node) -> tuple[int, int, int] | None:
+    """(axis, start, stop) of a Slice that cuts one axis of known size, with stride 1."""
+    starts, ends, axes, steps = (integers(v) for v in node.inputs[1:5])
+    if starts is None or ends is None or axes is None or len(axes) != 1 or steps != [1]:
+        return None
+    size = sizes(inputs(node)[0])[axes[0]]
+    return (axes[0], starts[0], ends[0]) if isinstance(size, int) and 0 <= starts[0] < ends[0] <= size else None
+
+
+def _split(graph: oir.Graph, source: oir.Value, axis: int, pieces: list[tuple[int, int, oir.Node]]) -> None:
+    lengths = constant_like(graph, np.asarray([stop - start for start, stop, _ in pieces], np.int64))
+    outputs = [oir.val(None, source.dtype, list(sizes(node.outputs[0]))) for _, _, node in pieces]
+    first = min((node for _, _, node in pieces), key=list(graph).index)
+    split = oir.node(
+        "Split", [source, lengths], {"axis": axis}, outputs=outputs, metadata_props=dict(first.metadata_props)
+    )
+    graph.insert_before(first, split)
+    for (_, _, node), output in zip(pieces, outputs, strict=True):
+        replace(graph, node.outputs[0], output)

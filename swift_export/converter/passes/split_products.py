@@ -1,0 +1,155 @@
+"""Products of their own for the pieces that a product is cut into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.match import (
+    array,
+    attribute,
+    constant_like,
+    followed,
+    inputs,
+    integers,
+    named_constant,
+    new_value,
+    only_use,
+    replace,
+    sizes,
+)
+from swift_export.converter.passes.split import slice_bounds
+
+__all__ = ["split_products"]
+
+#: q, k, v and a gate, say. Every product reads the rows again, which many narrow ones would not pay for.
+MOST_PIECES = 4
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product with a constant matrix: its columns lie along ``axis``; ``last`` adds the bias, if there is one."""
+
+    node: oir.Node
+    last: oir.Node
+    x: oir.Value
+    matrix: oir.Value
+    axis: int
+    bias: oir.Value | None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    start: int
+    stop: int
+    output: oir.Value
+    target: np.ndarray
+
+
+def split_products(graph: oir.Graph) -> int:
+    """``Split(x @ W + b)`` along the last axis, W and b constants -> ``x @ W[:, i:j] + b[i:j]`` for every piece.
+
+    Columns of a product do not depend on each other, so cutting the matrix once, at export, saves copying the pieces
+    whenever the graph runs.
+    """
+    count = 0
+    for node in list(graph):
+        product = _product(node)
+        # A matrix that others use too would be stored twice.
+        if product is None or only_use(product.matrix) is None:
+            continue
+        pieces = _pieces(product.last.outputs[0])
+        for piece in pieces:
+            replace(graph, piece.output, _multiply(graph, product, piece))
+        count += bool(pieces)
+    return count
+
+
+def _product(node: oir.Node) -> _Product | None:
+    if node.op_type not in ("Gemm", "MatMul") or node.domain:
+        return None
+    x, matrix, *rest = inputs(node)
+    columns = sizes(matrix)
+    if array(matrix) is None or len(columns) != 2:
+        return None
+    if node.op_type == "MatMul":
+        last, bias = followed(node, "Add", columns[1:])
+        if array(bias) is None:
+            last, bias = node, None
+        return _Product(node, last, x, matrix, 1, bias)
+    axis = 1 - attribute(node, "transB", 0)
+    bias = rest[0] if rest else None
+    plain = set(node.attributes) <= {"transB"}
+    if not plain or (bias is not None and (array(bias) is None or sizes(bias) != [columns[axis]])):
+        return None
+    return _Product(node, node, x, matrix, axis, bias)
+
+
+def _pieces(value: oir.Value) -> list[_Piece]:
+    """The pieces along the last axis that are all that is used of a value, seen through reshapes; none otherwise."""
+    user = only_use(value)
+    while user is not None and _same_columns(user, value):
+        value = user.outputs[0]
+        user = only_use(value)
+    pieces: list[_Piece] = []
+    for user in value.consumers():
+        cut = _cut(user, value) if user.graph is value.graph else []
+        if not cut:
+            return []
+        pieces += cut
+    pieces.sort(key=lambda piece: piece.start)
+    apart = all(a.stop <= b.start for a, b in pairwise(pieces))
+    return pieces if apart and len(pieces) <= MOST_PIECES and not value.is_graph_output() else []
+
+
+def _same_columns(node: oir.Node, value: oir.Value) -> bool:
+    return node.op_type in ("Reshape", "Unsqueeze") and sizes(node.outputs[0])[-1:] == sizes(value)[-1:]
+
+
+def _cut(node: oir.Node, value: oir.Value) -> list[_Piece]:
+    """What a Split or Slice cuts out of a value along its last axis; nothing if that is not all that it does."""
+    last = len(sizes(value)) - 1
+    if node.op_type == "Slice" and (bounds := slice_bounds(node)) is not None:
+        axis, start, stop = bounds
+        cuts = [(start, stop)]
+    elif node.op_type == "Split" and (lengths := integers(node.inputs[1])) is not None:
+        axis = attribute(node, "axis", 0) % (last + 1)
+        stops = [sum(lengths[: i + 1]) for i in range(len(lengths))]
+        cuts = [(stop - length, stop) for stop, length in zip(stops, lengths, strict=True)]
+    else:
+        return []
+    pieces = [
+        _Piece(start, stop, output, target)
+        for (start, stop), output in zip(cuts, node.outputs, strict=True)
+        if (target := reshape_target(sizes(output))) is not None
+    ]
+    return pieces if axis == last and len(pieces) == len(cuts) else []
+
+
+def _multiply(graph: oir.Graph, product: _Product, piece: _Piece) -> oir.Value:
+    matrix = _part(graph, product.matrix, product.axis, piece)
+    bias = None if product.bias is None else _part(graph, product.bias, 0, piece)
+    before, op_type = product.node, product.node.op_type
+    shape = [*sizes(before.outputs[0])[:-1], piece.stop - piece.start]
+    operands = [product.x, matrix, bias] if op_type == "Gemm" and bias is not None else [product.x, matrix]
+    result = new_value(graph, before, op_type, operands, shape, dict(before.attributes))
+    if op_type == "MatMul" and bias is not None:
+        result = new_value(graph, product.last, "Add", [result, bias], shape)
+    if sizes(piece.output) == shape:
+        return result
+    # In the scope of the node that cut: what follows it is named after that.
+    cutter = piece.output.producer()
+    assert cutter is not None
+    return new_value(graph, cutter, "Reshape", [result, constant_like(graph, piece.target)], sizes(piece.output))
+
+
+def _part(graph: oir.Graph, value: oir.Value, axis: int, piece: _Piece) -> oir.Value:
+    elements = array(value)
+    assert elements is not None
+    where = f"{piece.start}:{piece.stop}"
+    part = elements[piece.start : piece.stop] if axis == 0 else elements[:, piece.start : piece.stop]
+    return named_constant(graph, f"{value.name}[{where if axis == 0 else f':, {where}'}]", np.ascontiguousarray(part))

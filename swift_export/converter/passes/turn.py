@@ -1,0 +1,44 @@
+"""Products of transposes as transposes of products."""
+
+from __future__ import annotations
+
+import onnx_ir as oir
+
+from swift_export.converter.passes.match import (
+    inputs,
+    is_swapped,
+    made_by,
+    new_value,
+    only_use,
+    replace,
+    sizes,
+    swapped,
+)
+
+__all__ = ["turn_products"]
+
+
+def turn_products(graph: oir.Graph) -> int:
+    """``aᵀ·bᵀ`` -> ``(b·a)ᵀ`` where that spares the transpose of b: those of a and of the result merge with others.
+
+    Batched products alone: ``a·Wᵀ`` with a matrix W is better off as a Gemm. JAX writes probabilities times values
+    this way round, and probabilities are the largest operand there is.
+    """
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MatMul":
+            continue
+        a, b = inputs(node)
+        swap = swapped(len(sizes(b)))
+        turned, after = made_by(b, "Transpose"), only_use(node.outputs[0])
+        if turned is None or not is_swapped(b) or len(sizes(a)) != len(swap):
+            continue
+        if only_use(b) is None or made_by(a, "Transpose") is None or after is None or after.op_type != "Transpose":
+            continue
+        shape = sizes(node.outputs[0])
+        flipped = [shape[p] for p in swap]
+        columns = new_value(graph, node, "Transpose", [a], [sizes(a)[p] for p in swap], {"perm": swap})
+        product = new_value(graph, node, "MatMul", [inputs(turned)[0], columns], flipped)
+        replace(graph, node.outputs[0], new_value(graph, node, "Transpose", [product], shape, {"perm": swap}))
+        count += 1
+    return count

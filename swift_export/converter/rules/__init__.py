@@ -1,0 +1,41 @@
+"""One small rule an op; importing a module of this folder registers its rules."""
+
+from swift_export.converter.rules import (
+    calls,
+    chlo,
+    contraction,
+    control,
+    conversion,
+    convolution,
+    elementwise,
+    indexing,
+    layout,
+    padding,
+    reduction,
+    scatter,
+    selection,
+    slices,
+    sorting,
+    sources,
+    windows,
+)
+
+__all__ = [
+    "calls",
+    "chlo",
+    "contraction",
+    "control",
+    "conversion",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "layout",
+    "padding",
+    "reduction",
+    "scatter",
+    "selection",
+    "slices",
+    "sorting",
+    "sources",
+    "windows",
+]

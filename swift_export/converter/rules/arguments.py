@@ -1,0 +1,80 @@
+"""argmin and argmax, as JAX writes them: a reduction of elements and their places along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.frame import Frame
+from swift_export.converter.rules.extremes import extreme, places_of_extremes
+from swift_export.converter.rules.monoids import Monoid
+from swift_export.converter.rules.terms import FLOATS
+
+__all__ = ["argument_extreme"]
+
+DataType = oir.DataType
+
+#: The body that keeps the first of the largest elements (smallest, with LT), taking NaN for larger than all; its
+#: arguments are an element, its place, another element, its place.
+PICK = "or(compare {order}(x0, x2), compare NE(x0, x0))"
+FIRST = "and(compare EQ(x0, x2), compare LT(x1, x3))"
+BODY = f"select({PICK}, x0, x2), select(or({PICK}, {FIRST}), x1, x3)"
+ORDERS = {BODY.format(order="GT"): "maximum", BODY.format(order="LT"): "minimum"}
+
+
+def argument_extreme(frame: Frame, op: Any) -> Sequence[oir.Value] | None:
+    """The extreme elements along an axis and their places, of equal ones the first; None for another reduction."""
+    axes = list(op.attributes["dimensions"])
+    if len(op.operands) != 4 or len(axes) != 1:
+        return None
+    kind = ORDERS.get(_text(op.regions[0].blocks[0]))
+    elements, places, first, start = op.operands
+    if kind is None or not _counts(places, axes[0]):
+        return None
+    value = frame.full(elements)
+    monoid = Monoid.of(kind, frame.dtype(elements))
+    origin = frame.contents(start)
+    zero = origin == [0] or Monoid.of("add", frame.dtype(places)).is_neutral(frame.compact(start))
+    if not zero or not monoid.is_neutral(frame.compact(first)):
+        return None
+    b = frame.builder
+    shape = tuple(s for axis, s in enumerate(b.shape(value)) if axis != axes[0])
+    chosen = extreme(b, kind, value, axes, shape)
+    return [chosen, b.cast(_places(b, kind, value, axes[0]), frame.dtype(places))]
+
+
+def _places(b: Builder, kind: str, value: oir.Value, axis: int) -> oir.Value:
+    dtype = value.dtype
+    assert dtype is not None
+    if dtype not in FLOATS:
+        return places_of_extremes(b, kind, value, axis)
+    is_nan = b.truth("IsNaN", value)
+    others = b.where(is_nan, b.constant(Monoid(kind, dtype).neutral), value)
+    first_nan = places_of_extremes(b, "or", is_nan, axis)
+    there = extreme(b, "or", is_nan, [axis], b.shape(first_nan))
+    return b.where(there, first_nan, places_of_extremes(b, kind, others, axis))
+
+
+def _counts(value: Any, axis: int) -> bool:
+    """Whether the elements are their places along the axis."""
+    op = getattr(value.owner, "opview", value.owner)
+    name = getattr(getattr(op, "operation", None), "name", "")
+    return name in ("stablehlo.iota", "stablehlo.dynamic_iota") and op.attributes["iota_dimension"].value == axis
+
+
+def _text(block: Any) -> str:
+    """A body in one line, its arguments called x0, x1, ..."""
+    texts = {argument: f"x{i}" for i, argument in enumerate(block.arguments)}
+    for op in block.operations:
+        operands = ", ".join(texts.get(operand, "?") for operand in op.operands)
+        if op.operation.name == "stablehlo.return":
+            return operands
+        name = op.operation.name.removeprefix("stablehlo.")
+        if name == "compare":
+            name += " " + str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
+        for result in op.results:
+            texts[result] = f"{name}({operands})"
+    return ""

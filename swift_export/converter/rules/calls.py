@@ -1,0 +1,120 @@
+"""Calls, composites and the custom calls that carry no computation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx_ir as oir
+
+from swift_export.converter.dims import Dim, solved
+from swift_export.converter.frame import RULES, Frame, rule
+from swift_export.converter.kernels import NoKernelError
+
+__all__: list[str] = []
+
+
+@rule("func.call", attributes=["callee"])
+def call(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """Translate the callee in place."""
+    return frame.call(op, frame.functions[op.attributes["callee"].value], list(op.operands))
+
+
+@rule("stablehlo.composite", attributes=["name", "decomposition", "composite_attributes", "version"])
+def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
+    """A composite that stands for one op with a rule becomes that op, any other one its decomposition."""
+    name = op.attributes["name"].value
+    attributes = {a.name: a.attr for a in op.attributes.get("composite_attributes", ())}
+    if name.startswith("chlo.") and name in RULES and attributes.keys() <= RULES[name].attributes:
+        try:
+            return RULES[name].translate(frame, Renamed(op, name, attributes))
+        except NoKernelError:
+            # What it is made of has kernels for more types: Erf, for one, is of float32 alone.
+            pass
+    return frame.call(op, frame.functions[op.attributes["decomposition"].value], list(op.operands))
+
+
+class Renamed:
+    """A composite seen as the op that it stands for."""
+
+    def __init__(self, op: Any, name: str, attributes: Mapping[str, Any]) -> None:
+        self.operands, self.results = op.operands, op.results
+        self.attributes = attributes
+        self.location, self.name = op.location, name
+
+    @property
+    def operation(self) -> Renamed:
+        return self
+
+
+@rule("stablehlo.optimization_barrier")
+def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """The identity: it only keeps a compiler from moving code."""
+    for operand, result in zip(op.operands, op.results, strict=True):
+        frame.shapes[result] = frame.shape(operand)
+    return [frame.compact(v) for v in op.operands]
+
+
+def _assert(frame: Frame, op: Any) -> None:
+    """Let the file refuse sizes that the program refuses, but for empty ones, of which it makes empty results."""
+    condition = op.operands[0]
+    known = frame.contents(condition)
+    if known is not None and all(isinstance(k, int) for k in known):
+        if not all(known):
+            raise frame.error(op, f"never holds: {op.attributes['error_message'].value}")
+        return
+    if _not_empty(frame, condition):
+        return
+    if frame.builder.is_body:
+        raise frame.error(op, "an assertion inside a loop or branch: the file can only hold what is known before it")
+    frame.builder.require(frame.full(condition))
+
+
+def _not_empty(frame: Frame, condition: Any) -> bool:
+    """Whether a condition says of a size no more than that it is at least 1."""
+    compare = condition.owner
+    if compare.name != "stablehlo.compare" or "GE" not in str(compare.attributes["comparison_direction"]):
+        return False
+    sizes, least = (frame.contents(v) for v in compare.operands)
+    if sizes is None or least not in ([0], [1]) or not isinstance(sizes[0], Dim):
+        return False
+    told = solved(sizes[0])
+    return told is not None and told[2] >= 0
+
+
+#: What a custom call may carry that says nothing about its result.
+CALL_ATTRIBUTES = (
+    "call_target_name",
+    "has_side_effect",
+    "error_message",
+    "api_version",
+    "backend_config",
+    "called_computations",
+    "operand_layouts",
+    "output_operand_aliases",
+    "result_layouts",
+    "indices_of_shape_operands",
+    "mhlo.attributes",
+    "mhlo.backend_config",
+    "mhlo.version",
+)
+
+
+@rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
+def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
+    """JAX's assertions about shapes, the older spelling of ops beyond StableHLO, and calls with a rule of their own."""
+    target = op.attributes["call_target_name"].value
+    name = f"chlo.{target.removeprefix('mhlo.')}"
+    plain = len(op.attributes.get("mhlo.attributes", ())) == 0 and "mhlo.backend_config" not in op.attributes
+    try:
+        if target == "shape_assertion":
+            _assert(frame, op)
+            return []
+        if target.startswith("mhlo.") and name in RULES and plain:
+            return RULES[name].translate(frame, Renamed(op, name, {}))
+        if f"@{target}" in RULES:
+            return RULES[f"@{target}"].translate(frame, op)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # No verifier has seen to it that it has the operands and attributes that its rule reads.
+        raise frame.error(op, f"custom call {target}: not with the operands, results and attributes it has") from None
+    raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")

@@ -1,0 +1,127 @@
+"""dot_general as MatMul."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as oir
+from jax.extend.mlir.dialects import stablehlo
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape, shape_size
+from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.terms import FLOATS
+
+__all__ = ["finish_product", "product_type"]
+
+DataType = oir.DataType
+
+#: Types of elements that lose nothing in the precision of an algorithm.
+HELD = {
+    "f16": {"f16"},
+    "bf16": {"bf16"},
+    "tf32": {"f16", "bf16"},
+    "f32": {"f16", "bf16", "f32"},
+    "f64": {"f16", "bf16", "f32", "f64"},
+}
+
+
+@rule("stablehlo.dot_general", attributes=["dot_dimension_numbers", "precision_config", "algorithm"])
+def dot_general(frame: Frame, op: Any) -> oir.Value:
+    """Contract any axes, batch over any axes. Result: batch, free axes of the left, free axes of the right."""
+    b = frame.builder
+    numbers = stablehlo.DotDimensionNumbers(op.attributes["dot_dimension_numbers"])
+    batching = list(numbers.lhs_batching_dimensions), list(numbers.rhs_batching_dimensions)
+    contracting = list(numbers.lhs_contracting_dimensions), list(numbers.rhs_contracting_dimensions)
+    dtype = product_type(frame, op)
+    if "algorithm" in op.attributes:
+        algorithm = stablehlo.DotAlgorithm(op.attributes["algorithm"])
+        _check_algorithm(frame, op, algorithm)
+        dtype = DataType.DOUBLE if str(algorithm.accumulation_type) == "f64" else dtype
+    left, right = (b.cast(frame.full(v), dtype) for v in op.operands)
+    left_free = _others(b.shape(left), batching[0] + contracting[0])
+    right_free = _others(b.shape(right), batching[1] + contracting[1])
+    batch = tuple(b.shape(left)[a] for a in batching[0])
+    free = (tuple(b.shape(left)[a] for a in left_free), tuple(b.shape(right)[a] for a in right_free))
+    out = frame.result_shape(op, (*batch, *free[0], *free[1]))
+    frame.shapes[op.results[0]] = out
+
+    one_matrix = len(right_free) == 1 or (len(left_free) == 1 and len(right_free) > 1)
+    if not batch and len(contracting[0]) == 1 and one_matrix:
+        product = _by_one_matrix(b, left, right, (left_free, right_free), contracting, free)
+    else:
+        left = b.transpose(left, batching[0] + left_free + contracting[0])
+        right = b.transpose(right, batching[1] + contracting[1] + right_free)
+        depth = shape_size(b.shape(left)[len(batch) + len(left_free) :])
+        rows, columns = map(shape_size, free)
+        left = b.reshape(left, (*batch, rows, depth))
+        right = b.reshape(right, (*batch, depth, columns))
+        product = b.reshape(b.node("MatMul", [left, right], dtype, (*batch, rows, columns)), out)
+    return finish_product(b, product, frame.dtype(op.results[0]))
+
+
+def product_type(frame: Frame, op: Any) -> oir.DataType:
+    """The type in which sums of products are computed: the operands' and the result's values are all of it, or, of
+    integers, the bits that the result keeps.
+
+    Raises LoweringError for operands of floats whose result is none.
+    """
+    operands = [frame.dtype(v) for v in op.operands[:2]]
+    types, result = {*operands, frame.dtype(op.results[0])}, frame.dtype(op.results[0])
+    if result not in FLOATS:
+        if not FLOATS.isdisjoint(operands):
+            raise frame.error(op, f"elements of type {result.name} from products of floats: the op's rule takes floats")
+        # Unsigned ones have the same low bits. MatMul of unsigned numbers fails in ONNX Runtime where it sums nothing.
+        return DataType.INT64 if result.itemsize == 8 else DataType.INT32
+    if DataType.DOUBLE in types:
+        return DataType.DOUBLE
+    return DataType.FLOAT16 if types == {DataType.FLOAT16} else DataType.FLOAT
+
+
+def finish_product(b: Builder, value: oir.Value, dtype: oir.DataType) -> oir.Value:
+    """The result in its own type; of truth values a sum of products says whether one of them is true."""
+    if dtype == DataType.BOOL:
+        assert value.dtype is not None
+        return b.same_type("Not", b.truth("Equal", value, b.scalar(0, value.dtype)))
+    return b.cast(value, dtype)
+
+
+def _by_one_matrix(
+    b: Builder,
+    left: oir.Value,
+    right: oir.Value,
+    kept: tuple[list[int], list[int]],
+    contracting: tuple[list[int], list[int]],
+    free: tuple[Shape, Shape],
+) -> oir.Value:
+    """A product that needs no Reshape, as one of its operands is a matrix."""
+    (left_free, right_free), (left_sum, right_sum) = kept, contracting
+    dtype = left.dtype
+    assert dtype is not None
+    left = b.transpose(left, left_free + left_sum)
+    if len(right_free) == 1:
+        # MatMul broadcasts a matrix on the right over all leading axes of the left.
+        right = b.transpose(right, right_sum + right_free)
+        return b.node("MatMul", [left, right], dtype, (*free[0], *free[1]))
+    # A matrix on the left is broadcast likewise; its rows then stand before the last axis.
+    right = b.transpose(right, right_free[:-1] + right_sum + right_free[-1:])
+    product = b.node("MatMul", [left, right], dtype, (*free[1][:-1], *free[0], free[1][-1]))
+    front = len(right_free) - 1
+    return b.transpose(product, [front, *range(front), front + 1])
+
+
+def _check_algorithm(frame: Frame, op: Any, algorithm: Any) -> None:
+    """Refuse an algorithm that rounds its operands: what is computed would differ.
+
+    One of several products of parts of the operands puts together, more or less exactly, what is computed in one.
+    """
+    for operand, precision in zip(
+        op.operands, (algorithm.lhs_precision_type, algorithm.rhs_precision_type), strict=True
+    ):
+        held = str(operand.type.element_type) in HELD.get(str(precision), ())
+        if not held and algorithm.num_primitive_operations == 1:
+            raise frame.error(op, f"algorithm of precision {precision}: ONNX has no product that rounds {operand.type}")
+
+
+def _others(shape: Shape, axes: list[int]) -> list[int]:
+    return [a for a in range(len(shape)) if a not in axes]

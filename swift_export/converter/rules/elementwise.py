@@ -1,0 +1,332 @@
+"""Elementwise ops. They work on compact values: ONNX broadcasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.dims import Shape
+from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules import integers, special
+from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, known
+
+__all__ = ["compared", "extremum", "finish", "terms"]
+
+DataType = oir.DataType
+
+BOOL = frozenset({DataType.BOOL})
+INTEGERS = SIGNED | UNSIGNED
+
+#: Ops that mean the same in ONNX, on floats.
+PLAIN = {
+    "stablehlo.ceil": "Ceil",
+    "stablehlo.exponential": "Exp",
+    "stablehlo.floor": "Floor",
+    "stablehlo.log": "Log",
+    "stablehlo.round_nearest_even": "Round",
+    "stablehlo.sqrt": "Sqrt",
+    "stablehlo.tanh": "Tanh",
+}
+
+#: Functions of floats that take more than one node.
+COMPOSED: dict[str, Callable[[Term], Term]] = {
+    "stablehlo.cbrt": special.cbrt,
+    "stablehlo.cosine": special.cosine,
+    "stablehlo.exponential_minus_one": special.exponential_minus_one,
+    "stablehlo.log_plus_one": special.log_plus_one,
+    "stablehlo.logistic": special.logistic,
+    "stablehlo.round_nearest_afz": special.round_nearest_afz,
+    "stablehlo.rsqrt": lambda x: x.apply("Sqrt").apply("Reciprocal"),
+    "stablehlo.sine": special.sine,
+    "stablehlo.tan": special.tan,
+}
+
+BITS = {"stablehlo.popcnt": integers.popcnt, "stablehlo.count_leading_zeros": integers.count_leading_zeros}
+
+SHIFTS = {
+    "stablehlo.shift_left": integers.shift_left,
+    "stablehlo.shift_right_arithmetic": integers.shift_right_arithmetic,
+    "stablehlo.shift_right_logical": integers.shift_right_logical,
+}
+
+
+def terms(frame: Frame, op: Any) -> list[Term]:
+    """The op's operands, compact."""
+    return [Term(frame.builder, frame.compact(operand)) for operand in op.operands]
+
+
+def finish(frame: Frame, op: Any, result: Term, shape: Shape | None = None) -> oir.Value:
+    """Note the result's symbolic shape, which a compact value does not show; by default that of the operands."""
+    if shape is None:
+        shapes = [frame.shape(operand) for operand in op.operands]
+        rank = max(map(len, shapes))
+        shape = frame.result_shape(op, *[s for s in shapes if len(s) == rank])
+    frame.shapes[op.results[0]] = shape
+    return result.value
+
+
+def require(frame: Frame, op: Any, allowed: frozenset[oir.DataType]) -> None:
+    """Refuse elements of types that the op is not defined on."""
+    dtype = frame.dtype(op.operands[-1])
+    if dtype not in allowed:
+        names = ", ".join(sorted(t.name for t in allowed))
+        raise frame.error(op, f"elements of type {dtype.name}: the op's rule takes {names}")
+
+
+def _default_accuracy(frame: Frame, op: Any) -> None:
+    if "result_accuracy" in op.attributes and "mode<DEFAULT>" not in str(op.attributes["result_accuracy"]):
+        raise frame.error(op, f"result_accuracy {op.attributes['result_accuracy']}: ONNX has no such setting")
+
+
+@rule(*PLAIN, attributes=["result_accuracy"])
+def plain(frame: Frame, op: Any) -> oir.Value:
+    """One operand, one ONNX op of the same meaning."""
+    require(frame, op, FLOATS)
+    _default_accuracy(frame, op)
+    (x,) = terms(frame, op)
+    return finish(frame, op, x.apply(PLAIN[op.operation.name]))
+
+
+@rule(*COMPOSED, attributes=["result_accuracy"])
+def composed(frame: Frame, op: Any) -> oir.Value:
+    """One operand, several nodes, 16-bit floats in float32 from the first to the last of them."""
+    require(frame, op, FLOATS)
+    _default_accuracy(frame, op)
+    return finish(frame, op, special.through_float32(COMPOSED[op.operation.name], *terms(frame, op)))
+
+
+@rule("stablehlo.atan2", attributes=["result_accuracy"])
+def atan2(frame: Frame, op: Any) -> oir.Value:
+    """The angle of a point."""
+    require(frame, op, FLOATS)
+    _default_accuracy(frame, op)
+    return finish(frame, op, special.through_float32(special.atan2, *terms(frame, op)))
+
+
+@rule("stablehlo.is_finite")
+def is_finite(frame: Frame, op: Any) -> oir.Value:
+    """Neither infinite nor NaN."""
+    require(frame, op, FLOATS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, special.is_finite(x))
+
+
+@rule("stablehlo.abs")
+def absolute(frame: Frame, op: Any) -> oir.Value:
+    """Without the sign; the lowest integer stays as it is."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, x if x.dtype in UNSIGNED else abs(x))
+
+
+@rule("stablehlo.negate")
+def negate(frame: Frame, op: Any) -> oir.Value:
+    """With the other sign; integers wrap around."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, -x)
+
+
+@rule("stablehlo.sign")
+def sign(frame: Frame, op: Any) -> oir.Value:
+    """-1, 0 or 1; zeros keep their sign, and NaN stays."""
+    require(frame, op, FLOATS | INTEGERS)
+    (x,) = terms(frame, op)
+    if x.dtype == DataType.INT64:
+        # ONNX Runtime's own takes positive numbers for negative ones from 2**31 on.
+        return finish(frame, op, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
+    result = x.apply("Sign")
+    # Here it drops the sign of zero, and gives 0 for NaN in float16.
+    return finish(frame, op, result.to(DataType.BOOL).choose(result, x) if x.dtype in FLOATS else result)
+
+
+@rule("stablehlo.add", "stablehlo.multiply")
+def add_or_multiply(frame: Frame, op: Any) -> oir.Value:
+    """Sums and products; integers wrap around. Of truth values: or, and."""
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    a, b = terms(frame, op)
+    if a.dtype == DataType.BOOL:
+        return finish(frame, op, a | b if op.operation.name == "stablehlo.add" else a & b)
+    return finish(frame, op, a + b if op.operation.name == "stablehlo.add" else a * b)
+
+
+@rule("stablehlo.subtract")
+def subtract(frame: Frame, op: Any) -> oir.Value:
+    """Differences; integers wrap around."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a - b)
+
+
+@rule("stablehlo.divide")
+def divide(frame: Frame, op: Any) -> oir.Value:
+    """Quotients; of integers, rounded towards zero."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a / b if a.dtype in FLOATS else integers.divide(a, b))
+
+
+@rule("stablehlo.remainder")
+def remainder(frame: Frame, op: Any) -> oir.Value:
+    """What a division rounded towards zero leaves."""
+    require(frame, op, FLOATS | INTEGERS)
+    a, b = terms(frame, op)
+    return finish(frame, op, a.apply("Mod", b, fmod=1) if a.dtype in FLOATS else integers.remainder(a, b))
+
+
+@rule("stablehlo.power", attributes=["result_accuracy"])
+def power(frame: Frame, op: Any) -> oir.Value:
+    """Powers; of integers, the low bits of the product."""
+    require(frame, op, FLOATS | INTEGERS)
+    _default_accuracy(frame, op)
+    a, b = terms(frame, op)
+    return finish(frame, op, a.apply("Pow", b) if a.dtype in FLOATS else integers.power(a, b))
+
+
+@rule("stablehlo.maximum", "stablehlo.minimum")
+def maximum_or_minimum(frame: Frame, op: Any) -> oir.Value:
+    """The larger or smaller one; NaN if one is NaN."""
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    a, b = terms(frame, op)
+    return finish(frame, op, extremum("Max" if op.operation.name == "stablehlo.maximum" else "Min", a, b))
+
+
+@rule("stablehlo.clamp")
+def clamp(frame: Frame, op: Any) -> oir.Value:
+    """min(max(x, low), high), in this order, as StableHLO defines it."""
+    require(frame, op, FLOATS | INTEGERS | BOOL)
+    low, x, high = terms(frame, op)
+    shape = frame.result_shape(op, frame.shape(op.operands[1]))
+    return finish(frame, op, extremum("Min", extremum("Max", x, low), high), shape)
+
+
+def extremum(name: str, a: Term, b: Term) -> Term:
+    """IEEE 754's maximum or minimum ("Max", "Min"): NaN if one is NaN, and -0 is less than +0.
+
+    ONNX leaves zeros open. ONNX Runtime gives NaN for NaN; of two numbers that compare equal it gives a constant that
+    comes second, in float32 and float64.
+    """
+    if a.dtype == DataType.BOOL:
+        return a | b if name == "Max" else a & b
+    if a.dtype not in FLOATS:
+        return a.apply(name, b)
+    for x, constant in ((a, b), (b, a)):
+        if not _holds_zero(constant):
+            return x.apply(name, constant)
+    return special.through_float32(partial(_extremum_of_zeros, name), a, b)
+
+
+def _holds_zero(constant: Term) -> bool:
+    elements = known(constant.value)
+    return elements is None or bool((elements == 0).any())
+
+
+def _extremum_of_zeros(name: str, a: Term, b: Term) -> Term:
+    for x, constant in ((a, b), (b, a)):
+        elements = known(constant.value)
+        if elements is not None and (np.signbit(elements[elements == 0]) == (name == "Min")).all():
+            # Its zeros win over zeros of both signs.
+            return x.apply(name, constant)
+    either = a.apply(name, b)
+    # Infinite for a zero of the sign that wins.
+    inverse = a.apply("Reciprocal").apply(name, b.apply("Reciprocal"))
+    # Where's third input keeps -0, its second one does not.
+    if name == "Max":
+        return inverse.equals(math.inf).choose(either.apply("Max", 0.0), either)
+    return (inverse > -math.inf).choose(either, either.apply("Min", -0.0))
+
+
+LOGIC: dict[str, Callable[[Term, Term], Term]] = {
+    "stablehlo.and": lambda a, b: a & b,
+    "stablehlo.or": lambda a, b: a | b,
+    "stablehlo.xor": lambda a, b: a ^ b,
+}
+
+
+@rule(*LOGIC)
+def logic(frame: Frame, op: Any) -> oir.Value:
+    """Of truth values, or of each bit of integers."""
+    require(frame, op, INTEGERS | BOOL)
+    return finish(frame, op, LOGIC[op.operation.name](*terms(frame, op)))
+
+
+@rule("stablehlo.not")
+def negation(frame: Frame, op: Any) -> oir.Value:
+    """Of truth values, or of each bit of integers."""
+    require(frame, op, INTEGERS | BOOL)
+    (x,) = terms(frame, op)
+    return finish(frame, op, ~x)
+
+
+@rule(*SHIFTS)
+def shift(frame: Frame, op: Any) -> oir.Value:
+    """Bits of integers moved; amounts from the width on leave none."""
+    require(frame, op, INTEGERS)
+    return finish(frame, op, SHIFTS[op.operation.name](*terms(frame, op)))
+
+
+@rule(*BITS)
+def bits(frame: Frame, op: Any) -> oir.Value:
+    """Bits of integers counted."""
+    require(frame, op, INTEGERS)
+    return finish(frame, op, BITS[op.operation.name](*terms(frame, op)))
+
+
+@rule("stablehlo.compare", attributes=["comparison_direction", "compare_type"])
+def compare(frame: Frame, op: Any) -> oir.Value:
+    """Truth values; of floats as IEEE 754 says, or in its total order."""
+    kind = str(op.attributes["compare_type"]) if "compare_type" in op.attributes else ""
+    direction = str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
+    a, b = terms(frame, op)
+    if "TOTALORDER" in kind:
+        a, b = _total_order(a), _total_order(b)
+    return finish(frame, op, compared(direction, a, b))
+
+
+def compared(direction: str, a: Term, b: Term) -> Term:
+    """EQ, NE, LT, LE, GT or GE. Any comparison with NaN but NE is false; false is less than true."""
+    if direction == "EQ":
+        return a.equals(b)
+    if direction == "NE":
+        return ~a.equals(b)
+    if direction in ("GT", "GE"):
+        return compared({"GT": "LT", "GE": "LE"}[direction], b, a)
+    if a.dtype == DataType.BOOL:
+        return ~a & b if direction == "LT" else ~a | b
+    return a < b if direction == "LT" else a <= b
+
+
+def _total_order(x: Term) -> Term:
+    """Integers in the order of IEEE 754-2008, 5.10: -NaN < -inf < ... < -0 < 0 < ... < inf < NaN."""
+    bits = x.bits({2: DataType.INT16, 4: DataType.INT32, 8: DataType.INT64}[int(x.dtype.itemsize)])
+    return (bits < 0).choose(bits ^ (2 ** (8 * int(x.dtype.itemsize) - 1) - 1), bits)
+
+
+@rule("stablehlo.select")
+def select(frame: Frame, op: Any) -> oir.Value:
+    """Take from the second or third operand; a scalar condition holds for all elements.
+
+    ONNX says that Where takes elements as they are; ONNX Runtime's makes +0 of a -0 from the second operand.
+    """
+    condition, a, b = terms(frame, op)
+    shape = frame.result_shape(op, *[frame.shape(v) for v in op.operands[1:]])
+    return finish(frame, op, condition.choose(a, b), shape)
+
+
+@rule("stablehlo.complex")
+def complex_number(frame: Frame, op: Any) -> oir.Value:
+    """Refused: ONNX has no arithmetic of complex numbers."""
+    raise frame.error(op, "complex numbers: ONNX has no equivalent")
+
+
+@rule("stablehlo.real", "stablehlo.imag")
+def part_of_a_real_number(frame: Frame, op: Any) -> oir.Value:
+    """Of a float: itself, and 0. Complex elements are refused before, as ONNX has none."""
+    require(frame, op, FLOATS)
+    (x,) = terms(frame, op)
+    return finish(frame, op, x if op.operation.name == "stablehlo.real" else x.constant(0))

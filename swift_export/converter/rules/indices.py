@@ -1,0 +1,226 @@
+"""Index arithmetic of the ops that read or write slices at computed places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape, Size, shape_size
+from swift_export.converter.frame import Frame
+
+__all__ = ["Label", "Places", "Slices", "as_index", "as_int64", "clamped", "find_places", "merge_axes"]
+
+INT32, INT64 = oir.DataType.INT32, oir.DataType.INT64
+IN_INT32 = {INT32, oir.DataType.INT8, oir.DataType.INT16, oir.DataType.UINT8, oir.DataType.UINT16}
+#: What an axis of a value is: ("axis", a) of the operand, or ("place", d) of the indices.
+Label = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What the dimension numbers of gather and scatter say, in words of the operand's axes.
+
+    A slice has ``sizes`` elements along the axes of an operand of ``shape``. Component i of an index says where it
+    begins along the axis ``index_map[i]``; along the axes of ``batching`` it goes with a dimension of the indices. Of
+    the one element along an axis that is ``dropped`` or batching the slice keeps no axis. ``vector`` is the dimension
+    of the indices that holds the components, or the indices' rank where it is left out.
+    """
+
+    shape: Shape
+    sizes: Shape
+    index_map: Sequence[int]
+    dropped: Sequence[int]
+    batching: dict[int, int]
+    vector: int
+
+    @property
+    def windows(self) -> list[int]:
+        """The axes that a slice keeps."""
+        return [a for a in range(len(self.shape)) if a not in self.dropped and a not in self.batching]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the elements of slices are along the axes ``picked``, counted as if those were one axis of ``length``.
+
+    ``positions`` (int32 or int64) is compact: its shape is broadcastable to ``shape``, whose axes ``labels`` tells.
+    ``common`` holds the batching axes along which positions are all the same, with the dimensions of the indices.
+    """
+
+    picked: list[int]
+    length: Size
+    positions: oir.Value
+    shape: Shape
+    labels: list[Label]
+    common: dict[int, int]
+    #: Whether there may be positions equal to ``length``, of slices that do not lie inside the operand.
+    outside: bool
+
+
+def as_index(b: Builder, value: oir.Value) -> oir.Value:
+    """Integers of any type as int32 or int64; unsigned ones beyond int64 become its largest number."""
+    dtype = INT32 if value.dtype in IN_INT32 else INT64
+    largest = np.asarray(np.iinfo(np.int64).max, np.uint64)
+    if value.const_value is not None:
+        elements = value.const_value.numpy()
+        elements = np.minimum(elements, largest) if value.dtype == oir.DataType.UINT64 else elements
+        return b.constant(elements.astype(dtype.numpy()))
+    if value.dtype == oir.DataType.UINT64:
+        value = b.same_type("Min", value, b.constant(largest))
+    return b.cast(value, dtype)
+
+
+def as_int64(b: Builder, index: oir.Value) -> oir.Value:
+    """What ``as_index`` gives as int64."""
+    if index.const_value is not None:
+        return b.constant(index.const_value.numpy().astype(np.int64))
+    return b.cast(index, INT64)
+
+
+def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
+    """Vectors of indices (int32 or int64, the last axis) within 0 and ``last``, a number for each component."""
+    known = [s for s in last if isinstance(s, int)]
+    if len(known) < len(last) or max(known) > np.iinfo(np.int32).max:
+        indices = as_int64(b, indices)
+    assert indices.dtype is not None
+    kind = indices.dtype.numpy()
+    if len(known) == len(last) and indices.const_value is not None:
+        return b.constant(np.clip(indices.const_value.numpy(), 0, np.asarray(last)).astype(kind))
+    bounds = b.constant(np.asarray(known, kind)) if len(known) == len(last) else b.sizes(last)
+    return b.same_type("Min", b.same_type("Max", indices, b.scalar(0, indices.dtype)), bounds)
+
+
+def merge_axes(
+    b: Builder, value: oir.Value, labels: Sequence[Label], picked: Sequence[int]
+) -> tuple[oir.Value, list[int], int]:
+    """A value with the operand's axes ``picked`` as one; the order its axes were put in for it, and where that one is.
+
+    What lies between picked axes goes behind them, the others stay in place. No axes make one of size 1, in front.
+    """
+    chosen = [labels.index(("axis", a)) for a in picked]
+    first = chosen[0] if chosen else 0
+    order = [*range(first), *chosen, *(i for i in range(first, len(labels)) if i not in chosen)]
+    turned = b.transpose(value, order)
+    shape, behind = b.shape(turned), first + len(chosen)
+    return b.reshape(turned, (*shape[:first], shape_size(shape[first:behind]), *shape[behind:])), order, first
+
+
+def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> Places:
+    """Where the slices are that indices name.
+
+    With ``clamp`` a slice that would begin outside is moved inside, and axes of which slices have all elements are not
+    picked: that is gather. Without it, the elements of a slice that lies outside in part or whole get the position
+    ``length``.
+    """
+    b = frame.builder
+    compact, rank = b.shape(frame.aligned(operand)), len(frame.shape(operand))
+    common = {a: d for a, d in slices.batching.items() if compact[d] == 1}
+    differing = {a: d for a, d in slices.batching.items() if a not in common}
+    kept = [d for d in range(rank) if d != slices.vector and d not in common.values()]
+    chosen = [i for i, a in enumerate(slices.index_map) if not clamp or slices.sizes[a] != slices.shape[a]]
+    axes = [slices.index_map[i] for i in chosen]
+    picked = sorted({*axes, *differing})
+    windows = [a for a in picked if a in slices.windows]
+    strides = {a: shape_size([slices.shape[p] for p in picked if p > a]) for a in picked}
+    length = shape_size([slices.shape[a] for a in picked])
+
+    index = as_index(b, _components(frame, operand, slices.vector, kept, chosen))
+    begin = clamped(b, index, [slices.shape[a] - slices.sizes[a] for a in axes]) if axes else index
+    inside = None if clamp or not axes else _all_equal(b, index, begin)
+    # Alone, an index is a position already.
+    if differing or inside is not None or [slices.sizes[a] for a in picked] != [1]:
+        begin = as_int64(b, begin)
+    flat = _weighted_sum(b, begin, [strides[a] for a in axes])
+    flat = b.reshape(flat, (*b.shape(flat), *(1,) * len(windows)))
+
+    shape = (*(frame.shape(operand)[d] for d in kept), *(slices.sizes[a] for a in windows))
+    counts = [(kept.index(d), slices.shape[a], strides[a]) for a, d in differing.items()]
+    counts += [(len(kept) + i, slices.sizes[a], strides[a]) for i, a in enumerate(windows)]
+    offset = _sum_of_counts(b, counts, len(shape))
+    if offset is not None:
+        flat = b.same_type("Add", flat, offset)
+    if inside is not None:
+        inside = b.reshape(inside, (*b.shape(inside), *(1,) * len(windows)))
+        flat = b.where(inside, flat, b.reshape(b.sizes([length]), ()))
+    labels: list[Label] = [*(("place", d) for d in kept), *(("axis", a) for a in windows)]
+    return Places(picked, length, flat, shape, labels, common, inside is not None)
+
+
+def _components(frame: Frame, operand: Any, vector: int, kept: Sequence[int], chosen: Sequence[int]) -> oir.Value:
+    """The indices' dimensions ``kept``, and behind them the chosen components of the vectors."""
+    b = frame.builder
+    value, shape = frame.aligned(operand), b.shape(frame.aligned(operand))
+    order = [*kept, *(d for d in range(len(shape)) if d != vector and d not in kept)]
+    if vector < len(shape):
+        order.append(vector)
+    whole = (*(shape[d] for d in kept), shape[vector] if vector < len(shape) else 1)
+    elements = _constant_elements(value)
+    if elements is not None:
+        array = elements.reshape([s for s in shape if isinstance(s, int)]).transpose(order)
+        array = array.reshape([s for s in whole if isinstance(s, int)])
+        return b.constant(array if whole[-1] == 1 else array[..., list(chosen)])
+    value = b.reshape(b.transpose(value, order), whole)
+    if whole[-1] in (1, len(chosen)):
+        return value
+    assert value.dtype is not None
+    return b.node("Gather", [value, b.integers(chosen)], value.dtype, (*whole[:-1], len(chosen)), axis=len(kept))
+
+
+def _constant_elements(value: oir.Value) -> np.ndarray | None:
+    """The elements of a constant, seen through reshapes."""
+    producer = value.producer()
+    if producer is not None and producer.op_type in ("Unsqueeze", "Reshape") and producer.inputs[0] is not None:
+        return _constant_elements(producer.inputs[0])
+    return None if value.const_value is None else np.asarray(value.const_value.numpy())
+
+
+def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oir.Value:
+    """Sum of the components, the last axis, each times its weight."""
+    shape = b.shape(vectors)[:-1]
+    if not weights:
+        return b.constant(np.zeros([1] * len(shape), np.int64))
+    known = [w for w in weights if isinstance(w, int)]
+    if vectors.const_value is not None and len(known) == len(weights):
+        elements = vectors.const_value.numpy()
+        return b.constant((elements * np.asarray(known)).sum(axis=-1).astype(elements.dtype))
+    if len(weights) > 1 or weights[0] != 1:
+        vectors = b.same_type("Mul", vectors, b.sizes(weights))
+    if len(weights) == 1:
+        return b.reshape(vectors, shape)
+    # ONNX Runtime sums int64 in float64: exact, as positions are below 2**53.
+    return b.node("ReduceSum", [vectors, b.integers([len(shape)])], INT64, shape, keepdims=0)
+
+
+def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: int) -> oir.Value | None:
+    """Sum of 0, 1, ... times a stride along each of some axes of some size; compact, None for nothing but zeros."""
+    total: oir.Value | None = None
+    for axis, size, stride in counts:
+        if size == 1:
+            continue
+        if isinstance(size, int) and isinstance(stride, int):
+            count = b.constant(np.arange(size) * stride)
+        else:
+            limits = [b.reshape(v, ()) for v in (b.integers([0]), b.sizes([size]), b.integers([1]))]
+            count = b.node("Range", limits, INT64, (size,))
+            count = count if stride == 1 else b.same_type("Mul", count, b.sizes([stride]))
+        count = b.reshape(count, tuple(size if i == axis else 1 for i in range(rank)))
+        total = count if total is None else b.same_type("Add", total, count)
+    return total
+
+
+def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value | None:
+    """Whether all components are equal; None where that is known of all vectors."""
+    if vectors.const_value is not None and others.const_value is not None:
+        equal = np.all(vectors.const_value.numpy() == others.const_value.numpy(), axis=-1)
+        return None if equal.all() else b.constant(equal)
+    truth = b.truth("Equal", b.cast(vectors, INT64) if others.dtype == INT64 else vectors, others)
+    shape = b.shape(truth)
+    if shape[-1] == 1:
+        return b.reshape(truth, shape[:-1])
+    bits, axis = b.cast(truth, INT32), b.integers([len(shape) - 1])
+    return b.cast(b.node("ReduceMin", [bits, axis], INT32, shape[:-1], keepdims=0), oir.DataType.BOOL)

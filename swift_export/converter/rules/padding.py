@@ -1,0 +1,104 @@
+"""Pad: around the edges and between elements, and cropping, which is negative padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape, Size
+from swift_export.converter.frame import Frame, rule
+
+__all__: list[str] = []
+
+
+@rule("stablehlo.pad", attributes=["edge_padding_low", "edge_padding_high", "interior_padding"])
+def pad(frame: Frame, op: Any) -> oir.Value:
+    """Put a value around the edges and between elements; where the width of an edge is negative, crop it."""
+    names = ("edge_padding_low", "edge_padding_high", "interior_padding")
+    return _pad(frame, op, *[list(op.attributes[k]) for k in names])
+
+
+@rule("stablehlo.dynamic_pad")
+def dynamic_pad(frame: Frame, op: Any) -> oir.Value:
+    """The same with computed widths."""
+    return _pad(frame, op, *[frame.integers(op, v, "widths") for v in list(op.operands)[2:]])
+
+
+def _pad(frame: Frame, op: Any, low: Sequence[Size], high: Sequence[Size], interior: Sequence[Size]) -> oir.Value:
+    b = frame.builder
+    shape = frame.shape(op.operands[0])
+    # There is nothing between the elements of an axis that has one or none.
+    between = [0 if s in (0, 1) else w for s, w in zip(shape, frame.static(op, interior, "widths"), strict=True)]
+    # The last element has its filling behind it too, which goes again.
+    high = [c - w for c, w in zip(high, between, strict=True)]
+    out = tuple(s * (1 + w) + a + c for s, w, a, c in zip(shape, between, low, high, strict=True))
+    frame.shapes[op.results[0]] = out
+    if not any((*low, *high, *between)):
+        return frame.compact(op.operands[0])
+    dtype = frame.dtype(op.results[0])
+    kind = b.carrier("Pad", dtype)
+    value, filling = b.cast(frame.full(op.operands[0]), kind), b.cast(frame.full(op.operands[1]), kind)
+    value = _spread(b, value, filling, between)
+    # Widening comes first: where an edge is cropped by more than there is, filling from the other edge is left.
+    return b.cast(_crop(b, _widen(b, value, filling, low, high), low, high, out), dtype)
+
+
+def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[int]) -> oir.Value:
+    """Put fillings behind every element along an axis: as an axis of their own, which is then joined."""
+    shape = b.shape(value)
+    spread = [a for a, w in enumerate(between) if w]
+    if not spread:
+        return value
+    axes = [a + i + 1 for i, a in enumerate(spread)]
+    apart: Shape = tuple(s for a, size in enumerate(shape) for s in ((size, 1) if a in spread else (size,)))
+    padded = tuple(1 + between[spread[axes.index(a)]] if a in axes else s for a, s in enumerate(apart))
+    pads = b.integers([0] * len(axes) + [between[a] for a in spread])
+    inputs = [b.reshape(value, apart), pads, filling, b.integers(axes)]
+    assert value.dtype is not None
+    value = b.node("Pad", inputs, value.dtype, padded, mode="constant")
+    return b.reshape(value, tuple(s * (1 + w) for s, w in zip(shape, between, strict=True)))
+
+
+def _widen(b: Builder, value: oir.Value, filling: oir.Value, low: Sequence[Size], high: Sequence[Size]) -> oir.Value:
+    """Put fillings around the edges that have a positive width."""
+    axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_positive(w) for w in edges)]
+    if not axes:
+        return value
+    shape = list(b.shape(value))
+    for a in axes:
+        for width in (low[a], high[a]):
+            if isinstance(width, int) or not _may_be_negative(width):
+                shape[a] = shape[a] + (max(width, 0) if isinstance(width, int) else width)
+            else:
+                shape[a] = b.fresh_symbol()
+    pads = _positive_part(b, [*(low[a] for a in axes), *(high[a] for a in axes)])
+    assert value.dtype is not None
+    return b.node("Pad", [value, pads, filling, b.integers(axes)], value.dtype, tuple(shape), mode="constant")
+
+
+def _crop(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size], out: Shape) -> oir.Value:
+    """Take away edges that have a negative width."""
+    axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_negative(w) for w in edges)]
+    if not axes:
+        return value
+    starts = _positive_part(b, [-low[a] for a in axes])
+    ends = b.same_type("Add", starts, b.sizes([out[a] for a in axes]))
+    assert value.dtype is not None
+    return b.node("Slice", [value, starts, ends, b.integers(axes), b.integers([1] * len(axes))], value.dtype, out)
+
+
+def _positive_part(b: Builder, widths: Sequence[Size]) -> oir.Value:
+    known = [max(w, 0) if isinstance(w, int) else w for w in widths]
+    vector = b.sizes(known)
+    return b.same_type("Max", vector, b.integers([0])) if any(_may_be_negative(w) for w in known) else vector
+
+
+def _may_be_positive(width: Size) -> bool:
+    return width > 0 if isinstance(width, int) else True
+
+
+def _may_be_negative(width: Size) -> bool:
+    return width < 0 if isinstance(width, int) else any(k < 0 for _, k in width.terms)

@@ -1,0 +1,206 @@
+"""Scatter: slices written to computed places, or combined with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+from jax.extend.mlir.dialects import stablehlo
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape, Size, shape_size
+from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.indices import Label, Places, Slices, find_places, merge_axes
+from swift_export.converter.rules.slices import first_elements
+
+__all__: list[str] = []
+
+DataType = oir.DataType
+#: ScatterElements does not reduce these. Sums and products of halves are rounded once, where all updates are in; XLA
+#: rounds after each.
+CARRIERS = {DataType.BOOL: DataType.UINT8, DataType.FLOAT16: DataType.FLOAT, DataType.BFLOAT16: DataType.FLOAT}
+
+#: Body's op -> ScatterElements' reduction, on numbers and on truth values.
+REDUCTIONS = {
+    "stablehlo.add": ("add", "max"),
+    "stablehlo.subtract": ("add", None),
+    "stablehlo.multiply": ("mul", "min"),
+    "stablehlo.maximum": ("max", "max"),
+    "stablehlo.minimum": ("min", "min"),
+    "stablehlo.or": (None, "max"),
+    "stablehlo.and": (None, "min"),
+}
+
+
+@rule(
+    "stablehlo.scatter",
+    attributes=["scatter_dimension_numbers", "indices_are_sorted", "unique_indices"],
+)
+def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """Slices that begin at the indices; one that would reach beyond the operand is left out as a whole.
+
+    That is what XLA does, on every platform. The StableHLO specification leaves out the elements that lie outside only;
+    the two differ on slices of several elements along an axis that indices are for, when they lie outside in part.
+    Updates of one element are applied in their order, as XLA does it on processors: ScatterElements is one loop in ONNX
+    Runtime. ScatterND runs in parallel there and loses some of them.
+    """
+    count = (len(op.operands) - 1) // 2
+    operands, indices, updates = list(op.operands)[:count], op.operands[count], list(op.operands)[count + 1 :]
+    bodies = _bodies(frame, op)
+    numbers = stablehlo.ScatterDimensionNumbers(op.attributes["scatter_dimension_numbers"])
+    window_dims, shape = list(numbers.update_window_dims), frame.shape(operands[0])
+    for result in op.results:
+        frame.shapes[result] = shape
+    if 0 in frame.shape(updates[0]) or 0 in shape:
+        return [frame.compact(v) for v in operands]
+
+    dropped, batching = list(numbers.inserted_window_dims), list(numbers.input_batching_dims)
+    kept = [a for a in range(len(shape)) if a not in dropped and a not in batching]
+    by_axis = dict(zip(kept, (frame.shape(updates[0])[d] for d in window_dims), strict=True))
+    slices = Slices(
+        shape=shape,
+        sizes=tuple(by_axis.get(a, 1) for a in range(len(shape))),
+        index_map=list(numbers.scattered_dims_to_operand_dims),
+        dropped=dropped,
+        batching=dict(zip(batching, numbers.scatter_indices_batching_dims, strict=True)),
+        vector=numbers.index_vector_dim,
+    )
+    places = find_places(frame, indices, slices, clamp=False)
+    dimensions = iter(d for d in range(len(frame.shape(indices))) if d != slices.vector)
+    windows = iter(slices.windows)
+    rank = len(frame.shape(updates[0]))
+    labels: list[Label] = [
+        ("axis", next(windows)) if d in window_dims else ("place", next(dimensions)) for d in range(rank)
+    ]
+    return [
+        _scatter(frame.builder, body, slices, places, frame.full(operand), frame.full(update), labels)
+        for body, operand, update in zip(bodies, operands, updates, strict=True)
+    ]
+
+
+def _bodies(frame: Frame, op: Any) -> list[str]:
+    """For each operand the op that combines it with its update; "" where the update replaces it."""
+    block = op.regions[0].blocks[0]
+    arguments, operations = list(block.arguments), list(block.operations)
+    count = len(arguments) // 2
+    bodies: list[str] = []
+    for old, new, value, operand in zip(
+        arguments[:count], arguments[count:], operations[-1].operands, op.operands, strict=False
+    ):
+        producer = next((o for o in operations[:-1] if value in o.results), None)
+        name = "" if producer is None else producer.operation.name
+        if producer is None:
+            known = value == new
+        else:
+            ordered = list(producer.operands) == [old, new]
+            commuted = list(producer.operands) == [new, old] and name != "stablehlo.subtract"
+            known = _reduction(name, frame.dtype(operand)) is not None and (ordered or commuted)
+        if not known or not frame.dtype(old) == frame.dtype(new) == frame.dtype(operand):
+            names = ", ".join(o.operation.name for o in operations)
+            found = f"body {names} on {frame.dtype(operand).name}"
+            expected = "one of add, subtract, multiply, maximum, minimum; and, or of truth values"
+            raise frame.error(op, f"{found}: expected an update that replaces, or {expected}")
+        bodies.append(name)
+    return bodies
+
+
+def _reduction(body: str, dtype: oir.DataType) -> str | None:
+    numbers, truths = REDUCTIONS.get(body, (None, None))
+    return truths if dtype == DataType.BOOL else numbers
+
+
+def _scatter(
+    b: Builder,
+    body: str,
+    slices: Slices,
+    places: Places,
+    operand: oir.Value,
+    update: oir.Value,
+    labels: Sequence[Label],
+) -> oir.Value:
+    """The operand with the update written along the axes that the indices are for, merged to one."""
+    axes: list[Label] = [
+        ("place", places.common[a]) if a in places.common else ("axis", a) for a in range(len(slices.shape))
+    ]
+    data, order, axis = merge_axes(b, operand, axes, places.picked)
+    before, behind = [axes[i] for i in order[:axis]], [axes[i] for i in order[axis + len(places.picked) :]]
+
+    # The update laid out alike; along axes that slices do not keep it has one element.
+    sizes = dict(zip(labels, b.shape(update), strict=True))
+    present = [label for label in (*before, *places.labels, *behind) if label in sizes]
+    update = b.transpose(update, [labels.index(label) for label in present])
+    count = shape_size(places.shape)
+    shape: Shape = (*(sizes.get(label, 1) for label in before), count, *(sizes.get(label, 1) for label in behind))
+    update = b.reshape(update, shape)
+    positions = b.reshape(b.expand(places.positions, places.shape), (count, *(1,) * len(behind)))
+    positions = b.expand(positions, shape)
+
+    whole = b.shape(data)
+    if places.outside:
+        # What lies outside goes to a slot behind the others, which is cut off again.
+        assert data.dtype is not None
+        slot = b.expand(b.constant(np.zeros([1] * len(whole), data.dtype.numpy())), _resized(whole, axis, 1))
+        data = b.node("Concat", [data, slot], data.dtype, _resized(whole, axis, whole[axis] + 1), axis=axis)
+    value = first_elements(b, _combined(b, body, data, positions, update, axis), whole)
+    value = b.reshape(value, tuple(slices.shape[i] for i in order))
+    return b.transpose(value, [order.index(i) for i in range(len(order))])
+
+
+def _resized(shape: Shape, axis: int, size: Size) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def _combined(b: Builder, body: str, data: oir.Value, positions: oir.Value, update: oir.Value, axis: int) -> oir.Value:
+    dtype = data.dtype
+    assert dtype is not None
+    if not body:
+        return b.node("ScatterElements", [data, positions, update], dtype, b.shape(data), axis=axis)
+    kind = CARRIERS.get(dtype, dtype)
+    reduction = _reduction(body, dtype)
+    assert reduction is not None
+    data, update = b.cast(data, kind), b.cast(update, kind)
+    if body == "stablehlo.subtract":
+        update = b.same_type("Neg", update)
+
+    def reduced(data: oir.Value, update: oir.Value, reduction: str) -> oir.Value:
+        assert data.dtype is not None
+        inputs = [data, positions, update]
+        return b.node("ScatterElements", inputs, data.dtype, b.shape(data), axis=axis, reduction=reduction)
+
+    value = reduced(data, update, reduction)
+    if kind in (DataType.FLOAT, DataType.DOUBLE) and reduction in ("max", "min"):
+        ranks = reduced(_rank(b, data, reduction), _rank(b, update, reduction), "max")
+        value = _ranked(b, value, ranks, reduction)
+    return b.cast(value, dtype)
+
+
+def _rank(b: Builder, elements: oir.Value, reduction: str) -> oir.Value:
+    """2 for NaN; 1 for what wins over a zero of the other sign, and for all that wins over that; else 0.
+
+    ScatterElements compares as C does: it forgets NaN and takes either zero for the other. Counted beside it, the
+    largest rank tells which of them the result is.
+    """
+    assert elements.dtype is not None
+    comparison = "Greater" if reduction == "max" else "Less"
+    wins = b.truth(comparison, b.same_type("Reciprocal", elements), b.scalar(0, elements.dtype))
+    nan = b.truth("IsNaN", elements)
+    return b.where(nan, b.scalar(2, DataType.UINT8), b.cast(wins, DataType.UINT8))
+
+
+def _ranked(b: Builder, value: oir.Value, ranks: oir.Value, reduction: str) -> oir.Value:
+    """The largest or smallest values, with the right zero and with NaN where the ranks tell of them."""
+    dtype = value.dtype
+    assert dtype is not None
+    zero = b.same_type("And", b.truth("Equal", value, b.scalar(0, dtype)), _equal(b, ranks, 1))
+    # ONNX Runtime's Where makes +0 of a -0 in its second input, not of one in its third.
+    if reduction == "max":
+        value = b.where(zero, b.scalar(0.0, dtype), value)
+    else:
+        value = b.where(b.same_type("Not", zero), value, b.scalar(-0.0, dtype))
+    return b.where(_equal(b, ranks, 2), b.scalar(np.nan, dtype), value)
+
+
+def _equal(b: Builder, ranks: oir.Value, rank: int) -> oir.Value:
+    return b.truth("Equal", ranks, b.scalar(rank, DataType.UINT8))

@@ -1,0 +1,201 @@
+"""Slices: with fixed or computed bounds, and put back in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape, Size
+from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.indices import as_index, as_int64, clamped
+
+__all__ = ["cut", "first_elements"]
+
+
+def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
+    """A slice of ``sizes`` an axis of the value: along ``axes`` from ``starts`` on (a vector of int32 or int64), moved
+    inside where it would reach beyond; along the other ones all.
+    """
+    shape = b.shape(value)
+    partial = [i for i, a in enumerate(axes) if sizes[a] != shape[a]]
+    if not partial:
+        return value
+    if len(partial) < len(axes):
+        starts = _chosen(b, starts, partial)
+    axes = [axes[i] for i in partial]
+    starts = as_int64(b, clamped(b, starts, [shape[a] - sizes[a] for a in axes]))
+    return _slice(b, value, axes, starts, _ends(b, starts, [sizes[a] for a in axes]), sizes)
+
+
+def first_elements(b: Builder, value: oir.Value, sizes: Sequence[Size]) -> oir.Value:
+    """A slice of ``sizes`` an axis from the beginning on."""
+    axes = [a for a, s in enumerate(b.shape(value)) if s != sizes[a]]
+    if not axes:
+        return value
+    return _slice(b, value, axes, b.integers([0] * len(axes)), b.sizes([sizes[a] for a in axes]), sizes)
+
+
+def _slice(
+    b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, ends: oir.Value, sizes: Sequence[Size]
+) -> oir.Value:
+    assert value.dtype is not None
+    shape = tuple(sizes[a] if a in axes else s for a, s in enumerate(b.shape(value)))
+    steps = b.integers([1] * len(axes))
+    return b.node("Slice", [value, starts, ends, b.integers(axes), steps], value.dtype, shape)
+
+
+def _ends(b: Builder, starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
+    length = b.sizes(sizes)
+    if starts.const_value is not None and length.const_value is not None:
+        return b.constant(starts.const_value.numpy() + length.const_value.numpy())
+    return b.same_type("Add", starts, length)
+
+
+def _chosen(b: Builder, vector: oir.Value, places: Sequence[int]) -> oir.Value:
+    if vector.const_value is not None:
+        return b.constant(vector.const_value.numpy()[list(places)])
+    assert vector.dtype is not None
+    return b.node("Gather", [vector, b.integers(places)], vector.dtype, (len(places),), axis=0)
+
+
+def _start(frame: Frame, scalar: Any) -> oir.Value:
+    """A scalar operand as a vector of one index."""
+    b = frame.builder
+    value = frame.full(scalar)
+    if value.const_value is not None:
+        return as_index(b, b.constant(value.const_value.numpy().reshape(1)))
+    return as_index(b, b.reshape(value, (1,)))
+
+
+@rule("stablehlo.slice", attributes=["start_indices", "limit_indices", "strides"])
+def static_slice(frame: Frame, op: Any) -> oir.Value:
+    """Start, limit and stride an axis."""
+    return _strided(frame, op, *[list(op.attributes[k]) for k in ("start_indices", "limit_indices", "strides")])
+
+
+@rule("stablehlo.real_dynamic_slice")
+def real_dynamic_slice(frame: Frame, op: Any) -> oir.Value:
+    """The same with computed bounds. JAX writes it for every slice beside a dimension of unknown size."""
+    starts, limits, strides = (frame.contents(v) for v in list(op.operands)[1:])
+    if strides is None:
+        raise frame.error(op, "strides depend on data")
+    if starts is None or limits is None:
+        return _computed(frame, op, strides)
+    return _strided(frame, op, starts, limits, strides)
+
+
+def _strided(
+    frame: Frame, op: Any, starts: Sequence[Size], limits: Sequence[Size], strides: Sequence[Size]
+) -> oir.Value:
+    b = frame.builder
+    shape = frame.shape(op.operands[0])
+    axes, out = [], list(shape)
+    steps = frame.static(op, strides, "strides")
+    for axis, (start, limit, step, size) in enumerate(zip(starts, limits, steps, shape, strict=True)):
+        if (start, limit, step) == (0, size, 1):
+            continue
+        axes.append(axis)
+        span = limit - start
+        if isinstance(span, int):
+            out[axis] = -(-span // step)
+        else:
+            out[axis] = span if step == 1 else b.fresh_symbol()
+    frame.shapes[op.results[0]] = frame.result_shape(op, tuple(out))
+    value = frame.aligned(op.operands[0])
+    # A compact axis is sliced by keeping its one element.
+    axes = [a for a in axes if b.shape(value)[a] != 1 or shape[a] == 1]
+    if not axes:
+        return value
+    result = tuple(frame.shape(op.results[0])[a] if a in axes else s for a, s in enumerate(b.shape(value)))
+    inputs = [
+        value,
+        b.sizes([starts[a] for a in axes]),
+        b.sizes([limits[a] for a in axes]),
+        b.integers(axes),
+        b.integers([steps[a] for a in axes]),
+    ]
+    return b.node("Slice", inputs, frame.dtype(op.results[0]), result)
+
+
+def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
+    """Bounds that depend on data. A size that they leave open is known where a limit is a start and a known size."""
+    b = frame.builder
+    operand, start, limit = list(op.operands)[:3]
+    steps = frame.static(op, strides, "strides")
+    rank = len(steps)
+    spans = _difference(frame, start, limit) or [None] * rank
+    out = tuple(b.fresh_symbol() if s is None or step != 1 else s for s, step in zip(spans, steps, strict=True))
+    shape = frame.result_shape(op, out)
+    bounds = [b.cast(frame.full(v), oir.DataType.INT64) for v in (start, limit)]
+    inputs = [frame.full(operand), *bounds, b.integers(range(rank)), b.integers(steps)]
+    return b.node("Slice", inputs, frame.dtype(op.results[0]), shape)
+
+
+def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] | None:
+    """What was added to a start to make it a limit."""
+    producer = limit.owner
+    if getattr(producer, "name", "") != "stablehlo.add" or start not in producer.operands:
+        return None
+    a, b = producer.operands
+    return frame.contents(b if a == start else a)
+
+
+@rule("stablehlo.dynamic_slice", attributes=["slice_sizes"])
+def dynamic_slice(frame: Frame, op: Any) -> oir.Value:
+    """A slice of fixed size that begins at computed places, moved inside where it would reach beyond the operand."""
+    b = frame.builder
+    value, sizes = frame.full(op.operands[0]), list(op.attributes["slice_sizes"])
+    axes = [a for a, s in enumerate(frame.shape(op.operands[0])) if s != sizes[a]]
+    starts = [_start(frame, list(op.operands)[1 + a]) for a in axes]
+    return cut(b, value, axes, _joined(b, starts), sizes) if axes else value
+
+
+def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
+    if len(parts) == 1:
+        return parts[0]
+    known = [p.const_value.numpy() for p in parts if p.const_value is not None]
+    if len(known) == len(parts):
+        return b.constant(np.concatenate(known))
+    assert parts[0].dtype is not None
+    return b.node("Concat", parts, parts[0].dtype, (len(parts),), axis=0)
+
+
+@rule("stablehlo.dynamic_update_slice")
+def dynamic_update_slice(frame: Frame, op: Any) -> oir.Value:
+    """A slice put back at computed places, moved inside where it would reach beyond the operand."""
+    b = frame.builder
+    operand, update, *scalars = op.operands
+    shape, sizes = frame.shape(operand), frame.shape(update)
+    frame.shapes[op.results[0]] = shape
+    if 0 in sizes:
+        return frame.compact(operand)
+    axes = [a for a, s in enumerate(shape) if s != sizes[a]]
+    starts = {a: as_int64(b, clamped(b, _start(frame, scalars[a]), [shape[a] - sizes[a]])) for a in axes}
+    return _put(b, frame.full(operand), frame.full(update), sizes, starts)
+
+
+def _put(b: Builder, value: oir.Value, update: oir.Value, sizes: Shape, starts: dict[int, oir.Value]) -> oir.Value:
+    """What lies before the update along the first of the axes, what lies between with the update, and what behind."""
+    if not starts:
+        return update
+    (axis, start), *rest = starts.items()
+    shape = b.shape(value)
+    known = None if start.const_value is None else int(start.const_value.numpy()[0])
+    end = _ends(b, start, [sizes[axis]])
+    before: Size = b.fresh_symbol() if known is None else known
+    after: Size = b.fresh_symbol() if known is None else shape[axis] - known - sizes[axis]
+
+    def part(first: oir.Value, last: oir.Value, size: Size) -> oir.Value:
+        return _slice(b, value, [axis], first, last, [size if a == axis else s for a, s in enumerate(shape)])
+
+    middle = _put(b, part(start, end, sizes[axis]), update, sizes, dict(rest)) if rest else update
+    parts = [part(b.integers([0]), start, before)] if before != 0 else []
+    parts.append(middle)
+    if after != 0:
+        parts.append(part(end, b.integers([np.iinfo(np.int64).max]), after))
+    assert value.dtype is not None
+    return b.node("Concat", parts, value.dtype, shape, axis=axis)

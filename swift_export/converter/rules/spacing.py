@@ -1,0 +1,117 @@
+"""Slices, padding and holes along axes of values; for rules that look at arrays through windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Size
+
+__all__ = ["Axis", "Cut", "interleaved", "padded", "reversed_along", "taken"]
+
+#: As the end of a slice: all that is left.
+END = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How a window moves along an axis, as in StableHLO's reduce_window and convolution."""
+
+    size: int = 1
+    stride: int = 1
+    low: int = 0
+    high: int = 0
+    base_dilation: int = 1
+    window_dilation: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Elements from the window's first to its last."""
+        return (self.size - 1) * self.window_dilation + 1
+
+    def place(self, index: int, count: Size) -> Cut:
+        """The elements that the windows see at one of their places, ``count`` windows."""
+        front = index * self.window_dilation
+        return Cut(count, front, self.reach - 1 - front, self.stride)
+
+    def spread(self, length: Size) -> Size:
+        """Elements of the axis after holes and padding."""
+        dilated = 0 if length == 0 else (length + -1) * self.base_dilation + 1
+        return dilated + (self.low + self.high)
+
+    def count(self, length: Size) -> Size | None:
+        """Places of the window on an axis of this length; None where that is a quotient of an unknown size."""
+        room = self.spread(length) + -self.reach
+        if isinstance(room, int):
+            return room // self.stride + 1 if room >= 0 else 0
+        return room + 1 if self.stride == 1 else None
+
+
+class Cut(NamedTuple):
+    """Every ``step``-th of the elements along an axis but the first ``front`` and the last ``back``: ``size`` ones."""
+
+    size: Size
+    front: int = 0
+    back: int = 0
+    step: int = 1
+
+
+def taken(b: Builder, value: oir.Value, cuts: Mapping[int, Cut]) -> oir.Value:
+    """A value cut along some axes."""
+    cuts = {axis: cut for axis, cut in cuts.items() if (cut.front, cut.back, cut.step) != (0, 0, 1)}
+    if not cuts:
+        return value
+    bounds = (
+        [cut.front for cut in cuts.values()],
+        [-cut.back if cut.back else END for cut in cuts.values()],
+        list(cuts),
+        [cut.step for cut in cuts.values()],
+    )
+    assert value.dtype is not None
+    shape = tuple(cuts[axis].size if axis in cuts else size for axis, size in enumerate(b.shape(value)))
+    return b.node("Slice", [value, *map(b.integers, bounds)], value.dtype, shape)
+
+
+def reversed_along(b: Builder, value: oir.Value, axes: Sequence[int]) -> oir.Value:
+    """Turn axes round."""
+    if not axes:
+        return value
+    last, first = b.integers([-1] * len(axes)), b.integers([np.iinfo(np.int64).min] * len(axes))
+    assert value.dtype is not None
+    return b.node("Slice", [value, last, first, b.integers(axes), last], value.dtype, b.shape(value))
+
+
+def padded(b: Builder, value: oir.Value, low: Sequence[int], high: Sequence[int], fill: oir.Value) -> oir.Value:
+    """``fill``, a scalar, before and after each axis; negative widths take elements away."""
+    axes = [axis for axis, widths in enumerate(zip(low, high, strict=True)) if any(widths)]
+    if not axes:
+        return value
+    assert value.dtype is not None
+    kind = b.carrier("Pad", value.dtype)
+    shape = tuple(size + (a + c) for size, a, c in zip(b.shape(value), low, high, strict=True))
+    pads = b.integers([*[low[a] for a in axes], *[high[a] for a in axes]])
+    operands = [b.cast(value, kind), pads, b.cast(fill, kind), b.integers(axes)]
+    return b.cast(b.node("Pad", operands, kind, shape, mode="constant"), value.dtype)
+
+
+def interleaved(b: Builder, value: oir.Value, factors: Sequence[int], fill: oir.Value) -> oir.Value:
+    """``fill`` between the elements along each axis, so that they are ``factor`` apart."""
+    axes = [axis for axis, factor in enumerate(factors) if factor != 1 and b.shape(value)[axis] not in (0, 1)]
+    if not axes:
+        return value
+    shape = b.shape(value)
+    # Behind each of these axes one of its own for the holes; the last element's holes go in the end.
+    apart = [size for axis, n in enumerate(shape) for size in ((n, 1) if axis in axes else (n,))]
+    behind = [axis + place + 1 for place, axis in enumerate(axes)]
+    holes = [0] * len(apart)
+    for axis, place in zip(axes, behind, strict=True):
+        holes[place] = factors[axis] - 1
+    spread = padded(b, b.reshape(value, tuple(apart)), [0] * len(apart), holes, fill)
+    whole = tuple(size * factors[axis] if axis in axes else size for axis, size in enumerate(shape))
+    ends = [1 - factors[axis] if axis in axes else 0 for axis in range(len(shape))]
+    return padded(b, b.reshape(spread, whole), [0] * len(shape), ends, fill)

@@ -1,0 +1,190 @@
+"""Functions that ONNX has no op for, or that ONNX Runtime does not compute well enough in every type.
+
+Each takes and gives float32 or float64, and errs by a few units in the last place.
+
+ONNX Runtime's Where makes +0 of a -0 that it takes from its second input, and leaves it in the third: what may be -0
+is always the last operand of ``choose`` here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.rules.terms import Term, known
+
+__all__ = [
+    "atan2",
+    "cbrt",
+    "cosine",
+    "exponential_minus_one",
+    "is_finite",
+    "log_plus_one",
+    "logistic",
+    "round_nearest_afz",
+    "sine",
+    "tan",
+    "through_float32",
+]
+
+DataType = oir.DataType
+
+
+def through_float32(function: Callable[..., Term], *operands: Term) -> Term:
+    """Compute a function of 16-bit floats in float32, and round once."""
+    dtype = operands[0].dtype
+    if dtype not in (DataType.FLOAT16, DataType.BFLOAT16):
+        return function(*operands)
+    return function(*(x.to(DataType.FLOAT) for x in operands)).to(dtype)
+
+
+def is_finite(x: Term) -> Term:
+    """Neither infinite nor NaN."""
+    return abs(x) < math.inf
+
+
+def logistic(x: Term) -> Term:
+    """1 / (1 + exp(-x)); ONNX Runtime's Sigmoid has no digit right below -18."""
+    return ((-x).apply("Exp") + 1).apply("Reciprocal")
+
+
+def log_plus_one(x: Term) -> Term:
+    """log(1 + x): the quotient makes up for the digits that 1 + x loses (W. Kahan, see Goldberg 1991, theorem 4)."""
+    u = x + 1
+    lost = u.equals(1) | u.equals(math.inf)
+    return (~lost).choose(u.apply("Log") * (x / (u - 1)), x)
+
+
+def exponential_minus_one(x: Term) -> Term:
+    """exp(x) - 1, near zero by the quotient that makes up for lost digits (W. Kahan)."""
+    u = x.apply("Exp")
+    near = (~u.equals(1)).choose((u - 1) * (x / u.apply("Log")), x)
+    return (abs(x) > 1).choose(u - 1, near)
+
+
+def cbrt(x: Term) -> Term:
+    """The third root, of x's sign: a power, and one step of Newton's method for the digits that 1/3 lacks."""
+    a = abs(x)
+    y = a.apply("Pow", 1 / 3)
+    y = y - (y - a / (y * y)) / 3
+    # Not of NaN, which comes of 0 / 0 and inf / inf: 0 and inf are their own roots.
+    return y.equals(y).choose((x < 0).choose(-y, y), x)
+
+
+def round_nearest_afz(x: Term) -> Term:
+    """To the nearest integer, halves away from zero."""
+    even = x.apply("Round")
+    rest = x - even
+    # A half that was rounded towards zero.
+    return rest.equals((x < 0).choose(x.constant(-0.5), 0.5)).choose(x + rest, even)
+
+
+def atan2(y: Term, x: Term) -> Term:
+    """The angle of the point (x, y) in (-pi, pi]; zeros and infinities as IEEE 754 says."""
+    lengths = known(x.value)
+    if y.dtype == DataType.FLOAT and lengths is not None and (lengths == 1).all():
+        return y.apply("Atan")
+    height, length = abs(y), abs(x)
+    steep = height > length
+    small, large = steep.choose(length, height), steep.choose(height, length)
+    # Two zeros or two infinities: the quotient would be NaN.
+    quotient = small / large.equals(0).choose(1, large)
+    quotient = (height.equals(length) & large.equals(math.inf)).choose(1, quotient)
+    angle = _arctangent(quotient)
+    angle = steep.choose(math.pi / 2 - angle, angle)
+    angle = _positive(x).choose(angle, math.pi - angle)
+    return _positive(y).choose(angle, -angle)
+
+
+def _positive(x: Term) -> Term:
+    """Whether the sign is plus, which it is not for -0."""
+    return x.equals(0).choose(x.apply("Reciprocal"), x) > 0
+
+
+def _arctangent(q: Term) -> Term:
+    """Of numbers from 0 to 1: from the next sixteenth on by Taylor's series."""
+    if q.dtype == DataType.FLOAT:
+        return q.apply("Atan")
+    b = q.builder
+    nearest = (q <= 1).choose(q * 16, 0).apply("Round")
+    table = b.constant(np.arctan(np.arange(17) / 16))
+    shape = b.shape(nearest.value)
+    base = Term(b, b.node("Gather", [table, nearest.to(DataType.INT64).value], q.dtype, shape, axis=0))
+    c = nearest * 0.0625
+    r = (q - c) / (q * c + 1)
+    return base + _series(r, [(-1) ** k / (2 * k + 1) for k in range(7)])
+
+
+def _series(r: Term, coefficients: list[float]) -> Term:
+    """r times a polynomial in r * r."""
+    square = r * r
+    total: Term | float = coefficients[-1]
+    for coefficient in reversed(coefficients[1:-1]):
+        total = total * square + coefficient
+    # The leading coefficient is 1: adding last keeps r's own digits.
+    return r + r * (total * square)
+
+
+PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459")
+
+
+def _in_parts(number: Fraction, bits: int) -> list[float]:
+    """Floats whose sum is the number: two of so many bits each, and what is left."""
+    parts = []
+    for _ in range(2):
+        unit = Fraction(2) ** (math.frexp(float(number))[1] - bits)
+        parts.append(float(number // unit * unit))
+        number -= Fraction(parts[-1])
+    return [*parts, float(number)]
+
+
+#: Products of the first two with integers up to 2**20 are exact.
+HALF_PI = _in_parts(PI / 2, 33)
+
+
+def sine(x: Term) -> Term:
+    """Of float64 by quarter turns: ONNX Runtime's own has few right digits near the multiples of pi."""
+    if x.dtype == DataType.FLOAT:
+        return x.apply("Sin")
+    turns, rest = _quarters(x)
+    value = _odd(turns).choose(rest.apply("Cos"), rest.apply("Sin"))
+    return (turns >= 2).choose(-value, value)
+
+
+def cosine(x: Term) -> Term:
+    """The same for the cosine."""
+    if x.dtype == DataType.FLOAT:
+        return x.apply("Cos")
+    turns, rest = _quarters(x)
+    value = _odd(turns).choose(rest.apply("Sin"), rest.apply("Cos"))
+    return (turns.equals(1) | turns.equals(2)).choose(-value, value)
+
+
+def tan(x: Term) -> Term:
+    """Of float64 from sine and cosine, ONNX Runtime has only float32."""
+    if x.dtype == DataType.FLOAT:
+        return x.apply("Tan")
+    turns, rest = _quarters(x)
+    odd, sine, cosine = _odd(turns), rest.apply("Sin"), rest.apply("Cos")
+    return odd.choose(-cosine, sine) / odd.choose(sine, cosine)
+
+
+def _odd(turns: Term) -> Term:
+    return turns.equals(1) | turns.equals(3)
+
+
+def _quarters(x: Term) -> tuple[Term, Term]:
+    """Quarter turns in an angle, 0 to 3, and what they leave, from -pi/4 to pi/4.
+
+    Very large angles are left as they are: there the runtime's own reduction is the better one.
+    """
+    turns = (x * (2 / math.pi)).apply("Round")
+    near = (abs(x) < 1e6) & ~turns.equals(0)
+    rest = x
+    for part in HALF_PI:
+        rest = rest - turns * part
+    return near.choose(turns - (turns * 0.25).apply("Floor") * 4, 0), near.choose(rest, x)

@@ -1,0 +1,145 @@
+"""reduce_window: what windows that slide over an array hold, combined; cumulative sums among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder
+from swift_export.converter.dims import Shape
+from swift_export.converter.frame import Frame, rule
+from swift_export.converter.module import constant_array
+from swift_export.converter.rules.folding import ONE_BY_ONE, in_windows, slid
+from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids, signs_of_zeros
+from swift_export.converter.rules.pooling import pooled_extremes
+from swift_export.converter.rules.spacing import Axis, interleaved, padded
+from swift_export.converter.rules.terms import FLOATS
+
+__all__ = ["read_axes"]
+
+DataType = oir.DataType
+
+
+@rule(
+    "stablehlo.reduce_window",
+    attributes=["window_dimensions", "window_strides", "base_dilations", "window_dilations", "padding"],
+)
+def reduce_window(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """Combine the elements in each window, each operand by itself or all of them by one body.
+
+    Padding and holes hold the initial value, says StableHLO; where that is not neutral, which it leaves open, they hold
+    nothing in a body of one op, as in XLA.
+    """
+    b = frame.builder
+    count = len(op.operands) // 2
+    operands, initial = list(op.operands)[:count], [frame.compact(v) for v in list(op.operands)[count:]]
+    before = frame.shape(operands[0])
+    axes = read_axes(op, len(before))
+    counts = [axis.count(length) for axis, length in zip(axes, before, strict=True)]
+    shape = frame.result_shape(op, tuple(b.fresh_symbol() if n is None else n for n in counts))
+    for result in op.results:
+        frame.shapes[result] = shape
+    if 0 in shape:
+        return [b.expand(start, shape) for start in initial]
+    values = [frame.full(v) for v in operands]
+    single = monoids(op.regions[0], [frame.dtype(v) for v in operands])
+    if single is not None:
+        groups = zip(single, values, initial, strict=True)
+        return [_pooled(b, monoid, value, start, axes, shape) for monoid, value, start in groups]
+    combine = combination(frame, op, op.regions[0])
+    spread = [_spread(b, value, start, axes) for value, start in zip(values, initial, strict=True)]
+    if _is_small(axes):
+        return in_windows(b, spread, axes, shape, combine, initial)
+    return combine(initial, _slid(b, spread, axes, shape, combine))
+
+
+def read_axes(op: Any, rank: int) -> list[Axis]:
+    """How the window moves along each axis."""
+
+    def numbers(name: str) -> list[int]:
+        return list(op.attributes[name]) if name in op.attributes else [1] * rank
+
+    padding = constant_array(op.attributes["padding"]) if "padding" in op.attributes else np.zeros((), np.int64)
+    edges = np.broadcast_to(padding, (rank, 2)).tolist()
+    names = ("window_dimensions", "window_strides", "base_dilations", "window_dilations")
+    return [
+        Axis(size, stride, low, high, base, window)
+        for size, stride, base, window, (low, high) in zip(*map(numbers, names), edges, strict=True)
+    ]
+
+
+def _pooled(
+    b: Builder, monoid: Monoid, value: oir.Value, start: oir.Value, axes: Sequence[Axis], shape: Shape
+) -> oir.Value:
+    """One operand by one op."""
+
+    def plain(x: Sequence[oir.Value], y: Sequence[oir.Value]) -> list[oir.Value]:
+        return [monoid.plain(b, x[0], y[0])]
+
+    def spread(b: Builder, one: oir.Value) -> list[oir.Value]:
+        assert one.dtype is not None
+        return [_spread(b, one, b.constant(monoid.neutral.astype(one.dtype.numpy())), axes)]
+
+    def pool(b: Builder, one: oir.Value) -> oir.Value:
+        return _slid(b, spread(b, one), axes, shape, lambda x, y: [monoid.plain(b, x[0], y[0])])[0]
+
+    def extremes(b: Builder, one: oir.Value) -> oir.Value:
+        return signs_of_zeros(b, monoid.kind, one, lambda v: pool(b, v))
+
+    first = None if monoid.is_neutral(start) else [start]
+    if monoid.dtype in FLOATS and not monoid.is_float_extreme and _is_small(axes):
+        is_running = first is None and monoid.wide == monoid.dtype
+        running = _running_sum(b, monoid, value, axes) if is_running else None
+        return running if running is not None else in_windows(b, spread(b, value), axes, shape, plain, first)[0]
+    total = _running_sum(b, monoid, value, axes)
+    if total is None:
+        wide = b.cast(value, monoid.wide)
+        if monoid.is_float_extreme:
+            total = pooled_extremes(b, monoid.kind, wide, axes, shape, extremes)
+            total = extremes(b, wide) if total is None else total
+        else:
+            total = pool(b, wide)
+        total = b.cast(total, monoid.dtype)
+    return total if first is None else monoid.apply(b, start, total)
+
+
+def _is_small(axes: Sequence[Axis]) -> bool:
+    return math.prod(axis.size for axis in axes) <= ONE_BY_ONE
+
+
+def _spread(b: Builder, value: oir.Value, fill: oir.Value, axes: Sequence[Axis]) -> oir.Value:
+    """With holes and padding."""
+    apart = interleaved(b, value, [axis.base_dilation for axis in axes], fill)
+    return padded(b, apart, [axis.low for axis in axes], [axis.high for axis in axes], fill)
+
+
+def _slid(
+    b: Builder, group: Sequence[oir.Value], axes: Sequence[Axis], shape: Shape, combine: Combine
+) -> list[oir.Value]:
+    """One axis after the other, the last one first: so the elements of a window stay in their order."""
+    found = list(group)
+    for place, axis in reversed(list(enumerate(axes))):
+        found = slid(b, found, place, axis, shape[place], combine)
+    return found
+
+
+def _running_sum(b: Builder, monoid: Monoid, value: oir.Value, axes: Sequence[Axis]) -> oir.Value | None:
+    """CumSum, where each window holds all elements up to a place, or from a place on."""
+    moving = [place for place, axis in enumerate(axes) if axis != Axis()]
+    if monoid.kind != "add" or monoid.dtype == DataType.BOOL or len(moving) != 1:
+        return None
+    (place,) = moving
+    axis, length = axes[place], b.shape(value)[place]
+    if not isinstance(length, int) or length > axis.size:
+        return None
+    backwards = axis == Axis(axis.size, high=axis.size - 1)
+    if not backwards and axis != Axis(axis.size, low=axis.size - 1):
+        return None
+    kind = b.carrier("CumSum", monoid.wide)
+    index = b.constant(np.asarray(place, np.int64))
+    total = b.node("CumSum", [b.cast(value, kind), index], kind, b.shape(value), reverse=int(backwards))
+    return b.cast(total, monoid.dtype)

@@ -1,0 +1,196 @@
+"""What a StableHLO module says about its entry: names of arguments, results and unknown dimensions.
+
+JAX leaves names in several places. Arguments have them in their locations, results in ``jax.result_info``. A module
+with unknown dimensions or for several platforms has a ``main`` that computes the dimension variables, asserts what the
+shapes have to fulfil, and calls an inner function whose arguments are named, dimension variables included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swift_export.converter import module as mlir
+from swift_export.converter.dims import Dim, Size, shape_size
+
+__all__ = ["PLATFORM_INDEX", "Signature", "friendly", "read_signature", "unique"]
+
+#: What JAX calls the argument that says which of a module's platforms it runs on.
+PLATFORM_INDEX = "_platform_index"
+_GLOBAL = "jax.global_constant"
+_ANONYMOUS = "XLA_Args"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names of the arguments and results of ``main``, and the unknown dimensions of its arguments.
+
+    ``dims`` has an entry an axis for every argument: None where the size is in the type. ``platform_index`` is the
+    position of the argument that picks a platform, if there is one.
+    """
+
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    dims: tuple[tuple[Size | None, ...], ...]
+    platform_index: int | None
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Positions of the arguments that a caller gives."""
+        return tuple(i for i in range(len(self.arguments)) if i != self.platform_index)
+
+
+def read_signature(module: Any, text: str | None = None) -> Signature:
+    """The signature of a parsed module; ``text`` is what it was parsed from, if that names arguments by itself."""
+    main = mlir.main_function(module)
+    parameters = list(main.regions[0].blocks[0].arguments)
+    marks = [_attribute(main, "arg_attrs", i, _GLOBAL) for i in range(len(parameters))]
+    platform_index = marks.index(PLATFORM_INDEX) if PLATFORM_INDEX in marks else None
+    reader = _Entry(module, main)
+    written = _names_in_text(text, len(parameters)) if text else None
+    found = [mlir.location_path(parameter.location) for parameter in parameters]
+    arguments = []
+    for i in range(len(parameters)):
+        # A location that several arguments share names none of them: XLA calls all of TensorFlow's "XLA_Args".
+        own = found[i] if found.count(found[i]) == 1 and found[i] != _ANONYMOUS else ""
+        name = own or reader.inner_names.get(i) or (written[i] if written else "")
+        arguments.append(PLATFORM_INDEX if i == platform_index else friendly(name) or f"arg{i}")
+    arguments = unique(arguments)
+    count = len(main.attributes["function_type"].value.results)
+    notes = [_attribute(main, "res_attrs", i, "jax.result_info") for i in range(count)]
+    results = unique([_result_name(note, i) for i, note in enumerate(notes)], taken=arguments)
+    return Signature(tuple(arguments), tuple(results), reader.dims(arguments), platform_index)
+
+
+def friendly(path: str) -> str:
+    """``params.w.0`` for ``params['w'][0]``, the way that JAX spells a place in a tree."""
+    plain = re.sub(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]", lambda m: f".{m[1] or m[2] or m[3]}", path)
+    return plain.strip(". ")
+
+
+def unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """The names in their order, with a number behind those that are there already."""
+    used = set(taken)
+    out: list[str] = []
+    for name in names:
+        candidates = (name, *(f"{name}_{k}" for k in range(1, len(used) + 2)))
+        out.append(next(candidate for candidate in candidates if candidate not in used))
+        used.add(out[-1])
+    return out
+
+
+def _result_name(note: str | None, index: int) -> str:
+    """A dictionary's key gives the name; ``output<index>`` where a result has none, or only a place in a tuple."""
+    path = friendly((note or "").removeprefix("result"))
+    return path if path and not path[0].isdigit() else f"output{index}"
+
+
+def _attribute(function: Any, group: str, index: int, name: str) -> str | None:
+    if group not in function.attributes:
+        return None
+    attributes = function.attributes[group][index]
+    return str(attributes[name].value) if name in attributes else None
+
+
+def _names_in_text(text: str, count: int) -> list[str] | None:
+    """The names before the types in ``@main(%x: tensor<...>, ...)``."""
+    found = re.search(r"func\.func\s+(?:public\s+)?@main\s*\(", text)
+    if not found:
+        return None
+    names = re.findall(r"%([A-Za-z_][\w.$-]*)\s*:", text[found.end() :].partition("{\n")[0])
+    return names[:count] if len(names) >= count else None
+
+
+class _Entry:
+    """``main`` as JAX writes it around a function of unknown dimensions or of several platforms."""
+
+    def __init__(self, module: Any, main: Any) -> None:
+        self.inner_names: dict[int, str] = {}
+        #: Where a size is first read from: an argument and its axis, as a symbol.
+        self._sizes: dict[Any, Size] = {}
+        self._equal: dict[str, Size] = {}
+        self._named: dict[str, str] = {}
+        functions = mlir.functions(module)
+        block = main.regions[0].blocks[0]
+        self._positions = {parameter: i for i, parameter in enumerate(block.arguments)}
+        compared: dict[Any, tuple[Size, Size]] = {}
+        for op in block.operations:
+            name = op.operation.name
+            if name == "stablehlo.compare" and "EQ" in str(op.attributes["comparison_direction"]):
+                sides = [self._sizes.get(operand) for operand in op.operands]
+                if sides[0] is not None and sides[1] is not None:
+                    compared[op.results[0]] = sides[0], sides[1]
+            elif name == "stablehlo.custom_call" and op.attributes["call_target_name"].value == "shape_assertion":
+                if op.operands and op.operands[0] in compared:
+                    self._assume(*compared[op.operands[0]])
+            elif name == "func.call":
+                self._read_call(op, functions[op.attributes["callee"].value])
+            elif len(op.results) == 1:
+                size = self._size(op)
+                if size is not None:
+                    self._sizes[op.results[0]] = size
+
+    def dims(self, names: Sequence[str]) -> tuple[tuple[Size | None, ...], ...]:
+        """Unknown dimensions of all arguments; those that the module does not name are called after the argument."""
+        shapes = {position: mlir.static_shape(parameter) for parameter, position in self._positions.items()}
+        for position, shape in shapes.items():
+            for axis in range(len(shape)):
+                self._named.setdefault(_symbol(position, axis), f"{names[position]}_dim{axis}")
+        return tuple(
+            tuple(self._dim(_symbol(position, axis)) if size is None else None for axis, size in enumerate(shape))
+            for position, shape in sorted(shapes.items())
+        )
+
+    def _dim(self, symbol: str) -> Size:
+        """What is known of a size, as a polynomial in the dimension variables."""
+        size = self._equal.get(symbol, Dim.symbol(symbol))
+        if isinstance(size, int):
+            return size
+        total: Size = 0
+        for monomial, k in size.terms:
+            total = total + shape_size([k, *(Dim.symbol(self._named[symbol]) for symbol in monomial)])
+        return total
+
+    def _size(self, op: Any) -> Size | None:
+        """An op's result as a polynomial in the sizes of the arguments."""
+        name = op.operation.name
+        if name == "stablehlo.get_dimension_size" and op.operands[0] in self._positions:
+            return Dim.symbol(_symbol(self._positions[op.operands[0]], op.attributes["dimension"].value))
+        if name == "stablehlo.constant" and mlir.is_small_integer(op.results[0].type) and op.results[0].type.rank == 0:
+            return int(mlir.constant_array(op.attributes["value"]))
+        operands = [self._sizes.get(operand) for operand in op.operands]
+        known = [size for size in operands if size is not None]
+        if not known or len(known) < len(operands):
+            return None
+        if name in ("stablehlo.convert", "stablehlo.reshape"):
+            return known[0]
+        if name == "stablehlo.add":
+            return known[0] + known[1]
+        if name == "stablehlo.subtract":
+            return known[0] - known[1]
+        if name == "stablehlo.multiply":
+            return known[0] * known[1]
+        return None
+
+    def _assume(self, a: Size, b: Size) -> None:
+        """What the module asserts holds: the size that ``a`` reads is ``b``."""
+        for size, other in ((a, b), (b, a)):
+            if isinstance(size, Dim) and str(size) in size.symbols and str(size) not in self._equal:
+                if not (isinstance(other, Dim) and str(size) in other.symbols):
+                    self._equal[str(size)] = other
+                return
+
+    def _read_call(self, op: Any, callee: Any) -> None:
+        """The names of the inner function's arguments are those of what it is given."""
+        for i, (parameter, operand) in enumerate(zip(callee.regions[0].blocks[0].arguments, op.operands, strict=True)):
+            if operand in self._positions:
+                self.inner_names.setdefault(self._positions[operand], mlir.location_path(parameter.location))
+            size, variable = self._sizes.get(operand), _attribute(callee, "arg_attrs", i, _GLOBAL)
+            if variable and isinstance(size, Dim) and str(size) in size.symbols:
+                self._named[str(size)] = variable
+
+
+def _symbol(argument: int, axis: int) -> str:
+    return f"argument {argument} axis {axis}"

@@ -1,0 +1,16 @@
+"""Inputs of ``convert``: one file a kind, all with the protocol `Source`. JAX is imported when it is used."""
+
+from __future__ import annotations
+
+from swift_export.converter.sources.base import (
+    Arrays,
+    DimNames,
+    Lowered,
+    Options,
+    Reference,
+    SizesError,
+    Source,
+    SourceError,
+)
+
+__all__ = ["Arrays", "DimNames", "Lowered", "Options", "Reference", "SizesError", "Source", "SourceError"]

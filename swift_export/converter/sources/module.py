@@ -1,0 +1,96 @@
+"""StableHLO modules as files: MLIR text, MLIR bytecode, portable artifacts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swift_export.converter import module as mlir
+from swift_export.converter import stablehlo_to_onnx
+from swift_export.converter.dims import Dim, Size
+from swift_export.converter.signature import PLATFORM_INDEX, Signature, read_signature
+from swift_export.converter.sources.base import DimNames, Lowered, Options, Reference, SourceError
+from swift_export.errors import UsageError
+
+__all__ = ["ModuleSource", "chosen_dims"]
+
+
+class ModuleSource:
+    """A module with a function ``@main``; one for several platforms is taken for the first, or the one asked for."""
+
+    exact = True
+
+    def __init__(self, data: bytes | str, kind: str, digest: str, options: Options, platforms: tuple[str, ...] = ()):
+        self.kind, self.digest = kind, digest
+        self.notes: list[str] = []
+        self._data, self._options = data, options
+        # The module is held: its ops live as long as it does.
+        self._module = mlir.read_module(data)
+        functions = mlir.functions(self._module)
+        if "main" not in functions:
+            found = ", ".join(f"@{name}" for name in functions) or "no function at all"
+            raise SourceError(f"expected a function @main, the module's entry, found {found}; rename the entry")
+        self.signature = read_signature(self._module, data if isinstance(data, str) else None)
+        self._fixed = {}
+        if self.signature.platform_index is not None:
+            self._fixed[PLATFORM_INDEX] = np.asarray(self._platform(platforms), np.int32)
+        elif options.platform is not None and options.platform not in platforms:
+            lowered_for = f"for {platforms[0]} alone" if platforms else "for one platform and does not say which"
+            raise UsageError(f"--platform {options.platform}: the module was lowered {lowered_for}")
+
+    def to_onnx(self) -> Lowered:
+        """The module through this project's lowering."""
+        signature = self.signature
+        dims = chosen_dims(signature, self._options.dim_names or {})
+        model = stablehlo_to_onnx(
+            self._data,
+            constants=self._fixed,
+            argument_names=signature.arguments,
+            result_names=signature.results,
+            dim_names=dims,
+            opset=self._options.opset,
+            target=self._options.target,
+        )
+        parameters = mlir.main_function(self._module).regions[0].blocks[0].arguments
+        shapes = {signature.arguments[i]: mlir.static_shape(parameters[i]) for i in signature.inputs}
+        return Lowered(model, {name: tuple(map(_either, shape, dims[name])) for name, shape in shapes.items()})
+
+    def reference(self) -> Reference:
+        """The module on XLA."""
+        from swift_export.converter.sources.xla import XlaReference
+
+        return XlaReference(self._data, self.signature.arguments, self.signature.results, self._fixed)
+
+    def _platform(self, names: tuple[str, ...]) -> int:
+        """The index of the platform to translate for; a module on its own has numbers and no names for them."""
+        asked = self._options.platform
+        if asked in names:
+            return names.index(asked)
+        if asked is not None and (names or not asked.isdigit()):
+            known = ", ".join(names) or "a number: the module does not name its platforms"
+            raise UsageError(f"--platform {asked}: expected {known}")
+        index = int(asked) if asked is not None else names.index("cpu") if "cpu" in names else 0
+        self.notes.append(f"of its platforms, {names[index] if names else f'number {index}'} was taken")
+        return index
+
+
+def chosen_dims(signature: Signature, given: DimNames) -> dict[str, list[Size | None]]:
+    """Unknown dimensions by argument: as the module has them, but for those that ``given`` names.
+
+    Raises UsageError where ``given`` names what there is not.
+    """
+    dims = {signature.arguments[i]: list(signature.dims[i]) for i in signature.inputs}
+    for name, labels in given.items():
+        if name not in dims:
+            raise UsageError(f"dimension names: no input {name}; found {', '.join(dims)}")
+        if len(labels) != len(dims[name]):
+            raise UsageError(f"dimension names: {name} has {len(dims[name])} axes, found names for {len(labels)}")
+        for axis, label in enumerate(labels):
+            if label is not None and dims[name][axis] is not None:
+                dims[name][axis] = Dim.symbol(label)
+    return dims
+
+
+def _either(known: int | None, dim: Size | None) -> Size:
+    size = dim if known is None else known
+    assert size is not None, "a size that the type leaves open has a name"
+    return size

@@ -1,0 +1,37 @@
+"""From a path to a `Source`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swift_export.converter.sources.base import Options, Source
+from swift_export.converter.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
+from swift_export.converter.sources.sandboxed_read import Trial
+from swift_export.errors import UsageError
+
+__all__ = ["open_source"]
+
+
+def open_source(path: Path, options: Options) -> Source:
+    """The source at ``path``. Raises SourceError for what cannot be read, UsageError for options that do not fit it."""
+    data = read_input(path)
+    digest = digest_of(path, data)
+    if data is None:
+        kind_of_folder(path)
+        if options.platform is not None:
+            raise UsageError("--platform: belongs to modules and jax.export files, which SavedModels hold ready")
+        from swift_export.converter.sources.savedmodel import SavedModelSource
+
+        return SavedModelSource(path, digest, options)
+    kind = kind_of_bytes(data, str(path))
+    if options.signature is not None:
+        raise UsageError(f"--signature {options.signature}: belongs to a SavedModel, found {kind.value}")
+    with Trial(str(path), [data], kind) as trial:
+        from swift_export.converter.sources.module import ModuleSource
+
+        trial.finish()
+    if kind is Kind.EXPORTED:
+        from swift_export.converter.sources.exported import ExportedSource
+
+        return ExportedSource(data, kind.value, digest, options)
+    return ModuleSource(data.decode("utf-8-sig") if kind is Kind.TEXT else data, kind.value, digest, options)

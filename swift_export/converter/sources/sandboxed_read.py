@@ -1,0 +1,118 @@
+"""Reading a module for the first time, in a process of its own: LLVM ends the process on some bytecode that is damaged
+and on text that is nested without end, and writes to the standard error what it thinks of others.
+
+The process is ``python -m swift_export.converter.sources.sandboxed_read KIND`` with the inputs as its standard input,
+each behind its length. It starts before the caller imports what it needs itself, so that on two processors it costs
+little time.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from swift_export.converter.sources.base import SourceError
+from swift_export.converter.sources.kinds import MLIR, Kind, portable_version
+from swift_export.system.processes import ModuleProcess
+
+__all__ = ["Trial", "parser_words"]
+
+_REFUSED, _UNFIT = 3, 4
+_LENGTH = 8
+_NEWER = "the newer calling convention"
+
+
+class Trial(ModuleProcess):
+    """Inputs that are being read; `finish` waits for the outcome. Leaving the context ends the process.
+
+    ``name`` is what errors call them by: one file, or all the modules of one.
+    """
+
+    def __init__(self, name: str, inputs: Sequence[bytes], kind: Kind) -> None:
+        self._name, self._inputs, self._kind = name, inputs, kind
+        with tempfile.TemporaryFile() as file:
+            for data in inputs:
+                file.write(len(data).to_bytes(_LENGTH))
+                file.write(data)
+            file.seek(0)
+            streams = {"stdin": file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            environment = {"PYTHONIOENCODING": "utf-8:backslashreplace", "JAX_PLATFORMS": "cpu"}
+            super().__init__(__name__, kind.name, environment=environment, **streams)
+
+    def finish(self) -> None:
+        """Wait; raises SourceError where the input cannot be read."""
+        said, _ = self.process.communicate()
+        if self.process.returncode:
+            lines = said.decode(errors="replace").strip().splitlines()
+            first = lines[0] if lines else ""
+            raise SourceError(f"{self._name}: {first if self.process.returncode == _UNFIT else self._reason(first)}")
+
+    def _reason(self, said: str) -> str:
+        place = re.fullmatch(r'"-":(\d+):(\d+): (.*)', said)
+        if place and self._kind is Kind.TEXT:
+            where = f"line {place[1]}, column {place[2]}"
+            return f"expected {Kind.TEXT.value}, found at {where}: {place[3]}; such text comes, in JAX, from .as_text()"
+        words = re.sub(r'^"-":\d+:\d+: ', "", said) or "its reader crashed"
+        versions = [portable_version(data[data.find(MLIR) :]) for data in self._inputs]
+        newer = [version for version in versions if version and _newer(version)]
+        if newer:
+            return (
+                f"written by StableHLO {newer[0]}, newer than what the installed jax reads ({words}); install a newer "
+                "jax, or write the file for an older version of StableHLO"
+            )
+        if said.startswith(_NEWER):
+            return f"expected a file that the installed jax reads, found {said}; install a newer jax, or export again"
+        return f"expected a {self._kind.value}, found a damaged one, or one cut short ({words}); make or copy it again"
+
+
+def parser_words(message: str) -> str:
+    """What the parser itself said, in one line."""
+    words = " ".join(message.split())
+    return re.sub(r"^StableHLO module: cannot be parsed: (Unable to parse module assembly: )?(error: )?", "", words)
+
+
+def _newer(version: str) -> bool:
+    from jax.extend.mlir.dialects import stablehlo
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)]
+
+    return numbers(version) > numbers(stablehlo.get_current_version())
+
+
+def _read(data: bytes, kind: Kind) -> None:
+    """Read everything that the conversion will read; raises ValueError or whatever the reader stumbles over."""
+    if kind is Kind.EXPORTED:
+        from jax import export
+
+        exported = export.deserialize(bytearray(data))
+        newest = export.maximum_supported_calling_convention_version
+        if exported.calling_convention_version > newest:
+            raise ValueError(f"{_NEWER} {exported.calling_convention_version}, beyond {newest}")
+        data = exported.mlir_module_serialized
+    from swift_export.converter.reading import read_module
+
+    read_module(data.decode("utf-8-sig") if kind is Kind.TEXT else data)
+
+
+def main(kind: Kind) -> int:
+    """Read the standard input; prints why it cannot be."""
+    from swift_export.converter.limits import ModuleError
+
+    try:
+        while length := sys.stdin.buffer.read(_LENGTH):
+            _read(sys.stdin.buffer.read(int.from_bytes(length)), kind)
+    except ModuleError as error:
+        print(error)
+        return _UNFIT
+    except Exception as error:  # no format has a checksum: a damaged input fails wherever its reader first stumbles
+        print(parser_words(str(error)) or type(error).__name__)
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Kind[sys.argv[1]]))

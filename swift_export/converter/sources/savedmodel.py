@@ -1,0 +1,143 @@
+"""SavedModels that hold StableHLO in ``XlaCallModule``, as jax2tf writes them, and TensorFlow around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter import module as mlir
+from swift_export.converter.dims import Dim, Size
+from swift_export.converter.passes import run_passes
+from swift_export.converter.sources.base import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
+from swift_export.converter.sources.kinds import SAVEDMODEL_FILE, XLA_CALL, Kind
+from swift_export.converter.sources.sandboxed_read import Trial
+from swift_export.converter.sources.xla import FLOATS, float_types, one_line
+from swift_export.converter.tf2onnx_handler import Record
+from swift_export.converter.through_tf2onnx import TF2ONNX_OPSET, quiet_tensorflow, through_tf2onnx
+from swift_export.errors import UsageError
+from swift_export.formats.metadata import SIGNATURE
+from swift_export.system.tensorflow import import_tensorflow
+
+__all__ = ["SavedModelSource"]
+
+
+class SavedModelSource:
+    """One signature of a SavedModel. What TensorFlow computes around the StableHLO goes through tf2onnx, which is known
+    to write wrong files without a word: it is not ``exact``.
+    """
+
+    kind = Kind.SAVEDMODEL.value
+    exact = False
+
+    def __init__(self, folder: Path, digest: str, options: Options) -> None:
+        self.digest = digest
+        self.notes: list[str] = []
+        if options.opset is not None and options.opset < TF2ONNX_OPSET:
+            raise UsageError(f"--opset {options.opset}: expected {TF2ONNX_OPSET} or more for a SavedModel")
+        self._folder, self._options = folder, options
+        self._graph = _serving_graph((folder / SAVEDMODEL_FILE).read_bytes())
+        self._signature = _choose([*self._graph.signature_def], options.signature)
+        self._modules = sorted({node.attr["module"].s for node in _nodes(self._graph.graph_def) if node.op == XLA_CALL})
+        with Trial(str(folder), self._modules, Kind.PORTABLE) as trial:
+            trial.finish()
+
+    def to_onnx(self) -> Lowered:
+        """Through tf2onnx, with this project's lowering for the StableHLO and its passes for all."""
+        record = Record(opset=self._options.opset)
+        model = through_tf2onnx(self._folder, self._signature, record, self._graph.meta_info_def.tags)
+        shapes = _name_dimensions(model.graph, self._options.dim_names or {})
+        run_passes(model, target=self._options.target)
+        for value in model.graph.outputs:
+            if value.shape is not None:
+                value.shape = oir.Shape([size if isinstance(size, int) else None for size in value.shape])
+        return Lowered(model, shapes)
+
+    def reference(self) -> Reference:
+        """The signature in TensorFlow."""
+        return _TensorFlow(self._folder, self._signature, self._float_types())
+
+    def _float_types(self) -> frozenset[str]:
+        """Those of TensorFlow's own operators and of the modules."""
+        tf = import_tensorflow()
+        kinds = {value.type for node in _nodes(self._graph.graph_def) for value in node.attr.values() if value.type}
+        names = {tf.dtypes.as_dtype(kind).name for kind in kinds} & set(FLOATS.values())
+        return frozenset(names).union(*(float_types(mlir.read_module(module)) for module in self._modules))
+
+
+class _TensorFlow:
+    def __init__(self, folder: Path, signature: str, floats: frozenset[str]) -> None:
+        self._tf = import_tensorflow()
+        self.title = f"TensorFlow {self._tf.__version__}"
+        self.floats = floats
+        # Kept, not only its signature: the variables live as long as the object they belong to.
+        with quiet_tensorflow():
+            self._model = self._tf.saved_model.load(str(folder))
+        self._function = self._model.signatures[signature]
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        with self._tf.device("CPU:0"):
+            given = {name: self._tf.constant(array) for name, array in inputs.items()}
+            try:
+                results = self._function(**given)
+            except self._tf.errors.InvalidArgumentError as error:
+                raise SizesError(one_line(error)) from None
+            return {name: result.numpy() for name, result in results.items()}
+
+
+def _serving_graph(data: bytes) -> Any:
+    import_tensorflow()
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # has no types
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        graphs = saved_model_pb2.SavedModel.FromString(data).meta_graphs
+    except DecodeError:
+        raise SourceError(f"expected a SavedModel, found a damaged {SAVEDMODEL_FILE}; make or copy it again") from None
+    serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags] or list(graphs)
+    if not serving:
+        raise SourceError("expected a SavedModel with a graph, found none in it; save it again")
+    return serving[0]
+
+
+def _choose(found: list[str], asked: str | None) -> str:
+    names = sorted(name for name in found if not name.startswith("__"))
+    if not names:
+        raise SourceError("expected a SavedModel with a signature, found none; save it with signatures=...")
+    if asked is None and SIGNATURE not in names and len(names) > 1:
+        raise UsageError(f"--signature: expected one of {', '.join(names)}; the SavedModel has no {SIGNATURE}")
+    chosen = asked or (SIGNATURE if SIGNATURE in names else names[0])
+    if chosen not in names:
+        raise UsageError(f"--signature {chosen}: expected one of {', '.join(names)}")
+    return chosen
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def _name_dimensions(graph: oir.Graph, given: DimNames) -> dict[str, tuple[Size, ...]]:
+    """Call the inputs' unknown dimensions after them, or as they are ``given``; tf2onnx's names say nothing."""
+    shapes = {}
+    if unknown := set(given) - {value.name for value in graph.inputs}:
+        raise UsageError(f"dimension names: no input {', '.join(sorted(unknown))}")
+    for value in graph.inputs:
+        name = str(value.name)
+        if value.shape is None:
+            raise SourceError(f"input {name}: expected a known number of axes, found any; fix it in the signature")
+        labels = given.get(name) or [None] * len(value.shape)
+        if len(labels) != len(value.shape):
+            raise UsageError(f"dimension names: {name} has {len(value.shape)} axes, found names for {len(labels)}")
+        sizes = [
+            size if isinstance(size, int) else label or f"{name}_dim{axis}"
+            for axis, (size, label) in enumerate(zip(value.shape, labels, strict=True))
+        ]
+        value.shape = oir.Shape(sizes)
+        shapes[name] = tuple(size if isinstance(size, int) else Dim.symbol(size) for size in sizes)
+    return shapes

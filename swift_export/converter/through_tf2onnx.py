@@ -1,0 +1,112 @@
+"""A SavedModel that holds StableHLO as an ONNX model: tf2onnx for TensorFlow's operators, our lowering for the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as oir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+
+from swift_export.converter.opsets import DEFAULT_OPSET, ir_version
+from swift_export.converter.tf2onnx_handler import Record, tf2onnx_handlers
+from swift_export.errors import LoweringError, SwiftExportError, UsageError
+from swift_export.system.tensorflow import import_tensorflow
+
+__all__ = ["TF2ONNX_OPSET", "quiet_tensorflow", "through_tf2onnx"]
+
+#: The newest that tf2onnx 1.17 writes.
+TF2ONNX_OPSET = 18
+#: Operators that mean something else from an opset on. For all others a file may say a newer opset as it stands: onnx's
+#: own version converter changes nothing but these up to opset 26.
+_CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
+
+
+def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence[str] = ("serve",)) -> oir.Model:
+    """The signature of a SavedModel as an ONNX model, before any pass; ``record`` says what is known of its module.
+
+    Raises LoweringError for operators that one of the two has no rule for, UsageError for an opset that tf2onnx's part
+    cannot have.
+    """
+    tf = import_tensorflow()
+    try:
+        from tf2onnx import tf_loader, tfonnx
+    except ImportError:
+        raise UsageError(
+            "tf2onnx is not installed: install the extra, pip install 'swift-export[savedmodel]'"
+        ) from None
+    record.raised = True
+    try:
+        with quiet_tensorflow(), tf2onnx_handlers(record) as handlers:
+            frozen, inputs, outputs, tables, renamed = tf_loader.from_saved_model(
+                str(folder),
+                None,
+                None,
+                tag=list(tags),
+                signatures=[signature],
+                return_initialized_tables=True,
+                return_tensors_to_rename=True,
+            )
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen, name="")
+                converted = tfonnx.process_tf_graph(
+                    graph,
+                    opset=TF2ONNX_OPSET,
+                    input_names=inputs,
+                    output_names=outputs,
+                    tensors_to_rename=renamed,
+                    initialized_tables=tables,
+                    custom_op_handlers=handlers,
+                )
+            proto = converted.make_model("main")
+    except SwiftExportError:
+        raise
+    except Exception as error:  # tf2onnx's and TensorFlow's errors have no common type
+        reason = " ".join(str(error).split())[:300]
+        raise LoweringError(f"tf2onnx cannot convert the signature {signature}: {reason}") from None
+    return _model(proto, record)
+
+
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Keep TensorFlow from warning of gradients that nobody will ask for."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _model(proto: Any, record: Record) -> oir.Model:
+    model: oir.Model = oir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    for node in model.graph.all_nodes():
+        if not node.domain and not onnx.defs.has(node.op_type):
+            raise LoweringError(f"TensorFlow's operator {node.op_type} (node {node.name}): tf2onnx has no rule for it")
+    # tf2onnx makes every constant a node.
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    record.restore(model.graph)
+    opset = _opset({node.op_type for node in model.graph.all_nodes()}, record)
+    model.graph.opset_imports.clear()
+    model.graph.opset_imports[""] = opset
+    model.ir_version = ir_version(opset)
+    return model
+
+
+def _opset(operators: set[str], record: Record) -> int:
+    """The file's opset: what was asked for, or the default as far as all operators keep their meaning."""
+    limits = {name: _CHANGED[name] for name in operators & set(_CHANGED)}
+    wanted = record.opset or max(DEFAULT_OPSET, record.reached)
+    newest = min(limits.values(), default=wanted + 1) - 1
+    needed = record.opset or max(TF2ONNX_OPSET, record.reached)
+    if needed > newest:
+        raise UsageError(
+            f"--opset {needed}: {', '.join(sorted(limits))} of tf2onnx's part mean something else there; at most "
+            f"{newest} is possible"
+        )
+    return min(wanted, newest)

@@ -1,7 +1,0 @@
-"""A picture of how a scan became windows, to be looked at before any feature is trusted."""
-
-from __future__ import annotations
-
-from swift_export.fmri.picture.page import draw_scan
-
-__all__ = ["draw_scan"]

@@ -1,0 +1,1 @@
+"""What files say of themselves: signature, metadata, versions. Nothing is run."""

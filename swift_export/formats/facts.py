@@ -1,0 +1,135 @@
+"""What one file of each format says about itself, read without running it.
+
+Every file is read in a process of its own, ``python -m swift_export.formats.facts PATH``: LLVM ends the process on
+some damaged bytecode, and TensorFlow talks while it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swift_export.errors import ArtifactError
+from swift_export.formats.signature import Signature
+from swift_export.system.plain_data import SchemaError, decode, dumps, loads
+from swift_export.system.processes import ModuleProcess
+from swift_export.system.text import shown
+
+__all__ = ["Facts", "essentials_in", "histogram", "main", "read_facts"]
+
+#: Words, module and function for each kind of file, by the end of its name; a folder is a SavedModel.
+_READERS = {
+    ".onnx": ("an ONNX model", "onnx_facts", "read_onnx"),
+    ".jax": ("a function that jax.export wrote", "stablehlo_facts", "read_exported"),
+    ".mlir.bc": ("portable StableHLO bytecode", "stablehlo_facts", "read_portable"),
+    "": ("a SavedModel", "savedmodel_facts", "read_savedmodel"),
+}
+_DAMAGED, _NEEDS_EXTRA, _ENDLESS = 3, 4, 5
+#: Of a file's facts as JSON, metadata included. Exports say some 10 kB of themselves.
+MAX_FACTS = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A file's (or SavedModel folder's) kind, its signature and what else it states, by name.
+
+    ``signature`` is None where this machine cannot read it; ``details["note"]`` then says what is missing.
+    """
+
+    kind: str
+    signature: Signature | None
+    details: Mapping[str, Any]
+
+
+def read_facts(path: Path) -> Facts:
+    """Read a ``.onnx``, ``.jax`` or ``.mlir.bc`` file or a SavedModel folder.
+
+    Raises ArtifactError for anything else and for a damaged file.
+    """
+    suffix = _suffix(path)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {"PYTHONIOENCODING": "utf-8:backslashreplace", "JAX_PLATFORMS": "cpu"}
+    with ModuleProcess(__name__, str(path), environment=environment, **streams) as reader:
+        said, complained = reader.process.communicate()
+        status = reader.process.returncode
+    if status == _NEEDS_EXTRA:
+        note = "its signature needs TensorFlow to be read: pip install 'swift-export[savedmodel]'"
+        return Facts("savedmodel", None, {"note": note})
+    if status == _ENDLESS:
+        raise ArtifactError(f"{path}: expected at most {MAX_FACTS} bytes of names and metadata, found more")
+    if status == _DAMAGED or status < 0:
+        lines = said.decode(errors="replace").strip().splitlines() or [f"its reader died of signal {-status}"]
+        raise ArtifactError(f"{path}: expected {_READERS[suffix][0]}, found a damaged or foreign file ({lines[0]})")
+    if status:
+        lines = complained.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise ArtifactError(f"{path}: cannot be read ({lines[-1]})")
+    try:
+        return decode(Facts, loads(said, MAX_FACTS))
+    except SchemaError as error:
+        raise ArtifactError(f"{path}: cannot be described ({shown(error)})") from None
+
+
+def main(path: Path) -> int:
+    """Print the facts of ``path`` as JSON, or why there are none; returns the exit status."""
+    _, module, function = _READERS[_suffix(path)]
+    try:
+        read = getattr(importlib.import_module(f"swift_export.formats.{module}"), function)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "tensorflow":
+            raise
+        return _NEEDS_EXTRA
+    try:
+        text = _as_json(read(path))
+    except OSError:
+        raise
+    except Exception as error:  # no format has a checksum: a damaged file fails wherever its reader first stumbles
+        print(shown(error, 500) or type(error).__name__)
+        return _DAMAGED
+    if len(text) > MAX_FACTS:
+        return _ENDLESS
+    print(text)
+    return 0
+
+
+def _as_json(facts: Facts) -> str:
+    try:
+        return dumps(facts)
+    except TypeError:  # protobuf gives a name that is no UTF-8 as bytes
+        raise ValueError("a name in it is no UTF-8 text") from None
+
+
+def essentials_in(text: str | bytes) -> dict[str, str]:
+    """The essentials that travel in a file as JSON; empty for what no export wrote."""
+    try:
+        found = json.loads(text)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def histogram(names: Iterable[str]) -> dict[str, int]:
+    """How often each name occurs, by name."""
+    return dict(sorted(Counter(names).items()))
+
+
+def _suffix(path: Path) -> str:
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder")
+    for suffix in filter(None, _READERS):
+        if path.name.endswith(suffix) and path.is_file():
+            return suffix
+    if (path / "saved_model.pb").is_file():
+        return ""
+    known = ", ".join(filter(None, _READERS))
+    raise ArtifactError(f"{path}: expected a {known} file, a SavedModel folder or an artifact folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

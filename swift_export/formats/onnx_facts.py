@@ -1,0 +1,45 @@
+"""Facts of an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+
+from swift_export.formats.facts import Facts, histogram
+from swift_export.formats.signature import Signature, TensorSpec
+
+__all__ = ["read_onnx"]
+
+
+def read_onnx(path: Path) -> Facts:
+    """Signature, versions, size and ops; weights in files beside it are not read."""
+    model = onnx.load_model_from_string(path.read_bytes())
+    if not model.HasField("graph"):
+        raise ValueError("it holds no graph")
+    graph = model.graph
+    details = {
+        "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
+        "ir_version": model.ir_version,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "nodes": len(graph.node),
+        "ops": histogram(f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in graph.node),
+        "initializers": len(graph.initializer),
+        "initializer_bytes": sum(len(tensor.raw_data) or tensor.ByteSize() for tensor in graph.initializer),
+        "external_data": any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer),
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    }
+    initialised = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initialised]
+    return Facts("onnx", Signature(_onnx_specs(inputs), _onnx_specs(graph.output)), details)
+
+
+def _onnx_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
+        kind = value.type.tensor_type
+        dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()  # NumPy's names, but for float32's
+        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim)
+        return TensorSpec(value.name, "float32" if dtype == "float" else dtype, dims)
+
+    return tuple(spec(value) for value in values)

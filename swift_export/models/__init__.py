@@ -1,0 +1,1 @@
+"""Models: what is exported. Only this package knows a model in particular."""

@@ -1,0 +1,84 @@
+"""A transformer block: attention and MLP, each behind a LayerNorm and beside a residual connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from swift_export.models.swift.backbone.attention import Cut, Mask, WindowAttention
+from swift_export.models.swift.backbone.layers import LayerNorm, Linear, Tensors, gelu
+from swift_export.models.swift.backbone.places import Tap, silent
+from swift_export.models.swift.config import WindowPlan
+
+__all__ = ["Block"]
+
+
+class MLP(eqx.Module):
+    """Two linear layers around an exact GELU; four times as wide inside."""
+
+    linear1: Linear
+    linear2: Linear
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str) -> MLP:
+        """Take ``name.linear1`` and ``name.linear2``."""
+        return cls(Linear.load(tensors, f"{name}.linear1"), Linear.load(tensors, f"{name}.linear2"))
+
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """Token by token."""
+        return self.linear2(gelu(self.linear1(x)))
+
+
+class Block(eqx.Module):
+    """``x += attention(norm1(x)); x += mlp(norm2(x))``."""
+
+    norm1: LayerNorm
+    attention: WindowAttention
+    norm2: LayerNorm
+    mlp: MLP
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str, heads: int) -> Block:
+        """Take the tensors of the block ``name``."""
+        return cls(
+            LayerNorm.load(tensors, f"{name}.norm1"),
+            WindowAttention.load(tensors, f"{name}.attn", heads),
+            LayerNorm.load(tensors, f"{name}.norm2"),
+            MLP.load(tensors, f"{name}.mlp"),
+        )
+
+    def __call__(
+        self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask, tap: Tap = silent
+    ) -> Float[Array, "batch h w d t channels"]:
+        """As it is defined; ``mask`` is what ``attention_mask(plan)`` gives."""
+        return self._around(x, lambda y: self.attention(y, plan, mask), tap)
+
+    def by_group(
+        self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
+    ) -> Float[Array, "batch tokens channels"]:
+        """The same with the attention cut into groups."""
+        return self._around(x, lambda y: self.attention.by_group(y, plan, cut))
+
+    def _around(
+        self, x: Float[Array, "*batch channels"], attend: Callable[[Array], Array], tap: Tap = silent
+    ) -> Float[Array, "*batch channels"]:
+        with jax.named_scope("norm1"):
+            y = self.norm1(x)
+        tap("norm1", y)
+        with jax.named_scope("attention"):
+            x = x + attend(y)
+        tap("attention", x)
+        with jax.named_scope("norm2"):
+            y = self.norm2(x)
+        tap("norm2", y)
+        with jax.named_scope("mlp"):
+            y = self.mlp(y)
+        tap("mlp", y)
+        # A scope of its own: exporters name the block's result after it.
+        with jax.named_scope("output"):
+            x = x + y
+        tap("output", x)
+        return x

@@ -1,0 +1,59 @@
+"""The two layers that everything else is made of, on channels-last tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from swift_export.models.swift.config import LAYER_NORM_EPSILON
+
+__all__ = ["LayerNorm", "Linear", "gelu"]
+
+Tensors = Mapping[str, Array]
+
+
+class Linear(eqx.Module):
+    """``x @ weight.T + bias`` over the last axis; ``weight`` is laid out (out, in) as in the checkpoint."""
+
+    weight: Float[Array, "out in"]
+    bias: Float[Array, " out"] | None
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str, *, bias: bool = True) -> Linear:
+        """Take ``name.weight`` and, unless told otherwise, ``name.bias``."""
+        return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"] if bias else None)
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Over the last axis."""
+        y = lax.dot_general(x, self.weight, (((x.ndim - 1,), (1,)), ((), ())))
+        return y if self.bias is None else y + self.bias
+
+
+class LayerNorm(eqx.Module):
+    """Normalisation over the last axis with the biased variance, epsilon 1e-5."""
+
+    weight: Float[Array, " channels"]
+    bias: Float[Array, " channels"]
+
+    @classmethod
+    def load(cls, tensors: Tensors, name: str) -> LayerNorm:
+        """Take ``name.weight`` and ``name.bias``."""
+        return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """Over the last axis."""
+        centred = x - x.mean(-1, keepdims=True)
+        variance = (centred * centred).mean(-1, keepdims=True)
+        return centred * lax.rsqrt(variance + LAYER_NORM_EPSILON) * self.weight + self.bias
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Exact GELU.
+
+    Spelled with erf, which lowers to one op: ``jax.nn.gelu`` takes erfc, which lowers to a polynomial.
+    """
+    return 0.5 * x * (1.0 + lax.erf(x * jnp.float32(0.5**0.5)))

@@ -1,0 +1,128 @@
+"""The SwiFT backbone as an Equinox module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from swift_export.errors import InputError, UsageError, WeightsError
+from swift_export.models.swift.backbone.layers import Tensors
+from swift_export.models.swift.backbone.places import Tap, place_names, silent, within
+from swift_export.models.swift.backbone.stage import PatchEmbedding, Stage, channels_first
+from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig, parameter_shapes
+
+if TYPE_CHECKING:
+    from swift_export.models.swift.weights import Weights
+
+__all__ = ["SwiFT"]
+
+
+class SwiFT(eqx.Module):
+    """SwiFT's backbone (Kim et al., NeurIPS 2023, arXiv:2307.05916).
+
+    ``tensors`` are named and laid out as in the published checkpoints; they may be traced values.
+    Called on clips ``(batch, in_chans, H, W, D, T)``, or on one clip without the batch axis, it gives features
+    ``(batch, channels, h, w, d, T)``, likewise; T may be anything up to the frames of the time embedding.
+    """
+
+    patch_embed: PatchEmbedding
+    stages: tuple[Stage, ...]
+    config: SwiFTConfig = eqx.field(static=True)
+
+    def __init__(self, config: SwiFTConfig, tensors: Mapping[str, np.ndarray] | Tensors):
+        expected = parameter_shapes(config)
+        wrong = [f"{k} {v}" for k, v in expected.items() if k not in tensors or tuple(tensors[k].shape) != v]
+        if wrong:
+            raise WeightsError(f"weights: missing or of another shape than expected: {', '.join(wrong)}")
+        arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in expected}
+        self.config = config
+        self.patch_embed = PatchEmbedding.load(arrays, config)
+        self.stages = tuple(Stage.load(arrays, config, i) for i in range(config.stages))
+
+    @classmethod
+    def from_weights(cls, weights: Weights) -> SwiFT:
+        """Build from loaded weights."""
+        return cls(weights.config, weights.tensors)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, variant: str | None = None) -> SwiFT:
+        """Build from a variant's name, a hub id, a bundle folder or a ``.ckpt`` file."""
+        # Reading weights comes before the backbone in the way that data takes; only this convenience looks back.
+        from swift_export.models.swift.weights import load_weights
+
+        return cls.from_weights(load_weights(source, variant=variant))
+
+    def __call__(self, bold: Float[Array, "*batch in H W D T"]) -> Float[Array, "*batch channels h w d T"]:
+        """Features of a batch of clips, or of one clip without the batch axis."""
+        if bold.ndim == 5:
+            return self.named_outputs(bold[None])["features"][0]
+        return self.named_outputs(bold)["features"]
+
+    def named_outputs(
+        self,
+        bold: Float[Array, "batch in H W D T"],
+        outputs: Sequence[str] = ("features",),
+        output_kind: str = "features",
+        forms: Mapping[tuple[int, int], str] | None = None,
+        tap: Tap = silent,
+    ) -> dict[str, Array]:
+        """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
+
+        ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
+        what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms``
+        says by stage and block how shifted blocks attend (see `backbone.partition`); without it, all is
+        computed as it is defined, and ``tap`` is given what is computed on the way.
+        """
+        self._check(bold)
+        if unknown := [name for name in outputs if name not in self.config.output_names]:
+            raise UsageError(f"outputs: expected {', '.join(self.config.output_names)}; found {', '.join(unknown)}")
+        if output_kind not in OUTPUT_KINDS:
+            raise UsageError(f"output kind: expected {' or '.join(OUTPUT_KINDS)}; found {output_kind}")
+        maps = {}
+        with jax.named_scope("patch_embed"):
+            x = self.patch_embed(bold)
+        tap("patch_embed", x)
+        for i, stage in enumerate(self.stages):
+            with jax.named_scope(f"stage{i}"):
+                x = stage(x, forms, within(tap, f"stage{i}"))
+            if f"stage{i}" in outputs:
+                with jax.named_scope(f"stage{i}/map"):
+                    maps[f"stage{i}"] = channels_first(x)
+        if "features" in outputs:
+            with jax.named_scope("features"):
+                maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
+        return {name: maps[name] for name in outputs}
+
+    def values_at(
+        self, bold: Float[Array, "batch in H W D T"], places: Sequence[str]
+    ) -> dict[str, Float[Array, "batch tokens channels"]]:
+        """What is computed at ``places`` (see `place_names`), the tokens of the grid in C order."""
+        if unknown := set(places) - set(place_names(self.config)):
+            raise UsageError(f"places: found {', '.join(sorted(unknown))}, which this architecture does not have")
+        values: dict[str, Array] = {}
+
+        def tap(place: str, value: Array) -> None:
+            if place in places:
+                values[place] = value.reshape(value.shape[0], -1, value.shape[-1])
+
+        self.named_outputs(bold, (), tap=tap)
+        return {place: values[place] for place in places}
+
+    def _check(self, bold: Float[Array, "batch in H W D T"]) -> None:
+        if bold.ndim == 6:
+            frames = bold.shape[5]
+            if isinstance(frames, int):
+                self.config.check_frames(frames)
+            if bold.shape[1:] == self.config.input_shape(frames):
+                if bold.dtype != jnp.float32:
+                    raise InputError(f"bold: expected float32, found {bold.dtype}")
+                return
+        expected = ", ".join(map(str, self.config.input_shape()[:4]))
+        raise InputError(f"bold: expected (batch, {expected}, frames), found {bold.shape}")

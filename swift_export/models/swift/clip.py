@@ -1,0 +1,176 @@
+"""A clip: what the model takes, and where it came from. Read from a NIfTI run or from a prepared ``.npy`` array."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from swift_export.errors import InputError, UsageError
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.scans.placement import PLACEMENT_CHOICES, Placement, check_orientation, parse_placement
+from swift_export.scans.plausibility import Warn
+from swift_export.scans.scan import Doubts, Reading, is_nifti, open_scan
+from swift_export.scans.sidecar import read_sidecar
+from swift_export.system.text import shown
+
+__all__ = ["Clip", "load_clip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Prepared clips of one file, float32, as the exported model's input ``bold`` takes them.
+
+    ``name`` is the file's name without folders; ``provenance`` is plain data for JSON: how the file became the array.
+    """
+
+    name: str
+    array: Float32[np.ndarray, "batch c h w d t"]
+    provenance: Mapping[str, Any]
+
+
+def load_clip(
+    path: str | Path,
+    config: SwiFTConfig,
+    frames: int | None = None,
+    placement: str | Placement | None = None,
+    orientation: str | None = None,
+    mask: str | Path | None = None,
+    start: int = 0,
+    *,
+    drop_frames: tuple[int, int] | None = None,
+    stride: int = 1,
+    resample_tr: float | None = None,
+    allow_crop: bool = False,
+    strict: bool = False,
+    most: int | None = None,
+    warn: Warn | None = None,
+) -> Clip:
+    """Read ``frames`` frames (default: as many as the model takes), ``stride`` apart, from frame ``start`` of a scan.
+
+    A ``.nii`` or ``.nii.gz`` is a 4D BOLD run, registered to MNI152 at 2 mm and brain-masked (or given with ``mask``);
+    it is oriented, normalised and placed by the input contract. ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point
+    ``X,Y,Z`` in mm, and brings its orientation and the frames to be dropped with it, unless others are given. So it is
+    for a folder of ``frame_N.pt``, the authors' own volumes. A ``.npy`` holds prepared clips, (C, H, W, D, T) or a
+    batch of them, and is taken as it is, the first ``most`` of them.
+
+    ``warn`` is told of what may make the features meaningless; by default a ScanWarning is issued, and with ``strict``
+    it is an error. Raises InputError for a file that does not meet all this, UsageError for options that do not fit it.
+    """
+    path = Path(path)
+    frames = config.frames if frames is None else frames
+    config.check_frames(frames)
+    if path.suffix == ".npy":
+        if mask is not None:
+            raise UsageError(f"{path}: --mask applies to NIfTI runs; a .npy array is taken as prepared")
+        array, how = _read_npy(path, config, frames, start, most)
+        if placement is not None:
+            _hold_sidecar(path, placement if isinstance(placement, str) else placement.name, strict, warn)
+    elif is_nifti(path) or path.is_dir():
+        reading = Reading(
+            placement=_placement(path, placement),
+            orientation=None if orientation is None else check_orientation(orientation),
+            drop_frames=drop_frames,
+            start=start,
+            windows=1,
+            stride=stride,
+            resample_tr=resample_tr,
+            allow_crop=allow_crop,
+            strict=strict,
+        )
+        array, how = _prepare(path, reading, config, frames, None if mask is None else Path(mask), warn)
+    else:
+        raise InputError(
+            f"{path}: expected a NIfTI run (.nii, .nii.gz), a folder of frame_N.pt, or a prepared array (.npy)"
+        )
+    digest = hashlib.sha256(array.astype("<f4", copy=False).data).hexdigest()
+    window = {"start": start, "frames": frames}
+    return Clip(path.name, array, {"file": path.name, **how, **window, "shape": list(array.shape), "sha256": digest})
+
+
+def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -> None:
+    """Tell of clips that `prepare` made for a model of another placement."""
+    try:
+        stated = read_sidecar(path.with_suffix(".json")).get("placement")
+    except ValueError:  # none, or of other origin
+        return
+    if isinstance(stated, str) and stated != placement:
+        doubt = Doubts(path, strict, warn)
+        doubt(f"its sidecar states placement {shown(stated)}, the model expects {placement}")
+        doubt.pass_on()
+
+
+def _placement(path: Path, given: str | Placement | None) -> Placement:
+    if given is None:
+        raise UsageError(
+            f"{path}: where its voxels go depends on the training data: give a placement, {PLACEMENT_CHOICES}"
+        )
+    return parse_placement(given) if isinstance(given, str) else given
+
+
+def _prepare(
+    path: Path, reading: Reading, config: SwiFTConfig, frames: int, mask: Path | None, warn: Warn | None
+) -> tuple[Float32[np.ndarray, "1 c h w d t"], dict[str, Any]]:
+    if config.in_chans != 1:
+        raise InputError(f"{path}: a BOLD run has one channel, the model takes {config.in_chans}; give a .npy array")
+    with open_scan(path, reading, config.img_size[:3], frames, mask=mask, warn=warn) as scan:
+        return scan.window(0)[None, None], dict(scan.facts)
+
+
+def _read_npy(
+    path: Path, config: SwiFTConfig, frames: int, start: int, most: int | None
+) -> tuple[Float32[np.ndarray, "batch c h w d t"], dict[str, Any]]:
+    stored = _map_npy(path)
+    clips = (stored[None] if stored.ndim == 5 else stored)[:most]
+    if start < 0:
+        raise UsageError(f"--start {start}: expected a frame from 0 on")
+    c, h, w, d = config.input_shape()[:4]
+    if clips.ndim != 6 or clips.shape[1:5] != (c, h, w, d):
+        raise InputError(
+            f"{path}: expected shape ({c}, {h}, {w}, {d}, frames), or a batch of them, found {stored.shape}; see "
+            "docs/input-contract.md"
+        )
+    if start + frames > clips.shape[5]:
+        raise InputError(
+            f"{path}: expected at least {start + frames} frames ({frames} from frame {start}), found {clips.shape[5]}"
+        )
+    with np.errstate(over="ignore"):
+        array = np.array(clips[..., start : start + frames], np.float32, order="C")
+    broken = ~np.isfinite(array)
+    if broken.any():
+        first = tuple(int(i) for i in np.unravel_index(int(np.argmax(broken)), broken.shape))
+        raise InputError(
+            f"{path}: expected finite values, found {int(np.count_nonzero(broken))} NaN or infinite in float32, the "
+            f"first at {first} of (batch, c, h, w, d, t)"
+        )
+    return array, {"kind": "npy", "stored": str(stored.dtype)}
+
+
+def _map_npy(path: Path) -> np.ndarray:
+    """Map the floats of a .npy file; what its header claims is checked before, and no pickle is ever loaded."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version not in readers:
+                raise InputError(f"{path}: expected a .npy file of version 1 or 2, found {version[0]}; save it again")
+            shape, fortran, dtype = readers[version](file)
+            offset, size = file.tell(), path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    # The header is a Python literal: nested deeply enough, it exhausts the parser before NumPy sees it.
+    except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        found = (str(error).splitlines() or ["a damaged header"])[0]
+        raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {found}") from error
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        raise InputError(f"{path}: expected float16, float32 or float64 values, found {dtype}; convert the array")
+    if min(shape, default=0) < 1 or math.prod(shape) * dtype.itemsize > size - offset:
+        raise InputError(f"{path}: the header claims shape {shape}, the file holds {size - offset} B; save it again")
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")

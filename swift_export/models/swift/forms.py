@@ -1,0 +1,73 @@
+"""Which form each shifted block is exported in: decided from a bound on its scores that holds for every input.
+
+A token attends to another region of its window with e^-100 of the weight that its score alone would give. Where no
+input can make such a score exceed the token's score with itself by more than a limit, all of that weight together is
+below half a unit in the last place even of float64, beyond what float32 can show: the form ``regions``, which leaves it
+out, computes the same numbers. Elsewhere the mask stays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.config import MASK_VALUE, SwiFTConfig, WindowPlan
+from swift_export.models.swift.score_bound import score_excess
+
+__all__ = ["BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "forms_text"]
+
+
+@dataclass(frozen=True)
+class BlockForm:
+    """A shifted block's form (see `backbone.partition`), the bound and the limit that decided."""
+
+    form: str
+    excess: float
+    limit: float
+
+
+#: Forms of the shifted blocks, by the numbers of stage and block.
+Forms = Mapping[tuple[int, int], BlockForm]
+
+
+def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings) -> Forms:
+    """The form of every shifted block."""
+    forms = {}
+    for stage, depth in enumerate(config.depths):
+        for block in range(depth):
+            plan = config.window_plan(stage, block, settings.frames)
+            if plan.shifted:
+                name = f"model.layers.{stage}.blocks.{block}"
+                excess, limit = score_excess(tensors, name, config.num_heads[stage], plan), excess_limit(plan)
+                # Not a number compares false: weights that no bound can be found for keep the mask.
+                allowed = settings.attention == "auto" and excess <= limit
+                forms[stage, block] = BlockForm("regions" if allowed else "masked", excess, limit)
+    return forms
+
+
+def by_name(forms: Forms) -> dict[str, BlockForm]:
+    """The same by ``stageI/blockJ``, as files name blocks."""
+    return {f"stage{stage}/block{block}": found for (stage, block), found in forms.items()}
+
+
+def forms_text(forms: Forms) -> str:
+    """JSON for a file's metadata; null for a bound that there is not."""
+    rounded = {
+        name: {
+            "form": found.form,
+            "excess": round(found.excess, 1) if math.isfinite(found.excess) else None,
+            "limit": round(found.limit, 1),
+        }
+        for name, found in by_name(forms).items()
+    }
+    return json.dumps(rounded, sort_keys=True, allow_nan=False)
+
+
+def excess_limit(plan: WindowPlan) -> float:
+    """The excess up to which a window's masked keys together weigh less than 2^-53 of the query's own token."""
+    return -MASK_VALUE - 53 * math.log(2) - math.log(plan.tokens)

@@ -1,0 +1,71 @@
+"""Which architecture a file's hyper-parameters describe, with or without a published variant to hold them against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from swift_export.errors import ArchitectureError, WeightsError
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.variants import VARIANTS, Variant
+from swift_export.models.swift.weights.weights import Training
+from swift_export.scans.contract import MAX_STRIDE
+from swift_export.system.text import shown
+
+__all__ = ["read_training", "resolve_architecture"]
+
+
+def resolve_architecture(
+    values: Mapping[str, Any], variant: Variant | None, file: str
+) -> tuple[SwiFTConfig, dict[str, Any]]:
+    """The architecture, and the hyper-parameters that had to be assumed.
+
+    What the file states decides. What it lacks (or states as null) is taken from the variant; where the two differ,
+    WeightsError lists every hyper-parameter. Without a variant, the file must state all.
+    Raises ArchitectureError, naming the file, for hyper-parameters that describe no backbone.
+    """
+    names = [field.name for field in fields(SwiFTConfig)]
+    stated = {name: values[name] for name in names if values.get(name) is not None}
+    lacking = [name for name in names if name not in stated]
+    if lacking and variant is None:
+        raise WeightsError(
+            f"{file}: its hyper-parameters lack {', '.join(lacking)}; give --variant ({', '.join(VARIANTS)}) to "
+            "take the published values, which will be recorded as assumed"
+        )
+    assumed = {name: getattr(variant.config, name) for name in lacking} if variant is not None else {}
+    try:
+        config = SwiFTConfig.from_hyper_parameters(stated | assumed)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{file}: {shown(str(error), 400)}") from None
+    if variant is not None:
+        differing = [
+            f"{name} (file {getattr(config, name)}, variant {getattr(variant.config, name)})"
+            for name in names
+            if getattr(config, name) != getattr(variant.config, name)
+        ]
+        if differing:
+            raise WeightsError(
+                f"{file}: differs from --variant {variant.name} in {shown(', '.join(differing), 1000)}; "
+                "leave --variant out to take what the file says"
+            )
+    return config, assumed
+
+
+def read_training(values: Mapping[str, Any], file: str) -> Training:
+    """What the hyper-parameters say of the training clips.
+
+    Raises WeightsError for a model whose clips this tool cannot make: ``with_voxel_norm`` adds two volumes to each.
+    """
+    if values.get("with_voxel_norm") not in (None, False):
+        raise WeightsError(
+            f"{file}: with_voxel_norm is {shown(values['with_voxel_norm'])}: its clips hold two more volumes, the mean "
+            "and deviation of each voxel, which no scan is prepared to here; expected a model trained without it"
+        )
+    stride, dataset = values.get("stride_within_seq"), values.get("dataset_name")
+    stride = 1 if stride is None else stride
+    if isinstance(stride, float) and stride.is_integer():
+        stride = int(stride)
+    if isinstance(stride, bool) or not isinstance(stride, int) or not 1 <= stride <= MAX_STRIDE:
+        raise WeightsError(f"{file}: stride_within_seq: expected 1 to {MAX_STRIDE} frames, found {shown(stride)}")
+    return Training(shown(dataset, 60) if isinstance(dataset, str) else None, stride)

@@ -1,0 +1,174 @@
+"""Bundles: ``model.safetensors``, ``config.json`` and a model card in one folder.
+
+``config.json`` follows the layout of ilex's bundles on the hub as far as it is publicly known: a table ``_ilex`` whose
+``constructor_kwargs`` are the architecture. What this project adds (variant, provenance, digest) is in a table of
+its own, ``_swift_export``, and may be absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_export.errors import WeightsError
+from swift_export.scans.contract import InputContract
+from swift_export.system.text import shown
+
+__all__ = ["CONFIG", "MODEL", "About", "Bundle", "BundleTensor", "bundle_paths", "read_bundle"]
+
+MODEL = "model.safetensors"
+CONFIG = "config.json"
+MAX_CONFIG = 2**20
+#: A backbone's header has some 16 kB; safetensors itself allows 100 MB.
+MAX_HEADER = 8 * 2**20
+
+_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class BundleTensor:
+    """A tensor that still lies in a safetensors file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Any
+
+    def read(self) -> np.ndarray:
+        """The values; bfloat16 comes as float32, which holds it exactly."""
+        values: np.ndarray = self.file.get_tensor(self.name)
+        return values.astype(np.float32) if self.dtype == "bfloat16" else values
+
+
+@dataclass(frozen=True)
+class About:
+    """What our own table says: the variant, the tensors' digest, the provenance before the bundle was made, and the
+    input contract, which older bundles lack.
+    """
+
+    variant: str | None = None
+    digest: str | None = None
+    seed: int | None = None
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    contract: InputContract | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's content: the tensors, still in the file ``model``, and what ``config.json`` says."""
+
+    model: Path
+    state: Mapping[str, BundleTensor]
+    hyper_parameters: Mapping[str, Any]
+    about: About
+
+
+def bundle_paths(path: Path) -> tuple[Path, Path]:
+    """The tensors' and the architecture's file of a bundle: a folder, or a safetensors file with its config beside."""
+    if path.is_dir():
+        return path / MODEL, path / CONFIG
+    return path, path.parent / CONFIG
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Open a bundle folder or ``.safetensors`` file. Raises WeightsError for what is missing, damaged or oversized."""
+    model, config = bundle_paths(path)
+    for file in (model, config):
+        if not file.is_file():
+            raise WeightsError(
+                f"{shown(path, 4096)}: expected a bundle with {model.name} and {CONFIG}, found no {file.name}; "
+                "make one with: swift-export bundle --weights PATH.ckpt -o FOLDER"
+            )
+    table = _read_config(config)
+    kwargs = _table(_table(table, "_ilex", config), "constructor_kwargs", config)
+    about = _about(_table(table, "_swift_export", config), config) if "_swift_export" in table else About()
+    return Bundle(model, _read_tensors(model), kwargs, about)
+
+
+def _about(table: Mapping[str, Any], file: Path) -> About:
+    origin = _table(table, "provenance", file)
+
+    def checked(parent: Mapping[str, Any], key: str, *kinds: type) -> Any:
+        value = parent.get(key)
+        if type(value) not in kinds or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
+            raise WeightsError(
+                f"{shown(file, 4096)}: _swift_export: expected {key} as swift-export writes it, found {shown(value)}"
+            )
+        return value
+
+    kind, name, sha256 = (checked(origin, key, str, type(None)) for key in ("kind", "name", "sha256"))
+    made_from = f"bundled from {shown(kind)} {shown(name)}" + (f" (sha256 {shown(sha256)})" if sha256 else "")
+    return About(
+        variant=checked(table, "variant", str),
+        digest=checked(table, "weights_digest", str),
+        seed=checked(origin, "seed", int, type(None)),
+        assumed=checked(origin, "assumed", dict),
+        dropped=tuple(checked(origin, "dropped", list)),
+        notes=(*checked(origin, "notes", list), made_from),
+        contract=_contract(_table(table, "input", file), file) if "input" in table else None,
+    )
+
+
+def _contract(table: Mapping[str, Any], file: Path) -> InputContract:
+    try:
+        return InputContract.from_dict(table)
+    except ValueError as error:
+        raise WeightsError(
+            f"{shown(file, 4096)}: _swift_export.input: expected an input contract: {shown(error, 400)}; bundle the "
+            "weights again"
+        ) from None
+
+
+def _read_config(file: Path) -> Mapping[str, Any]:
+    name = shown(file, 4096)
+    size = file.stat().st_size
+    if size > MAX_CONFIG:
+        raise WeightsError(f"{name}: expected at most {MAX_CONFIG} bytes of JSON, found {size}")
+    try:
+        table = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{name}: expected JSON, found something else ({shown(error)})") from None
+    except OSError as error:
+        raise WeightsError(f"{name}: cannot be read ({error.strerror})") from None
+    if not isinstance(table, dict):
+        raise WeightsError(f"{name}: expected a JSON object, found a {type(table).__name__}")
+    return table
+
+
+def _table(parent: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
+    value = parent.get(key)
+    if not isinstance(value, dict):
+        raise WeightsError(
+            f"{shown(file, 4096)}: expected a JSON object {key}, found {shown(value) if key in parent else 'none'}; "
+            "a bundle's config.json holds the architecture in _ilex.constructor_kwargs"
+        )
+    return value
+
+
+def _read_tensors(file: Path) -> dict[str, BundleTensor]:
+    from safetensors import SafetensorError, safe_open
+
+    name = shown(file, 4096)
+    try:
+        with file.open("rb") as stream:
+            header = int.from_bytes(stream.read(8), "little")
+        if header > MAX_HEADER:
+            raise WeightsError(f"{name}: expected a safetensors header of at most {MAX_HEADER} bytes, found {header}")
+        opened: Any = safe_open(file, framework="numpy")
+        tensors = {}
+        for key in opened.keys():  # noqa: SIM118 - it is no mapping
+            part = opened.get_slice(key)
+            dtype = part.get_dtype()
+            tensors[key] = BundleTensor(key, _DTYPES.get(dtype, dtype), tuple(part.get_shape()), opened)
+    except SafetensorError as error:
+        raise WeightsError(f"{name}: damaged or no safetensors file ({shown(error)}); get the file again") from None
+    except OSError as error:
+        raise WeightsError(f"{name}: cannot be read ({shown(error)})") from None
+    return tensors

@@ -1,0 +1,70 @@
+"""The model card of a bundle."""
+
+from __future__ import annotations
+
+from swift_export.models.swift.variants import CITATION, CUSTOM, LICENCE, UPSTREAM, VARIANTS
+from swift_export.models.swift.weights.weights import Weights
+from swift_export.system.text import listed, shown
+
+__all__ = ["model_card"]
+
+
+def model_card(weights: Weights) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads.
+
+    Only weights of a published variant carry its licence: whoever trained others says under which they are.
+    """
+    origin, config = weights.provenance, weights.config
+    title = "SwiFT" if weights.variant == CUSTOM else f"SwiFT, {weights.variant}"
+    summary = VARIANTS[weights.variant].summary if weights.variant in VARIANTS else "weights of the user's own"
+    rows = "\n".join(f"| `{name}` | `{value}` |" for name, value in config.to_dict().items())
+    source = [f"- kind: {origin.kind}", f"- name: {shown(origin.name)}"]
+    source += [f"- sha256 of that file: `{origin.sha256}`"] if origin.sha256 else []
+    source += [f"- git blob id of that file: `{origin.git_blob}`"] if origin.git_blob else []
+    source += (
+        [f"- published at {UPSTREAM.repository}, commit `{UPSTREAM.commit}`"] if origin.kind == "published" else []
+    )
+    source += [f"- assumed, for the file did not say: {listed(map(shown, origin.assumed))}"] if origin.assumed else []
+    source += [f"- left out: {listed(map(shown, origin.dropped))}"] if origin.dropped else []
+    source += [f"- {shown(note, 400)}" for note in origin.notes]
+    warning = (
+        f"**Synthetic weights** (seed {origin.seed}): drawn at random, never trained. Features computed from them mean "
+        "nothing.\n\n"
+        if origin.synthetic
+        else ""
+    )
+    published = weights.variant != CUSTOM
+    licence = LICENCE if published else "These weights are their author's, who states their licence"
+    return f"""---
+license: {LICENCE.lower() if published else "other"}
+tags:
+- fmri
+- neuroimaging
+- swift
+---
+
+# {title}
+
+{warning}Backbone of SwiFT, the 4D Swin transformer for fMRI: {summary}. Heads are not included.
+
+One clip in, `{config.input_shape()}`, its features out, `{config.output_shape()}`, both float32.
+
+Input: {shown(weights.contract.text, 1000)}.
+
+## Architecture
+
+| setting | value |
+|---|---|
+{rows}
+
+## Provenance
+
+{chr(10).join(source)}
+- digest of the tensors: `{weights.digest}`
+
+## Licence and citation
+
+{licence}. Please cite:
+
+> {CITATION}
+"""

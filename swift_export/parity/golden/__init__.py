@@ -1,0 +1,1 @@
+"""Golden outputs, and the quick check against them."""

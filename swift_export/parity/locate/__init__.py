@@ -1,0 +1,1 @@
+"""Finding the first layer that differs, by values from inside artifacts and the reference."""

@@ -1,0 +1,85 @@
+"""Makes probes.
+
+All but those of ONNX files are made in a process of their own,
+``python -m swift_export.parity.locate.probes.making FOLDER``.
+
+Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays with the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from swift_export.runtimes.registry import Kind, kind_of
+from swift_export.system.processes import Child
+
+__all__ = ["find_places", "main", "make_probe"]
+
+_REQUEST, _ANSWER = "request.json", "answer.json"
+
+#: The modules that make probes, by what the artifact is.
+_MAKERS: dict[Kind, str] = {
+    "onnx": "onnx_probe",
+    "jax": "stablehlo_probe",
+    "stablehlo": "stablehlo_probe",
+    "savedmodel": "savedmodel_probe",
+}
+
+
+def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Those of ``places`` whose values ``artifact`` computes; ``folder`` is an empty one to work in.
+
+    Raises MachineError when the process broke.
+    """
+    _ask({"artifact": str(artifact), "find": list(places)}, f"looking into {artifact.name}", folder)
+    return tuple(json.loads(folder.joinpath(_ANSWER).read_text()))
+
+
+def make_probe(artifact: Path, places: Sequence[str], folder: Path) -> Path:
+    """Write a probe of ``artifact`` into ``folder``, an empty one.
+
+    Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
+    MachineError when the process broke.
+    """
+    _ask({"artifact": str(artifact), "probe": list(places)}, f"making a probe of {artifact.name}", folder)
+    return _probe_of(artifact, folder)
+
+
+def _ask(request: Mapping[str, Any], what: str, folder: Path) -> None:
+    folder.joinpath(_REQUEST).write_text(json.dumps(request))
+    if kind_of(request["artifact"]) == "onnx":
+        main(folder)
+        return
+    with Child(__name__, folder, what, {"CUDA_VISIBLE_DEVICES": ""}) as child:
+        child.wait()
+
+
+def main(folder: Path) -> None:
+    """Answer the request in ``folder``."""
+    request = json.loads(folder.joinpath(_REQUEST).read_text())
+    artifact = Path(request["artifact"])
+    maker = _maker(artifact)
+    if "find" in request:
+        folder.joinpath(_ANSWER).write_text(json.dumps(maker.places_in(artifact, request["find"])))
+    else:
+        maker.write_probe(artifact, request["probe"], _probe_of(artifact, folder))
+
+
+def _maker(artifact: Path) -> Any:
+    return import_module(f"swift_export.parity.locate.probes.{_MAKERS[kind_of(artifact.name)]}")
+
+
+def _probe_of(artifact: Path, folder: Path) -> Path:
+    # By the same name: runtimes tell their files apart by it. A path may end in `..`, which is no name.
+    name = Path(os.path.abspath(artifact)).name
+    return folder / "probe" / name if artifact.is_dir() else folder / name
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

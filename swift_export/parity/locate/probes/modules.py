@@ -1,0 +1,95 @@
+"""Probes of StableHLO modules: ``main`` returns values from inside, found by the scopes of their locations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jax.extend.mlir import ir, serialize_portable_artifact
+
+from swift_export.converter.module import functions, main_function, read_module, scope_of, static_shape
+from swift_export.lowering.portable import PORTABLE_VERSION
+from swift_export.models.swift.backbone.places import value_name
+
+__all__ = ["places_in", "probe_module"]
+
+
+def places_in(source: bytes, places: Sequence[str]) -> list[str]:
+    """Those of ``places`` whose values the module computes."""
+    module = read_module(source)
+    with module.context:
+        values = _values(_way_in(module)[-1])
+        return [place for place in places if place in values]
+
+
+def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tuple[int | None, ...]]]:
+    """The module with the values at ``places`` as its results, portable, and their shapes; unknown sizes are None."""
+    module = read_module(source)
+    with module.context, ir.Location.unknown():
+        *wrappers, innermost = _way_in(module)
+        values = _values(innermost)
+        found = [values[place] for place in places]
+        shapes = [static_shape(value) for value in found]
+        _return(innermost, found)
+        for wrapper in reversed(wrappers):
+            (call,) = _calls(wrapper)
+            types, callee = [value.type for value in found], call.attributes["callee"]
+            anew = ir.Operation.create(
+                "func.call",
+                types,
+                list(call.operands),
+                {"callee": callee},
+                loc=call.location,
+                ip=ir.InsertionPoint(call),
+            )
+            found = list(anew.results)
+            _return(wrapper, found)
+            call.operation.erase()
+        main_function(module).attributes["res_attrs"] = ir.ArrayAttr.get([_named(n) for n in range(len(found))])
+        return bytes(serialize_portable_artifact(module, PORTABLE_VERSION)), shapes
+
+
+def _way_in(module: Any) -> list[Any]:
+    """``main`` and the functions in it that do all of the work: jax.export wraps ``main`` around what it lowers."""
+    known, way = functions(module), [main_function(module)]
+    while not _values(way[-1]) and len(calls := _calls(way[-1])) == 1:
+        way.append(known[calls[0].attributes["callee"].value])
+    return way
+
+
+def _values(function: Any) -> Mapping[str, Any]:
+    """The last float value of every scope, as the lowering to ONNX names values too."""
+    return {
+        scope: result
+        for op in _body(function).operations
+        for result in op.operation.results
+        if (scope := scope_of(op.location)) and _is_map(result.type)
+    }
+
+
+def _is_map(kind: Any) -> bool:
+    return isinstance(kind, ir.RankedTensorType) and kind.rank > 2 and isinstance(kind.element_type, ir.FloatType)
+
+
+def _calls(function: Any) -> list[Any]:
+    return [op for op in _body(function).operations if op.operation.name == "func.call"]
+
+
+def _body(function: Any) -> Any:
+    return function.regions[0].blocks[0]
+
+
+def _return(function: Any, values: Sequence[Any]) -> None:
+    """Have a function return ``values`` in place of what it returned."""
+    body = _body(function)
+    last = body.operations[len(body.operations) - 1]
+    ir.Operation.create("func.return", operands=list(values), ip=ir.InsertionPoint(last))
+    last.operation.erase()
+    kind = ir.FunctionType.get([argument.type for argument in body.arguments], [value.type for value in values])
+    function.attributes["function_type"] = ir.TypeAttr.get(kind)
+    if "res_attrs" in function.attributes:
+        del function.attributes["res_attrs"]
+
+
+def _named(number: int) -> Any:
+    return ir.DictAttr.get({"jax.result_info": ir.StringAttr.get(f"result['{value_name(number)}']")})

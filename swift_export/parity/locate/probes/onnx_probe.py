@@ -1,0 +1,38 @@
+"""Probes of ONNX files: graph outputs are values from inside, found by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as oir
+from onnx_ir.passes import common
+
+from swift_export.models.swift.backbone.places import value_name
+
+__all__ = ["places_in", "write_probe"]
+
+
+def places_in(path: Path, places: Sequence[str]) -> list[str]:
+    """Those of ``places`` that the file names a value after."""
+    values = _values(oir.load(path))
+    return [place for place in places if place in values]
+
+
+def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
+    """Write the model with the values at ``places`` as its outputs, and no more than they take."""
+    model = oir.load(path)
+    values = _values(model)
+    model.graph.outputs.clear()
+    for number, place in enumerate(places):
+        value = values[place]
+        output = oir.Value(name=value_name(number), shape=value.shape, type=value.type)
+        # The value keeps its name: a runtime optimises the graph around it as it would without a probe.
+        model.graph.append(oir.Node("", "Identity", [value], outputs=[output]))
+        model.graph.outputs.append(output)
+    common.RemoveUnusedNodesPass()(model)
+    oir.save(model, out)
+
+
+def _values(model: oir.Model) -> dict[str, oir.Value]:
+    return {str(value.name): value for node in model.graph for value in node.outputs}

@@ -1,0 +1,153 @@
+"""The clips that a check feeds to the reference and to every runtime, the same bytes on every machine.
+
+NumPy's PCG64 stream, additions and multiplications only: no function whose last bit depends on a processor.
+Item k of a batch depends on the seed and on k alone, so a clip is the same in a batch of one and in a batch of
+three, and no two items of a batch are alike: a runtime that mixes up a batch cannot pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from swift_export.models.swift.clip import Clip
+from swift_export.models.swift.config import SwiFTConfig
+
+__all__ = ["CheckInput", "Given", "Noise", "Phantom", "noise", "phantom", "standard_inputs"]
+
+Batch = Float[np.ndarray, "batch c h w d t"]
+
+#: What the phantom's background is set to: about the smallest z value of a real run.
+_BACKGROUND = np.float32(-2.5)
+
+
+def noise(config: SwiFTConfig, batch: int, frames: int | None = None, seed: int = 0) -> Batch:
+    """Standard normal values in float32: no structure that a wrong layout could be blind to."""
+    return _stack(lambda rng, shape: rng.standard_normal(shape, dtype=np.float32), config, batch, frames, seed)
+
+
+def phantom(config: SwiFTConfig, batch: int, frames: int | None = None, seed: int = 0) -> Batch:
+    """What a prepared scan looks like, in float32 z values: a lopsided brain on a constant background.
+
+    Inside an ellipsoid that no flip and no exchange of axes maps onto itself: gradients in space, a slow drift in
+    time and noise. Outside: one constant. Constant patches are where normalisation layers meet zero variance, which
+    noise never tries.
+    """
+    return _stack(_phantom_clip, config, batch, frames, seed)
+
+
+class CheckInput(Protocol):
+    """A named source of clips, of any batch size. Implementations are plain data and can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """How reports call this input."""
+        ...
+
+    def at(self, batch: int) -> Batch:
+        """``batch`` clips, float32; the first k are the same for every batch size >= k."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """How the clips come about, as plain data for a report; nothing of the machine's folders."""
+        ...
+
+
+@dataclass(frozen=True)
+class Noise:
+    """`noise` as a check's input."""
+
+    config: SwiFTConfig
+    frames: int | None = None
+    seed: int = 0
+    name: str = "noise"
+
+    def at(self, batch: int) -> Batch:
+        """``batch`` clips, float32."""
+        return noise(self.config, batch, self.frames, self.seed)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The seed that draws it."""
+        return {"name": self.name, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """`phantom` as a check's input."""
+
+    config: SwiFTConfig
+    frames: int | None = None
+    seed: int = 0
+    name: str = "phantom"
+
+    def at(self, batch: int) -> Batch:
+        """``batch`` clips, float32."""
+        return phantom(self.config, batch, self.frames, self.seed)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The seed that draws it."""
+        return {"name": self.name, "seed": self.seed}
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A clip that the user gave, repeated with variations to fill a batch.
+
+    The clips of the file come first, untouched. Each further round of them starts one frame later (in a circle) and
+    is 1/64 larger than the one before, so that all items differ even where a clip stands still.
+    """
+
+    clip: Clip
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.clip.name
+
+    def at(self, batch: int) -> Batch:
+        """``batch`` clips, float32."""
+        given = self.clip.array
+        items = []
+        for item in range(batch):
+            turn, index = divmod(item, len(given))
+            items.append(np.roll(given[index], turn, axis=-1) * np.float32(1 + turn / 64))
+        return np.stack(items)
+
+    def describe(self) -> Mapping[str, Any]:
+        """How the file was prepared: orientation, mask, frames, statistics, digest of the array."""
+        return {"name": self.name, **self.clip.provenance}
+
+
+def standard_inputs(config: SwiFTConfig, frames: int | None = None, seed: int = 0) -> tuple[CheckInput, ...]:
+    """The inputs of every check: noise and phantom."""
+    return Noise(config, frames, seed), Phantom(config, frames, seed)
+
+
+def _stack(
+    draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+    config: SwiFTConfig,
+    batch: int,
+    frames: int | None,
+    seed: int,
+) -> Batch:
+    clips = np.empty((batch, *config.input_shape(frames)), np.float32)
+    for item in range(batch):
+        clips[item] = draw(np.random.Generator(np.random.PCG64([seed, item])), clips.shape[1:])
+    return clips
+
+
+def _phantom_clip(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    *_, h, w, d, t = shape
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in (h, w, d)), indexing="ij", sparse=True)
+    # Lopsided: off centre on every axis, three different radii, sheared.
+    u, v, w_ = (x - 0.08) * 1.35, (y + 0.05) * 1.1, (z + 0.1 * x - 0.04) * 1.45
+    brain = u * u + v * v + w_ * w_ < 1
+    level = x - 0.5 * y + y * z
+    time = np.linspace(-1, 1, t, dtype=np.float32)
+    clip = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.5)
+    clip += level[..., None] + (z + 0.25 * x)[..., None] * (time * time)
+    return np.where(brain[..., None], clip, _BACKGROUND)

@@ -1,0 +1,1 @@
+"""What the graphs of artifacts say, beside what the model says."""

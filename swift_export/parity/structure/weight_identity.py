@@ -1,0 +1,84 @@
+"""The weights that a file holds, bit for bit: a changed one may hide in features below any tolerance."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.models.swift.structure.examine import Setting
+from swift_export.parity.structure.graphs import stablehlo_of
+
+__all__ = ["digests", "held_weights"]
+
+#: How the lowering to ONNX calls rows of a tensor that it cut: ``NAME[0:36]``.
+_ROWS = re.compile(r"(?P<name>.+)\[(?P<start>\d+):\d+\]")
+
+
+def digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The sha256 of each tensor's numbers, by its name."""
+    return {name: _digest(tensor) for name, tensor in tensors.items()}
+
+
+def held_weights(path: Path, expected: Mapping[str, str]) -> Setting:
+    """Whether the file at ``path`` holds every tensor of ``expected``, which gives their `digests`.
+
+    Where the file has a tensor of that name, as ONNX files do, it must be that one; else any of its content will do.
+    """
+    if path.suffix == ".onnx":
+        named = digests(dict(_whole(_initializers(path))))
+        found = set(named.values())
+    else:
+        named, found = {}, {_digest(tensor) for tensor in (_variables(path) if path.is_dir() else _constants(path))}
+    missing = [name for name, digest in expected.items() if named.get(name, digest) != digest or digest not in found]
+    wanted = f"the {len(expected)} of the checkpoint, bit for bit"
+    differ = f"{len(missing)} differ or are absent, such as {missing[0]}" if missing else wanted
+    return Setting("weights", "tensors", wanted, differ)
+
+
+def _initializers(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    for value in oir.load(path).graph.initializers.values():
+        if value.const_value is not None:
+            yield str(value.name), value.const_value.numpy()
+
+
+def _whole(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Tensors as they were before rows of some of them got names of their own."""
+    parts: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+    for name, tensor in tensors:
+        if rows := _ROWS.fullmatch(name):
+            parts[rows["name"]][int(rows["start"])] = tensor
+        else:
+            yield name, tensor
+    for name, rows_of in parts.items():
+        yield name, np.concatenate([rows_of[start] for start in sorted(rows_of)])
+
+
+def _constants(path: Path) -> Iterator[np.ndarray]:
+    from swift_export.converter.module import constant_array, read_module, static_shape, walk
+
+    module = read_module(stablehlo_of(path))
+    for op in walk(module.operation):
+        if op.operation.name == "stablehlo.constant":
+            array = constant_array(op.attributes["value"])
+            if array.dtype == np.float32:
+                # What is the same number all over is kept as one.
+                yield np.broadcast_to(array, [n or 0 for n in static_shape(op.results[0])])
+
+
+def _variables(path: Path) -> Iterator[np.ndarray]:
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    for name, dtype in reader.get_variable_to_dtype_map().items():
+        if dtype == tf.float32:
+            yield reader.get_tensor(name)
+
+
+def _digest(tensor: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(tensor, "<f4").data).hexdigest()

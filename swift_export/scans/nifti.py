@@ -1,0 +1,276 @@
+"""Reading NIfTI-1 and NIfTI-2 files frame by frame, within bounds that a hostile header cannot move.
+
+Nibabel decodes headers; the values are read here, as one stream: the statistics of a run need every frame once,
+in order, and never more than one frame in memory. What a header claims is compared with limits and with the
+file's own size before anything of that size is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from swift_export.errors import InputError
+from swift_export.scans.affine import Affine, read_affine
+from swift_export.scans.foreign import HEAD, check_regular, explain_foreign
+from swift_export.scans.gzip_stream import GZIP_MAGIC, GzipStream
+
+__all__ = ["MAX_FRAMES", "MAX_VOXELS", "NiftiFile", "Warn", "open_nifti"]
+
+#: The largest volume (256 MiB in float64) and the longest run that are read. MNI152 at 2 mm has a million voxels, at
+#: 0.7 mm 21 million; an hour at 0.72 s has 5,000 frames.
+MAX_VOXELS, MAX_FRAMES = 2**25, 100_000
+#: NIfTI's codes of the types of real numbers; complex, colour and 128-bit types have no place in BOLD.
+_DTYPES = {2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8", 1280: "u8", 16: "f4", 64: "f8"}
+#: Header extensions end where the values begin; 64 MiB is beyond any in use.
+_MAX_OFFSET = 64 * 2**20
+#: Deflate cannot shrink data further than this, so a gzip file bounds what it can hold (RFC 1951: 258 bytes in 2 bits).
+_MAX_DEFLATE_RATIO = 1032
+#: Codes of NIfTI's units of time, and what divides them into seconds. Of an unknown unit (0) people mean one of two.
+_TIME_UNITS: dict[int, tuple[float, ...]] = {8: (1,), 16: (1e3,), 24: (1e6,), 0: (1, 1e3)}
+#: Repetition times that a run of BOLD can have, in seconds.
+_REPETITION_TIMES = (0.05, 30.0)
+#: Intents of CIFTI-2, and the code of the header extension that holds its XML.
+_CIFTI_INTENTS, _CIFTI_EXTENSION = range(3000, 3100), 32
+#: Bytes that are inflated ahead, or skipped, at once.
+_BUFFER = 2**20
+
+#: Takes one line that names the file, for a user to see.
+Warn = Callable[[str], None]
+
+Volume = Float[np.ndarray, "x y z"]
+
+
+def _ignore(_: str) -> None:
+    """The default for `Warn`."""
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """What the header of a NIfTI file says, checked. The values are read by `volumes`.
+
+    ``shape`` has three or four axes (x, y, z, frames). ``affine`` maps voxel indices to mm; it is None where the header
+    gives no orientation to rely on (sform_code and qform_code are both 0, or the two point different ways), and where
+    the file was opened ``as_stored``. ``repetition_time`` is in seconds, None where the header states no plausible one.
+    ``notes`` are lines for the user, each naming the file, on what of the header was not taken as it stands.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: Affine | None
+    dtype: np.dtype
+    scaling: tuple[float, float] | None
+    offset: int
+    compressed: bool
+    repetition_time: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Voxels along the three stored axes."""
+        x, y, z = self.shape[:3]
+        return x, y, z
+
+    @property
+    def frames(self) -> int:
+        """Volumes in the file."""
+        return self.shape[3] if len(self.shape) == 4 else 1
+
+    def raw_volumes(self, warn: Warn = _ignore) -> Iterator[bytes]:
+        """The stored bytes of every frame in order, for `decode`; any thread may take them.
+
+        After the last frame the checksum of a compressed file is verified, and ``warn`` is told of bytes that follow
+        its stream and of frames beyond those that the header promises.
+
+        Raises InputError where the file ends early or its compressed stream is damaged.
+        """
+        size = math.prod(self.grid) * self.dtype.itemsize
+        with _open(self.path, self.compressed) as stream:
+            _skip(stream, self.offset)
+            for frame in range(self.frames):
+                stored = stream.read(size)
+                if len(stored) < size:
+                    raise InputError(
+                        f"{self.path}: the file ends within frame {frame} of {self.frames} that its header promises; "
+                        "it is truncated: copy or convert it again"
+                    )
+                yield stored
+                del stored
+            # Reaching the end of a gzip stream is what makes zlib compare the checksum.
+            if _skip(stream, max(size, _BUFFER)) >= size:
+                warn(
+                    f"{self.path}: the file goes on after the {self.frames} frames that its header promises; they "
+                    "alone are read; is the header right?"
+                )
+            elif isinstance(stream.raw, GzipStream) and stream.raw.trailing:
+                warn(
+                    f"{self.path}: {stream.raw.trailing} bytes follow the compressed data, which are whole; they were "
+                    "not read"
+                )
+
+    def stored(self, raw: bytes | bytearray | memoryview) -> np.ndarray:
+        """The values of a frame as the file has them, (x, y, z)."""
+        return np.frombuffer(raw, self.dtype).reshape(self.grid, order="F")
+
+    def scaled(self, values: np.ndarray) -> Float[np.ndarray, ...]:
+        """Stored values in float64, with the header's scaling applied; what overflows becomes infinite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = values.astype(np.float64)
+            if self.scaling:
+                slope, intercept = self.scaling
+                scaled *= slope
+                scaled += intercept
+        return scaled
+
+    def decode(self, raw: bytes | bytearray | memoryview) -> Volume:
+        """The values of a frame in float64, with the header's scaling applied; what overflows becomes infinite."""
+        return self.scaled(self.stored(raw))
+
+    def volumes(self, warn: Warn = _ignore) -> Iterator[Volume]:
+        """Every frame in order, decoded; warns and raises as `raw_volumes` does."""
+        return map(self.decode, self.raw_volumes(warn))
+
+
+def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
+    """Read and check the header of a single-file NIfTI, compressed or not (told apart by content, not by name).
+
+    With ``as_stored`` the affine is not looked at, however damaged it may be, and None.
+
+    Raises InputError for a file that is unreadable, no NIfTI of volumes, truncated, of a type without real numbers, or
+    larger than the limits of this module.
+    """
+    with _reading(path):
+        check_regular(path)
+        file_size = path.stat().st_size
+        with path.open("rb") as file:
+            compressed = file.read(2) == GZIP_MAGIC
+    with _open(path, compressed) as stream:
+        head = stream.read(HEAD)
+    header = _parse(path, head, compressed)
+    shape = _shape(path, header)
+    dtype = _dtype(path, header)
+    offset = _offset(path, header)
+    needed = offset + math.prod(shape) * dtype.itemsize
+    if needed > file_size * (_MAX_DEFLATE_RATIO if compressed else 1):
+        raise InputError(
+            f"{path}: the header promises {shape} values of {dtype.itemsize} B, more than a file of {file_size} B "
+            "can hold; it is truncated or damaged: copy or convert it again"
+        )
+    affine, notes = (None, ()) if as_stored else read_affine(path, header)
+    return NiftiFile(
+        path, shape, affine, dtype, _scaling(path, header), offset, compressed, _repetition_time(header), notes
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a file, zlib or the operating system complain of into one line that names the file."""
+    try:
+        yield
+    except (EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: the compressed file is damaged or truncated ({error}); copy or convert it again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open(path: Path, compressed: bool) -> Iterator[io.BufferedReader]:
+    with _reading(path), path.open("rb") as file:
+        yield io.BufferedReader(GzipStream(file), _BUFFER) if compressed else file
+
+
+def _skip(stream: io.BufferedReader, count: int) -> int:
+    """Read over as many bytes, or to the end, without keeping them; the number of bytes that there were."""
+    left = count
+    while left and (data := stream.read(min(left, _BUFFER))):
+        left -= len(data)
+    return count - left
+
+
+def _parse(path: Path, head: bytes, compressed: bool) -> Any:
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    kinds: list[tuple[Any, int, int, bytes]] = [(Nifti1Header, 348, 344, b"n+1\0"), (Nifti2Header, 540, 4, b"n+2\0")]
+    for kind, size, place, magic in kinds:
+        if head.startswith(magic, place) and len(head) >= size:
+            # Unchecked: nibabel's own checks repair and log; what is used of the header is checked below.
+            header = kind(head[:size], check=False)
+            # Behind the header: whether there are extensions, and the first one's size and code.
+            extended, extension = any(head[size : size + 4]), head[size + 8 : size + 12]
+            code = np.array(_CIFTI_EXTENSION, f"{header.endianness}i4").tobytes()
+            if int(header["intent_code"]) in _CIFTI_INTENTS or (extended and extension == code):
+                raise InputError(
+                    f"{path}: it is a CIFTI file, values on the cortical surface without volumes; give the run's "
+                    "volume file, a .nii.gz in MNI152 space"
+                )
+            return header
+    raise InputError(explain_foreign(path, head, compressed))
+
+
+def _shape(path: Path, header: Any) -> tuple[int, ...]:
+    axes = int(header["dim"][0])
+    shape = tuple(int(n) for n in header["dim"][1 : axes + 1])
+    if not 1 <= axes <= 7 or any(n < 1 for n in shape):
+        raise InputError(f"{path}: the header's dimensions {shape} are damaged; copy or convert the file again")
+    # Time is the fourth axis, or a later one in files that keep axes of a single place before it or after it.
+    times = [n for n in shape[3:] if n > 1]
+    if len(shape) < 3 or len(times) > 1:
+        raise InputError(f"{path}: expected the three axes of a volume and time, found shape {shape}")
+    if len(shape) > 3:
+        shape = (*shape[:3], *(times or (1,)))
+    if math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape[3:]) > MAX_FRAMES:
+        raise InputError(
+            f"{path}: the header claims shape {shape}; at most {MAX_VOXELS} voxels and {MAX_FRAMES} frames are read; "
+            "is the header damaged?"
+        )
+    return shape
+
+
+def _dtype(path: Path, header: Any) -> np.dtype:
+    code = int(header["datatype"])
+    if code not in _DTYPES:
+        raise InputError(
+            f"{path}: expected integers or floats of at most 64 bits, found NIfTI data type {code}; convert the file"
+        )
+    return np.dtype(_DTYPES[code]).newbyteorder(header.endianness)
+
+
+def _offset(path: Path, header: Any) -> int:
+    offset = float(header["vox_offset"])
+    least = int(header.sizeof_hdr) + 4
+    # 0 means "right after the header" in files of old SPM versions.
+    if offset == 0:
+        return least
+    if not least <= offset <= _MAX_OFFSET or not offset.is_integer():
+        raise InputError(f"{path}: the header puts the values at byte {offset:g}, which is damaged; convert it again")
+    return int(offset)
+
+
+def _scaling(path: Path, header: Any) -> tuple[float, float] | None:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise InputError(f"{path}: the header's scaling is damaged ({error}); convert it again") from error
+    return None if slope is None else (slope, intercept)
+
+
+def _repetition_time(header: Any) -> float | None:
+    # By its shortest decimal: 0.72 stored in float32 means 0.72, not 0.7200000286.
+    step = float(str(header["pixdim"][4]))
+    least, most = _REPETITION_TIMES
+    times = (step / unit for unit in _TIME_UNITS.get(int(header["xyzt_units"]) & 0x38, ()))
+    return next((time for time in times if least <= time <= most), None)

@@ -1,0 +1,129 @@
+"""The mean volume with its place on the model's grid, and the values of the brain: what there is to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from swift_export.scans.placement import PLACEMENTS, Axes
+from swift_export.scans.scan import Scan
+
+__all__ = ["Anatomy", "Ranges", "Sample", "anatomy_of", "codes_of", "ranges", "sample_of"]
+
+#: Windows are computed for the picture until they have so many frames.
+_FRAMES = 40
+#: How far from it, in deviations or as a share of it, a value still is background: interpolating frames rounds.
+_BACKGROUND_TOLERANCE = 1e-4
+
+#: Ranges of indices, one for each axis.
+Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some windows of a scan.
+
+    Attributes:
+        frames: how many.
+        values: z values of the brain, of all frames.
+        means: for each frame its place among the frames that were not dropped, and the mean of its brain.
+        volume: how far above the background the mean over the frames lies, on the model's grid.
+        inside: where the volume is not background in every frame.
+
+    """
+
+    frames: int
+    values: Float32[np.ndarray, " values"]
+    means: tuple[tuple[int, float], ...]
+    volume: Float[np.ndarray, "x y z"]
+    inside: Bool[np.ndarray, "x y z"]
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A mean volume and the boxes around it, whose ranges are indices on the model's grid.
+
+    Attributes:
+        volume: the mean volume, oriented, or that less the background.
+        inside: where it is not background.
+        front: index on the model's grid of its first voxel.
+        size: voxels of the model's grid.
+        scan: what the scan's grid takes.
+        covered: the part of it that the training arrays covered.
+        kept: the part of that which lies on the model's grid.
+        cut: how many voxels that are not 0 lie outside of it.
+
+    """
+
+    volume: Float[np.ndarray, "x y z"]
+    inside: Bool[np.ndarray, "x y z"]
+    front: Axes
+    size: Axes
+    scan: Ranges
+    covered: Ranges
+    kept: Ranges
+    cut: int
+
+
+def sample_of(scan: Scan) -> Sample:
+    """Compute a few windows, evenly spread over the run."""
+    background = np.float32(scan.facts["background"])
+    tolerance = _BACKGROUND_TOLERANCE * max(1.0, abs(float(background)))
+    windows = scan.windows
+    count = min(len(scan), max(1, _FRAMES // windows.frames))
+    total = np.zeros(scan.size)
+    inside = np.zeros(scan.size, bool)
+    values, means = [], {}
+    for number in dict.fromkeys(np.linspace(0, len(scan) - 1, count).round().astype(int).tolist()):
+        window = scan.window(number)
+        window -= background
+        here = (np.abs(window) > tolerance).any(axis=3)
+        brain = window[here]
+        known = np.abs(brain) > tolerance
+        inside |= here
+        total[here] += brain.sum(axis=1, dtype=np.float64)
+        values.append(brain[known] + background)
+        sums, counts = brain.sum(axis=0, where=known, dtype=np.float64), known.sum(axis=0)
+        start = scan.facts["starts"][number]
+        for frame, (of_frame, voxels) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
+            mean = of_frame / voxels + float(background) if voxels else math.nan
+            means[start + frame * windows.stride] = mean
+    frames_taken = len(values) * windows.frames
+    return Sample(frames_taken, np.concatenate(values), tuple(sorted(means.items())), total / frames_taken, inside)
+
+
+def anatomy_of(scan: Scan, sample: Sample) -> Anatomy:
+    """The mean volume: the run's, or, of a folder of frames, that of the sample on the model's grid."""
+    size = scan.size
+    if scan.run is None:
+        grid = ranges((front, m - back) for (front, back), m in zip(scan.facts["paddings"], size, strict=True))
+        kept = ranges((max(0, start), min(m, stop)) for (start, stop), m in zip(grid, size, strict=True))
+        (x, _), (y, _), (z, _) = kept
+        part = tuple(slice(start, stop) for start, stop in kept)
+        return Anatomy(sample.volume[part], sample.inside[part], (x, y, z), size, grid, grid, kept, 0)
+    geometry = scan.run.geometry
+    mean = scan.run.mean_volume
+    fronts = geometry.front
+    grid = ranges((front, front + n) for front, n in zip(fronts, geometry.grid, strict=True))
+    covered = ranges((front + c.start, front + c.stop) for front, c in zip(fronts, geometry.covered, strict=True))
+    kept = ranges((target.start, target.stop) for target in geometry.target)
+    return Anatomy(mean, mean != 0, fronts, size, grid, covered, kept, scan.run.cut)
+
+
+def codes_of(scan: Scan) -> str:
+    """For each axis the direction that its indices rise to; of an array taken as stored, its data set's."""
+    orientation = str(scan.facts["orientation"])
+    if orientation != "keep":
+        return orientation
+    placement = PLACEMENTS.get(str(scan.facts["placement"]))
+    return placement.orientation if placement else "LAS"
+
+
+def ranges(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """A box of voxels from its three ranges."""
+    x, y, z = pairs
+    return x, y, z

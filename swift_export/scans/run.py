@@ -1,0 +1,277 @@
+"""A run, measured in one pass over its file, whose frames are then taken in any order as the model sees them.
+
+The steps are those of the published preprocessing (input contract in ``docs/input-contract.md``): background is every
+value equal to 0, voxel by voxel and frame by frame; mean and standard deviation (n - 1) are taken over all other values
+of the run; background becomes the smallest z value of the run.
+
+Voxels are numbered along the axes of the model's grid, the first one fastest. So the values of a brain come in one
+order, and its statistics are the same to the bit, whatever grid and orientation it is stored in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from swift_export.errors import InputError
+from swift_export.scans.foreground import ForegroundStore, foreground_store
+from swift_export.scans.grid import Geometry
+from swift_export.scans.nifti import NiftiFile
+from swift_export.scans.plausibility import Warn, check_signal
+from swift_export.scans.statistics import NOISE, NonFinite, RunStatistics
+
+__all__ = ["Columns", "NiftiRun", "Progress", "measured"]
+
+T = TypeVar("T")
+
+#: Told in a few words what is done now.
+Progress = Callable[[str], None]
+
+Volume = Float[np.ndarray, "x y z"]
+Numbers = Int[np.ndarray, " voxels"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some frames as the model sees them: z values of some voxels, ``background`` everywhere else.
+
+    ``voxels`` are numbered along the model's grid, its last axis fastest.
+    """
+
+    voxels: Numbers
+    values: Float32[np.ndarray, "frames voxels"]
+    background: float
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiRun:
+    """The frames of a scan that are left after some were dropped.
+
+    Attributes:
+        scan: the file.
+        geometry: how its volumes go onto the model's grid.
+        statistics: of the frames that are left.
+        mean_volume: their mean, of all voxels that the mask leaves, oriented as on the model's grid.
+        cut: how many voxels that are not 0 in some frame do not go onto the model's grid, but for what the rounding
+            of resampling leaves around a brain.
+        foreground: of each frame, how many values that are not 0 do.
+
+    """
+
+    scan: NiftiFile
+    geometry: Geometry
+    statistics: RunStatistics
+    mean_volume: Volume
+    cut: int
+    foreground: tuple[int, ...]
+    _store: ForegroundStore
+    _first: int
+
+    def columns(self, frames: Sequence[int]) -> Columns:
+        """Frames in z values, counted from the first that was not dropped."""
+        statistics, numbers = self.statistics, self._numbers
+        voxels = {pattern: self._store.voxels_of(pattern) for pattern in {self._pattern(frame) for frame in frames}}
+        seen = {pattern: numbers[found] >= 0 for pattern, found in voxels.items()}
+        union = np.zeros(self._store.voxels, bool)
+        for pattern, found in voxels.items():
+            union[found[seen[pattern]]] = True
+        everywhere = np.flatnonzero(union)
+        values = np.empty((len(frames), len(everywhere)), np.float32)
+        for row, frame in zip(values, frames, strict=True):
+            pattern = self._pattern(frame)
+            z = self.scan.scaled(self._store.values(frame - self._first))
+            z -= statistics.mean
+            z /= statistics.deviation
+            if not seen[pattern].all():
+                z = z[seen[pattern]]
+            if len(z) == len(everywhere):
+                row[...] = z
+            else:
+                row[...] = statistics.background
+                row[np.searchsorted(everywhere, voxels[pattern][seen[pattern]])] = z
+        return Columns(numbers[everywhere], values, statistics.background)
+
+    def _pattern(self, frame: int) -> int:
+        return self._store.pattern(frame - self._first)
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        """For each voxel of the oriented volume its number on the model's grid, -1 where it is not seen."""
+        geometry = self.geometry
+        numbers = np.full(geometry.grid, -1, np.int64, order="F")
+        on_grid = np.arange(np.prod(geometry.size)).reshape(geometry.size)
+        numbers[geometry.covered][geometry.kept] = on_grid[geometry.target]
+        return numbers.ravel("F")
+
+
+@contextmanager
+def measured(
+    scan: NiftiFile,
+    geometry: Geometry,
+    *,
+    drop: tuple[int, int] = (0, 0),
+    wanted: range | None = None,
+    inside: Bool[np.ndarray, "x y z"] | None = None,
+    allow_crop: bool = False,
+    spool: Path | None = None,
+    warn: Warn,
+    tell: Progress = lambda what: None,
+) -> Iterator[NiftiRun]:
+    """Read a run once, from its first frame to its last, and give its frames as long as the block lasts.
+
+    Args:
+        scan: a 4D file.
+        geometry: how its volumes go onto the model's grid.
+        drop: frames to leave out at the beginning and at the end.
+        wanted: the frames, counted from the first that is not dropped, that will be asked for; by default all.
+        inside: what belongs to the brain, as stored; everything else becomes background.
+        allow_crop: cut voxels that are not 0.
+        spool: folder for the run's foreground; by default the one for temporary files.
+        warn: is told of oddities of the file.
+        tell: is told what is being done.
+
+    Raises InputError when a value (inside the mask) is not finite, with the count and the first place; when the run is
+    not masked, holds nothing but background or one constant; when voxels would be cut that are not 0; and when the file
+    is truncated or damaged.
+    """
+    first, last = drop[0], scan.frames - drop[1]
+    kept = range(last - first) if wanted is None else wanted
+    gathering = _Gathering(scan, geometry, inside)
+    dtype = scan.dtype.newbyteorder("=")
+    with foreground_store(int(np.prod(geometry.grid)), dtype, spool) as store:
+        for number, raw in enumerate(_ahead(scan.raw_volumes(warn))):
+            tell(f"reading {scan.path.name}: frame {number + 1} of {scan.frames}")
+            if not first <= number < last:
+                continue
+            pattern, values = gathering.look(raw, number)
+            if number - first in kept:
+                store.add(pattern, values.astype(dtype, copy=False))
+        store.finish()
+        name, masked, statistics = str(scan.path), inside is not None, gathering.statistics
+        gathering.broken.refuse(name, masked=masked)
+        check_signal(name, statistics, gathering.share, masked=masked)
+        if gathering.cut and not allow_crop:
+            _refuse_cut(name, gathering.cut, geometry)
+        mean, seen = gathering.mean_volume, tuple(gathering.foreground)
+        yield NiftiRun(scan, geometry, statistics, mean, gathering.cut, seen, store, kept.start)
+
+
+def _refuse_cut(name: str, cut: int, geometry: Geometry) -> None:
+    size = "x".join(map(str, geometry.size))
+    whole = all(c.stop - c.start == n for c, n in zip(geometry.covered, geometry.grid, strict=True))
+    box = "x".join(str(k.stop - k.start) for k in geometry.kept)
+    seen = size if whole else f"{size}, of which the crop of the training data leaves {box}"
+    raise InputError(
+        f"{name}: {cut} voxels that are not 0 lie outside of what the model sees on its grid ({seen}); expected them "
+        "to be background; give a tighter --mask, or --allow-crop to cut them"
+    )
+
+
+class _Gathering:
+    """Gathers frame by frame what one pass over a run tells."""
+
+    def __init__(self, scan: NiftiFile, geometry: Geometry, inside: Bool[np.ndarray, "x y z"] | None) -> None:
+        self.statistics, self.broken = RunStatistics(), NonFinite()
+        #: Of each frame, how many voxels that are not 0 go onto the model's grid.
+        self.foreground: list[int] = []
+        self._scan, self._geometry, self._inside = scan, geometry, inside
+        self._flat_inside = None if inside is None else self._flat(inside)
+        covered, seen = np.zeros(geometry.grid, bool), np.zeros(geometry.grid, bool)
+        covered[geometry.covered] = True
+        seen[geometry.covered][geometry.kept] = True
+        self._covered, self._seen = covered.ravel("F"), seen.ravel("F")
+        self._size = int(np.count_nonzero(self._covered))
+        self._total = np.zeros(self._seen.shape)
+        self._sum: Float[np.ndarray, " foreground"] | float = 0.0
+        self._cut = np.zeros(self._seen.shape, bool)
+        self._taken = 0
+        # Of the frame before.
+        self._pattern: Bool[np.ndarray, " voxels"] | None = None
+        self._voxels: Numbers = np.zeros(0, int)
+        self._inner: Bool[np.ndarray, " foreground"] | None = None
+        self._outer: Numbers | None = None
+        self._seen_count = 0
+
+    @property
+    def cut(self) -> int:
+        """How many voxels of the grid do not go onto the model's although they are more than noise in some frame."""
+        return int(np.count_nonzero(self._cut))
+
+    @property
+    def share(self) -> float:
+        """Of all values of the file, mask applied, those that are not 0."""
+        return self._taken / (self._seen.size * len(self.statistics.frame_means))
+
+    @property
+    def mean_volume(self) -> Volume:
+        """The mean over all frames, 0 counted."""
+        self._settle()
+        return (self._total / len(self.statistics.frame_means)).reshape(self._geometry.grid, order="F")
+
+    def look(self, raw: bytes, number: int) -> tuple[Bool[np.ndarray, " voxels"], np.ndarray]:
+        """Take a frame into account; returns which voxels are foreground, and their values as stored."""
+        stored = self._flat(self._scan.stored(raw))
+        self._turn(self._foreground(stored))
+        assert self._pattern is not None
+        taken = stored[self._voxels]
+        values = self._scan.scaled(taken)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A sum is not finite where a value is not.
+            if not np.isfinite(values.sum()):
+                volume = self._scan.decode(raw)
+                self.broken.look(volume if self._inside is None else np.where(self._inside, volume, 0.0), number)
+            if not self.broken.count:
+                self._sum += values
+                self._taken += values.size
+                if self._outer is not None:
+                    sizes = np.abs(values)
+                    lost = self._outer[sizes[self._outer] >= NOISE * sizes.max()]
+                    self._cut[self._voxels[lost]] = True
+                self.statistics.add(values if self._inner is None else values[self._inner], self._size)
+                self.foreground.append(self._seen_count)
+        return self._pattern, taken
+
+    def _flat(self, volume: np.ndarray) -> np.ndarray:
+        return self._geometry.oriented(volume).ravel("F")
+
+    def _foreground(self, stored: np.ndarray) -> Bool[np.ndarray, " voxels"]:
+        # Unless something is added to them, values are 0 where the stored ones are.
+        shifted = self._scan.scaling is not None and self._scan.scaling[1] != 0
+        pattern: np.ndarray = (self._scan.scaled(stored) if shifted else stored) != 0
+        if self._flat_inside is not None:
+            pattern &= self._flat_inside
+        return pattern
+
+    def _turn(self, pattern: Bool[np.ndarray, " voxels"]) -> None:
+        """To the foreground of another frame; in most runs it is that of the frame before."""
+        if self._pattern is not None and np.array_equal(pattern, self._pattern):
+            return
+        self._settle()
+        self._pattern, self._voxels = pattern, np.flatnonzero(pattern)
+        inner = self._covered[self._voxels]
+        self._inner = None if inner.all() else inner
+        outer = np.flatnonzero(~self._seen[self._voxels])
+        self._outer = outer if outer.size else None
+        self._seen_count = len(self._voxels) - len(outer)
+
+    def _settle(self) -> None:
+        """Add what frames of one foreground have summed up to the sum of all."""
+        self._total[self._voxels] += self._sum
+        self._sum = 0.0
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each computed in another thread while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item

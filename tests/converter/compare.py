@@ -1,0 +1,82 @@
+"""Run a function in JAX and, through StableHLO and ONNX, in ONNX Runtime; compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+import onnx_ir as oir
+import onnxruntime
+from jax import export
+
+from swift_export.converter import stablehlo_to_onnx
+
+__all__ = ["lower", "op_types", "run", "run_and_compare"]
+
+
+def lower(function: Callable[..., Any], *examples: np.ndarray, symbolic: str | None = "b", **options: Any) -> oir.Model:
+    """Export with the first axis of every argument of rank >= 1 unknown, unless ``symbolic`` is None."""
+    shapes = []
+    for example in examples:
+        rest = ", ".join(map(str, example.shape[1:]))
+        text = f"({symbolic}, {rest})" if symbolic and example.ndim else str(example.shape)
+        shapes.append(jax.ShapeDtypeStruct(export.symbolic_shape(text, scope=scope_of(shapes)), example.dtype))
+    exported = export.export(jax.jit(function, keep_unused=True), platforms=["cpu"])(*shapes)
+    names = [f"x{i}" for i in range(len(examples))]
+    if symbolic:
+        options.setdefault(
+            "dim_names", {n: ["b", *[None] * (e.ndim - 1)] for n, e in zip(names, examples, strict=True) if e.ndim}
+        )
+    model = stablehlo_to_onnx(exported.mlir_module_serialized, argument_names=names, **options)
+    onnx.checker.check_model(oir.to_proto(model), full_check=True)
+    return model
+
+
+def scope_of(shapes: list[jax.ShapeDtypeStruct]) -> Any:
+    """Symbolic dimensions of one export share a scope."""
+    for shape in shapes:
+        for size in shape.shape:
+            if not isinstance(size, int):
+                return size.scope
+    return export.SymbolicScope()
+
+
+def run(model: oir.Model, *arrays: np.ndarray) -> list[np.ndarray]:
+    """The model's outputs in ONNX Runtime, exactly as the file says: no optimisation of the runtime's own."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), options)
+    fed = {i.name: array for i, array in zip(session.get_inputs(), arrays, strict=True)}
+    return session.run(None, fed)
+
+
+def run_and_compare(
+    function: Callable[..., Any], *arrays: np.ndarray, rtol: float = 1e-6, symbolic: str | None = "b", **options: Any
+) -> oir.Model:
+    """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two and three of them."""
+    model = lower(function, *arrays, symbolic=symbolic, **options)
+    for repeat in (1, 2, 3) if symbolic else (1,):
+        fed = [np.concatenate([a] * repeat) if a.ndim else a for a in arrays]
+        expected = jax.tree.leaves(jax.jit(function)(*fed))
+        for found, wanted in zip(run(model, *fed), expected, strict=True):
+            wanted = np.asarray(wanted)
+            assert found.dtype == wanted.dtype
+            assert found.shape == wanted.shape
+            if wanted.dtype.kind == "f":
+                np.testing.assert_allclose(
+                    found, wanted, rtol=rtol, atol=rtol * max(1, np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
+                )
+            else:
+                np.testing.assert_array_equal(found, wanted)
+    return model
+
+
+def op_types(model: oir.Model) -> dict[str, int]:
+    """How many nodes of each type."""
+    counts: dict[str, int] = {}
+    for node in model.graph:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return counts

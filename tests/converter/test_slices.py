@@ -1,0 +1,147 @@
+"""Slices with fixed and computed bounds, and their update in place, against JAX."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from swift_export.converter import stablehlo_to_onnx
+from swift_export.errors import LoweringError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compare import op_types, run, run_and_compare
+from edges import FLOATS, INTEGERS, compare
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((3, 4, 6), np.float32)
+#: Below, inside and above an axis of six, and where the ends of the type are.
+STARTS = [-9, -1, 0, 2, 4, 5, 6, 100]
+
+
+@pytest.mark.parametrize("dtype", ["bool", *INTEGERS, *FLOATS])
+def test_every_type(dtype: str) -> None:
+    x = rng.integers(0, 2, (4, 6)).astype("float32" if dtype == "bfloat16" else dtype)
+
+    def function(x: jax.Array, i: jax.Array) -> list[jax.Array]:
+        part = lax.dynamic_slice(x, (i, i - 1), (2, 3))
+        moved = lax.dynamic_update_slice(x, part[::-1], (i - 1, i))
+        column = lax.dynamic_update_slice_in_dim(x, x[:, :2], i, 1)
+        return [part, moved, column, x[1:4:2, ::-1], lax.rev(x, (0,)), x.T, lax.concatenate([x, x[:1], x[:0]], 0)]
+
+    compare(function, x, np.asarray(2, np.int32), dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_starts_of_every_type_are_moved_inside(dtype: str) -> None:
+    ends = np.iinfo(dtype)
+    starts = np.array([s for s in STARTS if s >= ends.min] + [ends.min, ends.max // 4], dtype)
+
+    def function(x: jax.Array, starts: jax.Array) -> list[jax.Array]:
+        # As the op has it: without what jax adds to a negative start.
+        raw = {"allow_negative_indices": False}
+        slices = [lax.dynamic_slice(x, (s, starts[2]), (3, 2), **raw) for s in starts]
+        return slices + [lax.dynamic_update_slice(x, x[:2, :1] * 2, (starts[1], s), **raw) for s in starts]
+
+    compare(function, X[0], starts)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_starts_known_at_translation(start: int) -> None:
+    def function(x: jax.Array) -> list[jax.Array]:
+        at = np.int32(start)
+        return [lax.dynamic_slice(x, (at, at), (2, 4)), lax.dynamic_update_slice(x, x[:2, :3] + 1, (at, at))]
+
+    compare(function, X[0])
+
+
+def test_degenerate_slices() -> None:
+    def function(x: jax.Array, empty: jax.Array, i: jax.Array) -> list[jax.Array]:
+        whole = lax.dynamic_slice(x, (i, i), x.shape)
+        nothing = lax.dynamic_slice(x, (i, i), (0, 2))
+        unchanged = lax.dynamic_update_slice(x, x[:0], (i, i))
+        replaced = lax.dynamic_update_slice(x, -x, (i, i))
+        scalar = lax.dynamic_update_slice(i, i + 1, ())
+        return [
+            whole,
+            nothing,
+            unchanged,
+            replaced,
+            scalar,
+            lax.dynamic_slice(empty, (i, i), (0, 1)),
+            lax.rev(empty, (0, 1)),
+        ]
+
+    compare(function, X[0], np.zeros((0, 3), np.float32), np.asarray(3, np.int32))
+
+
+def test_an_update_along_one_axis_moves_no_index_per_element() -> None:
+    model = run_and_compare(
+        lambda x, i: lax.dynamic_update_slice_in_dim(x, x[:, :1], i[0], 1), X, np.array([2], np.int32), symbolic=None
+    )
+    assert op_types(model)["Concat"] == 1
+    assert not {"ScatterND", "ScatterElements"} & op_types(model).keys()
+
+
+def scanned(x: jax.Array) -> jax.Array:
+    """A cache that each step writes to and reads from."""
+
+    def step(cache: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        cache = lax.dynamic_update_slice_in_dim(cache, lax.dynamic_slice_in_dim(x, k, 1, 1) * 2, k, 1)
+        return cache, lax.dynamic_index_in_dim(cache, k // 2, 1, keepdims=False)
+
+    cache, steps = lax.scan(step, jnp.zeros_like(x), jnp.arange(4, dtype=jnp.int32))
+    return cache.sum(0) + steps.sum((0, 1))
+
+
+UNKNOWN: dict[str, Callable[[jax.Array, jax.Array], object]] = {
+    "other axes": lambda x, i: lax.dynamic_slice(x, (0, i[0], i[0]), (x.shape[0], 2, 3)),
+    "the batch": lambda x, i: lax.dynamic_slice_in_dim(x, i[0] - 1, 1, 0),
+    "all but one of the batch": lambda x, i: lax.dynamic_slice_in_dim(x, i[0], x.shape[0] - 1, 0),
+    "one of the batch": lambda x, i: lax.dynamic_index_in_dim(x, i[0] - 2, 0, keepdims=False),
+    "update along the batch": lambda x, i: lax.dynamic_update_slice_in_dim(x, x[:1] + 1, i[0] + 1, 0),
+    "update along others": lambda x, i: lax.dynamic_update_slice(x, x[:, :2, :2] + 1, (0, i[0], i[0] + 9)),
+    "update of a whole sample": lambda x, i: lax.dynamic_update_index_in_dim(x, x[0] * 2, i[0], 0),
+    "roll": lambda x, i: [jnp.roll(x, i[0], axis) for axis in (0, 1, 2)],
+    "roll of a batch": lambda x, i: jnp.roll(x, -1, 0),
+    "fixed bounds": lambda x, i: (x[:-1], x[1:], x[:, 1:-1], x[::-1], x[:, ::-2], x[-1:]),
+    "halves": lambda x, i: jnp.concatenate([x[..., 3:], x[..., :3]], -1),
+    "scan": lambda x, i: scanned(x),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_batch(name: str) -> None:
+    run_and_compare(UNKNOWN[name], X, np.array([1, 0, 2], np.int32), rtol=1e-6 if name == "scan" else 0)
+
+
+def test_computed_bounds_of_unknown_length() -> None:
+    text = """
+    func.func @main(%x: tensor<6xf32>, %a: tensor<1xi32>, %b: tensor<1xi32>) -> tensor<?xf32> {
+      %step = stablehlo.constant dense<2> : tensor<1xi32>
+      %0 = stablehlo.real_dynamic_slice %x, %a, %b, %step
+        : (tensor<6xf32>, tensor<1xi32>, tensor<1xi32>, tensor<1xi32>) -> tensor<?xf32>
+      return %0 : tensor<?xf32>
+    }"""
+    x = np.arange(6, dtype=np.float32)
+    model = stablehlo_to_onnx(text)
+    for a, b in ((0, 6), (1, 4), (3, 3)):
+        (found,) = run(model, x, np.array([a], np.int32), np.array([b], np.int32))
+        np.testing.assert_array_equal(found, x[a:b:2])
+
+
+def test_strides_that_depend_on_data_are_one_clear_error() -> None:
+    text = """
+    func.func @main(%x: tensor<6xf32>, %a: tensor<1xi32>) -> tensor<?xf32> {
+      %0 = stablehlo.real_dynamic_slice %x, %a, %a, %a
+        : (tensor<6xf32>, tensor<1xi32>, tensor<1xi32>, tensor<1xi32>) -> tensor<?xf32>
+      return %0 : tensor<?xf32>
+    }"""
+    with pytest.raises(LoweringError, match=r"stablehlo.real_dynamic_slice at .*strides depend on data"):
+        stablehlo_to_onnx(text)
