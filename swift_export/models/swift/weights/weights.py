@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from swift_export.models.model import weights_digest
+from swift_export.models.provenance import Provenance
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.variants import VARIANTS
 from swift_export.scans.contract import InputContract, contract_of
@@ -18,52 +18,6 @@ __all__ = ["KINDS", "Provenance", "Training", "Weights"]
 
 #: Where weights can come from. ``published`` is a checkpoint whose git blob id is that of a published model.
 KINDS = ("checkpoint", "bundle", "hub", "published", "synthetic")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where weights came from and what was done to them on the way.
-
-    Attributes:
-        kind: one of ``KINDS``.
-        name: the file's name without folders, the hub id, or ``synthetic:SEED``.
-        sha256: SHA-256 of the file that holds the tensors.
-        git_blob: git blob id of that file, for checkpoints.
-        seed: the seed of synthetic weights, also when they come from a bundle.
-        assumed: hyper-parameters that the file lacked, with the variant's values that were taken instead.
-        dropped: names of the tensors (heads, training plumbing) that were left out.
-        notes: further facts a reader of a manifest should know, one sentence each.
-
-    """
-
-    kind: str
-    name: str
-    sha256: str | None = None
-    git_blob: str | None = None
-    seed: int | None = None
-    assumed: Mapping[str, Any] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the weights were drawn, not trained: features computed from them mean nothing."""
-        return self.seed is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        assumed = {name: list(v) if isinstance(v, tuple) else v for name, v in self.assumed.items()}
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "sha256": self.sha256,
-            "git_blob": self.git_blob,
-            "synthetic": self.synthetic,
-            "seed": self.seed,
-            "assumed": assumed,
-            "dropped": list(self.dropped),
-            "notes": list(self.notes),
-        }
 
 
 @dataclass(frozen=True)
@@ -118,13 +72,5 @@ class Weights:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of ``tensors``: for each name in sorted order, name, shape and little-endian float32 bytes.
-
-        Equal for a checkpoint and a bundle made from it; it depends on no file format.
-        """
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            tensor = self.tensors[name]
-            digest.update(f"{name} {','.join(map(str, tensor.shape))}\n".encode())
-            digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
-        return digest.hexdigest()
+        """SHA-256 of ``tensors``: equal for a checkpoint and a bundle made from it."""
+        return weights_digest(self.tensors)
