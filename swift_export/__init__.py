@@ -12,9 +12,10 @@ from swift_export._version import __version__
 
 if TYPE_CHECKING:
     from swift_export.conversion import convert
-    from swift_export.converter import stablehlo_to_onnx
+    from swift_export.converter import stablehlo_to_onnx, tf2onnx_handlers
     from swift_export.errors import SwiftExportError
-    from swift_export.export import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.export import export, to_onnx
+    from swift_export.export_swift import export_onnx, export_savedmodel, export_stablehlo, load_backbone
     from swift_export.models.swift.backbone.swift import SwiFT
     from swift_export.models.swift.config import SwiFTConfig
     from swift_export.models.swift.scan_functions import open_scan, prepare
@@ -29,14 +30,17 @@ _HOMES = {
     "SwiftExportError": "errors",
     "check": "parity",
     "convert": "conversion",
-    "export_onnx": "export",
-    "export_savedmodel": "export",
-    "export_stablehlo": "export",
-    "load_backbone": "export",
+    "export": "export",
+    "export_onnx": "export_swift",
+    "export_savedmodel": "export_swift",
+    "export_stablehlo": "export_swift",
+    "load_backbone": "export_swift",
     "load_weights": "models.swift.weights",
     "open_scan": "models.swift.scan_functions",
     "prepare": "models.swift.scan_functions",
     "stablehlo_to_onnx": "converter",
+    "tf2onnx_handlers": "converter",
+    "to_onnx": "export",
 }
 
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "__version__",
     "check",
     "convert",
+    "export",
     "export_onnx",
     "export_savedmodel",
     "export_stablehlo",
@@ -55,6 +60,8 @@ __all__ = [
     "open_scan",
     "prepare",
     "stablehlo_to_onnx",
+    "tf2onnx_handlers",
+    "to_onnx",
 ]
 
 

@@ -1,12 +1,12 @@
-"""Weights in, checked files out: what every export command and the public export functions do."""
+"""A model in, checked files out: what every export command and the public export functions do."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 from swift_export.artifacts.digests import digest_format
 from swift_export.artifacts.layout import FORMATS, ONNX_FILE, PORTABLE_FILE, SAVEDMODEL_FOLDER, find_format
@@ -16,32 +16,24 @@ from swift_export.artifacts.writing import transaction
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
 from swift_export.formats.facts import read_facts
-from swift_export.lowering.settings import ATTENTION, ExportSettings
+from swift_export.lowering.settings import OnnxSettings
 
 if TYPE_CHECKING:
-    from swift_export.models.swift.backbone.swift import SwiFT
-    from swift_export.models.swift.weights import Weights
-    from swift_export.parity.measure.inputs import CheckInput
+    import onnx
+
+    from swift_export.models import CheckInput, Model
     from swift_export.parity.results import ParityReport
 
-__all__ = [
-    "ExportResult",
-    "default_output",
-    "export_onnx",
-    "export_savedmodel",
-    "export_stablehlo",
-    "load_backbone",
-    "run_export",
-]
+__all__ = ["ExportResult", "export", "run_export", "to_onnx"]
 
 #: The file or folder of each format whose own words go into the manifest.
 _SPEAKS = {"stablehlo": PORTABLE_FILE, "savedmodel": SAVEDMODEL_FOLDER, "onnx": ONNX_FILE}
-#: What of its details does.
+#: The details of a file that go there too.
 _DETAILS = ("opset", "ir_version", "nodes", "stablehlo", "platforms", "tags")
-_MODULES = {
-    "stablehlo": ("jax", "jaxlib", "equinox", "numpy"),
-    "savedmodel": ("jax", "jaxlib", "equinox", "numpy", "tensorflow"),
-    "onnx": ("jax", "jaxlib", "equinox", "numpy", "onnx", "onnx_ir"),
+_PACKAGES = {
+    "stablehlo": ("jax", "jaxlib", "numpy"),
+    "savedmodel": ("jax", "jaxlib", "numpy", "tensorflow"),
+    "onnx": ("jax", "jaxlib", "numpy", "onnx", "onnx_ir"),
 }
 
 
@@ -63,18 +55,87 @@ class ExportResult:
         return tuple(self.folder / unit for unit in sorted(recorded))
 
 
-def default_output(weights: Weights) -> Path:
-    """``artifacts/<variant>``, below the working directory."""
-    return Path("artifacts") / weights.variant
+def export(
+    model: Any,
+    inputs: Any = None,
+    output: str | Path | None = None,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    weights: Any = None,
+    check: bool = True,
+    name: str | None = None,
+    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
+    via: str = "stablehlo",
+    device: str = "cpu",
+    force: bool = False,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> ExportResult:
+    """Export a JAX model to checked files.
+
+        swift_export.export(resnet, inputs={"x": ("batch", 3, 224, 224)}, output="artifacts/resnet")
+
+    Args:
+        model: a JAX function, an Equinox, Flax NNX or Flax Linen module, a Haiku ``apply``, or a `Model`; see
+            `swift_export.models.as_model`, which takes ``inputs``, ``weights``, ``name``, ``outputs`` and ``options``.
+        inputs: by name, a shape, a ``jax.ShapeDtypeStruct`` or an example array. A dimension that is a name may have
+            any size.
+        output: an artifact folder; by default ``artifacts/NAME``.
+        formats: ``stablehlo``, ``savedmodel``, ``onnx``.
+        weights: of a function or a Linen module, a dictionary or any other pytree.
+        check: run every file in its runtime against the model in JAX.
+        name: of the model, by default that of the function or class.
+        outputs: names of the outputs, in order, or new names by those that they have.
+        opset: of the ONNX file.
+        target: ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
+        via: the road to ONNX, ``stablehlo`` or ``savedmodel``.
+        device: ``cpu`` or ``gpu``, for the files' runtimes.
+        force: replace an artifact of another model.
+        progress: is called with a few words on each step.
+
+    Raises UsageError and LoweringError for a model that cannot be exported; otherwise as `run_export`.
+    """
+    made = _model(model, inputs, weights=weights, name=name, outputs=outputs, **options)
+    return run_export(
+        formats,
+        made,
+        Path("artifacts") / made.name if output is None else Path(output),
+        onnx=OnnxSettings(opset, target, via),
+        check=check,
+        device=device,
+        force=force,
+        progress=progress,
+    )
+
+
+def to_onnx(
+    model: Any,
+    inputs: Any = None,
+    *,
+    weights: Any = None,
+    name: str | None = None,
+    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
+    **options: Any,
+) -> onnx.ModelProto:
+    """Convert a JAX model to ONNX in memory, unchecked; arguments as of `export`."""
+    import onnx_ir
+
+    from swift_export.lowering.onnx_file import model_to_onnx
+
+    made = _model(model, inputs, weights=weights, name=name, outputs=outputs, **options)
+    return onnx_ir.to_proto(model_to_onnx(made, OnnxSettings(opset, target)))
 
 
 def run_export(
     formats: Sequence[str],
-    weights: Weights,
+    model: Model,
     output: Path,
     *,
-    settings: ExportSettings,
-    via: str = "stablehlo",
+    onnx: OnnxSettings | None = None,
     check: bool = True,
     inputs: Sequence[CheckInput] = (),
     device: str = "cpu",
@@ -82,114 +143,116 @@ def run_export(
     progress: Callable[[str], None] | None = None,
     show: Callable[[ParityReport], None] | None = None,
 ) -> ExportResult:
-    """Write ``formats`` of ``weights`` into the folder ``output``, after checking them where they are staged.
+    """Write ``formats`` of ``model`` into the folder ``output``, after checking them where they are staged.
 
     Args:
         formats: ``stablehlo``, ``savedmodel``, ``onnx``.
-        weights: the model.
-        output: an artifact folder; created if absent. Formats of the same weights that it holds stay.
-        settings: the exported function.
-        via: the road to ONNX, ``stablehlo`` or ``savedmodel``.
-        check: run every file in its runtime against the reference, on noise, a phantom and ``inputs``.
-        inputs: further clips, of the exported number of frames.
+        model: what to export.
+        output: an artifact folder; created if absent. Formats of the same model that it holds stay.
+        onnx: choices about the ONNX file.
+        check: run every file in its runtime against the reference, on the model's inputs and ``inputs``.
+        inputs: further inputs to check.
         device: ``cpu`` or ``gpu``, for the artifacts' runtimes.
-        force: replace an artifact of other weights.
-        progress: is told in a few words what is done now.
-        show: is given what the check found, passed or not, before it is acted on.
+        force: replace an artifact of another model.
+        progress: is called with a few words on each step.
+        show: is called with the findings of the check, passed or not, before they are acted on.
 
-    Raises CheckFailed when a file does not compute what the reference does, UsageError, ArchitectureError or InputError
-    for what cannot be exported or checked, MachineError when the disk is full or a runtime breaks. In every case, and
-    when interrupted, ``output`` is left as it was.
+    Raises CheckFailed when a file does not compute what the reference does, UsageError, LoweringError or InputError for
+    a model that cannot be exported or checked, MachineError when the disk is full or a runtime breaks. In every case,
+    and when interrupted, ``output`` is left as it was.
     """
     from swift_export.runtimes.base import check_device
 
-    tell = progress or _ignore
+    on_progress, onnx = progress or _ignore, onnx or OnnxSettings()
     names = tuple(dict.fromkeys(find_format(name).name for name in formats))
     if not names:
         raise UsageError(f"formats: expected some of {', '.join(FORMATS)}, found none")
-    settings.check(weights.config)
+    onnx.check()
     check_device(device)
-    with transaction(output, weights, names, force=force) as stage:
-        if "savedmodel" in names or ("onnx" in names and via == "savedmodel"):
+    with transaction(output, model, names, force=force) as stage:
+        if "savedmodel" in names or ("onnx" in names and onnx.via == "savedmodel"):
             from swift_export.system.tensorflow import import_tensorflow
 
             import_tensorflow()  # said before minutes are spent on the other formats
         for name in names:
-            tell(f"exporting to {name}")
-            _write(name, weights, settings, stage.folder, via)
+            on_progress(f"exporting to {name}")
+            _write(name, model, onnx, stage.folder)
         report = None
         if check:
-            report = _check(stage.folder, output, weights, settings, inputs, device, tell)
+            report = _check(stage.folder, output, model, inputs, device, on_progress)
             if show:
                 show(report)
             report.raise_for_failures()
-        tell("reading the files back")
-        artifacts = {name: _record(stage.folder, name, settings, via, report) for name in names}
+        on_progress("reading the files back")
+        artifacts = {name: _record(stage.folder, name, model, onnx, report) for name in names}
         manifest = stage.commit(artifacts, _reports(report))
     return ExportResult(output, names, manifest, report)
 
 
-def _write(name: str, weights: Weights, settings: ExportSettings, folder: Path, via: str) -> None:
+def _model(model: Any, inputs: Any, **options: Any) -> Model:
+    from swift_export.lowering.hub import lower_open
+    from swift_export.models import Model
+    from swift_export.models.from_python import as_model
+
+    if isinstance(model, Model):
+        return model
+    made = as_model(model, inputs, **{key: value for key, value in options.items() if value is not None})
+    # Two functions may have the same weights, or none: what tells them apart is what is lowered.
+    module = hashlib.sha256(lower_open(made).module).hexdigest()
+    return replace(made, card=replace(made.card, architecture={"stablehlo_sha256": module}))
+
+
+def _write(name: str, model: Model, onnx: OnnxSettings, folder: Path) -> None:
     # jax and TensorFlow take seconds to import: only what is asked for.
     if name == "stablehlo":
         from swift_export.lowering.stablehlo import write_stablehlo
 
-        write_stablehlo(weights, settings, folder)
+        write_stablehlo(model, folder, onnx)
     elif name == "savedmodel":
         from swift_export.lowering.savedmodel import write_savedmodel
 
-        write_savedmodel(weights, settings, folder)
+        write_savedmodel(model, folder, onnx)
     else:
         from swift_export.lowering.onnx_file import write_onnx
 
-        write_onnx(weights, settings, folder, via=via)
+        write_onnx(model, folder, onnx)
 
 
 def _check(
     folder: Path,
     output: Path,
-    weights: Weights,
-    settings: ExportSettings,
+    model: Model,
     inputs: Sequence[CheckInput],
     device: str,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> ParityReport:
-    from swift_export.parity.checking import check_paths
+    from swift_export.parity.checking import check_staged
 
-    report = check_paths(
-        [folder],
-        weights=weights,
-        inputs=inputs,
-        runtimes="own",
-        device=device,
-        blocks=False,
-        settings=settings,
-        progress=tell,
-    )
+    report = check_staged(folder, model, inputs=inputs, device=device, progress=on_progress)
     # What is checked lies in a hidden folder that nobody named, and a report holds no path of this machine.
     return replace(report, artifacts=tuple(replace(artifact, root=output.name) for artifact in report.artifacts))
 
 
-def _record(folder: Path, name: str, settings: ExportSettings, via: str, report: ParityReport | None) -> Artifact:
+def _record(folder: Path, name: str, model: Model, onnx: OnnxSettings, report: ParityReport | None) -> Artifact:
     facts = read_facts(folder / _SPEAKS[name])
-    assert facts.signature, "what was just written can be read"
+    assert facts.signature, "a file that was just written can be read"
     details: dict[str, Any] = {key: facts.details[key] for key in _DETAILS if key in facts.details}
-    details["attention"] = json.loads(facts.details["metadata"]["swift_export.attention"])
-    modules: tuple[str, ...] = _MODULES[name]
+    details |= model.details
+    packages: tuple[str, ...] = (*_PACKAGES[name], *model.packages)
     if name == "onnx":
-        details |= {"target": settings.target, "via": via}
-        modules += ("tensorflow", "tf2onnx") if via == "savedmodel" else ()
+        details |= {"target": onnx.target, "via": onnx.via}
+        packages += ("tensorflow", "tf2onnx") if onnx.via == "savedmodel" else ()
     parity = golden = None
     if report is not None:
         from swift_export.parity.golden.golden_outputs import keep_golden
 
-        parity, golden = report.measurements(name), keep_golden(report, name, settings, folder)
+        parity, golden = report.measurements(name), keep_golden(report, name, model, folder)
     return Artifact(
         files=digest_format(folder, FORMATS[name]),
-        settings=settings.to_dict(),
+        settings={**model.settings, **onnx.to_dict()},
         signature=facts.signature,
         details=details,
-        versions=versions_of(modules),
+        versions=versions_of(packages),
         parity=parity,
         golden=golden,
     )
@@ -205,119 +268,3 @@ def _reports(report: ParityReport | None) -> Callable[[Manifest], Mapping[str, s
 
 def _ignore(_: str) -> None:
     pass
-
-
-class Options(TypedDict, total=False):
-    """What all export functions take: see `run_export` and `ExportSettings`.
-
-    ``variant`` is the published model that the weights must be; ``inputs`` are NIfTI runs, folders of frames or
-    ``.npy`` clips, by path or loaded. ``placement`` says where scans go, by default as in the model's training data.
-    """
-
-    variant: str | None
-    frames: int | None
-    batch: int | None
-    outputs: Sequence[str]
-    output_kind: str
-    attention: str
-    check: bool
-    inputs: Sequence[str | Path | CheckInput]
-    placement: str | None
-    device: str
-    force: bool
-
-
-def load_backbone(source: str | Path = "auto", *, variant: str | None = None) -> SwiFT:
-    """The backbone as an Equinox module: ``load_backbone(...)(bold)`` gives features.
-
-    ``source`` is what `load_weights` takes: a checkpoint, a bundle, a hub id, ``auto`` or ``synthetic:SEED``.
-    """
-    from swift_export.models.swift.backbone.swift import SwiFT
-    from swift_export.models.swift.weights import load_weights
-
-    return SwiFT.from_weights(load_weights(source, variant=variant))
-
-
-def export_stablehlo(
-    source: str | Path | Weights = "auto", *, output: str | Path | None = None, **options: Unpack[Options]
-) -> ExportResult:
-    """Export to jax.export's own form and portable bytecode, below ``output`` (default ``artifacts/<variant>``).
-
-    ``source`` is what `load_weights` takes or gives. Raises as `run_export`.
-    """
-    return _export("stablehlo", source, output, **options)
-
-
-def export_savedmodel(
-    source: str | Path | Weights = "auto", *, output: str | Path | None = None, **options: Unpack[Options]
-) -> ExportResult:
-    """Export to a TensorFlow SavedModel in TF Serving's layout; otherwise as `export_stablehlo`."""
-    return _export("savedmodel", source, output, **options)
-
-
-def export_onnx(
-    source: str | Path | Weights = "auto",
-    *,
-    output: str | Path | None = None,
-    opset: int = DEFAULT_OPSET,
-    target: str = TARGETS[0],
-    via: str = "stablehlo",
-    **options: Unpack[Options],
-) -> ExportResult:
-    """Export to ONNX, straight from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`.
-
-    ``target`` is ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
-    """
-    return _export("onnx", source, output, opset=opset, target=target, via=via, **options)
-
-
-def _export(
-    name: str,
-    source: str | Path | Weights,
-    output: str | Path | None,
-    *,
-    variant: str | None = None,
-    frames: int | None = None,
-    batch: int | None = None,
-    outputs: Sequence[str] = ("features",),
-    output_kind: str = "features",
-    attention: str = ATTENTION[0],
-    opset: int = DEFAULT_OPSET,
-    target: str = TARGETS[0],
-    via: str = "stablehlo",
-    check: bool = True,
-    inputs: Sequence[str | Path | CheckInput] = (),
-    placement: str | None = None,
-    device: str = "cpu",
-    force: bool = False,
-) -> ExportResult:
-    from swift_export.models.swift.weights import load_weights
-    from swift_export.scans.placement import parse_placement
-
-    weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
-    if placement is not None:
-        weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
-    settings = ExportSettings(frames, batch, tuple(outputs), output_kind, opset, target, attention)
-    settings.check(weights.config)
-    return run_export(
-        [name],
-        weights,
-        default_output(weights) if output is None else Path(output),
-        settings=settings,
-        via=via,
-        check=check,
-        inputs=[_input(given, weights, frames) for given in inputs],
-        device=device,
-        force=force,
-    )
-
-
-def _input(given: str | Path | CheckInput, weights: Weights, frames: int | None) -> CheckInput:
-    from swift_export.models.swift.clip import load_clip
-    from swift_export.parity.measure.inputs import Given
-
-    if not isinstance(given, (str, Path)):
-        return given
-    contract = weights.contract
-    placement = None if contract.placement is None else contract.placed()
-    return Given(load_clip(given, weights.config, frames, placement=placement, stride=contract.stride))

@@ -6,23 +6,19 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swift_export._version import __version__
 from swift_export.artifacts.layout import FORMATS, MANIFEST, is_inside
-from swift_export.errors import ArchitectureError, ArtifactError
+from swift_export.errors import ArtifactError
 from swift_export.formats.signature import Signature
-from swift_export.lowering.metadata import SYNTHETIC_WARNING
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.variants import CITATION, COPYRIGHT, LICENCE, VARIANTS
+from swift_export.models import Model
+from swift_export.models.provenance import SYNTHETIC_WARNING
 from swift_export.scans.contract import InputContract
 from swift_export.system.plain_data import MAX_BYTES, SchemaError, decode, dumps, encode, loads
-
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
 
 __all__ = [
     "SCHEMA",
@@ -32,7 +28,7 @@ __all__ = [
     "GoldenInput",
     "Manifest",
     "Measurement",
-    "Model",
+    "ModelRecord",
     "Tool",
     "WeightsRecord",
     "new_manifest",
@@ -40,8 +36,9 @@ __all__ = [
     "read_manifest",
 ]
 
-#: 2 added golden outputs, 3 the input contract as data; a manifest of an older schema is read as one without.
-SCHEMA = 3
+#: 2 added golden outputs, 3 the input contract as data, 4 models other than SwiFT, with sizes of any unknown dimension.
+#: A manifest of an older schema is read as one without.
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -53,14 +50,14 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Model:
-    """The backbone; ``architecture`` is SwiFTConfig.to_dict()."""
+class ModelRecord:
+    """The model: ``variant`` is its name, ``architecture`` what distinguishes it from others of its family."""
 
     variant: str
     architecture: Mapping[str, Any]
-    licence: str
-    copyright: str
-    citation: str
+    licence: str | None
+    copyright: str | None
+    citation: str | None
 
 
 @dataclass(frozen=True)
@@ -93,27 +90,42 @@ class File:
 class Measurement:
     """How far one output of one file was from the reference: relative L2, and the largest difference over the
     reference's largest magnitude.
+
+    ``sizes`` are those of the unknown dimensions, ``batch`` the size of ``batch`` among them (None: there is no such
+    dimension).
     """
 
     file: str
     runtime: str
     device: str
     input: str
-    batch: int
+    batch: int | None
     output: str
     relative_l2: float
     relative_max: float
     tolerance: float
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def known_sizes(self) -> Mapping[str, int]:
+        """``sizes``, which older manifests lack."""
+        return self.sizes or ({} if self.batch is None else {"batch": self.batch})
 
 
 @dataclass(frozen=True)
 class GoldenInput:
-    """How to draw one clip: the first of the check's input ``kind``; ``sha256`` is that of its values' bytes."""
+    """How to draw the inputs of one case: a check's input ``kind``; ``sha256`` is that of the values' bytes.
+
+    ``frames`` are those of SwiFT's clip. Other models have ``sizes`` of the unknown dimensions, and ``ranges``, by
+    input, that integers are drawn from.
+    """
 
     kind: str
     seed: int
-    frames: int
+    frames: int | None
     sha256: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,7 +171,7 @@ class Manifest:
     schema: int
     tool: Tool
     created: str
-    model: Model
+    model: ModelRecord
     weights: WeightsRecord
     input_contract: str | None
     artifacts: Mapping[str, Artifact]
@@ -168,11 +180,6 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest file's text: sorted keys, ASCII."""
         return dumps(self)
-
-    @property
-    def config(self) -> SwiFTConfig:
-        """The architecture."""
-        return SwiFTConfig.from_hyper_parameters(self.model.architecture)
 
     @property
     def files(self) -> dict[str, File]:
@@ -184,7 +191,7 @@ class Manifest:
 
         And for the same input: files that state another input contract are of another model to whoever feeds them.
         """
-        same = self.weights.digest == other.weights.digest and self.config == other.config
+        same = self.weights.digest == other.weights.digest and self.model.architecture == other.model.architecture
         if self.input is None or other.input is None:  # an older version's
             return same
         return same and self.input.same_as(other.input)
@@ -196,22 +203,18 @@ class Manifest:
         return replace(self, artifacts={**older.artifacts, **self.artifacts})
 
 
-def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifest:
+def new_manifest(model: Model, artifacts: Mapping[str, Artifact]) -> Manifest:
     """The manifest of an export that happens now."""
-    provenance = weights.provenance
-    contract = weights.contract
-    # What is common to all published models says nothing about a model of another shape.
-    published = any(weights.config == variant.config for variant in VARIANTS.values())
-    known = published or contract.placement is not None
+    provenance, card = model.provenance, model.card
     return Manifest(
         schema=SCHEMA,
         tool=Tool("swift-export", __version__),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        model=Model(weights.variant, weights.config.to_dict(), LICENCE, COPYRIGHT, CITATION),
+        model=ModelRecord(card.variant, encode(card.architecture), card.licence, card.copyright, card.citation),
         weights=WeightsRecord(
             kind=provenance.kind,
             name=provenance.name,
-            digest=weights.digest,
+            digest=model.digest,
             sha256=provenance.sha256,
             git_blob=provenance.git_blob,
             seed=provenance.seed,
@@ -221,9 +224,9 @@ def new_manifest(weights: Weights, artifacts: Mapping[str, Artifact]) -> Manifes
             assumed=encode(provenance.assumed),
             dropped=tuple(provenance.dropped),
         ),
-        input_contract=contract.text if known else None,
+        input_contract=card.input_text,
         artifacts=dict(artifacts),
-        input=contract,
+        input=card.input,
     )
 
 
@@ -258,7 +261,7 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
             )
         manifest = decode(Manifest, raw)
         _validate(manifest)
-    except (SchemaError, ArchitectureError) as error:
+    except SchemaError as error:
         raise ArtifactError(f"{path}: {error}: not a manifest of this tool; export again") from None
     return manifest
 
@@ -268,7 +271,6 @@ def _validate(manifest: Manifest) -> None:
         raise SchemaError(f"schema: expected 1 to {SCHEMA}, found {manifest.schema}")
     if not _is_sha256(manifest.weights.digest):
         raise SchemaError(f"weights.digest: expected 64 hex digits, found {manifest.weights.digest[:80]!r}")
-    _ = manifest.config
     if manifest.input:
         try:
             InputContract.from_dict(manifest.input.to_dict())

@@ -67,11 +67,11 @@ def _difference(current: Manifest, fresh: Manifest) -> str:
             f"holds other weights ({current.weights.name}, digest {current.weights.digest}) "
             f"than those to export ({fresh.weights.name}, digest {fresh.weights.digest})"
         )
-    if current.config == fresh.config:
+    there, now = current.model.architecture, fresh.model.architecture
+    if there == now:
         theirs, ours = (manifest.input.brief if manifest.input else "none" for manifest in (current, fresh))
         return f"states another input contract ({theirs}) than this export ({ours})"
-    there, now = current.config.to_dict(), fresh.config.to_dict()
-    changes = [f"{name} {there[name]} there, {now[name]} now" for name in there if there[name] != now[name]]
+    changes = [f"{name} {there.get(name)} there, {now.get(name)} now" for name in now if there.get(name) != now[name]]
     return f"holds the same weights (digest {fresh.weights.digest}) in another architecture: {', '.join(changes)}"
 
 

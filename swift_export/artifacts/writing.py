@@ -6,21 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from swift_export.artifacts.journal import Staging, commit, interrupted, recover
 from swift_export.artifacts.layout import FORMATS, MANIFEST, REPORTS, find_format, written_files
 from swift_export.artifacts.manifest import Artifact, Manifest, new_manifest, read_manifest
 from swift_export.artifacts.replacing import current_manifest, refuse_conflicts, replaced_units
 from swift_export.errors import ArtifactError, SwiftExportError
+from swift_export.models import Model
 from swift_export.system.disk import DISK_FULL, concerns, disk_full, disk_is_full, own_errors
 from swift_export.system.files import write_text
 from swift_export.system.locks import locked
 from swift_export.system.signals import exit_when_terminated, signals_deferred
 from swift_export.system.syncing import sync_tree
-
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
 
 __all__ = ["Reports", "Transaction", "open_artifact", "transaction", "write_reports"]
 
@@ -31,11 +28,11 @@ Reports = Callable[[Manifest], Mapping[str, str]]
 class Transaction:
     """An export under way: write artifacts below ``folder``, laid out as in the output folder, then `commit`."""
 
-    def __init__(self, output: Path, staging: Staging, weights: Weights, force: bool) -> None:
+    def __init__(self, output: Path, staging: Staging, model: Model, force: bool) -> None:
         self.folder = staging.new
         self._output = output
         self._staging = staging
-        self._weights = weights
+        self._model = model
         self._force = force
 
     def commit(self, artifacts: Mapping[str, Artifact], reports: Reports | None = None) -> Manifest:
@@ -46,7 +43,7 @@ class Transaction:
         another process has meanwhile exported other weights into the folder, MachineError when the disk is full;
         then what was there is untouched.
         """
-        fresh = new_manifest(self._weights, artifacts)
+        fresh = new_manifest(self._model, artifacts)
         added = [unit for name, artifact in artifacts.items() for unit in _units(self.folder, name, artifact)]
         with own_errors(self._output):
             sync_tree(self.folder)
@@ -67,10 +64,8 @@ class Transaction:
 
 
 @contextmanager
-def transaction(
-    output: Path, weights: Weights, formats: Iterable[str], *, force: bool = False
-) -> Iterator[Transaction]:
-    """Stage an export of ``formats`` (names in `FORMATS`) of ``weights`` into the folder ``output``, created if absent.
+def transaction(output: Path, model: Model, formats: Iterable[str], *, force: bool = False) -> Iterator[Transaction]:
+    """Stage an export of ``formats`` (names in `FORMATS`) of ``model`` into the folder ``output``, created if absent.
 
     Left without a commit, by an error or an interrupt, everything staged is removed and ``output`` is as it was.
 
@@ -85,11 +80,11 @@ def transaction(
     try:
         with own_errors(output), locked(output):
             recover(output)
-            fresh = new_manifest(weights, {})
+            fresh = new_manifest(model, {})
             refuse_conflicts(output, current_manifest(output, force), fresh, names, force)
             staging, lock = Staging.create(output)
         with exit_when_terminated(), _full_disk(output):
-            yield Transaction(output, staging, weights, force)
+            yield Transaction(output, staging, model, force)
     finally:
         with signals_deferred():
             if staging is not None and lock is not None:

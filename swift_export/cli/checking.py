@@ -18,12 +18,10 @@ from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
     from swift_export.artifacts.manifest import Manifest
-    from swift_export.models.swift.config import SwiFTConfig
+    from swift_export.models import CheckInput
     from swift_export.models.swift.weights import Weights
-    from swift_export.parity.measure.inputs import CheckInput
     from swift_export.parity.results import ParityReport
-    from swift_export.parity.targets import Target
-    from swift_export.scans.contract import InputContract
+    from swift_export.parity.targets import Artifacts, Subject
 
 __all__ = ["check", "diff", "register"]
 
@@ -173,14 +171,10 @@ def check(
     console = Console(quiet)
     given_weights = _given_weights(weights, variant, quiet)
     subjects = [find_subject(path, given_weights) for path in paths]
-    for reference in {subject.weights.digest: subject.weights for subject in subjects}.values():
-        console.weights(reference)
-    clips = _clips(
-        files,
-        [(subject.weights.config, subject.targets, subject.contract) for subject in subjects],
-        console,
-        max(batches or BATCHES),
-    )
+    for source in {subject.digest: subject.source for subject in subjects}.values():
+        if source is not None and source.weights is not None:
+            console.weights(source.weights)
+    clips = _clips(files, subjects, console, max(batches or BATCHES))
     manifests = _manifests(subject.root for subject in subjects)
     with console.progress() as tell:
         report = check_paths(
@@ -232,12 +226,7 @@ def diff(
 
     console = Console(quiet)
     found = [find_artifacts(path) for path in (first, second)]
-    clips = _clips(
-        files,
-        [(artifacts.config, artifacts.targets, artifacts.stated_contract) for artifacts in found],
-        console,
-        max(BATCHES),
-    )
+    clips = _clips(files, found, console, max(BATCHES))
     with console.progress() as tell:
         report = diff_artifacts(first, second, inputs=clips, device=device, progress=tell)
     console.report(report)
@@ -272,22 +261,28 @@ def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:
                 need_extra("savedmodel", f"{folder}: a SavedModel")
 
 
-def _clips(
-    files: InputFiles,
-    artifacts: Sequence[tuple[SwiFTConfig, Sequence[Target], InputContract]],
-    console: Console,
-    most: int,
-) -> list[CheckInput]:
+def _clips(files: InputFiles, subjects: Sequence[Subject | Artifacts], console: Console, most: int) -> list[CheckInput]:
+    from swift_export.models.swift.recorded import contract_of_record
+
     if not files.files:
         return []
-    shapes = {(config, target.settings.frames) for config, targets, _ in artifacts for target in targets}
-    if len(shapes) > 1:
+    records = [record for subject in subjects for record in subject.records.values()]
+    models = [target.model for subject in subjects for target in subject.targets]
+    config = records[0].swift
+    if config is None or any(record.swift != config for record in records):
+        raise UsageError("--input: is for scans and clips of SwiFT; other models are checked on random arrays")
+    frames = {model.inputs[0].dims[-1] for model in models}
+    if len(frames) > 1:
         raise UsageError("--input: the artifacts take clips of different shapes; name them one by one")
-    contracts = [contract for *_, contract in artifacts]
+    contracts = [
+        contract_of_record(record, subject.source.weights if subject.source else None)
+        for subject in subjects
+        for record in subject.records.values()
+    ]
     if files.options.placement is None and not all(contract.same_as(contracts[0]) for contract in contracts):
         raise UsageError("--input: the artifacts state different input contracts; name them one by one, or --placement")
-    config, frames = shapes.pop()
-    return files.load(config, frames, contracts[0], console, most)
+    (size,) = frames
+    return files.load(config, size if isinstance(size, int) else None, contracts[0], console, most)
 
 
 def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -14,7 +14,8 @@ from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import find_variant
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
@@ -177,13 +178,15 @@ def _settings(
     attention: str,
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
-) -> ExportSettings:
+) -> tuple[SwiFTSettings, OnnxSettings]:
     names = tuple(name.strip() for name in outputs.split(","))
-    return ExportSettings(frames, batch, names, kind, opset, target, attention)
+    return SwiFTSettings(frames, batch, names, kind, attention), OnnxSettings(opset, target)
 
 
-def _export(job: _Job, settings: ExportSettings) -> None:
+def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
+    settings, onnx = chosen[0], replace(chosen[1], via=job.via)
     # What can be refused at once is, before anything is downloaded, installed or read.
+    onnx.check()
     if job.variant is not None:
         settings.check(find_variant(job.variant).config)
     if job.inputs.files and not job.check:
@@ -192,7 +195,9 @@ def _export(job: _Job, settings: ExportSettings) -> None:
     if "savedmodel" in (*job.formats, job.via):
         need_extra("savedmodel", "a SavedModel")
 
-    from swift_export.export import default_output, run_export
+    from swift_export.export import run_export
+    from swift_export.export_swift import default_output
+    from swift_export.models.swift.model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
 
@@ -211,10 +216,9 @@ def _export(job: _Job, settings: ExportSettings) -> None:
     with console.progress() as tell:
         result = run_export(
             job.formats,
-            weights,
+            swift_model(weights, settings),
             job.output or default_output(weights),
-            settings=settings,
-            via=job.via,
+            onnx=onnx,
             check=job.check,
             inputs=inputs,
             force=job.force,
@@ -222,6 +226,6 @@ def _export(job: _Job, settings: ExportSettings) -> None:
             show=console.report,
         )
     if "onnx" in job.formats:
-        console.line(OTHER_TARGET[settings.target])
+        console.line(OTHER_TARGET[onnx.target])
     for path in result.files:
         console.line(f"wrote {path}")

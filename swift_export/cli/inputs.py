@@ -25,8 +25,8 @@ from swift_export.scans.placement import (
 
 if TYPE_CHECKING:
     from swift_export.cli.console import Console
+    from swift_export.models import CheckInput
     from swift_export.models.swift.config import SwiFTConfig
-    from swift_export.parity.measure.inputs import CheckInput
     from swift_export.scans.scan import Reading
 
 __all__ = ["InputFiles", "ScanOptions", "scan_options"]
@@ -219,8 +219,8 @@ class InputFiles:
         most: int | None = None,
     ) -> list[CheckInput]:
         """Read and prepare them for a model; raises InputError for what does not meet the input contract."""
+        from swift_export.models.swift.check_inputs import Given
         from swift_export.models.swift.clip import load_clip
-        from swift_export.parity.measure.inputs import Given
         from swift_export.scans.scan import is_nifti
 
         if not self.files:

@@ -60,7 +60,7 @@ def _show(description: Description, console: Console) -> None:
 def _show_manifest(manifest: Manifest, console: Console) -> None:
     weights, model = manifest.weights, manifest.model
     facts = {
-        "model": f"SwiFT {model.variant}, {model.licence}",
+        "model": f"{model.variant}, {model.licence}" if model.licence else model.variant,
         "weights": f"{weights.name} ({weights.kind})",
         "weights digest": weights.digest,
         "file sha256": weights.sha256 or "none",

@@ -1,73 +1,64 @@
-"""The one lowering of the forward pass: ``forward(weights, bold)`` as StableHLO through ``jax.export``."""
+"""The one lowering of a model: ``forward(weights, *inputs)`` as StableHLO through ``jax.export``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import export
-from jaxtyping import Array, Float
 
-from swift_export.lowering.settings import ExportSettings
-from swift_export.models.swift.backbone.swift import SwiFT
-from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
-from swift_export.models.swift.forms import Forms
+from swift_export.errors import LoweringError, SwiftExportError, UsageError
+from swift_export.formats.signature import TensorSpec
+from swift_export.models import Model
+from swift_export.models.model import Sizes
+from swift_export.system.text import one_line, shown
 
-__all__ = ["argument_names", "forward", "keep_off_accelerators", "lower_closed", "lower_open", "private_locations"]
-
-Forward = Callable[[Mapping[str, Array], Float[Array, "batch in H W D T"]], dict[str, Array]]
+__all__ = ["Lowered", "keep_off_accelerators", "lower_closed", "lower_open", "named_forward", "private_locations"]
 
 
-def forward(config: SwiFTConfig, settings: ExportSettings, forms: Forms) -> Forward:
-    """``forward(weights, bold)``, giving the chosen outputs by name; ``forms`` are `choose_forms`' of the weights."""
-    chosen = {place: block.form for place, block in forms.items()}
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered model.
 
-    def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
-        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind, chosen)
+    ``arguments`` and ``results`` name those of the module's ``main`` in their order; ``outputs`` are the results as the
+    model lists them.
+    """
 
-    return forward
+    exported: export.Exported
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
 
-
-def argument_names(config: SwiFTConfig) -> list[str]:
-    """Names of the arguments of the lowered ``main``, in their order: the weights, then the clip."""
-    return [*sorted(parameter_shapes(config)), "bold"]
-
-
-def result_names(settings: ExportSettings) -> list[str]:
-    """Names of the results of the lowered ``main``, in their order: dictionaries flatten by key."""
-    return sorted(settings.outputs)
-
-
-def lower_open(
-    config: SwiFTConfig, settings: ExportSettings, forms: Forms, *, platforms: Sequence[str] = ("cpu",)
-) -> export.Exported:
-    """Lower with the weights as arguments. Only the ``forms`` of shifted blocks depend on their values."""
-    shapes = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in parameter_shapes(config).items()}
-    return _export(forward(config, settings, forms), (shapes, _clip(config, settings)), platforms)
+    @property
+    def module(self) -> bytes:
+        """The module as MLIR bytecode."""
+        return self.exported.mlir_module_serialized
 
 
-def lower_closed(
-    config: SwiFTConfig,
-    tensors: Mapping[str, np.ndarray],
-    settings: ExportSettings,
-    forms: Forms,
-    *,
-    platforms: Sequence[str] = ("cpu",),
-) -> export.Exported:
-    """Lower with the weights as constants."""
-    function = forward(config, settings, forms)
-    weights = {k: jnp.asarray(tensors[k]) for k in parameter_shapes(config)}
+def named_forward(model: Model) -> Callable[..., Any]:
+    """``forward(weights, *inputs)`` with the inputs' names as parameters, which lowered modules keep."""
+    return _with_parameters(lambda weights, *inputs: model.forward(weights, *inputs), "weights", *_names(model))
 
-    # Named like the open form, so that both modules carry the same scopes.
-    def main(bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
-        return function(weights, bold)
 
-    main.__name__ = function.__name__
-    return _export(main, (_clip(config, settings),), platforms)
+def lower_open(model: Model, *, platforms: Sequence[str] = ("cpu",)) -> Lowered:
+    """Lower with the weights as arguments, in the order of their names.
+
+    Raises UsageError for a model that JAX does not trace, or that gives other outputs than it states.
+    """
+    shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in model.weights.items()}
+    return _lowered(model, named_forward(model), (shapes,), None, platforms)
+
+
+def lower_closed(model: Model, *, platforms: Sequence[str] = ("cpu",), sizes: Sizes | None = None) -> Lowered:
+    """Lower with the weights as constants; the unknown dimensions named in ``sizes`` become fixed."""
+    weights = {name: jnp.asarray(array) for name, array in model.weights.items()}
+    function = _with_parameters(lambda *inputs: model.forward(weights, *inputs), *_names(model))
+    return _lowered(model, function, (), sizes, platforms)
 
 
 def keep_off_accelerators() -> None:
@@ -78,17 +69,78 @@ def keep_off_accelerators() -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def _clip(config: SwiFTConfig, settings: ExportSettings) -> jax.ShapeDtypeStruct:
-    batch: Any = settings.batch
-    if batch is None:
-        (batch,) = export.symbolic_shape("batch")
-    return jax.ShapeDtypeStruct((batch, *settings.input_shape(config)), jnp.float32)
+def _names(model: Model) -> list[str]:
+    return [spec.name for spec in model.inputs]
 
 
-def _export(function: Callable[..., Any], arguments: tuple[Any, ...], platforms: Sequence[str]) -> export.Exported:
+def _with_parameters(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    # Every form has the same name and so the same scopes. jax takes the names of arguments from the signature.
+    function.__name__ = function.__qualname__ = "forward"
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name if name.isidentifier() else f"input{i}", kind) for i, name in enumerate(names)]
+    )
+    return function
+
+
+def _lowered(
+    model: Model, function: Callable[..., Any], weights: tuple[Any, ...], sizes: Sizes | None, platforms: Sequence[str]
+) -> Lowered:
+    inputs = _abstract(model, sizes or {})
     # Precision is decided here and travels in the module: no accelerator rounds products to TF32 unasked.
-    with private_locations(), jax.default_matmul_precision("highest"):
-        return export.export(jax.jit(function), platforms=platforms)(*arguments)
+    with private_locations(), jax.default_matmul_precision("highest"), _traced(model):
+        exported = export.export(jax.jit(function, keep_unused=True), platforms=platforms)(*weights, *inputs)
+    arguments = (*(sorted(model.weights) if weights else ()), *_names(model))
+    _check_types(model, exported.in_avals[len(exported.in_avals) - len(inputs) :])
+    results = _results(model, exported)
+    found = dict(zip(results, exported.out_avals, strict=True))
+    outputs = tuple(TensorSpec(name, str(found[name].dtype), _dims(found[name].shape)) for name in model.outputs)
+    return Lowered(exported, arguments, results, outputs)
+
+
+def _abstract(model: Model, sizes: Sizes) -> tuple[jax.ShapeDtypeStruct, ...]:
+    scope = export.SymbolicScope()  # type: ignore[no-untyped-call]
+
+    def struct(spec: TensorSpec) -> jax.ShapeDtypeStruct:
+        dims = ", ".join(str(sizes.get(dim, dim) if isinstance(dim, str) else dim) for dim in spec.dims)
+        return jax.ShapeDtypeStruct(export.symbolic_shape(dims, scope=scope), jnp.dtype(spec.dtype))
+
+    return tuple(map(struct, model.inputs))
+
+
+def _results(model: Model, exported: export.Exported) -> tuple[str, ...]:
+    outputs = jax.tree_util.tree_unflatten(exported.out_tree, range(len(exported.out_avals)))
+    if not isinstance(outputs, dict) or sorted(outputs) != sorted(model.outputs):
+        found = ", ".join(map(str, outputs)) if isinstance(outputs, dict) else "no dictionary"
+        raise UsageError(f"model {model.name}: expected the outputs {', '.join(model.outputs)}, found {shown(found)}")
+    return tuple(sorted(outputs))  # as dictionaries flatten
+
+
+def _check_types(model: Model, found: Sequence[Any]) -> None:
+    for spec, aval in zip(model.inputs, found, strict=True):
+        if str(aval.dtype) != spec.dtype:
+            raise UsageError(
+                f"input {spec.name}: expected {spec.dtype}, but JAX computes in {aval.dtype}; give {aval.dtype}, or "
+                "set jax_enable_x64"
+            )
+
+
+def _dims(shape: Sequence[Any]) -> tuple[str | int, ...]:
+    return tuple(size if isinstance(size, int) else str(size) for size in shape)
+
+
+@contextmanager
+def _traced(model: Model) -> Iterator[None]:
+    """JAX's reason in one line where it cannot trace the function."""
+    try:
+        yield
+    except (SwiftExportError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        # jax explains at length and with links: its first sentence says what is wrong.
+        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+        reason = shown(one_line(f"{type(error).__name__}: {lines[0]}"), 400)
+        raise LoweringError(f"model {model.name}: JAX cannot trace it: {reason}") from error
 
 
 @contextmanager

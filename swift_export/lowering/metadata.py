@@ -1,39 +1,34 @@
-"""What travels inside every file: which model, from which weights, under which licence."""
+"""The essentials of a model that travel inside every file."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from swift_export._version import __version__
-from swift_export.lowering.settings import ExportSettings
-from swift_export.models.swift.forms import Forms, forms_text
-from swift_export.models.swift.variants import CITATION, COPYRIGHT, LICENCE
+from swift_export.formats.metadata import SIGNATURE_KEY
+from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models import Model
+from swift_export.system.plain_data import encode
 
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
-
-__all__ = ["SYNTHETIC_WARNING", "essentials"]
-
-SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
+__all__ = ["essentials"]
 
 
-def essentials(weights: Weights, settings: ExportSettings, forms: Forms) -> dict[str, str]:
-    """The manifest's essentials as text by name: the same for the same weights, versions and settings."""
+def essentials(model: Model, onnx: OnnxSettings, outputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """Text by name: the same for the same weights, versions and settings.
+
+    ``outputs`` are those of the lowered module; with the inputs they name what StableHLO files leave unnamed.
+    """
+    card = model.card
     facts = {
         "swift_export.version": __version__,
-        "swift_export.variant": weights.variant,
-        "swift_export.architecture": json.dumps(weights.config.to_dict(), sort_keys=True),
-        "swift_export.weights_kind": weights.provenance.kind,
-        "swift_export.weights_sha256": weights.digest,
-        "swift_export.settings": json.dumps(settings.to_dict(), sort_keys=True),
-        "swift_export.attention": forms_text(forms),
-        "swift_export.input_contract": weights.contract.text,
-        "swift_export.input": json.dumps(weights.contract.to_dict(), sort_keys=True),
-        "licence": LICENCE,
-        "copyright": COPYRIGHT,
-        "citation": CITATION,
+        "swift_export.variant": card.variant,
+        "swift_export.weights_kind": model.provenance.kind,
+        "swift_export.weights_sha256": model.digest,
+        "swift_export.settings": json.dumps({**model.settings, **onnx.to_dict()}, sort_keys=True),
+        SIGNATURE_KEY: json.dumps(encode(Signature(model.inputs, tuple(outputs))), sort_keys=True),
+        **model.essentials,
     }
-    if weights.provenance.synthetic:
-        facts["swift_export.warning"] = SYNTHETIC_WARNING
-    return facts
+    told = {"licence": card.licence, "copyright": card.copyright, "citation": card.citation}
+    return facts | {name: text for name, text in told.items() if text is not None}

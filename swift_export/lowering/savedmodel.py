@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swift_export.formats.metadata import METADATA_ASSET, SIGNATURE
-from swift_export.lowering.hub import forward, private_locations
+from swift_export.lowering.hub import lower_open, named_forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.settings import OnnxSettings
 from swift_export.lowering.stablehlo import JAX_PLATFORMS
-from swift_export.models.swift.config import parameter_shapes
-from swift_export.models.swift.forms import Forms, choose_forms
+from swift_export.models import Model
 from swift_export.system.tensorflow import import_tensorflow
-
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
 
 __all__ = ["write_savedmodel"]
 
 
-def write_savedmodel(weights: Weights, settings: ExportSettings, folder: Path) -> None:
+def write_savedmodel(model: Model, folder: Path, onnx: OnnxSettings | None = None) -> None:
     """Write ``savedmodel/1``, TensorFlow Serving's layout, below ``folder``.
 
-    Signature ``serving_default``: ``bold`` -> the outputs by name. Loads in TensorFlow without jax.
+    Signature ``serving_default``: inputs and outputs by name. Loads in TensorFlow without jax. ``onnx`` is recorded in
+    the files.
     """
-    settings.check(weights.config)
     tf = import_tensorflow()
     target = folder / "savedmodel" / "1"
-    forms = choose_forms(weights.config, weights.tensors, settings)
-    facts = essentials(weights, settings, forms)
+    facts = essentials(model, onnx or OnnxSettings(), lower_open(model).outputs)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         asset = Path(scratch) / METADATA_ASSET
         asset.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
-        module = _module(tf, weights, settings, forms)
+        module = _module(tf, model)
         module.metadata = tf.saved_model.Asset(str(asset))
         # The tf.function itself, not a concrete one: that would store the module a second time.
         with private_locations():
@@ -59,31 +56,38 @@ def _make_portable(path: Path, facts: Mapping[str, str]) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _module(tf: Any, weights: Weights, settings: ExportSettings, forms: Forms) -> Any:
+def _module(tf: Any, model: Model) -> Any:
     import jax
     from jax.experimental import jax2tf
 
-    config = weights.config
-    batch = "batch" if settings.batch is None else str(settings.batch)
-    clip = ", ".join([batch, *map(str, settings.input_shape(config))])
+    shapes = [f"({', '.join(map(str, spec.dims))})" for spec in model.inputs]
     with jax.default_matmul_precision("highest"):
         converted = jax2tf.convert(
-            forward(config, settings, forms),
-            polymorphic_shapes=[None, f"({clip})"],
+            jax.jit(named_forward(model), keep_unused=True),
+            polymorphic_shapes=[None, *shapes],
             with_gradient=False,
             native_serialization_platforms=JAX_PLATFORMS,
         )
 
     module = tf.Module()
     module.tensors = {
-        name: tf.Variable(weights.tensors[name], trainable=False, name=name.replace(".", "_"))
-        for name in sorted(parameter_shapes(config))
+        name: tf.Variable(model.weights[name], trainable=False, name=re.sub(r"[^A-Za-z0-9_]", "_", name))
+        for name in sorted(model.weights)
     }
 
-    def serve(bold: Any) -> Any:
+    def serve(*inputs: Any) -> Any:
         with private_locations(), jax.default_matmul_precision("highest"):
-            return converted(dict(module.tensors), bold)
+            return converted(dict(module.tensors), *inputs)
 
-    signature = tf.TensorSpec([settings.batch, *settings.input_shape(config)], tf.float32, name="bold")
-    module.serve = tf.function(serve, autograph=False, input_signature=[signature])
+    specs = [
+        tf.TensorSpec(
+            [None if isinstance(dim, str) else dim for dim in spec.dims], tf.as_dtype(spec.dtype), name=spec.name
+        )
+        for spec in model.inputs
+    ]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(spec.name, kind) for spec in model.inputs]
+    )
+    module.serve = tf.function(serve, autograph=False, input_signature=specs)
     return module

@@ -1,4 +1,4 @@
-"""What an export may choose about the exported function."""
+"""Choices about the ONNX file."""
 
 from __future__ import annotations
 
@@ -7,56 +7,31 @@ from typing import Any
 
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, TARGETS
 from swift_export.errors import UsageError
-from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig
 
-__all__ = ["ATTENTION", "ExportSettings"]
+__all__ = ["ROADS", "OnnxSettings"]
 
-#: How shifted blocks attend: as the weights allow, or masked in any case.
-ATTENTION = ("auto", "masked")
-#: Of a fixed batch, in float32: the check has to hold one.
-MAX_BATCH_BYTES = 2**34
+#: Ways from the forward pass to ONNX: straight, or through jax2tf's SavedModel and tf2onnx.
+ROADS = ("stablehlo", "savedmodel")
 
 
 @dataclass(frozen=True)
-class ExportSettings:
-    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind, ONNX opset and target.
+class OnnxSettings:
+    """The opset of the file, its target (``portable`` or ``onnxruntime``), and the road to it."""
 
-    ``attention`` is ``auto``, which leaves masks out where the weights prove that they cannot be seen, or ``masked``.
-    """
-
-    frames: int | None = None
-    batch: int | None = None
-    outputs: tuple[str, ...] = ("features",)
-    output_kind: str = "features"
     opset: int = DEFAULT_OPSET
     target: str = TARGETS[0]
-    attention: str = ATTENTION[0]
+    via: str = ROADS[0]
 
-    def check(self, config: SwiFTConfig) -> None:
-        """Raise UsageError or ArchitectureError for what the architecture does not allow."""
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"--batch {self.batch}: expected at least 1")
-        if self.frames is not None:
-            config.check_frames(self.frames)
-        most = MAX_BATCH_BYTES // config.clip_bytes(self.frames)
-        if self.batch is not None and self.batch > most:
-            raise UsageError(f"--batch {self.batch}: expected at most {most} clips of this size")
-        known = config.output_names
-        unknown = [name for name in self.outputs if name not in known]
-        if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):
-            raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names out of {', '.join(known)}")
-        if self.output_kind not in OUTPUT_KINDS:
-            raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
+    def check(self) -> None:
+        """Raise UsageError for a choice that does not exist."""
         if self.opset not in OPSETS:
             raise UsageError(f"--opset {self.opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
-        for option, value, allowed in (("target", self.target, TARGETS), ("attention", self.attention, ATTENTION)):
+        for option, value, allowed in (("target", self.target, TARGETS), ("via", self.via, ROADS)):
             if value not in allowed:
                 raise UsageError(f"--{option} {value}: expected {' or '.join(allowed)}")
 
-    def input_shape(self, config: SwiFTConfig) -> tuple[int, int, int, int, int]:
-        """(channels, H, W, D, T) of one clip."""
-        return config.input_shape(self.frames)
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self) | {"outputs": list(self.outputs)}
+        """Plain data for JSON, as every format records it."""
+        recorded = asdict(self)
+        del recorded["via"]  # recorded with the ONNX file alone
+        return recorded

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from swift_export.formats.signature import TensorSpec
 from swift_export.lowering.hub import lower_closed
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
-from swift_export.lowering.settings import ExportSettings
-from swift_export.models.swift.forms import choose_forms
-
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models import Model
+from swift_export.models.drawing import default_sizes
 
 __all__ = ["JAX_PLATFORMS", "write_stablehlo"]
 
 JAX_PLATFORMS = ("cpu", "cuda")
 
 
-def write_stablehlo(weights: Weights, settings: ExportSettings, folder: Path) -> None:
+def write_stablehlo(model: Model, folder: Path, onnx: OnnxSettings | None = None) -> None:
     """Write ``stablehlo/model.jax``, ``model.mlir.bc`` and ``model.b1.mlir.bc`` below ``folder``.
 
-    ``model.jax`` serves cpu and cuda through ``jax.export.deserialize``; the portable files have ``main(bold)`` and
-    are lowered for one platform: several would give them an input that only jax knows how to fill.
+    ``model.jax`` serves cpu and cuda through ``jax.export.deserialize``; the portable files have ``main(*inputs)`` and
+    are lowered for one platform: several would give them an input that only jax knows how to fill. All sizes of
+    ``model.b1.mlir.bc`` are fixed, the batch size to 1. ``onnx`` is recorded in the files.
     """
-    settings.check(weights.config)
     target = folder / "stablehlo"
     target.mkdir(parents=True, exist_ok=True)
-    forms = choose_forms(weights.config, weights.tensors, settings)
-    facts = essentials(weights, settings, forms)
-
-    exported = lower_closed(weights.config, weights.tensors, settings, forms, platforms=JAX_PLATFORMS)
-    exported = dataclasses.replace(exported, mlir_module_serialized=portable(exported.mlir_module_serialized, facts))
+    lowered = lower_closed(model, platforms=JAX_PLATFORMS)
+    facts = essentials(model, onnx or OnnxSettings(), lowered.outputs)
+    exported = replace(lowered.exported, mlir_module_serialized=portable(lowered.module, facts))
     (target / "model.jax").write_bytes(exported.serialize())
-    for name, batch in (("model.mlir.bc", settings.batch), ("model.b1.mlir.bc", 1)):
-        fixed = dataclasses.replace(settings, batch=batch)
-        one_platform = lower_closed(weights.config, weights.tensors, fixed, forms)
-        (target / name).write_bytes(portable(one_platform.mlir_module_serialized, facts))
+    for name, fixed in (("model.mlir.bc", model), ("model.b1.mlir.bc", _static(model))):
+        (target / name).write_bytes(portable(lower_closed(fixed).module, facts))
+
+
+def _static(model: Model) -> Model:
+    """The model at one size of every dimension: batch 1, and the first of the sizes that a check tries."""
+    (sizes, *_) = default_sizes(model)
+
+    def size(spec: TensorSpec, axis: int) -> int:
+        dim = spec.dims[axis]
+        if model.batched and axis == 0:
+            return 1
+        return sizes[dim] if isinstance(dim, str) else dim
+
+    inputs = (replace(spec, dims=tuple(size(spec, axis) for axis in range(len(spec.dims)))) for spec in model.inputs)
+    return replace(model, inputs=tuple(inputs))

@@ -1,10 +1,9 @@
-"""The long road to ONNX: jax -> jax2tf -> SavedModel -> tf2onnx, with our lowering inside and our passes behind."""
+"""The long road to ONNX: jax -> jax2tf -> SavedModel -> tf2onnx, with our converter inside and our passes behind."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx_ir as oir
 
@@ -12,25 +11,23 @@ from swift_export.converter.passes import run_passes
 from swift_export.converter.tf2onnx_handler import Record
 from swift_export.converter.through_tf2onnx import through_tf2onnx
 from swift_export.formats.metadata import SIGNATURE
-from swift_export.lowering.hub import argument_names
+from swift_export.lowering.hub import Lowered
 from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import ExportSettings
-
-if TYPE_CHECKING:
-    from swift_export.models.swift.weights import Weights
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models import Model
 
 __all__ = ["savedmodel_to_onnx"]
 
 
-def savedmodel_to_onnx(weights: Weights, settings: ExportSettings) -> oir.Model:
-    """The forward pass as an ONNX model, made of a SavedModel as any other consumer would find it."""
-    names = argument_names(weights.config)
-    record = Record(names, {"bold": ("batch", None, None, None, None, None)}, opset=settings.opset)
+def savedmodel_to_onnx(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Model:
+    """The model as ONNX, made of a SavedModel as any other consumer would find it."""
+    dims = {spec.name: tuple(dim if isinstance(dim, str) else None for dim in spec.dims) for spec in model.inputs}
+    record = Record(list(lowered.arguments), dims, opset=settings.opset)
     with tempfile.TemporaryDirectory() as scratch:
-        write_savedmodel(weights, settings, Path(scratch))
-        model = through_tf2onnx(Path(scratch) / "savedmodel" / "1", SIGNATURE, record)
-    (bold,) = model.graph.inputs
-    assert bold.shape is not None
-    bold.shape = oir.Shape(["batch" if not isinstance(d, int) else d for d in bold.shape])
-    run_passes(model, target=settings.target)
-    return model
+        write_savedmodel(model, Path(scratch), settings)
+        converted = through_tf2onnx(Path(scratch) / "savedmodel" / "1", SIGNATURE, record)
+    shapes = {spec.name: spec.dims for spec in model.inputs}
+    for value in converted.graph.inputs:
+        value.shape = oir.Shape(shapes[str(value.name)])
+    run_passes(converted, target=settings.target)
+    return converted

@@ -17,15 +17,44 @@ from swift_export.formats.signature import TensorSpec
 from swift_export.models.provenance import Provenance
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from jaxtyping import Array, Float
 
-__all__ = ["Card", "CheckInput", "Forward", "Model", "Procedure", "Sizes", "weights_digest"]
+__all__ = [
+    "Card",
+    "CheckInput",
+    "Forward",
+    "Model",
+    "Painter",
+    "Picture",
+    "Procedure",
+    "Setting",
+    "Sizes",
+    "little_endian",
+    "sizes_text",
+    "value_name",
+    "weights_digest",
+]
 
 #: ``forward(weights, *inputs)``: weights by name, inputs in the order of `Model.inputs`; gives outputs by name.
 Forward = Callable[..., "Mapping[str, Array]"]
 
 #: Sizes of the unknown dimensions, by name.
 Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting that a file states, at a place in its graph, beside the one that the model demands."""
+
+    place: str
+    name: str
+    expected: str
+    found: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file states the right one."""
+        return self.expected == self.found
 
 
 class CheckInput(Protocol):
@@ -42,6 +71,35 @@ class CheckInput(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """How the arrays come about, as plain data for a report, without folders of this machine."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture of what is compared: of an input, and of a value inside that the reference and an artifact give.
+
+    All three are greyscale images, rows first; ``value`` says what the last two show.
+    """
+
+    input: str
+    clip: Float[np.ndarray, "H W"]
+    value: str
+    expected: Float[np.ndarray, "h w"]
+    found: Float[np.ndarray, "h w"]
+
+
+class Painter(Protocol):
+    """Makes the picture of a report from the value at one place inside the model."""
+
+    @property
+    def place(self) -> str:
+        """The place whose value is shown."""
+        ...
+
+    def paint(
+        self, name: str, inputs: Mapping[str, np.ndarray], expected: np.ndarray, found: np.ndarray
+    ) -> Picture | None:
+        """Of the check input called ``name``; None where the values cannot be shown side by side."""
         ...
 
 
@@ -90,15 +148,19 @@ class Model:
         packages: Python packages whose versions matter to the files, beside those of the tool itself.
         reference: another form of the function to compare with, by default ``forward`` itself. It takes the same
             arguments, and carries the same named scopes.
-        rebuild: how another process makes the reference, a function of ``swift_export.models`` named in
-            `swift_export.models.rebuilding`; without it, the reference is computed in this process.
+        rebuild: how another process makes the model again; its module has a function ``rebuild(arguments, weights)``.
+            Without it, the reference is computed in this process.
         places: named scopes inside the function, in the order of computation, where a fault can be located; by default
             those that its trace shows.
+        outline: those of ``places`` that lie between the others' blocks: a fault is looked for there first.
+        painter: makes the picture of a report.
         check_inputs: the inputs of every check; without any, random arrays.
-        batched: the name of the dimension along which all inputs and outputs are independent items, if there is one.
-            A batch is then expected to give what its items give, each on its own.
+        batched: whether the first axis of all inputs and outputs holds independent items. A batch is then expected to
+            give what its items give, each on its own.
+        golden: the name of the check input whose reference outputs an export keeps.
         sizes: sizes of the unknown dimensions to check at, in place of the default ones.
-        structure: how to read settings from a file's graph that outputs cannot show; a module with ``examine``.
+        structure: how to read settings from a file's graph that outputs cannot show; its module has a function
+            ``examine(arguments, model)`` that gives a `Setting` for each.
 
     """
 
@@ -116,8 +178,11 @@ class Model:
     reference: Forward | None = None
     rebuild: Procedure | None = None
     places: tuple[str, ...] | None = None
+    outline: tuple[str, ...] = ()
+    painter: Painter | None = None
     check_inputs: tuple[CheckInput, ...] = ()
-    batched: str | None = None
+    batched: bool = False
+    golden: str = "random"
     sizes: Sequence[Sizes] = ()
     structure: Procedure | None = None
 
@@ -127,9 +192,34 @@ class Model:
         return weights_digest(self.weights)
 
     @property
+    def batch(self) -> int | None:
+        """The fixed batch size of a batched model; None where any will do."""
+        size = self.inputs[0].dims[0] if self.batched else None
+        return size if isinstance(size, int) else None
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """Names of the unknown dimensions, each once, in order."""
         return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.dims if isinstance(dim, str)))
+
+
+def sizes_text(sizes: Sizes) -> str:
+    """``batch 2, tokens 7``."""
+    return ", ".join(f"{name} {size}" for name, size in sizes.items()) or "fixed sizes"
+
+
+def value_name(number: int) -> str:
+    """The name of an output that holds the value at a place, by the place's number: valid in every format.
+
+    Names sort as their numbers do: jax sorts outputs by name.
+    """
+    return f"value{number:03d}"
+
+
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """The array in C order with the least significant byte first, as digests take it."""
+    order = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
+    return np.ascontiguousarray(array, order)
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> str:
@@ -142,6 +232,5 @@ def weights_digest(weights: Mapping[str, np.ndarray]) -> str:
         array = np.asarray(weights[name])
         kind = "" if array.dtype == np.float32 else f"{array.dtype} "
         digest.update(f"{name} {kind}{','.join(map(str, array.shape))}\n".encode())
-        little = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
-        digest.update(np.ascontiguousarray(array, little).tobytes())
+        digest.update(little_endian(array).tobytes())
     return digest.hexdigest()

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Provenance"]
+__all__ = ["SYNTHETIC_WARNING", "Provenance"]
+
+SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from swift_export.errors import CheckFailed, UsageError
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.parity.checking import BATCHES
+from swift_export.formats.signature import TensorSpec
+from swift_export.models import CheckInput, Model
+from swift_export.models.model import sizes_text
+from swift_export.parity.measure.cases import BATCHES, write_cases
 from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.inputs import CheckInput, standard_inputs
 from swift_export.parity.measure.measuring import Progress
-from swift_export.parity.measure.running import load_outputs, run_artifact, write_clips
+from swift_export.parity.measure.running import load_outputs, run_artifact
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import tolerance
 from swift_export.parity.results import Comparison
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DiffReport", "Pair", "diff_artifacts"]
 
-COLUMNS = ("first", "second", "input", "batch", "output", "relative L2", "largest", "result")
+COLUMNS = ("first", "second", "input", "sizes", "output", "relative L2", "largest", "result")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DiffReport:
                 pair.first,
                 pair.second,
                 c.input,
-                str(c.batch),
+                sizes_text(c.sizes),
                 c.output,
                 f"{c.difference.relative_l2:.1e}",
                 f"{c.difference.relative_max:.1e}",
@@ -106,12 +107,11 @@ def diff_artifacts(
     return DiffReport(tuple(_measure(*pair, inputs, device, told) for pair in pairs), a.digest == b.digest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Side:
     """One artifact of a pair."""
 
     root: str
-    config: SwiFTConfig
     target: Target
 
     @property
@@ -119,14 +119,37 @@ class _Side:
         return self.root if self.root == self.target.file else f"{self.root}/{self.target.file}"
 
     @property
+    def model(self) -> Model:
+        return self.target.model
+
+    @property
     def signature(self) -> str:
-        settings = self.target.settings
-        shape, outputs = settings.input_shape(self.config), ", ".join(settings.outputs)
-        return f"clips {shape}, {settings.output_kind}, outputs {outputs}, batch {self.target.batch or 'any'}"
+        inputs = "; ".join(f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.dims))})" for spec in self.model.inputs)
+        fixed = f", {sizes_text(self.target.static)}" if self.target.static else ""
+        return f"inputs {inputs}{fixed}, outputs {', '.join(self.model.outputs)}{self._kind}"
+
+    @property
+    def _kind(self) -> str:
+        kind = self.model.settings.get("output_kind")
+        return f" ({kind})" if kind else ""
+
+    def takes_the_same(self, other: _Side) -> bool:
+        """Whether both can be called with the same arrays, and outputs of one name mean the same."""
+        mine, theirs = ({spec.name: _free(self.model, spec) for spec in side.model.inputs} for side in (self, other))
+        fixed = [
+            side.target.static or ({"batch": side.model.batch} if side.model.batch else None) for side in (self, other)
+        ]
+        both = [sizes for sizes in fixed if sizes is not None]
+        return mine == theirs and self._kind == other._kind and (len(both) < 2 or both[0] == both[1])
+
+
+def _free(model: Model, spec: TensorSpec) -> tuple[object, ...]:
+    """Element type and shape; the batch of a batched model may be fixed or not."""
+    return (spec.dtype, *(spec.dims[1:] if model.batched else spec.dims))
 
 
 def _paired(a: Artifacts, b: Artifacts) -> list[tuple[_Side, _Side]]:
-    ones, others = ([_Side(found.root, found.config, target) for target in found.targets] for found in (a, b))
+    ones, others = ([_Side(found.root, target) for target in found.targets] for found in (a, b))
     if len(ones) == len(others) == 1:
         return [(ones[0], others[0])]
     pairs = [(one, other) for one in ones for other in others if one.target.file == other.target.file]
@@ -137,32 +160,29 @@ def _paired(a: Artifacts, b: Artifacts) -> list[tuple[_Side, _Side]]:
 
 
 def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str, progress: Progress) -> Pair:
-    mine, theirs = one.target.settings, other.target.settings
-    shape = mine.input_shape(one.config)
-    outputs = [name for name in mine.outputs if name in theirs.outputs]
-    fixed = {side.target.batch for side in (one, other)} - {None}
-    same_kind = mine.output_kind == theirs.output_kind
-    if shape != theirs.input_shape(other.config) or not same_kind or not outputs or len(fixed) > 1:
+    outputs = [name for name in one.model.outputs if name in other.model.outputs]
+    if not outputs or not one.takes_the_same(other):
         raise UsageError(
             f"{one.name} and {other.name}: nothing to compare; found {one.signature} and {other.signature}"
         )
-    sizes = [size for size in fixed if size] or BATCHES
+    fixed = next((side for side in (one, other) if side.target.static or side.model.batch), one)
     with scratch_folder() as folder:
-        clips = write_clips([*standard_inputs(one.config, mine.frames), *inputs], max(sizes), shape, folder)
+        sources = [*one.model.check_inputs, *inputs]
+        cases = write_cases(fixed.model, sources, fixed.target.sizes(BATCHES), folder)
         answers = []
         for number, side in enumerate((one, other)):
             progress(f"running {side.name} in {side.target.runtime.title}")
             work = new_folder(folder / str(number))
-            answers.append(run_artifact(side.target.path, side.target.runtime, device, sizes, clips, work))
+            answers.append(run_artifact(side.target.path, side.target.runtime, device, cases, work))
         against, found = answers
         allowed = tolerance(found.info.arithmetic, device)
-        cases = [(source, size) for source in clips for size in sizes]
         comparisons = []
-        for (source, size), result, reference in zip(cases, found.runs, against.runs, strict=True):
+        for case, result, reference in zip(cases, found.runs, against.runs, strict=True):
             arrays, references = load_outputs(result), load_outputs(reference)
             for output in outputs:
-                if not np.isfinite(references[output]).all():
-                    raise CheckFailed(f"{one.name}: {output} is not finite: input {source}, batch {size}")
+                if references[output].dtype.kind not in "biu" and not np.isfinite(references[output]).all():
+                    where = f"input {case.input}, {sizes_text(case.sizes)}"
+                    raise CheckFailed(f"{one.name}: {output} is not finite: {where}")
                 difference = compare(arrays[output], references[output])
-                comparisons.append(Comparison(source, size, output, difference, allowed))
+                comparisons.append(Comparison(case.input, case.sizes, output, difference, allowed))
     return Pair(one.name, other.name, against.info, found.info, tuple(comparisons))

@@ -6,29 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
 from swift_export.artifacts.layout import find_format, is_inside
 from swift_export.artifacts.manifest import Measurement
 from swift_export.errors import CheckFailed
+from swift_export.models.model import Picture, Setting, Sizes, sizes_text
 from swift_export.parity.measure.compare import Difference
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
 if TYPE_CHECKING:
-    from swift_export.models.swift.structure.examine import Setting
     from swift_export.parity.golden.golden_outputs import GoldenOutputs
 
-__all__ = ["BlockError", "Broken", "Checked", "Comparison", "Fault", "ParityReport", "Picture", "RunTime", "WeightsTag"]
+__all__ = ["BlockError", "Broken", "Checked", "Comparison", "Fault", "ParityReport", "RunTime", "WeightsTag"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one run, against the reference."""
+    """One output of one run, against the reference; ``sizes`` are those of the unknown dimensions."""
 
     input: str
-    batch: int
+    sizes: Sizes
     output: str
     difference: Difference
     allowed: Tolerance
@@ -40,7 +37,7 @@ class Comparison:
 
     def __str__(self) -> str:
         allowed = f"allowed {self.allowed.relative_l2:.2g} and {self.allowed.relative_max:.2g}"
-        return f"input {self.input}, batch {self.batch}, output {self.output}: {self.difference} ({allowed})"
+        return f"input {self.input}, {sizes_text(self.sizes)}, output {self.output}: {self.difference} ({allowed})"
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class RunTime:
     """
 
     input: str
-    batch: int
+    sizes: Sizes
     first_s: float
     call_s: tuple[float, ...]
     compute_s: tuple[float, ...]
@@ -68,10 +65,10 @@ class RunTime:
 
 @dataclass(frozen=True)
 class Fault:
-    """Where the computation goes wrong: the first place in the backbone whose value differs from the reference's.
+    """Where the computation goes wrong: the first place in the model whose value differs from the reference's.
 
-    ``place`` is ``stage2/block3/attention`` or the like, ``block`` the block it belongs to, if to one. ``difference``
-    is measured there, on ``input`` in batches of ``batch``; ``before`` is the last place, in the order of
+    ``place`` is a named scope, such as ``stage2/block3/attention``, ``block`` the scope around it, if there is one.
+    ``difference`` is measured there, on ``input`` at ``sizes``; ``before`` is the last place, in the order of
     computation, that was seen to agree.
     """
 
@@ -79,11 +76,11 @@ class Fault:
     block: str | None
     before: str | None
     input: str
-    batch: int
+    sizes: Sizes
     difference: Difference
 
     def __str__(self) -> str:
-        return f"first differs at {self.place} ({self.difference}), on {self.input} in batches of {self.batch}"
+        return f"first differs at {self.place} ({self.difference}), on {self.input} at {sizes_text(self.sizes)}"
 
 
 @dataclass(frozen=True)
@@ -92,20 +89,6 @@ class BlockError:
 
     block: str
     difference: Difference
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A slice through the middle of the brain: of the clip, and of one channel of a block's result.
-
-    ``expected`` is the reference's, ``found`` the artifact's; rows are the first spatial axis, columns the second.
-    """
-
-    input: str
-    clip: Float[np.ndarray, "H W"]
-    value: str
-    expected: Float[np.ndarray, "h w"]
-    found: Float[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -216,7 +199,8 @@ class ParityReport:
                 runtime=artifact.runtime,
                 device=self.device,
                 input=comparison.input,
-                batch=comparison.batch,
+                batch=comparison.sizes.get("batch"),
+                sizes=dict(comparison.sizes),
                 output=comparison.output,
                 relative_l2=comparison.difference.relative_l2,
                 relative_max=comparison.difference.relative_max,

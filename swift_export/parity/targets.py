@@ -1,30 +1,33 @@
-"""What is to be checked: the artifacts behind a user's paths, their settings, and the weights they must hold."""
+"""The artifacts behind a user's paths, their models, and the runtimes that run them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from swift_export.artifacts.digests import verify
 from swift_export.artifacts.inspect import locate
-from swift_export.artifacts.layout import FORMATS, MANIFEST
+from swift_export.artifacts.layout import FORMATS, MANIFEST, PORTABLE_B1_FILE
 from swift_export.artifacts.manifest import Manifest
 from swift_export.artifacts.writing import open_artifact
-from swift_export.errors import ArchitectureError, ArtifactError, UsageError
+from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
-from swift_export.lowering.settings import ExportSettings
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.variants import VARIANTS
-from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
+from swift_export.models import Model
+from swift_export.models.model import Sizes
+from swift_export.models.recovery import Recorded, Source, recorded_model, source_again, source_of
+from swift_export.models.swift.weights import Weights
+from swift_export.parity.measure.cases import sizes_to_try
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
-from swift_export.scans.contract import InputContract, contract_of
-from swift_export.system.text import shown
+from swift_export.scans.contract import InputContract
 
-__all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject"]
+__all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject", "staged_subject"]
+
+#: How the file is called whose sizes are all fixed.
+_STATIC = PORTABLE_B1_FILE.removeprefix("stablehlo/model")
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,14 @@ class Choice:
     precision: Precision = "float32"
 
     def check(self) -> None:
-        """Raise UsageError or AbsentDevice for a name that is none, or of a runtime that cannot do what is asked."""
+        """Raise UsageError or AbsentDevice for an unknown name, or a runtime that cannot do what is asked."""
         for name in self.names:
             runtime = find_runtime(name)
             require(runtime)
             check_asked(runtime, self.device, self.precision)
 
     def runtimes(self, file: str) -> list[Runtime]:
-        """The runtimes for one artifact; raises UsageError where none of those that read it is installed."""
+        """The runtimes for one artifact; raises UsageError where none that reads it is installed."""
         known = readers(kind_of(file))
         if self.names:
             named = {find_runtime(name).name for name in self.names}
@@ -62,81 +65,77 @@ class Choice:
 OWN = Choice()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """One file, or one SavedModel folder, in one runtime. ``batch`` is its only batch size, None where it takes any."""
+    """One file, or one SavedModel folder, in one runtime. ``static`` are its sizes where all are fixed."""
 
     path: Path
     file: str
     runtime: Runtime
-    settings: ExportSettings
-    batch: int | None
+    model: Model
+    static: Sizes | None = None
+
+    def sizes(self, batches: Sequence[int]) -> tuple[Sizes, ...]:
+        """The sizes of the unknown dimensions to try."""
+        return sizes_to_try(self.model, batches) if self.static is None else (self.static,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifacts:
     """Artifacts of the same weights, as they describe themselves; ``manifest`` where they lie in an artifact folder.
 
-    ``root`` is the folder, or the file that lies in none.
+    ``root`` is the folder, or the file that lies in none. Their ``source`` is not known.
     """
 
     root: str
-    config: SwiFTConfig
     digest: str
     targets: tuple[Target, ...]
+    records: Mapping[str, Recorded]
     manifest: Manifest | None = None
-    contract: InputContract | None = None
-
-    @property
-    def stated_contract(self) -> InputContract:
-        """The input contract that the artifact states; that of its variant where it is of an older version."""
-        if known := _known(self.contract):
-            return known
-        variant = VARIANTS.get(self.manifest.model.variant) if self.manifest else None
-        stride = 1 if self.contract is None else self.contract.stride
-        default, because = (None, "") if variant is None else (variant.placement, variant.placed_because)
-        return contract_of(None, stride, default, because)
+    source: None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """Artifacts together with the weights that they must hold."""
+    """Artifacts together with the model that they must compute."""
 
     root: str
-    weights: Weights
     targets: tuple[Target, ...]
-    stated: InputContract | None = None
+    source: Source
+    records: Mapping[str, Recorded] = field(default_factory=dict)
 
     @property
-    def contract(self) -> InputContract:
-        """The input contract that the artifacts state, else that of the weights."""
-        return self.stated or self.weights.contract
+    def digest(self) -> str:
+        """Of the weights."""
+        return self.source.digest
+
+
+def staged_subject(folder: Path, model: Model, choice: Choice = OWN) -> Subject:
+    """Artifacts of ``model`` in a folder laid out like an artifact whose manifest is still to be written."""
+    units = [unit for form in FORMATS.values() for unit in form.units if (folder / unit).exists()]
+    targets = tuple(target for unit in units for target in _targets(folder / unit, unit, model, choice))
+    return Subject(str(folder), targets, source_of(model))
 
 
 def find_subject(
-    path: Path, weights: Weights | None = None, settings: ExportSettings | None = None, choice: Choice = OWN
-) -> Subject:
-    """The artifacts at ``path`` and their weights, by default found again from what the artifacts record.
+    path: Path, given: Model | Weights | Source | None = None, choice: Choice = OWN
+) -> Subject | Artifacts:
+    """The artifacts at ``path`` with their model, by default found again from what the artifacts record.
 
-    With ``settings``, ``path`` is a folder laid out like an artifact whose manifest is still to be written. Raises what
-    `find_artifacts` raises, and UsageError for weights that are others or cannot be found again.
+    Artifacts of a Python program's model stay without it where none is given. Raises what `find_artifacts` raises, and
+    UsageError for other weights, and for weights that cannot be found again.
     """
-    if settings is not None:
-        if weights is None:
-            raise UsageError(f"{path}: a folder without a manifest needs the weights to be checked against")
-        units = [unit for form in FORMATS.values() for unit in form.units if (path / unit).exists()]
-        return Subject(
-            str(path), weights, tuple(t for unit in units for t in _targets(path / unit, unit, settings, choice))
-        )
     found = find_artifacts(path, choice)
-    if weights is None:
-        weights = _found_again(found)
-    if weights.digest != found.digest:
+    source = _found_again(found) if given is None else given if isinstance(given, Source) else source_of(given)
+    if source is None:
+        return found
+    if source.digest != found.digest:
         raise UsageError(
-            f"{found.root}: holds weights of digest {found.digest[:16]}..., but {weights.provenance.name} has "
-            f"{weights.digest[:16]}...; give the weights it was made from with --weights"
+            f"{found.root}: holds weights of digest {found.digest[:16]}..., but {source.name} has "
+            f"{source.digest[:16]}...; give the weights it was made from with --weights"
         )
-    return Subject(found.root, weights, found.targets, _known(found.contract))
+    targets = tuple(replace(target, model=source.model(found.records[target.file])) for target in found.targets)
+    return Subject(found.root, targets, source, found.records)
 
 
 def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
@@ -161,27 +160,40 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     if not units:
         raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
     verify(folder, manifest, dict.fromkeys(units.values()))
-    where = folder / MANIFEST
-    settings = {name: _settings(manifest.artifacts[name].settings, manifest.config, where) for name in units.values()}
+    records = {unit: manifest_record(manifest, name, folder) for unit, name in units.items()}
+    models = {name: recorded_model(manifest_record(manifest, name, folder)) for name in dict.fromkeys(units.values())}
     targets = tuple(
-        target for unit, name in units.items() for target in _targets(folder / unit, unit, settings[name], choice)
+        target for unit, name in units.items() for target in _targets(folder / unit, unit, models[name], choice)
     )
-    return Artifacts(str(folder), manifest.config, manifest.weights.digest, targets, manifest, manifest.input)
+    return Artifacts(str(folder), manifest.weights.digest, targets, records, manifest)
+
+
+def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recorded:
+    """What a manifest says of the model of one format."""
+    artifact = manifest.artifacts[format_name]
+    return Recorded(
+        manifest.model.variant,
+        manifest.model.architecture,
+        artifact.settings,
+        artifact.signature,
+        str(folder / MANIFEST),
+        manifest.input,
+    )
 
 
 def _single(path: Path, choice: Choice) -> Artifacts:
     facts = read_facts(path)
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
     try:
-        config = SwiFTConfig.from_hyper_parameters(json.loads(essentials["swift_export.architecture"]))
-        recorded = json.loads(essentials["swift_export.settings"])
         digest = essentials["swift_export.weights_sha256"]
+        architecture = _object(essentials.get("swift_export.architecture", "{}"))
+        settings = _object(essentials["swift_export.settings"])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
-    except ArchitectureError as error:
-        raise ArtifactError(f"{path}: {error}; export again") from None
-    targets = _targets(path, path.name, _settings(recorded, config, path), choice)
-    return Artifacts(path.name, config, digest, tuple(targets), contract=_contract(essentials))
+    variant = essentials.get("swift_export.variant", "custom")
+    record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials))
+    targets = _targets(path, path.name, recorded_model(record), choice)
+    return Artifacts(path.name, digest, tuple(targets), {path.name: record})
 
 
 def _contract(essentials: Mapping[str, str]) -> InputContract | None:
@@ -192,40 +204,29 @@ def _contract(essentials: Mapping[str, str]) -> InputContract | None:
         return None
 
 
-def _known(contract: InputContract | None) -> InputContract | None:
-    return None if contract is None or contract.placement is None else contract
+def _object(text: str) -> Mapping[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError
+    return found
 
 
-def _targets(path: Path, file: str, settings: ExportSettings, choice: Choice) -> list[Target]:
-    batch = 1 if file.endswith(".b1.mlir.bc") else settings.batch
-    return [Target(path, file, runtime, settings, batch) for runtime in choice.runtimes(file)]
+def _targets(path: Path, file: str, model: Model, choice: Choice) -> list[Target]:
+    static = None
+    if file.endswith(_STATIC):
+        sizes = sizes_to_try(model)[0]
+        static = {**sizes, "batch": 1} if model.batched else sizes
+    return [Target(path, file, runtime, model, static) for runtime in choice.runtimes(file)]
 
 
-def _settings(recorded: Any, config: SwiFTConfig, where: Path) -> ExportSettings:
-    try:
-        for name in ("frames", "batch"):
-            if recorded[name] is not None and type(recorded[name]) is not int:
-                raise TypeError(f"{name} {shown(recorded[name])}")
-        settings = ExportSettings(
-            frames=recorded["frames"],
-            batch=recorded["batch"],
-            outputs=tuple(recorded["outputs"]),
-            output_kind=recorded["output_kind"],
-            attention=recorded["attention"],
-            target=recorded["target"],
-        )
-        settings.check(config)
-    except (KeyError, TypeError, ArchitectureError, UsageError) as error:
-        raise ArtifactError(f"{where}: records settings that no export has ({shown(error)}); export again") from None
-    return settings
-
-
-def _found_again(found: Artifacts) -> Weights:
+def _found_again(found: Artifacts) -> Source | None:
+    record = next(iter(found.records.values()))
     if found.manifest is None:
+        if record.swift is None:
+            return None
         raise UsageError(f"{found.root}: lies in no artifact folder; name the weights it was made from with --weights")
-    record, variant = found.manifest.weights, found.manifest.model.variant
-    if record.seed is not None:
-        return synthetic_weights(found.config, record.seed, variant)
-    if record.kind == "published":
-        return load_weights("auto", variant=variant)
-    raise UsageError(f"{found.root}: was made from {record.name}, a {record.kind}; give it again with --weights")
+    weights = found.manifest.weights
+    try:
+        return source_again(record, weights.kind, weights.name, weights.seed)
+    except UsageError as error:
+        raise UsageError(str(error).replace(record.where, found.root)) from None

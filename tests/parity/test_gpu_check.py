@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from swift_export.parity.gpu_check import unpacked
+from swift_export.cli.gpu_check import unpacked
 
 SCRIPT = Path(__file__).parents[2] / "scripts/gpu_check"
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swift_export.lowering.settings import ExportSettings
 from swift_export.models.swift.config import MASK_VALUE, SwiFTConfig, WindowPlan
 from swift_export.models.swift.score_bound import score_excess
+from swift_export.models.swift.settings import SwiFTSettings
 
 __all__ = ["BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "forms_text"]
 
@@ -35,7 +35,7 @@ class BlockForm:
 Forms = Mapping[tuple[int, int], BlockForm]
 
 
-def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: ExportSettings) -> Forms:
+def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], settings: SwiFTSettings) -> Forms:
     """The form of every shifted block."""
     forms = {}
     for stage, depth in enumerate(config.depths):

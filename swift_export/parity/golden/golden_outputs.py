@@ -1,17 +1,17 @@
-"""Golden outputs: what the reference gave for one phantom clip, kept beside the files that were checked against it.
+"""Golden outputs: what the reference gave for one case, kept beside the files that were checked against it.
 
-Of the clip only the recipe is kept, and the digest of its values: a machine whose NumPy draws another one notices.
-Nothing here needs JAX or the backbone.
+Of the inputs only the recipe is kept, and the digest of their values: a machine whose NumPy draws others notices.
+Nothing here needs JAX or the model's function.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -19,20 +19,30 @@ from jaxtyping import Float
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.layout import FORMATS, MANIFEST, golden_file
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest
-from swift_export.errors import ArchitectureError, ArtifactError, MachineError
-from swift_export.models.swift.config import MAX_CLIP_BYTES, SwiFTConfig
-from swift_export.parity.measure.inputs import Phantom
+from swift_export.errors import ArtifactError, MachineError
+from swift_export.models import Model
+from swift_export.models.model import little_endian
+from swift_export.models.recovery import Recorded, golden_input
+from swift_export.parity.measure.cases import Case, fits
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
+from swift_export.system.arrays import dtype_of, load_array, save_array
 
 if TYPE_CHECKING:
-    from swift_export.lowering.settings import ExportSettings
     from swift_export.parity.results import ParityReport
     from swift_export.runtimes.base import RuntimeInfo
 
-__all__ = ["PHANTOM", "GoldenOutputs", "draw_clip", "golden_outputs", "golden_tolerance", "keep_golden", "read_golden"]
+__all__ = [
+    "GoldenOutputs",
+    "draw_golden_input",
+    "golden_case",
+    "golden_outputs",
+    "golden_tolerance",
+    "keep_golden",
+    "read_golden",
+]
 
-#: The one input that golden outputs are kept for, by its name in a check.
-PHANTOM = "phantom"
+#: No output of one case is larger.
+MAX_BYTES = 2**32
 
 #: By name, each of one clip: (1, channels, h, w, d, T), or (1, channels).
 Outputs = Mapping[str, Float[np.ndarray, "1 ..."]]
@@ -40,60 +50,65 @@ Outputs = Mapping[str, Float[np.ndarray, "1 ..."]]
 
 @dataclass(frozen=True, eq=False)
 class GoldenOutputs:
-    """What ``reference`` gave for the first phantom clip of a check.
+    """What ``reference`` gave for one case of a check: the first item of a batch, or the whole of the first case.
 
-    ``frames`` and ``output_kind`` are those of the exported function, ``seed`` the phantom's.
+    ``settings`` are those of the model, ``input`` says how to draw the case's arrays again.
     """
 
-    frames: int
-    output_kind: str
-    seed: int
-    clip_sha256: str
+    settings: Mapping[str, Any]
+    input: GoldenInput
     reference: RuntimeInfo
     outputs: Outputs
 
 
-def golden_outputs(
-    config: SwiFTConfig,
-    settings: ExportSettings,
-    outputs: Outputs,
-    clip: str | Path | Float[np.ndarray, "c h w d t"],
-    reference: RuntimeInfo,
-    seed: int = 0,
-) -> GoldenOutputs:
-    """What a check hands to the export: ``outputs`` are what ``reference`` gave for ``clip``, alone in its batch.
-
-    ``clip`` is the first of `Phantom` with that ``seed``, as an array or an ``.npy`` file.
-    """
-    array = np.load(clip, mmap_mode="r") if isinstance(clip, (str, Path)) else clip
-    frames = config.frames if settings.frames is None else settings.frames
-    return GoldenOutputs(frames, settings.output_kind, seed, _sha256(array), reference, dict(outputs))
+def golden_case(model: Model, cases: Sequence[Case]) -> Case:
+    """The case whose reference outputs are kept: the first of the model's golden input, its first item if batched."""
+    first = next(case for case in cases if case.input == model.golden)
+    if not model.batched:
+        return first
+    return Case(first.input, {**first.sizes, "batch": 1}, first.parts[0], first.parts[:1])
 
 
-def keep_golden(report: ParityReport, format_name: str, settings: ExportSettings, folder: Path) -> Golden | None:
+def golden_outputs(model: Model, case: Case, outputs: Outputs, reference: RuntimeInfo) -> GoldenOutputs:
+    """What a check hands to the export: ``outputs`` are what ``reference`` gave for ``case``."""
+    arrays = {name: load_array(file) for name, (file,) in case.files.items()}
+    source = next(source for source in model.check_inputs if source.name == model.golden)
+    recipe = source.describe()
+    drawn = GoldenInput(
+        kind=model.golden,
+        seed=int(recipe.get("seed", 0)),
+        frames=model.inputs[0].dims[-1] if model.batched and isinstance(model.inputs[0].dims[-1], int) else None,
+        sha256=_digest(arrays),
+        sizes={} if model.batched else dict(case.sizes),
+        ranges={name: tuple(ends) for name, ends in recipe.get("ranges", {}).items()},
+    )
+    return GoldenOutputs(dict(model.settings), drawn, reference, dict(outputs))
+
+
+def keep_golden(report: ParityReport, format_name: str, model: Model, folder: Path) -> Golden | None:
     """Write one format's golden outputs below the artifact folder ``folder``; returns what its manifest says of them.
 
-    The tolerance is the widest that the check allowed the format's files on the phantom in float32; a runtime that
+    The tolerance is the widest that the check allowed the format's files on the golden input in float32; a runtime that
     compares later gets no other. None where the check kept nothing.
     """
     if not report.golden:
         return None
-    # Formats that are exported together share settings, and so one reference.
+    # Formats that are exported together are of one model, and so have one reference.
     found, form = report.golden[0], FORMATS[format_name]
     allowed = [
         comparison.allowed
         for artifact in report.artifacts
         if artifact.file in form.units and artifact.info.arithmetic == "float32"
         for comparison in artifact.comparisons
-        if comparison.input == PHANTOM
+        if comparison.input == found.input.kind
     ]
     widest = max(allowed or [tolerance("float32", "cpu")], key=lambda one: (one.relative_l2, one.relative_max))
-    files = {output: golden_file(form, output) for output in settings.outputs}
+    files = {output: golden_file(form, output) for output in model.outputs}
     (folder / form.golden).mkdir(parents=True)
     for output, path in files.items():
-        np.save(folder / path, found.outputs[output])
+        save_array(folder / path, found.outputs[output])
     return Golden(
-        GoldenInput(PHANTOM, found.seed, found.frames, found.clip_sha256),
+        found.input,
         {path: digest_file(folder / path) for path in files.values()},
         f"{found.reference.name} {found.reference.version}",
         widest.relative_l2,
@@ -102,10 +117,10 @@ def keep_golden(report: ParityReport, format_name: str, settings: ExportSettings
     )
 
 
-def read_golden(folder: Path, manifest: Manifest, format_name: str) -> Outputs:
-    """The golden outputs of one format, which must have been verified, by output.
+def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: bool) -> Outputs:
+    """The golden outputs of one format, which must have been verified, by output; of one item where ``batched``.
 
-    Raises ArtifactError for files that are not the format's outputs for one clip, or not finite.
+    Raises ArtifactError for files that are not the format's outputs for one case, or not finite.
     """
     form, artifact = FORMATS[format_name], manifest.artifacts[format_name]
     expected = {golden_file(form, spec.name): spec for spec in artifact.signature.outputs}
@@ -118,13 +133,15 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str) -> Outputs:
     outputs = {}
     for path, spec in expected.items():
         array = _load(folder / path)
-        # The first axis is the batch: one clip, whatever the artifact takes.
-        if (str(array.dtype), array.shape[:1], array.shape[1:]) != (spec.dtype, (1,), spec.dims[1:]):
-            wanted = f"{spec.dtype} (1, {', '.join(map(str, spec.dims[1:]))})"
+        dims = (1, *spec.dims[1:]) if batched else spec.dims  # one item, whatever the artifact takes
+        if array.dtype.kind == "V" and array.dtype.itemsize == dtype_of(spec.dtype).itemsize:
+            array = array.view(dtype_of(spec.dtype))
+        if str(array.dtype) != spec.dtype or not fits(array.shape, dims):
+            wanted = f"{spec.dtype} ({', '.join(map(str, dims))})"
             raise ArtifactError(f"{folder / path}: expected {wanted}, found {array.dtype} {array.shape}; export again")
-        if array.nbytes > MAX_CLIP_BYTES:  # a file with a hole in it takes no room until it is read
-            raise ArtifactError(f"{folder / path}: expected at most {MAX_CLIP_BYTES:,} bytes, found {array.nbytes:,}")
-        if not np.isfinite(array).all():
+        if array.nbytes > MAX_BYTES:  # a file with a hole in it takes no room until it is read
+            raise ArtifactError(f"{folder / path}: expected at most {MAX_BYTES:,} bytes, found {array.nbytes:,}")
+        if array.dtype.kind not in "biu" and not np.isfinite(array).all():
             raise ArtifactError(f"{folder / path}: holds values that are not finite; export again")
         outputs[spec.name] = array
     return outputs
@@ -141,33 +158,28 @@ def golden_tolerance(golden: Golden, where: Path) -> Tolerance:
     return allowed
 
 
-def draw_clip(golden: Golden, config: SwiFTConfig, where: Path) -> Float[np.ndarray, "c h w d t"]:
-    """The clip that the outputs belong to.
+def draw_golden_input(golden: Golden, recorded: Recorded) -> Mapping[str, np.ndarray]:
+    """The arrays that the outputs belong to, by input.
 
-    Raises ArtifactError for a recipe that no export writes, MachineError where another clip comes out of it.
+    Raises ArtifactError for a recipe that no export writes, MachineError where NumPy draws others from it.
     """
     recipe = golden.input
-    try:
-        config.check_frames(recipe.frames)
-    except ArchitectureError as error:
-        raise ArtifactError(f"{where}: golden input: {error}; export again") from None
-    if recipe.kind != PHANTOM or recipe.seed < 0:
-        raise ArtifactError(
-            f"{where}: golden input: expected a {PHANTOM} and its seed, "
-            f"found {recipe.kind[:80]!r}, seed {recipe.seed}; export again"
-        )
-    (clip,) = Phantom(config, recipe.frames, recipe.seed).at(1)
-    if (found := _sha256(clip)) != recipe.sha256:
+    source = golden_input(recorded, recipe.kind, recipe.seed, recipe.frames, recipe.ranges)
+    arrays = source.draw(recipe.sizes or {"batch": 1})
+    if (found := _digest(arrays)) != recipe.sha256:
         raise MachineError(
-            f"{where}: NumPy {np.__version__} draws another phantom here than the golden outputs were computed for: "
-            f"expected sha256 {recipe.sha256[:16]}..., found {found[:16]}...; check without --quick"
+            f"{recorded.where}: NumPy {np.__version__} draws another {recipe.kind} here than the golden outputs were "
+            f"computed for: expected sha256 {recipe.sha256[:16]}..., found {found[:16]}...; check without --quick"
         )
-    drawn: np.ndarray = clip
-    return drawn
+    return arrays
 
 
-def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array, "<f4").data).hexdigest()
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the values of all arrays, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(little_endian(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _load(path: Path) -> np.ndarray:

@@ -1,32 +1,31 @@
 """The quick check: artifacts in their runtimes against the golden outputs that lie beside them.
 
-For a machine that serves an artifact: it needs the artifact's runtime, and neither JAX nor the weights nor the
-backbone.
+For a machine that serves an artifact: it needs the artifact's runtime, and neither JAX nor weights nor the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from swift_export.artifacts.inspect import locate
 from swift_export.artifacts.layout import FORMATS, MANIFEST
-from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest
+from swift_export.artifacts.manifest import Golden, Manifest
 from swift_export.errors import UsageError
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.parity.golden.golden_outputs import PHANTOM, Outputs, draw_clip, golden_tolerance, read_golden
-from swift_export.parity.measure.running import artifact_request, compare_runs
+from swift_export.models.recovery import Recorded
+from swift_export.parity.golden.golden_outputs import Outputs, draw_golden_input, golden_tolerance, read_golden
+from swift_export.parity.measure.cases import Case
+from swift_export.parity.measure.running import artifact_request, compare_runs, part_key
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import Tolerance, tolerance
 from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.targets import Choice, Target, find_artifacts
 from swift_export.runtimes.base import RuntimeInfo, check_device
-from swift_export.runtimes.messages import Answer, Request
+from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.process import run_workers
 from swift_export.runtimes.registry import remedy
+from swift_export.system.arrays import save_array
 
 __all__ = ["QuickCheck", "check_quick"]
 
@@ -44,10 +43,11 @@ class QuickCheck:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One artifact in one runtime, and what should come out for every clip of its batch, which are all the same."""
+    """One artifact in one runtime, and the outputs that every item of its batch should give."""
 
     folder: Path
     manifest: Manifest
+    recorded: Recorded
     target: Target
     golden: Golden
     allowed: Tolerance
@@ -55,18 +55,25 @@ class _Job:
     recorded_by: str
 
     @property
-    def batch(self) -> int:
-        return self.target.batch or 1
+    def recipe(self) -> str:
+        """What decides the arrays of the input."""
+        return repr((self.golden.input, sorted(self.recorded.architecture), self.recorded.signature))
 
-    @property
-    def clip(self) -> tuple[SwiFTConfig, GoldenInput]:
-        return self.manifest.config, self.golden.input
+    def case(self, files: Mapping[str, str]) -> Case:
+        """The call that gives the golden outputs, as often as a fixed batch has items."""
+        part = {name: (file,) for name, file in files.items()}
+        if not self.target.model.batched:
+            return Case(self.golden.input.kind, self.golden.input.sizes, part, (part,))
+        batch = (self.target.static or {}).get("batch") or self.target.model.batch or 1
+        together = {name: items * batch for name, items in part.items()}
+        return Case(self.golden.input.kind, {"batch": batch}, together, (part,) * batch)
 
 
 def check_quick(
     paths: Sequence[str | Path],
     *,
     runtimes: Sequence[str] | None = None,
+    everything: bool = False,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> QuickCheck:
@@ -76,8 +83,9 @@ def check_quick(
         paths: artifact folders or parts of them.
         runtimes: names of runtimes, each tried on every file that it reads. Default: of each format one file, in the
             format's own runtime. The StableHLO files hold one module and XLA compiles each: the first stands for all.
+        everything: take every file in every installed runtime that reads it, where no runtimes are named.
         device: ``cpu`` or ``gpu``.
-        progress: is told what is being done.
+        progress: is called with a few words on each step.
 
     Float32 is held to the tolerance that the check at the export allowed, any other arithmetic to its own. Artifacts
     without golden outputs are left out, and so are those whose runtime is not installed.
@@ -87,7 +95,7 @@ def check_quick(
     or a process breaks.
     """
     tell = progress or (lambda what: None)
-    choice = Choice(names=tuple(runtimes or ()), device=check_device(device))
+    choice = Choice(tuple(runtimes or ()), everything, check_device(device))
     choice.check()
     tell("verifying digests")
     found = [job for path in paths for job in _jobs(Path(path), choice)]
@@ -97,13 +105,17 @@ def check_quick(
         places, names = ", ".join(map(str, paths)) or "no path", ", ".join(choice.names)
         raise UsageError("; ".join(skipped) or f"{places}: holds nothing that {names or 'any runtime'} reads")
     with scratch_folder() as scratch:
-        tell("drawing the clip")
-        clips = _draw(jobs, scratch)
+        tell("drawing the input")
+        drawn = _draw(jobs, scratch)
         tell(f"running {', '.join(job.target.file for job in jobs)}")
-        asked = [(_request(job, clips[job.clip], device), new_folder(scratch / str(i))) for i, job in enumerate(jobs)]
+        cases = [job.case(drawn[job.recipe]) for job in jobs]
+        asked = [
+            (artifact_request(job.target.path, job.target.runtime, device, (case,)), new_folder(scratch / str(number)))
+            for number, (job, case) in enumerate(zip(jobs, cases, strict=True))
+        ]
         answers = run_workers(asked, _AT_ONCE)
-        checked = tuple(_checked(job, answer, device) for job, answer in zip(jobs, answers, strict=True))
-    recipes = dict.fromkeys(job.golden.input for job in jobs)
+        checked = tuple(_checked(*done, device) for done in zip(jobs, cases, answers, strict=True))
+    recipes = {job.recipe: job.golden.input for job in jobs}.values()
     inputs = [{"name": r.kind, "seed": r.seed, "frames": r.frames, "sha256": r.sha256} for r in recipes]
     return QuickCheck(ParityReport(device, _recorder(jobs[0]), checked, tuple(inputs)), skipped)
 
@@ -126,36 +138,35 @@ def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
                 "check it without --quick, or export it again"
             )
             continue
-        for target in targets if choice.names else targets[:1]:
+        for target in targets if choice.names or choice.everything else targets[:1]:
             if not target.runtime.installed:
                 yield f"{folder / target.file}: {target.runtime.title} is not installed: {remedy(target.runtime)}"
                 continue
             assert artifact.golden
             allowed = golden_tolerance(artifact.golden, folder / MANIFEST)
-            expected = read_golden(folder, found.manifest, name)
+            expected = read_golden(folder, found.manifest, name, target.model.batched)
             version = artifact.versions.get("swift-export", "of unknown version")
-            yield _Job(folder, found.manifest, target, artifact.golden, allowed, expected, version)
+            recorded = found.records[target.file]
+            yield _Job(folder, found.manifest, recorded, target, artifact.golden, allowed, expected, version)
 
 
-def _draw(jobs: Sequence[_Job], scratch: Path) -> dict[tuple[SwiFTConfig, GoldenInput], str]:
-    """A file for each clip: formats that were exported together share theirs."""
-    clips: dict[tuple[SwiFTConfig, GoldenInput], str] = {}
+def _draw(jobs: Sequence[_Job], scratch: Path) -> dict[str, dict[str, str]]:
+    """Files of the inputs, by recipe: formats that were exported together share theirs."""
+    drawn: dict[str, dict[str, str]] = {}
     for job in jobs:
-        if job.clip not in clips:
-            clips[job.clip] = str(scratch / f"clip{len(clips)}.npy")
-            np.save(clips[job.clip], draw_clip(job.golden, job.manifest.config, job.folder / MANIFEST))
-    return clips
+        if job.recipe not in drawn:
+            files = drawn[job.recipe] = {}
+            for name, array in draw_golden_input(job.golden, job.recorded).items():
+                files[name] = str(scratch / f"input{len(drawn)}-{len(files)}.npy")
+                save_array(Path(files[name]), array)
+    return drawn
 
 
-def _request(job: _Job, clip: str, device: str) -> Request:
-    return artifact_request(job.target.path, job.target.runtime, device, (job.batch,), {PHANTOM: (clip,) * job.batch})
-
-
-def _checked(job: _Job, answer: Answer, device: str) -> Checked:
+def _checked(job: _Job, case: Case, answer: Answer, device: str) -> Checked:
     arithmetic, weights = answer.info.arithmetic, job.manifest.weights
     allowed = job.allowed if arithmetic == "float32" else tolerance(arithmetic, device)
-    expected = {PHANTOM: [job.expected] * job.batch}
     (run,) = answer.runs
+    expected = {part_key(case.parts[0]): job.expected}
     return Checked(
         root=str(job.folder),
         file=job.target.file,
@@ -163,8 +174,8 @@ def _checked(job: _Job, answer: Answer, device: str) -> Checked:
         info=answer.info,
         load_s=answer.load_s,
         peak_bytes=answer.peak_bytes,
-        times=(RunTime(PHANTOM, job.batch, run.first_s, run.call_s, run.compute_s),),
-        comparisons=compare_runs(answer, (job.batch,), expected, list(job.expected), allowed),
+        times=(RunTime(case.input, case.sizes, run.first_s, run.call_s, run.compute_s),),
+        comparisons=compare_runs(answer, (case,), expected, list(job.expected), allowed),
         settings=(),
     )
 

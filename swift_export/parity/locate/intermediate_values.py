@@ -1,38 +1,39 @@
-"""Values inside the backbone, the reference's and those of artifacts, on clips of a check."""
+"""Values inside a model, the reference's and those of artifacts, on cases of a check."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from swift_export.models.swift.backbone.places import value_name
+from swift_export.models import Model
 from swift_export.parity.locate.probes.making import find_places, make_probe
+from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import Difference, compare
+from swift_export.parity.measure.running import load_outputs, part_key, run_reference, values_of
 from swift_export.parity.measure.scratch import new_folder
 from swift_export.parity.targets import Target
 from swift_export.runtimes.messages import Request, Run
 from swift_export.runtimes.process import run_worker
-from swift_export.runtimes.reference_file import Reference, write_reference
-from swift_export.runtimes.registry import REFERENCE
 
-__all__ = ["Inside", "Values"]
+__all__ = ["IntermediateValues", "Values"]
 
-#: By place: tokens of the grid in C order.
-Values = Mapping[str, Float[np.ndarray, "batch tokens channels"]]
+#: By place.
+Values = Mapping[str, Float[np.ndarray, "..."]]
 
 
 @dataclass
-class Inside:
-    """Looks into artifacts of the same weights.
+class IntermediateValues:
+    """Looks into artifacts of the same model.
 
-    What the reference gives is computed once, and a file is read and made a probe of once for all its runtimes.
+    The reference's values are computed once, and a file is read and made a probe of once for all its runtimes.
     """
 
-    reference: Reference
+    model: Model
     device: str
     precision: str
     search: tuple[Path, ...]
@@ -42,6 +43,17 @@ class Inside:
     _probes: dict[tuple[Path, tuple[str, ...]], Path] = field(default_factory=dict)
     _made: int = 0
 
+    @cached_property
+    def all_places(self) -> tuple[str, ...]:
+        """The places that the model states, or else the named scopes that its trace shows."""
+        model = self.model
+        if model.places is not None:
+            return model.places
+        from swift_export.models.drawing import example_inputs
+        from swift_export.models.trace import scopes
+
+        return scopes(model.reference or model.forward, model.weights, example_inputs(model))
+
     def places(self, target: Target, wanted: Sequence[str]) -> tuple[str, ...]:
         """Those of ``wanted`` whose values the artifact computes."""
         key = target.path, tuple(wanted)
@@ -49,41 +61,40 @@ class Inside:
             self._named[key] = find_places(target.path, wanted, self._new_folder())
         return self._named[key]
 
-    def expected(self, clips: tuple[str, ...], places: Sequence[str]) -> Values:
-        """The reference's values for a batch of clip files, each computed on its own."""
-        if missing := [place for place in places if (clips, place) not in self._known]:
-            folder = self._new_folder()
-            path = folder / "reference.safetensors"
-            write_reference(Reference(self.reference.config, self.reference.tensors, (), places=tuple(missing)), path)
-            runs = tuple(Run((clip,)) for clip in clips)
-            answer = run_worker(Request(REFERENCE.name, str(path), "cpu", runs), folder)
-            for number, place in enumerate(missing):
-                found = [np.load(run.outputs[value_name(number)], mmap_mode="r") for run in answer.runs]
-                self._known[clips, place] = found[0] if len(found) == 1 else np.concatenate(found)
-        return {place: self._known[clips, place] for place in places}
+    def expected(self, case: Case, places: Sequence[str]) -> Values:
+        """The reference's values for a case, those of its parts joined."""
+        keys = [part_key(part) for part in case.parts]
+        if missing := [place for place in places if any((key, place) not in self._known for key in keys)]:
+            _, found = run_reference(self.model, case.parts, self._new_folder(), missing)
+            for key, outputs in found.items():
+                for place, value in values_of(outputs, missing).items():
+                    self._known[key, place] = value
+        joined = {place: [self._known[key, place] for key in keys] for place in places}
+        return {
+            place: self._comparable(values[0] if len(values) == 1 else np.concatenate(values))
+            for place, values in joined.items()
+        }
 
-    def found(self, target: Target, clips: tuple[str, ...], places: Sequence[str]) -> Values:
+    def found(self, target: Target, case: Case, places: Sequence[str]) -> Values:
         """The artifact's values, by a probe of it in its own runtime."""
         key = target.path, tuple(places)
         if key not in self._probes:
             self._probes[key] = make_probe(target.path, places, self._new_folder())
         request = Request(
-            target.runtime.name, str(self._probes[key]), self.device, (Run(clips),), precision=self.precision
+            target.runtime.name, str(self._probes[key]), self.device, (Run(case.files),), precision=self.precision
         )
         (run,) = run_worker(request, self._new_folder(), self.search).runs
-        values = {place: np.load(run.outputs[value_name(number)]) for number, place in enumerate(places)}
-        return {place: _tokens(value, len(clips)) for place, value in values.items()}
+        return {place: self._comparable(value) for place, value in values_of(load_outputs(run), places).items()}
 
-    def difference(self, target: Target, clips: tuple[str, ...], place: str) -> Difference:
+    def difference(self, target: Target, case: Case, place: str) -> Difference:
         """How far the artifact is from the reference at one place."""
-        return compare(self.found(target, clips, [place])[place], self.expected(clips, [place])[place])
+        return compare(self.found(target, case, [place])[place], self.expected(case, [place])[place])
+
+    def _comparable(self, value: np.ndarray) -> np.ndarray:
+        """Some forms of a batched model keep axes between the first and the last that others join, in C order."""
+        joined = self.model.batched and value.ndim > 2
+        return value.reshape(value.shape[0], -1, value.shape[-1]) if joined else value
 
     def _new_folder(self) -> Path:
         self._made += 1
         return new_folder(self.folder / str(self._made))
-
-
-def _tokens(value: np.ndarray, batch: int) -> np.ndarray:
-    """Some forms keep the grid's axes and some do not; the tokens are in the same order."""
-    fits = value.ndim > 2 and value.shape[0] == batch
-    return value.reshape(batch, -1, value.shape[-1]) if fits else value

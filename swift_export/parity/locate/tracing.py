@@ -1,48 +1,43 @@
-"""The error after every block, and a picture of what is compared: for those who look at a report."""
+"""The error after every block, and a picture of what is compared: for readers of a report."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from swift_export.models.swift.backbone.places import block_of, is_output, place_names
-from swift_export.parity.locate.intermediate_values import Inside
+from swift_export.models.model import Picture
+from swift_export.parity.locate.intermediate_values import IntermediateValues
+from swift_export.parity.locate.locating import block_of
+from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.running import Clips
-from swift_export.parity.results import BlockError, Picture
+from swift_export.parity.results import BlockError
 from swift_export.parity.targets import Target
+from swift_export.system.arrays import load_array
 
 __all__ = ["trace"]
 
+#: Of a model without an outline.
+MOST_PLACES = 64
 
-def trace(inside: Inside, target: Target, clips: Clips, name: str) -> tuple[tuple[BlockError, ...], Picture | None]:
-    """Run one probe of an artifact on the first clip of the input ``name``.
 
-    The picture is of the first stage's last block, whose map is the finest; None where the artifact does not name it.
+def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple[BlockError, ...], Picture | None]:
+    """Run one probe of an artifact on the first part of a case.
+
+    The picture is None where the artifact does not name the value that it shows.
     """
-    config = inside.reference.config
-    files = clips[name][:1]
-    wanted = [place for place in place_names(config) if is_output(place)]
-    places = inside.places(target, wanted)
+    model = values.model
+    first = Case(case.input, case.sizes, case.parts[0], case.parts[:1])
+    wanted = [place for place in model.outline if block_of(place)] or list(values.all_places)[:MOST_PLACES]
+    places = values.places(target, wanted)
     if not places:
         return (), None
-    found, expected = inside.found(target, files, places), inside.expected(files, places)
-    errors = tuple(BlockError(str(block_of(p)), compare(found[p], expected[p])) for p in places)
-    finest = wanted[config.depths[0] - 1]
-    if finest not in places or found[finest].shape != expected[finest].shape:
-        return errors, None
-    clip = np.load(files[0], mmap_mode="r")
-    frames = clip.shape[-1]
-    grid = (*config.grid(0)[:3], frames, -1)
-    maps = [
-        np.asarray(values[finest][0]).reshape(grid)[:, :, grid[2] // 2, frames // 2] for values in (expected, found)
-    ]
-    # Channels differ in what they show: the one with the most contrast.
-    channel = int(maps[0].std((0, 1)).argmax())
-    picture = Picture(
-        input=name,
-        clip=np.array(clip[0, :, :, clip.shape[3] // 2, frames // 2]),
-        value=f"{block_of(finest)}, channel {channel}",
-        expected=maps[0][..., channel].copy(),
-        found=maps[1][..., channel].copy(),
+    found, expected = values.found(target, first, places), values.expected(first, places)
+    errors = tuple(
+        BlockError(block_of(place) or place if model.outline else place, compare(found[place], expected[place]))
+        for place in places
+        if found[place].shape == expected[place].shape
     )
-    return errors, picture
+    painter = model.painter
+    if painter is None or painter.place not in places:
+        return errors, None
+    inputs = {name: np.asarray(load_array(file)) for name, (file,) in first.files.items()}
+    return errors, painter.paint(case.input, inputs, expected[painter.place], found[painter.place])

@@ -1,46 +1,45 @@
-"""One group of artifacts that share a reference: run, compare, read their graphs."""
+"""One group of artifacts that share a model: run, compare, read their graphs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swift_export.errors import MachineError, SwiftExportError
-from swift_export.models.swift.forms import by_name, choose_forms
-from swift_export.models.swift.structure.examine import Setting
-from swift_export.parity.golden.golden_outputs import PHANTOM, golden_outputs
-from swift_export.parity.locate.intermediate_values import Inside
+from swift_export.models import CheckInput
+from swift_export.models.model import Setting, Sizes
+from swift_export.parity.golden.golden_outputs import golden_case, golden_outputs
+from swift_export.parity.locate.intermediate_values import IntermediateValues
 from swift_export.parity.locate.locating import locate
 from swift_export.parity.locate.tracing import trace
+from swift_export.parity.measure.cases import Case, write_cases
 from swift_export.parity.measure.compare import Difference
-from swift_export.parity.measure.inputs import CheckInput, standard_inputs
 from swift_export.parity.measure.running import (
-    Clips,
     Expected,
     compare_runs,
+    expected_of,
     measure_noise,
+    refuse_non_finite,
     run_artifact,
     run_reference,
-    write_clips,
 )
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
 from swift_export.parity.results import Broken, Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.structure.examining import Examination
-from swift_export.parity.structure.weight_identity import digests
 from swift_export.parity.targets import Subject, Target
 from swift_export.runtimes.base import AbsentDevice, LoadError, Precision
 from swift_export.runtimes.messages import Answer
-from swift_export.runtimes.reference_file import Reference
 from swift_export.runtimes.registry import REFERENCE, kind_of, readers
 
 __all__ = ["Plan", "Progress", "measure"]
 
-#: Told in a few words what is done now.
+#: Called with a few words on each step.
 Progress = Callable[[str], None]
 
-#: Told of an artifact that could not be run, and why.
+#: Called with an artifact that could not be run, and the reason.
 Failed = Callable[[Target, SwiftExportError], None]
 
 
@@ -63,55 +62,55 @@ class Plan:
     limits: Limits = POLICY
     blocks: bool = False
 
-    def sizes(self, target: Target) -> tuple[int, ...]:
-        """The batch sizes to try."""
-        return self.batches if target.batch is None else (target.batch,)
-
 
 def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Failed | None = None) -> ParityReport:
-    """Check ``targets``, which share frames and kind of output.
+    """Check ``targets``, which share a model.
 
     Where an artifact cannot be run, its error is given to ``failed`` and the artifact left out. Without ``failed``, it
     is raised, but for a runtime that breaks while others do not: that is for the report.
     """
-    weights, settings = subject.weights, targets[0].settings
-    config, frames = weights.config, settings.frames
-    outputs = tuple(dict.fromkeys(name for target in targets for name in target.settings.outputs))
-    reference = Reference(config, weights.tensors, outputs, settings.output_kind)
+    model = targets[0].model
     with scratch_folder() as folder:
         plan.progress("drawing the inputs")
-        sources = [*standard_inputs(config, frames), *plan.inputs]
-        most = max(size for target in targets for size in plan.sizes(target))
-        clips = write_clips(sources, most, config.input_shape(frames), folder)
+        sources = [*model.check_inputs, *plan.inputs]
+        wanted = [target.sizes(plan.batches) for target in targets]
+        sizes = list({repr(dict(size)): size for tried in wanted for size in tried}.values())
+        cases = write_cases(model, sources, sizes, folder)
+        jobs = [(target, _of_sizes(cases, tried, target)) for target, tried in zip(targets, wanted, strict=True)]
         graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
-        chosen = choose_forms(config, weights.tensors, settings)
-        forms = {name: block.form for name, block in by_name(chosen).items()}
-        stated, held = {"swift_export.weights_sha256": weights.digest}, digests(weights.tensors)
         # Reading graphs takes one core and little memory: it goes beside the runtimes.
-        with Examination(graphs, config, frames, forms, stated, held, new_folder(folder / "graphs")) as examination:
+        with Examination(graphs, model, new_folder(folder / "graphs")) as examination:
             # Before the reference: a file that does not load, or an absent GPU, is said at once.
             broken: list[Broken] = []
-            answers = _answers(targets, plan, clips, folder, failed or _or_broken(subject, broken))
+            answers = _answers(jobs, plan, folder, failed or _or_broken(subject, broken))
             plan.progress("computing the reference")
-            info, expected = run_reference(reference, clips, new_folder(folder / "reference"))
+            parts = [part for case in cases for part in case.parts]
+            info, expected = run_reference(model, parts, new_folder(folder / "reference"))
+            refuse_non_finite(cases, expected)
             plan.progress("reading settings from the graphs")
             found = examination.answer()
-        checked = [_checked(subject, target, answer, plan, clips, expected) for target, answer in answers]
+        checked = [_checked(subject, target, tried, answer, plan, expected) for target, tried, answer in answers]
         checked = _with_settings(checked, answers, found)
         if not plan.limits.asked and any(_may_be_noise(artifact) for artifact in checked):
             plan.progress("measuring how noisy float32 is for these weights")
-            noise = measure_noise(reference, clips, expected, new_folder(folder / "noise"))
+            noise = measure_noise(model, cases, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
-        inside = Inside(reference, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
+        values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
         notes: list[str] = []
         checked = [
-            _looked_into(artifact, target, inside, clips, plan, notes)
-            for (target, _), artifact in zip(answers, checked, strict=True)
+            _looked_into(artifact, target, values, tried, plan, notes)
+            for (target, tried, _), artifact in zip(answers, checked, strict=True)
         ]
-        (first, *_), (phantom, *_) = expected[PHANTOM], clips[PHANTOM]
-        golden = golden_outputs(config, settings, first, phantom, info)
-    described = [{**source.describe(), "name": name} for name, source in zip(clips, sources, strict=True)]
+        first = golden_case(model, cases)
+        golden = golden_outputs(model, first, expected_of(first, expected), info)
+    named = dict.fromkeys(case.input for case in cases)
+    described = [{**source.describe(), "name": name} for name, source in zip(named, sources, strict=True)]
     return ParityReport(plan.device, info, tuple(checked), tuple(described), tuple(broken), tuple(notes), (golden,))
+
+
+def _of_sizes(cases: Sequence[Case], tried: Sequence[Sizes], target: Target) -> tuple[Case, ...]:
+    """The cases that an artifact takes; arrays of sizes of their own only where it takes any size."""
+    return tuple(case for case in cases if case.sizes in tried or (case.given and target.static is None))
 
 
 def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
@@ -131,7 +130,7 @@ def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
 
 
 def _looked_into(
-    artifact: Checked, target: Target, inside: Inside, clips: Clips, plan: Plan, notes: list[str]
+    artifact: Checked, target: Target, values: IntermediateValues, cases: Sequence[Case], plan: Plan, notes: list[str]
 ) -> Checked:
     """With the place where it goes wrong, if it does, and the error after every block, if asked for."""
     if target.runtime is REFERENCE:
@@ -141,12 +140,13 @@ def _looked_into(
     try:
         if failed:
             plan.progress(f"locating the fault of {target.file} in {target.runtime.title}")
-            worst = min(failed, key=lambda comparison: comparison.batch)
+            worst = min(failed, key=lambda comparison: math.prod(comparison.sizes.values()))
             usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.asked else worst.allowed
-            artifact = replace(artifact, fault=locate(inside, target, worst, clips, usual))
+            case = next(case for case in cases if (case.input, case.sizes) == (worst.input, worst.sizes))
+            artifact = replace(artifact, fault=locate(values, target, worst, case, usual))
         if plan.blocks:
             plan.progress(f"measuring {target.file} block by block in {target.runtime.title}")
-            blocks, picture = trace(inside, target, clips, PHANTOM)
+            blocks, picture = trace(values, target, golden_case(target.model, cases))
             artifact = replace(artifact, blocks=blocks, picture=picture)
     except SwiftExportError as error:
         notes.append(f"{target.file} in {target.runtime.title}: its blocks could not be looked at: {error}")
@@ -154,20 +154,18 @@ def _looked_into(
 
 
 def _answers(
-    targets: Sequence[Target], plan: Plan, clips: Clips, folder: Path, failed: Failed
-) -> list[tuple[Target, Answer]]:
+    jobs: Sequence[tuple[Target, tuple[Case, ...]]], plan: Plan, folder: Path, failed: Failed
+) -> list[tuple[Target, tuple[Case, ...], Answer]]:
     answers = []
-    for number, target in enumerate(targets):
+    for number, (target, cases) in enumerate(jobs):
         plan.progress(f"running {target.file} in {target.runtime.title}")
-        work, sizes = new_folder(folder / str(number)), plan.sizes(target)
         try:
             answer = run_artifact(
                 target.path,
                 target.runtime,
                 plan.device,
-                sizes,
-                clips,
-                work,
+                cases,
+                new_folder(folder / str(number)),
                 precision=plan.precision,
                 search=plan.search,
                 repeat=plan.repeat,
@@ -176,47 +174,41 @@ def _answers(
         except SwiftExportError as error:
             failed(target, error)
         else:
-            answers.append((target, answer))
+            answers.append((target, cases, answer))
     return answers
 
 
 def _checked(
-    subject: Subject,
-    target: Target,
-    answer: Answer,
-    plan: Plan,
-    clips: Clips,
-    expected: Expected,
+    subject: Subject, target: Target, cases: Sequence[Case], answer: Answer, plan: Plan, expected: Expected
 ) -> Checked:
-    weights, sizes = subject.weights, plan.sizes(target)
+    model = target.model
     allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
-    cases = [(name, size) for name in clips for size in sizes]
     return Checked(
         root=subject.root,
         file=target.file,
-        weights=WeightsTag(weights.variant, weights.digest, weights.provenance.synthetic),
+        weights=WeightsTag(model.card.variant, model.digest, model.provenance.synthetic),
         info=answer.info,
         load_s=answer.load_s,
         peak_bytes=answer.peak_bytes,
         times=tuple(
-            RunTime(name, size, run.first_s, run.call_s, run.compute_s)
-            for (name, size), run in zip(cases, answer.runs, strict=True)
+            RunTime(case.input, case.sizes, run.first_s, run.call_s, run.compute_s)
+            for case, run in zip(cases, answer.runs, strict=True)
         ),
-        comparisons=compare_runs(answer, sizes, expected, target.settings.outputs, allowed),
+        comparisons=compare_runs(answer, cases, expected, model.outputs, allowed),
         settings=(),
     )
 
 
 def _with_settings(
     checked: Sequence[Checked],
-    answers: Sequence[tuple[Target, Answer]],
+    answers: Sequence[tuple[Target, tuple[Case, ...], Answer]],
     found: Mapping[Path, Sequence[Setting]],
 ) -> list[Checked]:
     """What was read from a file's graphs stands beside the first runtime that ran it."""
     left = dict(found)
     return [
         replace(artifact, settings=tuple(left.pop(target.path, ())))
-        for artifact, (target, _) in zip(checked, answers, strict=True)
+        for artifact, (target, *_) in zip(checked, answers, strict=True)
     ]
 
 

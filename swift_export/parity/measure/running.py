@@ -1,4 +1,4 @@
-"""Running the reference and the artifacts on the same clips, and comparing what comes out."""
+"""Running the reference and the artifacts on the same cases, and comparing their outputs."""
 
 from __future__ import annotations
 
@@ -9,100 +9,93 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_export.errors import CheckFailed, InputError
+from swift_export.errors import CheckFailed
+from swift_export.models import Model
+from swift_export.models.model import value_name
+from swift_export.parity.measure.cases import Case, Files
 from swift_export.parity.measure.compare import Difference, compare
-from swift_export.parity.measure.inputs import CheckInput
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.results import Comparison
 from swift_export.runtimes.base import Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult
 from swift_export.runtimes.process import run_worker
-from swift_export.runtimes.reference_file import Reference, write_reference
+from swift_export.runtimes.reference_file import write_reference
 from swift_export.runtimes.registry import REFERENCE, Runtime
+from swift_export.system.arrays import load_array
 
 __all__ = [
-    "Clips",
     "Expected",
     "Outputs",
     "artifact_request",
     "compare_runs",
+    "expected_of",
     "load_outputs",
     "measure_noise",
+    "part_key",
+    "refuse_non_finite",
     "run_artifact",
     "run_reference",
-    "write_clips",
+    "values_of",
 ]
 
-#: Files of clips by the name of their input; a batch of k is the first k.
-Clips = Mapping[str, tuple[str, ...]]
-
-#: Outputs of a batch by their names.
+#: Outputs by their names.
 Outputs = Mapping[str, np.ndarray]
 
-#: What should come out of each clip of each input, by output.
-Expected = Mapping[str, Sequence[Outputs]]
+#: The reference's outputs for a part of a case, by `part_key`.
+Expected = Mapping[tuple[str, ...], Outputs]
 
 
-def write_clips(sources: Sequence[CheckInput], count: int, shape: Sequence[int], folder: Path) -> Clips:
-    """Write ``count`` clips of every source to ``folder``.
+def part_key(part: Files) -> tuple[str, ...]:
+    """What identifies a part: its files."""
+    return tuple(file for name in sorted(part) for file in part[name])
 
-    Raises InputError for clips of another shape or with values that are not finite.
+
+def run_reference(
+    model: Model, parts: Sequence[Files], folder: Path, places: Sequence[str] = ()
+) -> tuple[RuntimeInfo, Expected]:
+    """The reference's outputs for each part, computed on the CPU; the values at ``places`` beside them.
+
+    They are computed in a process of its own where the model can be made there, else in this one.
     """
-    clips: dict[str, tuple[str, ...]] = {}
-    for number, source in enumerate(sources):
-        batch = source.at(count)
-        if batch.shape[1:] != tuple(shape):
-            raise InputError(f"{source.name}: expected clips of shape {tuple(shape)}, found {batch.shape[1:]}")
-        if not np.isfinite(batch).all():
-            raise InputError(f"{source.name}: expected finite values, found NaN or infinity; prepare the scan again")
-        files = tuple(str(folder / f"clip{number}-{item}.npy") for item in range(count))
-        for file, clip in zip(files, batch, strict=True):
-            np.save(file, clip)
-        # Two scans may well have the same file name.
-        name = source.name if source.name not in clips else f"{source.name} ({number})"
-        clips[name] = files
-    return clips
+    once = list({part_key(part): part for part in parts}.items())
+    if model.rebuild is None:
+        from swift_export.runtimes.reference import session_of
+
+        session = session_of(model, () if places else None, places)
+        found = {key: session({name: load_array(file) for name, (file,) in part.items()}) for key, part in once}
+        info = session.info
+    else:
+        path = folder / "reference.safetensors"
+        write_reference(model, path, outputs=() if places else None, places=places)
+        request = Request(REFERENCE.name, str(path), "cpu", tuple(Run(part) for _, part in once))
+        answer = run_worker(request, folder)
+        info = answer.info
+        found = {key: load_outputs(run) for (key, _), run in zip(once, answer.runs, strict=True)}
+    return info, found
 
 
-def run_reference(reference: Reference, clips: Clips, folder: Path) -> tuple[RuntimeInfo, Expected]:
-    """The reference's outputs, computed clip by clip on the CPU: a batch is expected to be its clips, stacked.
-
-    Raises CheckFailed where they are not finite.
-    """
-    path = folder / "reference.safetensors"
-    write_reference(reference, path)
-    order = [(name, file) for name, files in clips.items() for file in files]
-    request = Request(REFERENCE.name, str(path), "cpu", tuple(Run((file,)) for _, file in order))
-    answer = run_worker(request, folder)
-    expected: dict[str, list[Outputs]] = {name: [] for name in clips}
-    for (name, _), result in zip(order, answer.runs, strict=True):
-        outputs = load_outputs(result)
-        for output, array in outputs.items():
-            if not np.isfinite(array).all():
-                raise CheckFailed(f"the reference itself gives values that are not finite: input {name}, {output}")
-        expected[name].append(outputs)
-    return answer.info, expected
-
-
-def measure_noise(reference: Reference, clips: Clips, expected: Expected, folder: Path) -> Difference:
+def measure_noise(model: Model, cases: Sequence[Case], expected: Expected, folder: Path) -> Difference:
     """How far the reference moves when every weight changes in its last bit: the largest over the inputs."""
     rng = np.random.default_rng(0)
-    tensors = {
-        name: np.nextafter(tensor, np.where(rng.random(tensor.shape) < 0.5, np.float32(-np.inf), np.float32(np.inf)))
-        for name, tensor in reference.tensors.items()
-    }
-    first = {name: files[:1] for name, files in clips.items()}
-    _, moved = run_reference(replace(reference, tensors=tensors), first, folder)
-    found = [compare(moved[name][0][output], array) for name in first for output, array in expected[name][0].items()]
+    moved_weights = {name: _moved(rng, array) for name, array in model.weights.items()}
+    first = list({case.input: case.parts[0] for case in reversed(cases)}.values())
+    _, moved = run_reference(replace(model, weights=moved_weights), first, folder)
+    found = [compare(moved[key][output], array) for key in moved for output, array in expected[key].items()]
     return Difference(max(d.relative_l2 for d in found), max(d.relative_max for d in found), 0)
+
+
+def _moved(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
+    if array.dtype not in (np.float32, np.float64):
+        return array
+    ends = (array.dtype.type(-np.inf), array.dtype.type(np.inf))
+    return np.asarray(np.nextafter(array, np.where(rng.random(array.shape) < 0.5, *ends)))
 
 
 def run_artifact(
     path: Path,
     runtime: Runtime,
     device: str,
-    batches: Sequence[int],
-    clips: Clips,
+    cases: Sequence[Case],
     folder: Path,
     *,
     precision: Precision = "float32",
@@ -111,7 +104,7 @@ def run_artifact(
     repeat_first: int = 0,
 ) -> Answer:
     """Ask a worker what `artifact_request` says, in ``folder``; ``search`` is where it finds packages first."""
-    request = artifact_request(path, runtime, device, batches, clips, precision, repeat, repeat_first)
+    request = artifact_request(path, runtime, device, cases, precision, repeat, repeat_first)
     return run_worker(request, folder, search)
 
 
@@ -119,45 +112,59 @@ def artifact_request(
     path: Path,
     runtime: Runtime,
     device: str,
-    batches: Sequence[int],
-    clips: Clips,
+    cases: Sequence[Case],
     precision: Precision = "float32",
     repeat: int = 0,
     repeat_first: int = 0,
 ) -> Request:
-    """To run an artifact on every input in every batch size; the answer's runs are in that order.
+    """To run an artifact on every case, in order.
 
     Every run is repeated ``repeat`` times for the clock, the first one ``repeat_first`` times.
     """
-    cases = [files[:batch] for files in clips.values() for batch in batches]
-    runs = tuple(Run(files, max(repeat, 0 if number else repeat_first)) for number, files in enumerate(cases))
+    runs = tuple(Run(case.files, max(repeat, 0 if number else repeat_first)) for number, case in enumerate(cases))
     return Request(runtime.name, str(path), device, runs, precision)
 
 
 def compare_runs(
-    answer: Answer,
-    batches: Sequence[int],
-    expected: Expected,
-    outputs: Sequence[str],
-    allowed: Tolerance,
+    answer: Answer, cases: Sequence[Case], expected: Expected, outputs: Sequence[str], allowed: Tolerance
 ) -> tuple[Comparison, ...]:
-    """Hold the runs of an `artifact_request` against what each clip should give."""
-    cases = [(name, batch) for name in expected for batch in batches]
+    """Hold the runs of an `artifact_request` against the reference's outputs."""
     comparisons = []
-    for (name, batch), result in zip(cases, answer.runs, strict=True):
-        found = load_outputs(result)
+    for case, result in zip(cases, answer.runs, strict=True):
+        found, right = load_outputs(result), expected_of(case, expected)
         for output in sorted({*outputs, *found}, key=[*outputs, *found].index):
-            difference = _difference(output, found, outputs, expected[name][:batch])
-            comparisons.append(Comparison(name, batch, output, difference, allowed))
+            difference = _difference(output, found, outputs, right)
+            comparisons.append(Comparison(case.input, case.sizes, output, difference, allowed))
     return tuple(comparisons)
+
+
+def expected_of(case: Case, expected: Expected) -> Outputs:
+    """The reference's outputs for a case: those of its parts, joined."""
+    parts = [expected[part_key(part)] for part in case.parts]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def load_outputs(result: RunResult) -> Outputs:
     """The arrays that a worker wrote."""
-    return {name: np.load(file) for name, file in result.outputs.items()}
+    return {name: load_array(file) for name, file in result.outputs.items()}
 
 
-def _difference(output: str, found: Outputs, wanted: Sequence[str], clips: Sequence[Outputs]) -> Difference:
+def values_of(outputs: Outputs, places: Sequence[str]) -> Outputs:
+    """The values at ``places`` among outputs, by place."""
+    return {place: outputs[value_name(number)] for number, place in enumerate(places)}
+
+
+def refuse_non_finite(cases: Sequence[Case], expected: Expected) -> None:
+    """Raise CheckFailed where the reference is not finite: nothing can be measured against it."""
+    for case in cases:
+        for name, array in expected_of(case, expected).items():
+            if array.dtype.kind not in "biu" and not np.isfinite(array).all():
+                raise CheckFailed(f"the reference itself gives values that are not finite: input {case.input}, {name}")
+
+
+def _difference(output: str, found: Outputs, wanted: Sequence[str], right: Outputs) -> Difference:
     if output not in found or output not in wanted:
         return Difference(math.inf, math.inf, 0, "missing" if output in wanted else "an output that was not exported")
-    return compare(found[output], np.concatenate([clip[output] for clip in clips]))
+    return compare(found[output], right[output])

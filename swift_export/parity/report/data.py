@@ -18,8 +18,9 @@ from swift_export.system.plain_data import dumps
 
 __all__ = ["SCHEMA_VERSION", "read_schema", "to_json"]
 
-#: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault.
-SCHEMA_VERSION = 2
+#: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault. 3: sizes of
+#: every unknown dimension.
+SCHEMA_VERSION = 3
 
 
 def read_schema() -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _artifact(artifact: Checked) -> dict[str, Any]:
         "load_s": artifact.load_s,
         "peak_bytes": artifact.peak_bytes,
         "passed": artifact.passed,
-        "times": [asdict(time) for time in artifact.times],
+        "times": [{"batch": time.sizes.get("batch"), **asdict(time)} for time in artifact.times],
         "comparisons": [_comparison(comparison) for comparison in artifact.comparisons],
         "settings": [asdict(setting) for setting in artifact.settings],
         "blocks": [{"block": block.block, **_difference(block.difference)} for block in artifact.blocks],
@@ -74,7 +75,8 @@ def _artifact(artifact: Checked) -> dict[str, Any]:
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "input": comparison.input,
-        "batch": comparison.batch,
+        "batch": comparison.sizes.get("batch"),
+        "sizes": dict(comparison.sizes),
         "output": comparison.output,
         **_difference(comparison.difference),
         "allowed": asdict(comparison.allowed),
@@ -88,7 +90,8 @@ def _fault(fault: Fault) -> dict[str, Any]:
         "block": fault.block,
         "before": fault.before,
         "input": fault.input,
-        "batch": fault.batch,
+        "batch": fault.sizes.get("batch"),
+        "sizes": dict(fault.sizes),
         **_difference(fault.difference),
     }
 

@@ -76,7 +76,7 @@ def memory(size: int) -> str:
 def run_seconds(artifact: Checked, comparison: Comparison) -> float | None:
     """How long the run of a comparison took: its median warm call where there is one, else its first call."""
     for time in artifact.times:
-        if (time.input, time.batch) == (comparison.input, comparison.batch):
+        if (time.input, time.sizes) == (comparison.input, comparison.sizes):
             return _one_call(time)
     return None
 

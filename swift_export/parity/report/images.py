@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from swift_export.parity.results import Picture
+from swift_export.models.model import Picture
 
 __all__ = ["Drawing", "draw_clip", "draw_difference", "draw_value"]
 

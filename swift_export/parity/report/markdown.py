@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from swift_export.artifacts.manifest import Measurement
-from swift_export.lowering.metadata import SYNTHETIC_WARNING
+from swift_export.models.model import sizes_text
+from swift_export.models.provenance import SYNTHETIC_WARNING
 from swift_export.parity.report.figures import (
     TOOL,
     cosine,
@@ -27,7 +28,7 @@ from swift_export.system.text import printable
 
 __all__ = ["table", "to_markdown"]
 
-_COMPARED = ("artifact", "runtime", "input", "batch", "output", "relative L2", "largest", "allowed", "cosine")
+_COMPARED = ("artifact", "runtime", "input", "sizes", "output", "relative L2", "largest", "allowed", "cosine")
 _COMPARISON_COLUMNS = (*_COMPARED, "worst element", "not finite", "seconds", "result")
 _RUNTIME_COLUMNS = ("runtime", "version", "device", "arithmetic", "settings", "providers")
 
@@ -67,7 +68,7 @@ def _comparisons(cell: Cell) -> Iterator[tuple[str, ...]]:
     for c in cell.artifact.comparisons:
         d = c.difference
         yield (
-            *(cell.name, cell.artifact.runtime, c.input, str(c.batch), c.output),
+            *(cell.name, cell.artifact.runtime, c.input, sizes_text(c.sizes), c.output),
             *(figure(d.relative_l2), figure(d.relative_max), limits(c.allowed), cosine(d.cosine)),
             *(d.mismatch or element(d.worst), str(d.non_finite), seconds(run_seconds(cell.artifact, c))),
             "ok" if c.passed else "FAILED",

@@ -10,7 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from swift_export.artifacts.manifest import Measurement
-from swift_export.lowering.metadata import SYNTHETIC_WARNING
+from swift_export.models.model import Picture, sizes_text
+from swift_export.models.provenance import SYNTHETIC_WARNING
 from swift_export.parity.report import figures
 from swift_export.parity.report.charts import plot_blocks
 from swift_export.parity.report.images import Drawing, draw_clip, draw_difference, draw_value
@@ -18,7 +19,7 @@ from swift_export.parity.report.matrix import Cell, build_matrix
 from swift_export.parity.report.provenance import allowances, computers, facts, settings_read, weights_tags
 from swift_export.parity.report.rows import COLUMNS, carried_row
 from swift_export.parity.report.verdict import judge
-from swift_export.parity.results import ParityReport, Picture
+from swift_export.parity.results import ParityReport
 from swift_export.system.text import printable
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ __all__ = ["to_html"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one cell's calls at one batch size, and their shares of the longest of their kind in percent."""
+    """Seconds of one cell's calls at one choice of sizes, and their shares of the longest of their kind in percent."""
 
-    batch: int
+    sizes: str
     first: float
     later: float | None
     first_percent: float = 0.0
@@ -95,6 +96,7 @@ def _template() -> Template:
         "memory": figures.memory,
         "seconds": figures.seconds,
         "settings_read": settings_read,
+        "sizes": sizes_text,
         "unbroken": _unbroken,
     }
     environment.globals["run_seconds"] = figures.run_seconds
@@ -109,7 +111,7 @@ def _unbroken(text: object) -> Markup:
 
 
 def _timings(cells: Sequence[Cell]) -> list[tuple[Cell, list[Timing]]]:
-    measured = [(cell, _of_batches(cell)) for cell in cells if cell.artifact.times]
+    measured = [(cell, _of_sizes(cell)) for cell in cells if cell.artifact.times]
     flat = [timing for _, timings in measured for timing in timings]
     longest_first = max((timing.first for timing in flat), default=0.0)
     longest_later = max((timing.later or 0.0 for timing in flat), default=0.0)
@@ -117,7 +119,7 @@ def _timings(cells: Sequence[Cell]) -> list[tuple[Cell, list[Timing]]]:
         (
             cell,
             [
-                Timing(t.batch, t.first, t.later, _percent(t.first, longest_first), _percent(t.later, longest_later))
+                Timing(t.sizes, t.first, t.later, _percent(t.first, longest_first), _percent(t.later, longest_later))
                 for t in timings
             ],
         )
@@ -125,14 +127,14 @@ def _timings(cells: Sequence[Cell]) -> list[tuple[Cell, list[Timing]]]:
     ]
 
 
-def _of_batches(cell: Cell) -> list[Timing]:
-    """The first call at each batch size, and the median of later ones: timed warm, else those on other inputs."""
+def _of_sizes(cell: Cell) -> list[Timing]:
+    """The first call at each choice of sizes, and the median of later ones: timed warm, else those on other inputs."""
     found = []
-    for batch in dict.fromkeys(time.batch for time in cell.artifact.times):
-        first, *others = [time for time in cell.artifact.times if time.batch == batch]
+    for sizes in dict.fromkeys(sizes_text(time.sizes) for time in cell.artifact.times):
+        first, *others = [time for time in cell.artifact.times if sizes_text(time.sizes) == sizes]
         warm = [seconds for time in (first, *others) for seconds in time.call_s]
         later = warm or [time.first_s for time in others]
-        found.append(Timing(batch, first.first_s, statistics.median(later) if later else None))
+        found.append(Timing(sizes, first.first_s, statistics.median(later) if later else None))
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from swift_export.artifacts.manifest import Measurement
+from swift_export.models.model import sizes_text
 from swift_export.parity.report.figures import figure, names, run_seconds, seconds
 from swift_export.parity.results import Checked, ParityReport
 from swift_export.system.text import one_line
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "carried_row", "render", "rows"]
 
-COLUMNS = ("artifact", "runtime", "input", "batch", "output", "relative L2", "largest", "allowed", "seconds", "result")
+COLUMNS = ("artifact", "runtime", "input", "sizes", "output", "relative L2", "largest", "allowed", "seconds", "result")
 
-_NUMBERS = frozenset({"batch", "relative L2", "largest", "allowed", "seconds"})
+_NUMBERS = frozenset({"relative L2", "largest", "allowed", "seconds"})
 
 
 def rows(report: ParityReport) -> list[tuple[str, ...]]:
@@ -37,7 +38,7 @@ def rows(report: ParityReport) -> list[tuple[str, ...]]:
 def _compared(artifact: Checked, name: str) -> Iterator[tuple[str, ...]]:
     for c in artifact.comparisons:
         figures = (figure(c.difference.relative_l2), figure(c.difference.relative_max), f"{c.allowed.relative_l2:.2g}")
-        place = (name, artifact.runtime, c.input, str(c.batch), c.output)
+        place = (name, artifact.runtime, c.input, sizes_text(c.sizes), c.output)
         yield (*place, *figures, seconds(run_seconds(artifact, c)), "ok" if c.passed else "FAILED")
 
 
@@ -45,7 +46,7 @@ def carried_row(m: Measurement) -> tuple[str, ...]:
     """A measurement of an earlier check, under `COLUMNS`."""
     figures = (figure(m.relative_l2), figure(m.relative_max), f"{m.tolerance:.2g}")
     result = "ok" if max(m.relative_l2, m.relative_max) <= m.tolerance else "FAILED"
-    return (m.file, m.runtime, m.input, str(m.batch), m.output, *figures, "", result)
+    return (m.file, m.runtime, m.input, sizes_text(m.known_sizes), m.output, *figures, "", result)
 
 
 def render(report: ParityReport, console: Console) -> None:

@@ -9,13 +9,17 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
 
 from swift_export.errors import LoweringError
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.structure.examine import Setting, examine
+from swift_export.models import Model, Procedure
+from swift_export.models.model import Setting
 from swift_export.parity.structure.graphs import read_contents
-from swift_export.parity.structure.weight_identity import held_weights
+from swift_export.parity.structure.weight_identity import digests, held_weights
 from swift_export.system.processes import Child
 
 __all__ = ["Examination", "examine_file", "main"]
@@ -25,30 +29,19 @@ _ANSWER = "answer.json"
 
 
 class Examination(Child):
-    """Reads the settings of several artifacts, one after the other.
+    """Reads the settings of several artifacts of ``model``, one after the other.
 
-    All were exported for clips of ``frames`` frames (None: all), with shifted blocks in these ``forms``. ``stated`` are
-    essentials that a file, where it states them, must state so, ``weights`` the `digests` of the tensors to be held.
+    Each must hold the model's weights bit for bit, state their digest, and have in its graphs the settings that the
+    model's structural check demands.
     """
 
-    def __init__(
-        self,
-        artifacts: Sequence[Path],
-        config: SwiFTConfig,
-        frames: int | None,
-        forms: Mapping[str, str],
-        stated: Mapping[str, str],
-        weights: Mapping[str, str],
-        folder: Path,
-    ):
+    def __init__(self, artifacts: Sequence[Path], model: Model, folder: Path):
         self._folder = folder
         request = {
             "artifacts": [str(path) for path in artifacts],
-            "frames": frames,
-            "forms": dict(forms),
-            "config": config.to_dict(),
-            "stated": dict(stated),
-            "weights": dict(weights),
+            "structure": None if model.structure is None else asdict(model.structure),
+            "stated": {"swift_export.weights_sha256": model.digest},
+            "weights": digests(model.weights),
         }
         folder.joinpath(_REQUEST).write_text(json.dumps(request))
         super().__init__(__name__, folder, "reading the artifacts' settings", {"CUDA_VISIBLE_DEVICES": ""})
@@ -62,17 +55,21 @@ class Examination(Child):
 
 def examine_file(
     path: Path,
-    config: SwiFTConfig,
-    frames: int | None = None,
-    forms: Mapping[str, str] | None = None,
+    structure: Procedure | None = None,
     stated: Mapping[str, str] | None = None,
     weights: Mapping[str, str] | None = None,
 ) -> list[Setting]:
-    """The settings of one artifact: those in its essentials and in every graph it holds, and whose weights it has."""
+    """The settings of one artifact: those in its essentials and in every graph it holds, and whose weights it has.
+
+    ``stated`` are essentials that a file, where it states them, must state so, ``weights`` the `digests` of the tensors
+    that it must hold.
+    """
     try:
         contents = read_contents(path)
     except LoweringError as error:
-        return [Setting("graph", "operations", "those of the backbone", str(error))]
+        # Of a model without a structural check, some graphs have no ONNX equivalent.
+        found = [Setting("graph", "operations", "those of the model", str(error))] if structure else []
+        return found + ([held_weights(path, weights)] if weights else [])
     essentials = [
         Setting("metadata", name, value, contents.metadata[name])
         for name, value in (stated or {}).items()
@@ -81,16 +78,21 @@ def examine_file(
     graphs = [
         setting if platform == "any" else replace(setting, place=f"{platform}: {setting.place}")
         for platform, model in contents.models.items()
-        for setting in examine(model, config, frames, forms)
+        for setting in (_examined(structure, model) if structure else ())
     ]
     return [*essentials, *([held_weights(path, weights)] if weights else []), *graphs]
 
 
+def _examined(structure: Procedure, model: oir.Model) -> list[Setting]:
+    found: list[Setting] = import_module(structure.module).examine(structure.arguments, model)
+    return found
+
+
 def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
-    request = json.loads(folder.joinpath(_REQUEST).read_text())
-    config = SwiFTConfig.from_hyper_parameters(request["config"])
-    expected = (config, request["frames"], request["forms"], request["stated"], request["weights"])
+    request: dict[str, Any] = json.loads(folder.joinpath(_REQUEST).read_text())
+    structure = None if request["structure"] is None else Procedure(**request["structure"])
+    expected = (structure, request["stated"], request["weights"])
     found = {
         path: [asdict(setting) for setting in examine_file(Path(path), *expected)] for path in request["artifacts"]
     }

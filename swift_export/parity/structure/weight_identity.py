@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.models.swift.structure.examine import Setting
+from swift_export.models.model import Setting
 from swift_export.parity.structure.graphs import stablehlo_of
 
 __all__ = ["digests", "held_weights"]

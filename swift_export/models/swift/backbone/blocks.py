@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from swift_export.models.swift.backbone.attention import Cut, Mask, WindowAttention
 from swift_export.models.swift.backbone.layers import LayerNorm, Linear, Tensors, gelu
-from swift_export.models.swift.backbone.places import Tap, silent
 from swift_export.models.swift.config import WindowPlan
 
 __all__ = ["Block"]
@@ -51,10 +50,10 @@ class Block(eqx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask, tap: Tap = silent
+        self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask
     ) -> Float[Array, "batch h w d t channels"]:
         """As it is defined; ``mask`` is what ``attention_mask(plan)`` gives."""
-        return self._around(x, lambda y: self.attention(y, plan, mask), tap)
+        return self._around(x, lambda y: self.attention(y, plan, mask))
 
     def by_group(
         self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
@@ -63,22 +62,16 @@ class Block(eqx.Module):
         return self._around(x, lambda y: self.attention.by_group(y, plan, cut))
 
     def _around(
-        self, x: Float[Array, "*batch channels"], attend: Callable[[Array], Array], tap: Tap = silent
+        self, x: Float[Array, "*batch channels"], attend: Callable[[Array], Array]
     ) -> Float[Array, "*batch channels"]:
         with jax.named_scope("norm1"):
             y = self.norm1(x)
-        tap("norm1", y)
         with jax.named_scope("attention"):
             x = x + attend(y)
-        tap("attention", x)
         with jax.named_scope("norm2"):
             y = self.norm2(x)
-        tap("norm2", y)
         with jax.named_scope("mlp"):
             y = self.mlp(y)
-        tap("mlp", y)
         # A scope of its own: exporters name the block's result after it.
         with jax.named_scope("output"):
-            x = x + y
-        tap("output", x)
-        return x
+            return x + y

@@ -13,7 +13,6 @@ from swift_export.models.swift.backbone.attention import Cut
 from swift_export.models.swift.backbone.blocks import Block
 from swift_export.models.swift.backbone.layers import LayerNorm, Linear, Tensors
 from swift_export.models.swift.backbone.partition import FORMS
-from swift_export.models.swift.backbone.places import Tap, silent, within
 from swift_export.models.swift.backbone.windows import attention_mask
 from swift_export.models.swift.config import SwiFTConfig, WindowPlan
 
@@ -108,33 +107,26 @@ class Stage(eqx.Module):
         self,
         x: Float[Array, "batch h w d t channels"],
         forms: Mapping[tuple[int, int], str] | None = None,
-        tap: Tap = silent,
     ) -> Float[Array, "batch h2 w2 d2 t channels2"]:
         """As it is defined, or with the attention cut into groups: ``forms`` says how, by the numbers of stage and
         block, for all shifted blocks. Frames are read off ``x``: they decide the windows of the time axis.
-
-        ``tap`` is given what is computed on the way where it is computed as it is defined.
         """
         with jax.named_scope("embedding"):
             x = self.embedding(x)
-        tap("embedding", x)
-        x = self._as_defined(x, tap) if forms is None else self._by_group(x, forms)
+        x = self._as_defined(x) if forms is None else self._by_group(x, forms)
         if self.merging is not None:
             with jax.named_scope("merging"):
                 x = self.merging(x)
-            tap("merging", x)
         return x
 
-    def _as_defined(
-        self, x: Float[Array, "batch h w d t channels"], tap: Tap
-    ) -> Float[Array, "batch h w d t channels"]:
+    def _as_defined(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h w d t channels"]:
         # All shifted blocks of a stage share one mask.
         with jax.named_scope("mask"):
             mask = attention_mask(self.config.window_plan(self.index, 1, frames=x.shape[4]))
         for j, block in enumerate(self.blocks):
             plan = self.config.window_plan(self.index, j, frames=x.shape[4])
             with jax.named_scope(f"block{j}"):
-                x = block(x, plan, mask if plan.shifted else None, within(tap, f"block{j}"))
+                x = block(x, plan, mask if plan.shifted else None)
         return x
 
     def _by_group(

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 
 from swift_export.errors import InputError, UsageError, WeightsError
 from swift_export.models.swift.backbone.layers import Tensors
-from swift_export.models.swift.backbone.places import Tap, place_names, silent, within
 from swift_export.models.swift.backbone.stage import PatchEmbedding, Stage, channels_first
 from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig, parameter_shapes
 
@@ -71,14 +70,13 @@ class SwiFT(eqx.Module):
         outputs: Sequence[str] = ("features",),
         output_kind: str = "features",
         forms: Mapping[tuple[int, int], str] | None = None,
-        tap: Tap = silent,
     ) -> dict[str, Array]:
         """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
 
         ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
         what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms``
         says by stage and block how shifted blocks attend (see `backbone.partition`); without it, all is
-        computed as it is defined, and ``tap`` is given what is computed on the way.
+        computed as it is defined.
         """
         self._check(bold)
         if unknown := [name for name in outputs if name not in self.config.output_names]:
@@ -88,10 +86,9 @@ class SwiFT(eqx.Module):
         maps = {}
         with jax.named_scope("patch_embed"):
             x = self.patch_embed(bold)
-        tap("patch_embed", x)
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i}"):
-                x = stage(x, forms, within(tap, f"stage{i}"))
+                x = stage(x, forms)
             if f"stage{i}" in outputs:
                 with jax.named_scope(f"stage{i}/map"):
                     maps[f"stage{i}"] = channels_first(x)
@@ -99,21 +96,6 @@ class SwiFT(eqx.Module):
             with jax.named_scope("features"):
                 maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
         return {name: maps[name] for name in outputs}
-
-    def values_at(
-        self, bold: Float[Array, "batch in H W D T"], places: Sequence[str]
-    ) -> dict[str, Float[Array, "batch tokens channels"]]:
-        """What is computed at ``places`` (see `place_names`), the tokens of the grid in C order."""
-        if unknown := set(places) - set(place_names(self.config)):
-            raise UsageError(f"places: found {', '.join(sorted(unknown))}, which this architecture does not have")
-        values: dict[str, Array] = {}
-
-        def tap(place: str, value: Array) -> None:
-            if place in places:
-                values[place] = value.reshape(value.shape[0], -1, value.shape[-1])
-
-        self.named_outputs(bold, (), tap=tap)
-        return {place: values[place] for place in places}
 
     def _check(self, bold: Float[Array, "batch in H W D T"]) -> None:
         if bold.ndim == 6:

@@ -13,38 +13,30 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.models.model import Setting
 from swift_export.models.swift.config import LAYER_NORM_EPSILON, MASK_FLOOR, SwiFTConfig, WindowPlan
 from swift_export.models.swift.structure.groups import Group, read_groups
 from swift_export.models.swift.structure.subgraph import Unreadable, nodes_in
 from swift_export.models.swift.structure.window_tokens import expected_mask, expected_regions, expected_tokens
 
-__all__ = ["Setting", "examine"]
+__all__ = ["examine", "examine_graph"]
 
 NORM = "LayerNormalization"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One thing that a file says, at a place in the graph, beside what the weights' architecture says."""
-
-    place: str
-    name: str
-    expected: str
-    found: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the file says what it should."""
-        return self.expected == self.found
+def examine(arguments: Mapping[str, Any], model: oir.Model) -> list[Setting]:
+    """`examine_graph` by plain ``arguments``: ``config``, ``frames`` and ``forms``."""
+    config = SwiFTConfig.from_hyper_parameters(arguments["config"])
+    return examine_graph(model, config, arguments["frames"], arguments["forms"])
 
 
-def examine(
+def examine_graph(
     model: oir.Model, config: SwiFTConfig, frames: int | None = None, forms: Mapping[str, str] | None = None
 ) -> list[Setting]:
     """Read every setting of ``model``, an ONNX graph with the scopes of the backbone in its node names.

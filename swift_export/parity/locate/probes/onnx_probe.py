@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as oir
 from onnx_ir.passes import common
 
-from swift_export.models.swift.backbone.places import value_name
+from swift_export.models.model import value_name
 
 __all__ = ["places_in", "write_probe"]
 

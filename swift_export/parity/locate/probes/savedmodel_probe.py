@@ -11,7 +11,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from swift_export.errors import LoweringError
 from swift_export.formats.metadata import SIGNATURE
-from swift_export.models.swift.backbone.places import value_name
+from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
 from swift_export.runtimes.base import INPUT
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array
 
-from swift_export.models.swift.backbone.places import value_name
+from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
 from swift_export.parity.structure.graphs import stablehlo_of
 

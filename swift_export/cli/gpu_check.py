@@ -16,17 +16,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from swift_export.errors import CheckFailed, SwiftExportError, UsageError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.model import swift_model
 from swift_export.models.swift.variants import VARIANTS
-from swift_export.models.swift.weights import Weights, synthetic_weights
-from swift_export.parity.gpu_report import TIME_COLUMNS, Findings, describe_machine
+from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.measure.measuring import Plan, measure
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.report import table
-from swift_export.parity.targets import Target, find_subject
+from swift_export.parity.report.gpu_report import TIME_COLUMNS, Findings, describe_machine
+from swift_export.parity.targets import Target, staged_subject
 from swift_export.runtimes.base import DEVICES, AbsentDevice
-from swift_export.runtimes.reference_file import Reference, write_reference
+from swift_export.runtimes.reference_file import write_reference
 from swift_export.runtimes.registry import REFERENCE, RUNTIMES
 from swift_export.system.files import replaced
 from swift_export.system.text import one_line
@@ -98,26 +100,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
     config = TINY if options.architecture == "tiny" else VARIANTS[options.architecture].config
-    weights = synthetic_weights(config, variant=options.architecture)
+    model = swift_model(synthetic_weights(config, variant=options.architecture))
     search = () if options.ort_gpu is None else (unpacked(options.ort_gpu, new_folder(folder / "packages")),)
     exported = new_folder(folder / "exported")
-    absent, broken = _export(weights, exported), list[str]()
-    subject = find_subject(exported, weights, ExportSettings())
+    absent, broken = _export(model, exported), list[str]()
+    subject = staged_subject(exported, model)
 
     def failed(target: Target, error: SwiftExportError) -> None:
         (absent if isinstance(error, AbsentDevice) else broken).append(f"{target.file}: {error}")
 
     plan = Plan(options.device, BATCHES, progress=_tell, search=search, repeat=options.repeat)
-    targets = [*subject.targets, _for_onnxruntime(weights, folder), _model(weights, folder)]
+    targets = [*subject.targets, _for_onnxruntime(model, folder), _reference(model, folder)]
     parity = measure(subject, targets, plan, failed)
     if not parity.artifacts and not broken:
         raise AbsentDevice(f"nothing here computes on {options.device}: {'; '.join(absent)}")
     shape = ", ".join(map(str, config.input_shape()))
-    model = f"{options.architecture}, clips ({shape})"
-    return Findings(command, describe_machine(), model, parity, absent, broken)
+    described = f"{options.architecture}, clips ({shape})"
+    return Findings(command, describe_machine(), described, parity, absent, broken)
 
 
-def _export(weights: Weights, folder: Path) -> list[str]:
+def _export(model: Model, folder: Path) -> list[str]:
     """Write every format that can be written here; returns what is absent."""
     from swift_export.lowering.hub import keep_off_accelerators
     from swift_export.lowering.onnx_file import write_onnx
@@ -125,31 +127,31 @@ def _export(weights: Weights, folder: Path) -> list[str]:
 
     keep_off_accelerators()
     _tell("exporting")
-    write_stablehlo(weights, ExportSettings(), folder)
-    write_onnx(weights, ExportSettings(), folder)
+    write_stablehlo(model, folder)
+    write_onnx(model, folder)
     if not RUNTIMES["tensorflow"].installed:
         return ["savedmodel/1: TensorFlow is not installed"]
     from swift_export.lowering.savedmodel import write_savedmodel
 
-    write_savedmodel(weights, ExportSettings(), folder)
+    write_savedmodel(model, folder)
     return []
 
 
-def _for_onnxruntime(weights: Weights, folder: Path) -> Target:
+def _for_onnxruntime(model: Model, folder: Path) -> Target:
     """The ONNX file with ONNX Runtime's own ops, beside the portable one."""
     from swift_export.lowering.onnx_file import write_onnx
 
-    settings = ExportSettings(target="onnxruntime")
-    write_onnx(weights, settings, folder / settings.target)
+    settings = OnnxSettings(target="onnxruntime")
+    write_onnx(model, folder / settings.target, settings)
     path = folder / settings.target / "onnx" / "model.onnx"
-    return Target(path, "onnx/model.onnx, target onnxruntime", RUNTIMES["onnxruntime"], settings, None)
+    return Target(path, "onnx/model.onnx, target onnxruntime", RUNTIMES["onnxruntime"], model)
 
 
-def _model(weights: Weights, folder: Path) -> Target:
+def _reference(model: Model, folder: Path) -> Target:
     """The Equinox model itself, for comparison: what a file costs or saves."""
     path = folder / "model.safetensors"
-    write_reference(Reference(weights.config, weights.tensors), path)
-    return Target(path, "the Equinox model", REFERENCE, ExportSettings(), None)
+    write_reference(model, path)
+    return Target(path, "the Equinox model", REFERENCE, model)
 
 
 def unpacked(given: Path, folder: Path) -> Path:

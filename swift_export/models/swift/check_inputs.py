@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from swift_export.models.model import CheckInput, Sizes
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.config import SwiFTConfig
 
-__all__ = ["CheckInput", "Given", "Noise", "Phantom", "noise", "phantom", "standard_inputs"]
+__all__ = ["INPUT", "Given", "Noise", "Phantom", "noise", "phantom", "standard_inputs"]
+
+#: The one input of SwiFT.
+INPUT = "bold"
 
 Batch = Float[np.ndarray, "batch c h w d t"]
 
@@ -40,23 +44,6 @@ def phantom(config: SwiFTConfig, batch: int, frames: int | None = None, seed: in
     return _stack(_phantom_clip, config, batch, frames, seed)
 
 
-class CheckInput(Protocol):
-    """A named source of clips, of any batch size. Implementations are plain data and can be pickled."""
-
-    @property
-    def name(self) -> str:
-        """How reports call this input."""
-        ...
-
-    def at(self, batch: int) -> Batch:
-        """``batch`` clips, float32; the first k are the same for every batch size >= k."""
-        ...
-
-    def describe(self) -> Mapping[str, Any]:
-        """How the clips come about, as plain data for a report; nothing of the machine's folders."""
-        ...
-
-
 @dataclass(frozen=True)
 class Noise:
     """`noise` as a check's input."""
@@ -69,6 +56,10 @@ class Noise:
     def at(self, batch: int) -> Batch:
         """``batch`` clips, float32."""
         return noise(self.config, batch, self.frames, self.seed)
+
+    def draw(self, sizes: Sizes) -> Mapping[str, np.ndarray]:
+        """``bold``: ``sizes["batch"]`` clips."""
+        return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
         """The seed that draws it."""
@@ -87,6 +78,10 @@ class Phantom:
     def at(self, batch: int) -> Batch:
         """``batch`` clips, float32."""
         return phantom(self.config, batch, self.frames, self.seed)
+
+    def draw(self, sizes: Sizes) -> Mapping[str, np.ndarray]:
+        """``bold``: ``sizes["batch"]`` clips."""
+        return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
         """The seed that draws it."""
@@ -116,6 +111,10 @@ class Given:
             turn, index = divmod(item, len(given))
             items.append(np.roll(given[index], turn, axis=-1) * np.float32(1 + turn / 64))
         return np.stack(items)
+
+    def draw(self, sizes: Sizes) -> Mapping[str, np.ndarray]:
+        """``bold``: ``sizes["batch"]`` clips."""
+        return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
         """How the file was prepared: orientation, mask, frames, statistics, digest of the array."""

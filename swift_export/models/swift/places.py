@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from swift_export.models.swift.config import SwiFTConfig
 
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
-
-__all__ = ["Tap", "block_of", "is_output", "outline", "place_names", "silent", "value_name", "within"]
+__all__ = ["block_of", "is_output", "outline", "place_names"]
 
 #: What is computed within a block, one after the other.
 _IN_BLOCK = ("norm1", "attention", "norm2", "mlp", "output")
-
-#: Is given every value on the way, with its place: tokens, the axes between the first and the last in C order.
-Tap = Callable[[str, "Float[Array, 'batch *tokens channels']"], None]
 
 
 def place_names(config: SwiFTConfig) -> tuple[str, ...]:
@@ -46,20 +37,3 @@ def block_of(place: str) -> str | None:
     """``stageI/blockJ`` where a place lies in a block."""
     parts = place.split("/")
     return "/".join(parts[:2]) if len(parts) == 3 else None
-
-
-def value_name(number: int) -> str:
-    """What an output with the value at a place is called, by the place's number: a name for any format.
-
-    Names sort as their numbers do: jax sorts outputs by name.
-    """
-    return f"value{number:03d}"
-
-
-def silent(place: str, value: Array) -> None:
-    """The tap that does not look."""
-
-
-def within(tap: Tap, scope: str) -> Tap:
-    """The same tap for what is computed within ``scope``."""
-    return silent if tap is silent else lambda place, value: tap(f"{scope}/{place}", value)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import distributions
 from itertools import chain
 
+from swift_export.models.model import sizes_text
 from swift_export.parity.report import COLUMNS, rows, table
 from swift_export.parity.results import Checked, ParityReport
 
@@ -44,16 +45,14 @@ class Findings:
         """Medians of all warm calls, one row an artifact and batch size, as text under `TIME_COLUMNS`."""
         rows: list[tuple[str, ...]] = []
         for artifact in self.parity.artifacts:
-            for batch in dict.fromkeys(time.batch for time in artifact.times):
-                times = [time for time in artifact.times if time.batch == batch]
+            for sizes in dict.fromkeys(sizes_text(time.sizes) for time in artifact.times):
+                times = [time for time in artifact.times if sizes_text(time.sizes) == sizes]
                 compute, call = (
                     f"{1e3 * statistics.median(chain.from_iterable(seconds)):.2f}"
                     for seconds in ([t.compute_s for t in times], [t.call_s for t in times])
                 )
                 first = f"{times[0].first_s:.1f}"
-                rows.append(
-                    (artifact.file, artifact.runtime, str(batch), compute, call, first, f"{artifact.load_s:.1f}")
-                )
+                rows.append((artifact.file, artifact.runtime, sizes, compute, call, first, f"{artifact.load_s:.1f}"))
         return rows
 
     def markdown(self) -> str:

@@ -1,0 +1,142 @@
+"""Exports of SwiFT in Python: weights by source, outputs, frames and further clips by the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
+from swift_export.export import ExportResult, run_export
+from swift_export.lowering.settings import OnnxSettings
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+
+if TYPE_CHECKING:
+    from swift_export.models import CheckInput
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.weights import Weights
+
+__all__ = ["default_output", "export_onnx", "export_savedmodel", "export_stablehlo", "load_backbone"]
+
+
+class Options(TypedDict, total=False):
+    """What all export functions take: see `run_export` and `SwiFTSettings`.
+
+    ``variant`` is the published model that the weights must be; ``inputs`` are NIfTI runs, folders of frames or
+    ``.npy`` clips, by path or loaded. ``placement`` says where scans go, by default as in the model's training data.
+    """
+
+    variant: str | None
+    frames: int | None
+    batch: int | None
+    outputs: Sequence[str]
+    output_kind: str
+    attention: str
+    check: bool
+    inputs: Sequence[str | Path | CheckInput]
+    placement: str | None
+    device: str
+    force: bool
+
+
+def default_output(weights: Weights) -> Path:
+    """``artifacts/<variant>``, below the working directory."""
+    return Path("artifacts") / weights.variant
+
+
+def load_backbone(source: str | Path = "auto", *, variant: str | None = None) -> SwiFT:
+    """The backbone as an Equinox module: ``load_backbone(...)(bold)`` gives features.
+
+    ``source`` is what `load_weights` takes: a checkpoint, a bundle, a hub id, ``auto`` or ``synthetic:SEED``.
+    """
+    from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.weights import load_weights
+
+    return SwiFT.from_weights(load_weights(source, variant=variant))
+
+
+def export_stablehlo(
+    source: str | Path | Weights = "auto", *, output: str | Path | None = None, **options: Unpack[Options]
+) -> ExportResult:
+    """Export to jax.export's own form and portable bytecode, below ``output`` (default ``artifacts/<variant>``).
+
+    ``source`` is what `load_weights` takes or gives. Raises as `run_export`.
+    """
+    return _export("stablehlo", source, output, **options)
+
+
+def export_savedmodel(
+    source: str | Path | Weights = "auto", *, output: str | Path | None = None, **options: Unpack[Options]
+) -> ExportResult:
+    """Export to a TensorFlow SavedModel in TF Serving's layout; otherwise as `export_stablehlo`."""
+    return _export("savedmodel", source, output, **options)
+
+
+def export_onnx(
+    source: str | Path | Weights = "auto",
+    *,
+    output: str | Path | None = None,
+    opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
+    via: str = "stablehlo",
+    **options: Unpack[Options],
+) -> ExportResult:
+    """Export to ONNX, straight from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`.
+
+    ``target`` is ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
+    """
+    return _export("onnx", source, output, opset=opset, target=target, via=via, **options)
+
+
+def _export(
+    name: str,
+    source: str | Path | Weights,
+    output: str | Path | None,
+    *,
+    variant: str | None = None,
+    frames: int | None = None,
+    batch: int | None = None,
+    outputs: Sequence[str] = ("features",),
+    output_kind: str = "features",
+    attention: str = ATTENTION[0],
+    opset: int = DEFAULT_OPSET,
+    target: str = TARGETS[0],
+    via: str = "stablehlo",
+    check: bool = True,
+    inputs: Sequence[str | Path | CheckInput] = (),
+    placement: str | None = None,
+    device: str = "cpu",
+    force: bool = False,
+) -> ExportResult:
+    from swift_export.models.swift.model import swift_model
+    from swift_export.models.swift.weights import load_weights
+    from swift_export.scans.placement import parse_placement
+
+    weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
+    if placement is not None:
+        weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
+    settings = SwiFTSettings(frames, batch, tuple(outputs), output_kind, attention)
+    onnx = OnnxSettings(opset, target, via)
+    settings.check(weights.config)
+    onnx.check()
+    return run_export(
+        [name],
+        swift_model(weights, settings),
+        default_output(weights) if output is None else Path(output),
+        onnx=onnx,
+        check=check,
+        inputs=[_input(given, weights, frames) for given in inputs],
+        device=device,
+        force=force,
+    )
+
+
+def _input(given: str | Path | CheckInput, weights: Weights, frames: int | None) -> CheckInput:
+    from swift_export.models.swift.check_inputs import Given
+    from swift_export.models.swift.clip import load_clip
+
+    if not isinstance(given, (str, Path)):
+        return given
+    contract = weights.contract
+    placement = None if contract.placement is None else contract.placed()
+    return Given(load_clip(given, weights.config, frames, placement=placement, stride=contract.stride))

@@ -1,0 +1,155 @@
+"""Models made again from what an artifact records: without weights, as far as it describes them, or with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swift_export.errors import ArchitectureError, ArtifactError, UsageError
+from swift_export.formats.signature import Signature
+from swift_export.models.drawing import RandomInputs
+from swift_export.models.model import Card, CheckInput, Model
+from swift_export.models.provenance import Provenance
+from swift_export.models.swift.check_inputs import Phantom
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.model import read_settings, rebuild, swift_model
+from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
+from swift_export.scans.contract import InputContract
+
+__all__ = ["Recorded", "Source", "golden_input", "recorded_model", "source_again", "source_of"]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an artifact says of its model; ``where`` is what messages name.
+
+    ``signature`` is None where it cannot be read on this machine, ``input`` the input contract, None where none is
+    stated.
+    """
+
+    variant: str
+    architecture: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    signature: Signature | None
+    where: str
+    input: InputContract | None = None
+
+    @property
+    def swift(self) -> SwiFTConfig | None:
+        """The architecture of a SwiFT; None for any other model. Raises ArtifactError for no architecture of SwiFT."""
+        if "embed_dim" not in self.architecture:
+            return None
+        try:
+            return SwiFTConfig.from_hyper_parameters(self.architecture)
+        except ArchitectureError as error:
+            raise ArtifactError(f"{self.where}: {error}; export again") from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights, and the models that they make: one for each choice of settings that an artifact records.
+
+    ``weights`` are those of SwiFT, None for another model.
+    """
+
+    name: str
+    digest: str
+    make: Callable[[Recorded], Model]
+    weights: Weights | None = None
+    _made: dict[str, Model] = field(default_factory=dict)
+
+    def model(self, recorded: Recorded) -> Model:
+        """The model of an artifact; raises ArtifactError where its settings are none of this model's."""
+        # Opset and target are choices about a file, not about the function in it.
+        key = repr(
+            sorted((name, value) for name, value in recorded.settings.items() if name not in ("opset", "target"))
+        )
+        if key not in self._made:
+            self._made[key] = self.make(recorded)
+        return self._made[key]
+
+
+def source_of(given: Model | Weights) -> Source:
+    """What a caller gives to be checked against."""
+    if isinstance(given, Weights):
+        weights = given
+        return Source(
+            weights.provenance.name,
+            weights.digest,
+            lambda recorded: swift_model(weights, read_settings(recorded.settings, weights.config, recorded.where)),
+            weights,
+        )
+    model = given
+    return Source(model.provenance.name, model.digest, lambda recorded: model)
+
+
+def source_again(recorded: Recorded, kind: str, name: str, seed: int | None) -> Source | None:
+    """The weights that an artifact was made from, where they can be found again; None for those of a Python program.
+
+    Raises UsageError for those that only the user can give.
+    """
+    config = recorded.swift
+    if config is None:
+        return None
+    if seed is not None:
+        return source_of(synthetic_weights(config, seed, recorded.variant))
+    if kind == "published":
+        return source_of(load_weights("auto", variant=recorded.variant))
+    raise UsageError(f"{recorded.where}: was made from {name}, a {kind}; give it again with --weights")
+
+
+def recorded_model(recorded: Recorded) -> Model:
+    """The model as far as its artifact describes it: inputs, outputs and how to draw them. It cannot compute.
+
+    Raises ArtifactError for records that no export writes.
+    """
+    if (config := recorded.swift) is not None:
+        settings = read_settings(recorded.settings, config, recorded.where)
+        arguments = {"config": config.to_dict(), "settings": settings.to_dict()}
+        return rebuild(arguments, {})
+    if recorded.signature is None:
+        raise ArtifactError(
+            f"{recorded.where}: its signature needs TensorFlow to be read: install the extra savedmodel"
+        )
+    return Model(
+        name=recorded.variant,
+        forward=_cannot_compute,
+        weights={},
+        inputs=recorded.signature.inputs,
+        outputs=tuple(spec.name for spec in recorded.signature.outputs),
+        provenance=Provenance("recorded", recorded.variant),
+        card=Card(recorded.variant, recorded.architecture),
+        settings=recorded.settings,
+        check_inputs=(RandomInputs(recorded.signature.inputs),),
+    )
+
+
+def golden_input(
+    recorded: Recorded, kind: str, seed: int, frames: int | None, ranges: Mapping[str, tuple[int, ...]]
+) -> CheckInput:
+    """The check input of golden outputs; raises ArtifactError for a recipe that no export writes."""
+    where = recorded.where
+    if seed < 0:
+        raise ArtifactError(f"{where}: golden input: expected a seed of at least 0, found {seed}; export again")
+    config = recorded.swift
+    if config is not None and kind == Phantom.name and frames is not None:
+        try:
+            config.check_frames(frames)
+        except ArchitectureError as error:
+            raise ArtifactError(f"{where}: golden input: {error}; export again") from None
+        return Phantom(config, frames, seed)
+    if config is None and kind == RandomInputs.name and recorded.signature is not None:
+        return RandomInputs(recorded.signature.inputs, _pairs(ranges), seed)
+    expected = Phantom.name if config is not None else RandomInputs.name
+    raise ArtifactError(
+        f"{where}: golden input: expected a {expected} and its seed, found {kind[:80]!r}, seed {seed}; export again"
+    )
+
+
+def _pairs(ranges: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    return {name: (ends[0], ends[-1]) for name, ends in ranges.items() if ends}
+
+
+def _cannot_compute(*_: Any) -> Any:
+    raise UsageError("a model that an artifact describes cannot be computed without its function; give it again")

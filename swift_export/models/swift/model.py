@@ -1,0 +1,134 @@
+"""SwiFT as a `Model`: one exported function of one set of weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swift_export.errors import ArchitectureError, ArtifactError, UsageError
+from swift_export.formats.signature import TensorSpec
+from swift_export.models.model import Card, Model, Procedure
+from swift_export.models.provenance import SYNTHETIC_WARNING, Provenance
+from swift_export.models.swift.brain_slice import BrainSlice
+from swift_export.models.swift.check_inputs import INPUT, Phantom, standard_inputs
+from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.forms import by_name, choose_forms, forms_text
+from swift_export.models.swift.places import outline, place_names
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.variants import CITATION, COPYRIGHT, CUSTOM, LICENCE, VARIANTS
+from swift_export.models.swift.weights.weights import Weights
+from swift_export.system.text import shown
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+__all__ = ["read_settings", "rebuild", "swift_model"]
+
+
+def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Model:
+    """The model that an export writes: input ``bold``, the outputs that ``settings`` choose.
+
+    Its reference is the backbone as it is defined, with every mask; the exported function leaves masks out where the
+    weights prove that they cannot be seen. Raises UsageError or ArchitectureError for settings that the architecture
+    does not allow.
+    """
+    settings = settings or SwiFTSettings()
+    config, contract = weights.config, weights.contract
+    settings.check(config)
+    chosen = choose_forms(config, weights.tensors, settings)
+    forms = {place: block.form for place, block in chosen.items()}
+    text = forms_text(chosen)
+    # What is common to all published models says nothing about a model of another shape.
+    published = any(config == variant.config for variant in VARIANTS.values())
+    known = published or contract.placement is not None
+    essentials = {
+        "swift_export.architecture": json.dumps(config.to_dict(), sort_keys=True),
+        "swift_export.attention": text,
+        "swift_export.input_contract": contract.text,
+        "swift_export.input": json.dumps(contract.to_dict(), sort_keys=True),
+    }
+    if weights.provenance.synthetic:
+        essentials["swift_export.warning"] = SYNTHETIC_WARNING
+    graph = {
+        "config": config.to_dict(),
+        "frames": settings.frames,
+        "forms": {name: block.form for name, block in by_name(chosen).items()},
+    }
+    return Model(
+        name=f"swift-{weights.variant}",
+        forward=_forward(config, settings, forms),
+        weights=weights.tensors,
+        inputs=_inputs(config, settings),
+        outputs=settings.outputs,
+        provenance=weights.provenance,
+        card=Card(
+            variant=weights.variant,
+            architecture=config.to_dict(),
+            licence=LICENCE,
+            copyright=COPYRIGHT,
+            citation=CITATION,
+            description="SwiFT backbone, 4D Swin transformer for fMRI (arXiv:2307.05916)",
+            input=contract,
+            input_text=contract.text if known else None,
+        ),
+        essentials=essentials,
+        settings=settings.to_dict(),
+        details={"attention": json.loads(text)},
+        packages=("equinox",),
+        reference=_forward(config, settings, None),
+        rebuild=Procedure(__name__, {"config": config.to_dict(), "settings": settings.to_dict()}),
+        places=place_names(config),
+        outline=outline(config),
+        painter=BrainSlice(config),
+        check_inputs=standard_inputs(config, settings.frames),
+        batched=True,
+        golden=Phantom.name,
+        structure=Procedure("swift_export.models.swift.structure.examine", graph),
+    )
+
+
+def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Model:
+    """The reference of a model that `swift_model` made, in a process that computes it."""
+    config = SwiFTConfig.from_hyper_parameters(arguments["config"])
+    settings = SwiFTSettings.from_dict(arguments["settings"])
+    return Model(
+        name="swift",
+        forward=_forward(config, settings, None),
+        weights=weights,
+        inputs=_inputs(config, settings),
+        outputs=settings.outputs,
+        provenance=Provenance("rebuilt", "swift"),
+        card=Card(CUSTOM, config.to_dict()),
+        settings=settings.to_dict(),
+        places=place_names(config),
+        check_inputs=standard_inputs(config, settings.frames),
+        batched=True,
+        golden=Phantom.name,
+    )
+
+
+def read_settings(recorded: Any, config: SwiFTConfig, where: object) -> SwiFTSettings:
+    """The settings that a manifest or a file records; raises ArtifactError for settings that no export has."""
+    try:
+        settings = SwiFTSettings.from_dict(recorded)
+        settings.check(config)
+    except (KeyError, TypeError, ArchitectureError, UsageError) as error:
+        raise ArtifactError(f"{where}: records settings that no export has ({shown(error)}); export again") from None
+    return settings
+
+
+def _inputs(config: SwiFTConfig, settings: SwiFTSettings) -> tuple[TensorSpec, ...]:
+    batch = "batch" if settings.batch is None else settings.batch
+    return (TensorSpec(INPUT, "float32", (batch, *settings.input_shape(config))),)
+
+
+def _forward(config: SwiFTConfig, settings: SwiFTSettings, forms: Mapping[tuple[int, int], str] | None) -> Any:
+    def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
+        from swift_export.models.swift.backbone.swift import SwiFT  # jax takes seconds to import
+
+        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind, forms)
+
+    return forward

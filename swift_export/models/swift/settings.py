@@ -1,0 +1,71 @@
+"""Choices about the exported function of SwiFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swift_export.errors import UsageError
+from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig
+
+__all__ = ["ATTENTION", "SwiFTSettings"]
+
+#: How shifted blocks attend: as the weights allow, or masked in any case.
+ATTENTION = ("auto", "masked")
+#: Of a fixed batch, in float32: the check has to hold one.
+MAX_BATCH_BYTES = 2**34
+
+
+@dataclass(frozen=True)
+class SwiFTSettings:
+    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind.
+
+    ``attention`` is ``auto``, which leaves masks out where the weights prove that they cannot be seen, or ``masked``.
+    """
+
+    frames: int | None = None
+    batch: int | None = None
+    outputs: tuple[str, ...] = ("features",)
+    output_kind: str = "features"
+    attention: str = ATTENTION[0]
+
+    def check(self, config: SwiFTConfig) -> None:
+        """Raise UsageError or ArchitectureError for what the architecture does not allow."""
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: expected at least 1")
+        if self.frames is not None:
+            config.check_frames(self.frames)
+        most = MAX_BATCH_BYTES // config.clip_bytes(self.frames)
+        if self.batch is not None and self.batch > most:
+            raise UsageError(f"--batch {self.batch}: expected at most {most} clips of this size")
+        known = config.output_names
+        unknown = [name for name in self.outputs if name not in known]
+        if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):
+            raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names out of {', '.join(known)}")
+        if self.output_kind not in OUTPUT_KINDS:
+            raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
+        if self.attention not in ATTENTION:
+            raise UsageError(f"--attention {self.attention}: expected {' or '.join(ATTENTION)}")
+
+    def input_shape(self, config: SwiFTConfig) -> tuple[int, int, int, int, int]:
+        """(channels, H, W, D, T) of one clip."""
+        return config.input_shape(self.frames)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self) | {"outputs": list(self.outputs)}
+
+    @classmethod
+    def from_dict(cls, recorded: Mapping[str, Any]) -> SwiFTSettings:
+        """Read `to_dict`'s data; raises KeyError or TypeError for other data. Unknown keys are ignored."""
+        for name in ("frames", "batch"):
+            if recorded[name] is not None and type(recorded[name]) is not int:
+                raise TypeError(f"{name} {str(recorded[name])[:80]!r}")
+        return cls(
+            frames=recorded["frames"],
+            batch=recorded["batch"],
+            outputs=tuple(recorded["outputs"]),
+            output_kind=recorded["output_kind"],
+            attention=recorded["attention"],
+        )
