@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export._version import __version__
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter import rules
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Dim, Size

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.builder import Builder, OpsetError
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.dims import Size, exact_quotient
 
 if TYPE_CHECKING:

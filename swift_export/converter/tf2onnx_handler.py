@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.builder import SCOPE
 from swift_export.converter.convert import stablehlo_to_onnx
 from swift_export.converter.passes.match import sizes
-from swift_export.converter.signature import Signature, read_signature
+from swift_export.converter.entry_signature import Signature, read_signature
 from swift_export.errors import LoweringError
 
 __all__ = ["Handlers", "Record", "tf2onnx_handlers"]

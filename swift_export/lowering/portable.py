@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.extend.mlir import ir, passmanager, serialize_portable_artifact
 
-from swift_export.converter.module import read_module, walk
+from swift_export.converter.mlir import read_module, walk
 from swift_export.formats.metadata import METADATA_ATTRIBUTE
 
 __all__ = ["PORTABLE_VERSION", "portable"]

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from jax import export
 
-from swift_export.converter.module import functions, main_function, read_module
+from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.hub import lower_closed, lower_open

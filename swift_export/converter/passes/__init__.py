@@ -8,7 +8,7 @@ import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from swift_export.converter.opsets import MICROSOFT, check_target
-from swift_export.converter.passes.attention import fuse_attention, fuse_standard_attention
+from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.converter.passes.duplicates import merge_duplicate_initializers
@@ -20,7 +20,7 @@ from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
-from swift_export.converter.passes.layout import merge_reshapes, merge_transposes, sink_reshapes
+from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs

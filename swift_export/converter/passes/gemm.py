@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     constant_like,
     flattened,

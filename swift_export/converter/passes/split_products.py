@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     array,
     attribute,

@@ -9,7 +9,7 @@ import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.frame import Frame
-from swift_export.converter.rules.extremes import extreme, places_of_extremes
+from swift_export.converter.rules.reduce_extremes import extreme, places_of_extremes
 from swift_export.converter.rules.monoids import Monoid
 from swift_export.converter.rules.terms import FLOATS
 

@@ -10,7 +10,7 @@ import onnx_ir as oir
 from jax.extend.mlir import passmanager
 from jax.extend.mlir.dialects import stablehlo
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.builder import broadcast_shapes
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import RULES, Frame, rule

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 
 __all__ = ["Key", "sort_keys"]
 

@@ -15,7 +15,7 @@ from jax.extend.mlir.dialects import stablehlo
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, exact_quotient, shape_size
 from swift_export.converter.frame import Frame, rule
-from swift_export.converter.module import constant_array
+from swift_export.converter.mlir import constant_array
 from swift_export.converter.rules.contraction import finish_product, product_type
 from swift_export.converter.rules.spacing import Axis, interleaved, padded, reversed_along, taken
 

@@ -11,7 +11,7 @@ from jax.extend.mlir.dialects import stablehlo
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import Label, Slices, as_index, find_places, merge_axes
-from swift_export.converter.rules.slices import cut, first_elements
+from swift_export.converter.rules.slicing import cut, first_elements
 
 __all__: list[str] = []
 

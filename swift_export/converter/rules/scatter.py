@@ -13,7 +13,7 @@ from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import Label, Places, Slices, find_places, merge_axes
-from swift_export.converter.rules.slices import first_elements
+from swift_export.converter.rules.slicing import first_elements
 
 __all__: list[str] = []
 

@@ -14,7 +14,7 @@ from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids
 from swift_export.converter.rules.spacing import Axis, Cut, interleaved, padded, taken
-from swift_export.converter.rules.windows import read_axes
+from swift_export.converter.rules.reduce_window import read_axes
 
 __all__: list[str] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swift_export.converter.sources.base import (
+from swift_export.converter.sources.source import (
     Arrays,
     DimNames,
     Lowered,

@@ -7,7 +7,7 @@ import hashlib
 import struct
 from pathlib import Path
 
-from swift_export.converter.sources.base import SourceError
+from swift_export.converter.sources.source import SourceError
 
 __all__ = [
     "MLIR",

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from swift_export.converter.sources.base import SourceError
+from swift_export.converter.sources.source import SourceError
 from swift_export.converter.sources.kinds import MLIR, Kind, portable_version
 from swift_export.system.processes import ModuleProcess
 
@@ -93,14 +93,14 @@ def _read(data: bytes, kind: Kind) -> None:
         if exported.calling_convention_version > newest:
             raise ValueError(f"{_NEWER} {exported.calling_convention_version}, beyond {newest}")
         data = exported.mlir_module_serialized
-    from swift_export.converter.reading import read_module
+    from swift_export.formats.stablehlo_module import read_module
 
     read_module(data.decode("utf-8-sig") if kind is Kind.TEXT else data)
 
 
 def main(kind: Kind) -> int:
     """Read the standard input; prints why it cannot be."""
-    from swift_export.converter.limits import ModuleError
+    from swift_export.formats.module_limits import ModuleError
 
     try:
         while length := sys.stdin.buffer.read(_LENGTH):

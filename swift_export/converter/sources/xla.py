@@ -13,8 +13,8 @@ from jax.extend.mlir import ir, refine_polymorphic_shapes
 from jax.extend.mlir.dialects import stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
-from swift_export.converter import module as mlir
-from swift_export.converter.sources.base import Arrays, SizesError
+from swift_export.converter import mlir
+from swift_export.converter.sources.source import Arrays, SizesError
 from swift_export.errors import MachineError
 
 __all__ = ["FLOATS", "XlaReference", "float_types", "one_line"]

@@ -53,7 +53,7 @@ def stablehlo_of(path: Path) -> bytes:
 
 def _stablehlo(data: bytes, platforms: Sequence[str]) -> Contents:
     from swift_export.converter import stablehlo_to_onnx
-    from swift_export.converter.module import read_module
+    from swift_export.converter.mlir import read_module
 
     attributes: Any = read_module(data).operation.attributes
     metadata = essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}

@@ -60,7 +60,7 @@ def _whole(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.
 
 
 def _constants(path: Path) -> Iterator[np.ndarray]:
-    from swift_export.converter.module import constant_array, read_module, static_shape, walk
+    from swift_export.converter.mlir import constant_array, read_module, static_shape, walk
 
     module = read_module(stablehlo_of(path))
     for op in walk(module.operation):

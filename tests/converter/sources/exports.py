@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from swift_export.converter.reading import read_module
+from swift_export.formats.stablehlo_module import read_module
 
 __all__ = ["FIVE", "affine", "bytecode", "exported", "shape"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jax.extend.mlir import ir, serialize_portable_artifact
 
-from swift_export.converter.module import functions, main_function, read_module, scope_of, static_shape
+from swift_export.converter.mlir import functions, main_function, read_module, scope_of, static_shape
 from swift_export.lowering.portable import PORTABLE_VERSION
 from swift_export.models.model import value_name
 

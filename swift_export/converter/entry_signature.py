@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size, shape_size
 
 __all__ = ["PLATFORM_INDEX", "Signature", "friendly", "read_signature", "unique"]

@@ -11,8 +11,8 @@ import pytest
 from jax import export
 
 from swift_export.converter.dims import size_text
-from swift_export.converter.reading import read_module
-from swift_export.converter.signature import PLATFORM_INDEX, friendly, read_signature, unique
+from swift_export.formats.stablehlo_module import read_module
+from swift_export.converter.entry_signature import PLATFORM_INDEX, friendly, read_signature, unique
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import FIVE, bytecode, exported, shape

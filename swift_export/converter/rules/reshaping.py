@@ -9,7 +9,7 @@ import onnx_ir as oir
 
 from swift_export.converter.dims import Shape, Size, exact_quotient, shape_size
 from swift_export.converter.frame import Frame, rule
-from swift_export.converter.module import static_shape
+from swift_export.converter.mlir import static_shape
 
 __all__: list[str] = []
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.converter.dims import Dim, Size
-from swift_export.converter.signature import PLATFORM_INDEX, Signature, read_signature
-from swift_export.converter.sources.base import DimNames, Lowered, Options, Reference, SourceError
+from swift_export.converter.entry_signature import PLATFORM_INDEX, Signature, read_signature
+from swift_export.converter.sources.source import DimNames, Lowered, Options, Reference, SourceError
 from swift_export.errors import UsageError
 
 __all__ = ["ModuleSource", "chosen_dims"]

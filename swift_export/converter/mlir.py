@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir
 from jax.extend.mlir import ir
 
-from swift_export.converter.reading import read_module, walk
+from swift_export.formats.stablehlo_module import read_module, walk
 from swift_export.errors import LoweringError
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as oir
 
 from swift_export.converter.frame import Frame, rule
-from swift_export.converter.module import constant_array
+from swift_export.converter.mlir import constant_array
 
 __all__: list[str] = []
 

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from graphs import Sketch, op_types, transformed
 
-from swift_export.converter.passes.layout import POINTWISE, reshape_target
+from swift_export.converter.passes.reshapes import POINTWISE, reshape_target
 
 
 @pytest.mark.parametrize("seed", range(10))

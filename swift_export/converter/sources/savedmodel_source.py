@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter import module as mlir
+from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.passes import run_passes
-from swift_export.converter.sources.base import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
+from swift_export.converter.sources.source import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
 from swift_export.converter.sources.kinds import SAVEDMODEL_FILE, XLA_CALL, Kind
 from swift_export.converter.sources.sandboxed_read import Trial
 from swift_export.converter.sources.xla import FLOATS, float_types, one_line

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.opsets import MICROSOFT
-from swift_export.converter.passes.layout import reshape_target
+from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     attribute,
     constant_like,

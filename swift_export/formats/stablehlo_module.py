@@ -12,7 +12,7 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
-from swift_export.converter.limits import check_module
+from swift_export.formats.module_limits import check_module
 from swift_export.errors import LoweringError
 
 __all__ = ["read_module", "walk"]

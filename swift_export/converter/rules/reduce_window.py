@@ -12,7 +12,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
-from swift_export.converter.module import constant_array
+from swift_export.converter.mlir import constant_array
 from swift_export.converter.rules.folding import ONE_BY_ONE, in_windows, slid
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids, signs_of_zeros
 from swift_export.converter.rules.pooling import pooled_extremes
