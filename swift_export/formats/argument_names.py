@@ -1,0 +1,70 @@
+"""Names of the inputs and outputs of StableHLO files, whose functions have positions and no names.
+
+Nothing but the standard library is used: runtimes read them in processes that hold no jax.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swift_export.formats.signature import Signature, TensorSpec
+
+__all__ = ["SIGNATURE_KEY", "argument_names", "result_names", "stated_signature"]
+
+#: The essential that holds the signature, as JSON: ``{"inputs": [{"name", "dtype", "dims"}, ...], "outputs": [...]}``.
+SIGNATURE_KEY = "swift_export.signature"
+
+#: A step into a tree of results, as jax spells it: ``['key']``, ``["it's"]``, ``[0]`` or ``.field``.
+_STEP = re.compile(r"""\['((?:[^'\\]|\\.)*)'\]|\["((?:[^"\\]|\\.)*)"\]|\[([^\[\]'"]+)\]|\.(\w+)""")
+
+
+def argument_names(essentials: Mapping[str, str], count: int) -> tuple[str, ...]:
+    """Names of the ``count`` arguments of a file with these essentials.
+
+    Files of older versions state none, and neither do those of other programs: one argument is then called ``bold``,
+    several ``input0``, ``input1``, ....
+    """
+    stated = stated_signature(essentials)
+    names = tuple(spec.name for spec in stated.inputs) if stated else ()
+    if names and len(names) == count == len(set(names)):
+        return names
+    return ("bold",) if count == 1 else tuple(f"input{number}" for number in range(count))
+
+
+def result_names(notes: Sequence[str | None]) -> tuple[str, ...]:
+    """Names of results from the notes that jax leaves at them, ``jax.result_info``; None where there is no note.
+
+    ``result['features']`` is called ``features``, ``result['a'][0]`` ``a.0``, a result that is an element of a tuple
+    ``output_0`` and the only one ``output``. A name that is taken already gets a number.
+    """
+    names: list[str] = []
+    for number, note in enumerate(notes):
+        lonely = "output" if len(notes) == 1 else f"output_{number}"
+        steps = ["".join(step) for step in _STEP.findall((note or "").removeprefix("result"))]
+        name = ".".join(steps) or lonely
+        if name.split(".")[0].isdecimal():
+            name = f"output_{name}"
+        candidates = (name, *(f"{name}_{k}" for k in range(1, len(notes) + 1)))
+        names.append(next(candidate for candidate in candidates if candidate not in names))
+    return tuple(names)
+
+
+def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
+    """The signature among a file's essentials; None where there is none, or none that an export writes."""
+    try:
+        found = json.loads(essentials[SIGNATURE_KEY])
+        return Signature(*(tuple(_spec(item) for item in found[side]) for side in ("inputs", "outputs")))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _spec(item: Any) -> TensorSpec:
+    name, dtype, dims = item["name"], item["dtype"], item["dims"]
+    if not (isinstance(name, str) and isinstance(dtype, str) and isinstance(dims, list)):
+        raise TypeError("expected a name, an element type and a list of dimensions")
+    if not all(isinstance(dim, str) or type(dim) is int for dim in dims):
+        raise TypeError("expected sizes and names as dimensions")
+    return TensorSpec(name, dtype, tuple(dims))
