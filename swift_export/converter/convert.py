@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export._version import __version__
-from swift_export.converter import mlir
-from swift_export.converter import rules
+from swift_export.converter import mlir, rules
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Dim, Size
+from swift_export.converter.entry_signature import unique
 from swift_export.converter.frame import Frame
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 from swift_export.converter.passes import run_passes
@@ -35,12 +35,18 @@ def stablehlo_to_onnx(
 ) -> oir.Model:
     """Translate a StableHLO module to an ONNX model, of portable ops unless ``target`` is "onnxruntime".
 
-    ``source`` is MLIR text, bytecode or a portable artifact with a function ``@main``. Its arguments get
-    ``argument_names`` (default: the names the framework gave them, else ``arg0``, ...), its results ``result_names``
-    (default ``output0``, ...). Arguments that ``constants`` names become initializers of that name. ``dim_names``
-    gives unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials like
-    ``2*b``; the file refuses to run on inputs of other sizes.
-    The file is of ``opset``; without one, of the default, or a later one where an op needs it.
+    Args:
+        source: MLIR text, bytecode or a portable artifact with a function ``@main``.
+        constants: arrays by argument: such arguments become initializers of that name, with these elements.
+        argument_names: of all arguments of ``@main``, in order; by default those that the framework gave them, else
+            ``arg0``, ....
+        result_names: of all results, in order: any text, such as a path. By default those that the framework gave
+            them, else ``output`` for a single one, ``output_0``, ... for several.
+        dim_names: unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials
+            like ``2*b``; the file refuses to run on inputs of other sizes. Outputs get names made of these.
+        opset: of the file; by default `DEFAULT_OPSET`, or a later one where an op needs it.
+        fuse: whether to recognise larger ops, such as attention.
+        target: "portable", ai.onnx ops alone, or "onnxruntime".
 
     Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
     """
@@ -83,7 +89,7 @@ def stablehlo_to_onnx(
     returned = frame.run(main.regions[0])
     if not returned:
         raise LoweringError("function @main: expected at least one result, found none; ONNX files compute something")
-    outputs = _outputs(frame, returned, result_names or [f"output{i}" for i in range(len(returned))], inputs)
+    outputs = _outputs(frame, returned, result_names or unique(mlir.names_of_results(main), names), inputs)
     model = oir.Model(
         builder.graph(inputs, outputs),
         ir_version=ir_version(builder.opset),

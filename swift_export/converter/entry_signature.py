@@ -14,8 +14,10 @@ from typing import Any
 
 from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size, shape_size
+from swift_export.formats.argument_names import plain_path
+from swift_export.formats.stablehlo_module import attribute_of, names_of_results
 
-__all__ = ["PLATFORM_INDEX", "Signature", "friendly", "read_signature", "unique"]
+__all__ = ["PLATFORM_INDEX", "EntrySignature", "read_entry_signature", "unique"]
 
 #: What JAX calls the argument that says which of a module's platforms it runs on.
 PLATFORM_INDEX = "_platform_index"
@@ -24,7 +26,7 @@ _ANONYMOUS = "XLA_Args"
 
 
 @dataclass(frozen=True)
-class Signature:
+class EntrySignature:
     """Names of the arguments and results of ``main``, and the unknown dimensions of its arguments.
 
     ``dims`` has an entry an axis for every argument: None where the size is in the type. ``platform_index`` is the
@@ -42,11 +44,11 @@ class Signature:
         return tuple(i for i in range(len(self.arguments)) if i != self.platform_index)
 
 
-def read_signature(module: Any, text: str | None = None) -> Signature:
+def read_entry_signature(module: Any, text: str | None = None) -> EntrySignature:
     """The signature of a parsed module; ``text`` is what it was parsed from, if that names arguments by itself."""
     main = mlir.main_function(module)
     parameters = list(main.regions[0].blocks[0].arguments)
-    marks = [_attribute(main, "arg_attrs", i, _GLOBAL) for i in range(len(parameters))]
+    marks = [attribute_of(main, "arg_attrs", i, _GLOBAL) for i in range(len(parameters))]
     platform_index = marks.index(PLATFORM_INDEX) if PLATFORM_INDEX in marks else None
     reader = _Entry(module, main)
     written = _names_in_text(text, len(parameters)) if text else None
@@ -56,18 +58,10 @@ def read_signature(module: Any, text: str | None = None) -> Signature:
         # A location that several arguments share names none of them: XLA calls all of TensorFlow's "XLA_Args".
         own = found[i] if found.count(found[i]) == 1 and found[i] != _ANONYMOUS else ""
         name = own or reader.inner_names.get(i) or (written[i] if written else "")
-        arguments.append(PLATFORM_INDEX if i == platform_index else friendly(name) or f"arg{i}")
+        arguments.append(PLATFORM_INDEX if i == platform_index else plain_path(name).strip(". ") or f"arg{i}")
     arguments = unique(arguments)
-    count = len(main.attributes["function_type"].value.results)
-    notes = [_attribute(main, "res_attrs", i, "jax.result_info") for i in range(count)]
-    results = unique([_result_name(note, i) for i, note in enumerate(notes)], taken=arguments)
-    return Signature(tuple(arguments), tuple(results), reader.dims(arguments), platform_index)
-
-
-def friendly(path: str) -> str:
-    """``params.w.0`` for ``params['w'][0]``, the way that JAX spells a place in a tree."""
-    plain = re.sub(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]", lambda m: f".{m[1] or m[2] or m[3]}", path)
-    return plain.strip(". ")
+    results = unique(names_of_results(main), taken=arguments)
+    return EntrySignature(tuple(arguments), tuple(results), reader.dims(arguments), platform_index)
 
 
 def unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
@@ -79,19 +73,6 @@ def unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
         out.append(next(candidate for candidate in candidates if candidate not in used))
         used.add(out[-1])
     return out
-
-
-def _result_name(note: str | None, index: int) -> str:
-    """A dictionary's key gives the name; ``output<index>`` where a result has none, or only a place in a tuple."""
-    path = friendly((note or "").removeprefix("result"))
-    return path if path and not path[0].isdigit() else f"output{index}"
-
-
-def _attribute(function: Any, group: str, index: int, name: str) -> str | None:
-    if group not in function.attributes:
-        return None
-    attributes = function.attributes[group][index]
-    return str(attributes[name].value) if name in attributes else None
 
 
 def _names_in_text(text: str, count: int) -> list[str] | None:
@@ -187,7 +168,7 @@ class _Entry:
         for i, (parameter, operand) in enumerate(zip(callee.regions[0].blocks[0].arguments, op.operands, strict=True)):
             if operand in self._positions:
                 self.inner_names.setdefault(self._positions[operand], mlir.location_path(parameter.location))
-            size, variable = self._sizes.get(operand), _attribute(callee, "arg_attrs", i, _GLOBAL)
+            size, variable = self._sizes.get(operand), attribute_of(callee, "arg_attrs", i, _GLOBAL)
             if variable and isinstance(size, Dim) and str(size) in size.symbols:
                 self._named[str(size)] = variable
 

@@ -4,8 +4,8 @@ Two things keep the result small without any pass:
 
 * Broadcasts are left to ONNX. A value is kept *compact*: its ONNX shape only has to be broadcastable to the shape of
   its MLIR type. Elementwise rules work on compact values; a rule that needs all elements asks for ``full``.
-* Shape arithmetic is done at translation time. An integer value whose *contents* are known, as numbers or named
-  sizes, makes no nodes unless a rule asks for it as data.
+* Shape arithmetic is done at translation time. An integer value whose *elements* are known, as numbers or
+  named sizes, makes no nodes unless a rule asks for it as data.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from swift_export.converter import mlir
 from swift_export.converter.builder import Builder, OpsetError
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError
+from swift_export.converter.shape_arithmetic import evaluate
 from swift_export.errors import LoweringError
 
 __all__ = ["RULES", "Frame", "rule"]
@@ -89,13 +90,11 @@ class Frame:
 
     def lower(self, op: Any) -> None:
         """Translate one op, or only evaluate it where it is shape arithmetic."""
-        from swift_export.converter.shape_arithmetic import evaluate
-
-        contents = evaluate(self, op)
-        if contents is not None:
+        elements = evaluate(op, self.known, self.shapes)
+        if elements is not None:
             result = op.results[0]
-            self.known[result] = contents
-            self.shapes[result] = contents.shape
+            self.known[result] = elements
+            self.shapes[result] = elements.shape
         else:
             self._translate(op)
 
@@ -103,28 +102,28 @@ class Frame:
         """The symbolic shape of an MLIR value."""
         return self.shapes[value]
 
-    def contents(self, value: Any) -> list[Size] | None:
+    def known_elements(self, value: Any) -> list[Size] | None:
         """Elements of a vector of integers, where they are known as numbers or named sizes."""
         return self.known[value].reshape(-1).tolist() if value in self.known else None
 
     def integers(self, op: Any, value: Any, what: str) -> list[Size]:
-        """``contents``, or an error that names the op."""
-        contents = self.contents(value)
-        if contents is None:
+        """`known_elements`, or an error that names the op."""
+        elements = self.known_elements(value)
+        if elements is None:
             raise self.error(op, f"{what} depend on data")
-        return contents
+        return elements
 
     def compact(self, value: Any) -> oir.Value:
         """The ONNX value; its shape is broadcastable to the MLIR type's."""
         if value not in self.values and value in self.known:
-            contents = self.known[value]
-            if all(isinstance(c, int) for c in contents.reshape(-1).tolist()):
+            elements = self.known[value]
+            if all(isinstance(c, int) for c in elements.reshape(-1).tolist()):
                 dtype = mlir.element_type(value.type).numpy()
-                self.values[value] = self.builder.constant(contents.astype(dtype))
+                self.values[value] = self.builder.constant(elements.astype(dtype))
             else:
-                vector = self.builder.sizes(contents.reshape(-1).tolist())
+                vector = self.builder.sizes(elements.reshape(-1).tolist())
                 vector = self.builder.cast(vector, mlir.element_type(value.type))
-                self.values[value] = self.builder.reshape(vector, contents.shape)
+                self.values[value] = self.builder.reshape(vector, elements.shape)
         return self.values[value]
 
     def aligned(self, value: Any) -> oir.Value:
@@ -163,7 +162,7 @@ class Frame:
         return [v for v in values if isinstance(v, int)]
 
     def call(self, op: Any, function: Any, operands: Sequence[Any]) -> list[oir.Value]:
-        """Translate a call in place; shapes and contents of arguments and results carry over."""
+        """Translate a call in place; shapes and known elements of arguments and results carry over."""
         inner = type(self)(self.builder, self.functions, self.builder.scope)
         for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
             inner.bind(parameter, self, operand)

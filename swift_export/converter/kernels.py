@@ -9,32 +9,20 @@ from __future__ import annotations
 import onnx_ir as oir
 
 from swift_export.errors import LoweringError
+from swift_export.formats.element_types import STANDARD
 
 __all__ = ["KERNELS", "NoKernelError", "carrier", "has_kernel"]
 
 DataType = oir.DataType
 
-_TYPES = {
-    "b": DataType.BOOL,
-    "i8": DataType.INT8,
-    "i16": DataType.INT16,
-    "i32": DataType.INT32,
-    "i64": DataType.INT64,
-    "u8": DataType.UINT8,
-    "u16": DataType.UINT16,
-    "u32": DataType.UINT32,
-    "u64": DataType.UINT64,
-    "f16": DataType.FLOAT16,
-    "bf16": DataType.BFLOAT16,
-    "f32": DataType.FLOAT,
-    "f64": DataType.DOUBLE,
-}
+#: ONNX's types by MLIR's names, which are short.
+_TYPES = {str(row.mlir): oir.DataType[str(row.onnx)] for row in STANDARD}
 
-_INTEGERS = "i8 i16 i32 i64 u8 u16 u32 u64"
+_INTEGERS = "i8 i16 i32 i64 ui8 ui16 ui32 ui64"
 
 #: Types of elements, and the ops whose data may be of them; ops that are not listed take all types.
 _TABLE = {
-    "b": "And Not Or Xor",
+    "i1": "And Not Or Xor",
     "f32": "Acos Acosh Asin Asinh Atan Atanh AveragePool Celu Col2Im Conv ConvTranspose Cosh Elu Erf Gelu GridSample "
     "HardSigmoid InstanceNormalization LeakyRelu LpPool PRelu Selu Sinh Softplus Softsign Tan",
     "f32 f64": "BatchNormalization Ceil Cos Exp Floor Gemm IsInf Log LogSoftmax Reciprocal Sigmoid Sin Softmax Sqrt "
@@ -46,21 +34,21 @@ _TABLE = {
     f"{_INTEGERS} f32 f64": "Abs Add Div Greater GreaterOrEqual Less LessOrEqual Mul Sub",
     f"{_INTEGERS} f16 f32 f64": "Mod",
     f"{_INTEGERS} f16 bf16 f32 f64": "Sign",
-    f"b {_INTEGERS} f32 f64": "Equal Tile",
-    f"b {_INTEGERS} f16 f32 f64": "Expand",
-    "b i8 i32 i64 u8 u32 u64 f32 f64": "Pad",
-    "b i32 i64 f32 f64": "Trilu",
-    "i8 i32 i64 u8 u32 f32 f64": "Where",
-    "i8 i32 i64 u8 u32 u64 f16 f32 f64": "Clip Max Min",
-    "i8 i32 i64 u8 f32 f64": "ArgMax ArgMin ReduceMax ReduceMin",
+    f"i1 {_INTEGERS} f32 f64": "Equal Tile",
+    f"i1 {_INTEGERS} f16 f32 f64": "Expand",
+    "i1 i8 i32 i64 ui8 ui32 ui64 f32 f64": "Pad",
+    "i1 i32 i64 f32 f64": "Trilu",
+    "i8 i32 i64 ui8 ui32 f32 f64": "Where",
+    "i8 i32 i64 ui8 ui32 ui64 f16 f32 f64": "Clip Max Min",
+    "i8 i32 i64 ui8 f32 f64": "ArgMax ArgMin ReduceMax ReduceMin",
     "i8 i16 i32 i64 f32 f64": "Neg",
-    "i8 i16 i32 i64 u8 f32 f64": "TopK",
+    "i8 i16 i32 i64 ui8 f32 f64": "TopK",
     "i16 i32 i64 f32 f64": "Range",
     "i32 i64 f32 f64": "CumSum Einsum Pow ReduceMean ReduceProd ReduceSum",
-    "i32 i64 u32 u64 f32 f64": "CumProd MatMul",
-    "i8 u8 f32 f64": "MaxPool",
-    "u8 u32 u64": "BitShift",
-    "b i32 i64 u8 f32": "NonZero",
+    "i32 i64 ui32 ui64 f32 f64": "CumProd MatMul",
+    "i8 ui8 f32 f64": "MaxPool",
+    "ui8 ui32 ui64": "BitShift",
+    "i1 i32 i64 ui8 f32": "NonZero",
 }
 
 KERNELS: dict[str, frozenset[oir.DataType]] = {
@@ -71,18 +59,18 @@ KERNELS: dict[str, frozenset[oir.DataType]] = {
 
 #: Wider types that hold every value, the cheapest first.
 _WIDER = {
-    "b": "u8 i32",
+    "i1": "ui8 i32",
     "i8": "i16 i32 i64",
     "i16": "i32 i64",
     "i32": "i64",
-    "u8": "u16 i16 u32 i32 u64 i64",
-    "u16": "u32 i32 u64 i64",
-    "u32": "u64 i64",
+    "ui8": "ui16 i16 ui32 i32 ui64 i64",
+    "ui16": "ui32 i32 ui64 i64",
+    "ui32": "ui64 i64",
     "f16": "f32",
     "bf16": "f32",
 }
 #: Types with the same low bits, for ops in which nothing else counts.
-_SAME_BITS = {"u32": "i32 i64", "u64": "i64", "i32": "u32", "i64": "u64"}
+_SAME_BITS = {"ui32": "i32 i64", "ui64": "i64", "i32": "ui32", "i64": "ui64"}
 
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 

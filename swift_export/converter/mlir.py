@@ -1,4 +1,4 @@
-"""What StableHLO modules hold, through the MLIR bindings: functions, types, constants, names and locations."""
+"""Types, constants and locations of StableHLO modules, as ONNX and its names for them need them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import numpy as np
 import onnx_ir
 from jax.extend.mlir import ir
 
-from swift_export.formats.stablehlo_module import read_module, walk
 from swift_export.errors import LoweringError
+from swift_export.formats.element_types import STANDARD
+from swift_export.formats.stablehlo_module import (
+    functions,
+    main_function,
+    names_of_results,
+    read_module,
+    static_shape,
+    walk,
+)
 
 __all__ = [
     "argument_name",
@@ -22,6 +30,7 @@ __all__ = [
     "is_small_integer",
     "location_path",
     "main_function",
+    "names_of_results",
     "read_module",
     "scope_of",
     "static_shape",
@@ -29,48 +38,11 @@ __all__ = [
     "where",
 ]
 
-ELEMENT_TYPES = {
-    "i1": onnx_ir.DataType.BOOL,
-    "i8": onnx_ir.DataType.INT8,
-    "i16": onnx_ir.DataType.INT16,
-    "i32": onnx_ir.DataType.INT32,
-    "i64": onnx_ir.DataType.INT64,
-    "ui8": onnx_ir.DataType.UINT8,
-    "ui16": onnx_ir.DataType.UINT16,
-    "ui32": onnx_ir.DataType.UINT32,
-    "ui64": onnx_ir.DataType.UINT64,
-    "f16": onnx_ir.DataType.FLOAT16,
-    "bf16": onnx_ir.DataType.BFLOAT16,
-    "f32": onnx_ir.DataType.FLOAT,
-    "f64": onnx_ir.DataType.DOUBLE,
-}
-
+#: ONNX's type by MLIR's name.
+ELEMENT_TYPES = {str(row.mlir): onnx_ir.DataType[str(row.onnx)] for row in STANDARD}
 
 #: Longer vectors are data, not shapes.
 LONGEST_SHAPE = 64
-
-
-def main_function(module: Any) -> Any:
-    """The module's entry, ``@main``."""
-    for op in module.body.operations:
-        if op.operation.name == "func.func" and op.attributes["sym_name"].value == "main":
-            if not op.regions[0].blocks:
-                raise LoweringError("function @main: expected a body, found a declaration alone")
-            return op
-    raise LoweringError("StableHLO module: expected a function @main, found none")
-
-
-def functions(module: Any) -> dict[str, Any]:
-    """All functions by name."""
-    return {op.attributes["sym_name"].value: op for op in module.body.operations if op.operation.name == "func.func"}
-
-
-def static_shape(value: Any) -> tuple[int | None, ...]:
-    """Shape of an MLIR value's type; None where it is unknown."""
-    kind = value.type
-    if not isinstance(kind, ir.RankedTensorType):
-        raise LoweringError(f"type {kind}: expected a ranked tensor")
-    return tuple(None if kind.is_dynamic_dim(i) else kind.get_dim_size(i) for i in range(kind.rank))
 
 
 def element_type(value_type: Any) -> onnx_ir.DataType:

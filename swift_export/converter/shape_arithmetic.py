@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from swift_export.converter import mlir
-from swift_export.converter.dims import Size, exact_quotient
-
-if TYPE_CHECKING:
-    from swift_export.converter.frame import Frame
+from swift_export.converter.dims import Shape, Size, exact_quotient
 
 __all__ = ["evaluate"]
 
 
-def evaluate(frame: Frame, op: Any) -> np.ndarray | None:
-    """The elements of the op's result as an array of int and Dim, or None where it is no shape arithmetic."""
+def evaluate(op: Any, known: Mapping[Any, np.ndarray], shapes: Mapping[Any, Shape]) -> np.ndarray | None:
+    """The elements of the op's result as an array of int and Dim, or None where it is no shape arithmetic.
+
+    ``known`` has the elements of the values that came of shape arithmetic before, ``shapes`` the shapes of all.
+    """
     if len(op.results) != 1:
         return None
     kind = op.results[0].type
@@ -30,16 +30,16 @@ def evaluate(frame: Frame, op: Any) -> np.ndarray | None:
         array = mlir.constant_array(op.attributes["value"])
         return _objects(np.broadcast_to(array, tuple(kind.shape)))
     if name == "stablehlo.get_dimension_size":
-        size = frame.shape(op.operands[0])[op.attributes["dimension"].value]
+        size = shapes[op.operands[0]][op.attributes["dimension"].value]
         return _objects(np.asarray(size, object))
     if name in DECISIVE and _is_small_truth(kind):
         for operand in op.operands:
-            if operand in frame.known and all(v is DECISIVE[name] for v in frame.known[operand].reshape(-1).tolist()):
-                return frame.known[operand]
+            if operand in known and all(v is DECISIVE[name] for v in known[operand].reshape(-1).tolist()):
+                return known[operand]
     function = EVALUATORS.get(name)
-    if function is None or any(operand not in frame.known for operand in op.operands):
+    if function is None or any(operand not in known for operand in op.operands):
         return None
-    result = function(op, *[frame.known[operand] for operand in op.operands])
+    result = function(op, *[known[operand] for operand in op.operands])
     if result is None:
         return None
     if _is_small_truth(kind):

@@ -17,8 +17,8 @@ import onnx_ir as oir
 from swift_export.converter import mlir
 from swift_export.converter.builder import SCOPE
 from swift_export.converter.convert import stablehlo_to_onnx
+from swift_export.converter.entry_signature import EntrySignature, read_entry_signature
 from swift_export.converter.passes.match import sizes
-from swift_export.converter.entry_signature import Signature, read_signature
 from swift_export.errors import LoweringError
 
 __all__ = ["Handlers", "Record", "tf2onnx_handlers"]
@@ -87,7 +87,7 @@ def _replace(ctx: Any, node: Any, record: Record) -> None:
     """Put what the module of an ``XlaCallModule`` becomes in its place."""
     source = node.get_attr_value("module")
     module = mlir.read_module(source)  # held: its ops live as long as it does
-    signature = read_signature(module)
+    signature = read_entry_signature(module)
     arguments = _arguments(signature, node, record.argument_names)
     constants = {name: given for name, given in arguments.items() if not isinstance(given, str)}
     inputs = {name: tensor for name, tensor in arguments.items() if isinstance(tensor, str)}
@@ -113,7 +113,7 @@ def _replace(ctx: Any, node: Any, record: Record) -> None:
         ctx.set_dtype(output, dtype)
 
 
-def _arguments(signature: Signature, node: Any, given: Sequence[str] | None) -> dict[str, np.ndarray | str]:
+def _arguments(signature: EntrySignature, node: Any, given: Sequence[str] | None) -> dict[str, np.ndarray | str]:
     """For each argument of ``main``, by name: its constant value, or the tensor that feeds it."""
     if len(signature.inputs) != len(node.input):
         raise LoweringError(

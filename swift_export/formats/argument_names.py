@@ -5,6 +5,7 @@ Nothing but the standard library is used: runtimes read them in processes that h
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,13 @@ from typing import Any
 
 from swift_export.formats.signature import Signature, TensorSpec
 
-__all__ = ["SIGNATURE_KEY", "argument_names", "result_names", "stated_signature"]
+__all__ = ["SIGNATURE_KEY", "argument_names", "plain_path", "result_names", "stated_signature"]
 
 #: The essential that holds the signature, as JSON: ``{"inputs": [{"name", "dtype", "dims"}, ...], "outputs": [...]}``.
 SIGNATURE_KEY = "swift_export.signature"
 
 #: A step into a tree of results, as jax spells it: ``['key']``, ``["it's"]``, ``[0]`` or ``.field``.
-_STEP = re.compile(r"""\['((?:[^'\\]|\\.)*)'\]|\["((?:[^"\\]|\\.)*)"\]|\[([^\[\]'"]+)\]|\.(\w+)""")
+_STEP = re.compile(r"""\[(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]|\[([^\[\]'"]+)\]|\.(\w+)""")
 
 
 def argument_names(essentials: Mapping[str, str], count: int) -> tuple[str, ...]:
@@ -43,13 +44,17 @@ def result_names(notes: Sequence[str | None]) -> tuple[str, ...]:
     names: list[str] = []
     for number, note in enumerate(notes):
         lonely = "output" if len(notes) == 1 else f"output_{number}"
-        steps = ["".join(step) for step in _STEP.findall((note or "").removeprefix("result"))]
-        name = ".".join(steps) or lonely
+        name = ".".join(map(_text, _STEP.finditer((note or "").removeprefix("result")))) or lonely
         if name.split(".")[0].isdecimal():
             name = f"output_{name}"
         candidates = (name, *(f"{name}_{k}" for k in range(1, len(notes) + 1)))
         names.append(next(candidate for candidate in candidates if candidate not in names))
     return tuple(names)
+
+
+def plain_path(path: str) -> str:
+    """``params.w.0`` for ``params['w'][0]``, the way that jax spells a place in a tree."""
+    return _STEP.sub(lambda step: f".{_text(step)}", path)
 
 
 def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
@@ -59,6 +64,16 @@ def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
         return Signature(*(tuple(_spec(item) for item in found[side]) for side in ("inputs", "outputs")))
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
+
+
+def _text(step: re.Match[str]) -> str:
+    """A step as a part of a name: keys come as Python writes them."""
+    if step["quoted"] is None:
+        return str(step[2] or step[3])
+    try:
+        return str(ast.literal_eval(step["quoted"]))
+    except (SyntaxError, ValueError):  # escapes that Python does not write
+        return step["quoted"][1:-1]
 
 
 def _spec(item: Any) -> TensorSpec:

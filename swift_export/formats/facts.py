@@ -7,7 +7,6 @@ some damaged bytecode, and TensorFlow talks while it is imported.
 from __future__ import annotations
 
 import importlib
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -17,19 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.errors import ArtifactError
+from swift_export.formats.metadata import SAVEDMODEL_FILE
 from swift_export.formats.signature import Signature
 from swift_export.system.plain_data import SchemaError, decode, dumps, loads
 from swift_export.system.processes import ModuleProcess
 from swift_export.system.text import shown
 
-__all__ = ["Facts", "essentials_in", "histogram", "main", "read_facts"]
+__all__ = ["Facts", "histogram", "main", "read_facts"]
 
 #: Words, module and function for each kind of file, by the end of its name; a folder is a SavedModel.
 _READERS = {
-    ".onnx": ("an ONNX model", "onnx_facts", "read_onnx"),
-    ".jax": ("a function that jax.export wrote", "stablehlo_facts", "read_exported"),
-    ".mlir.bc": ("portable StableHLO bytecode", "stablehlo_facts", "read_portable"),
-    "": ("a SavedModel", "savedmodel_facts", "read_savedmodel"),
+    ".onnx": ("an ONNX model", "onnx", "read_onnx"),
+    ".jax": ("a function that jax.export wrote", "stablehlo", "read_exported"),
+    ".mlir.bc": ("portable StableHLO bytecode", "stablehlo", "read_portable"),
+    "": ("a SavedModel", "savedmodel", "read_savedmodel"),
 }
 _DAMAGED, _NEEDS_EXTRA, _ENDLESS = 3, 4, 5
 #: Of a file's facts as JSON, metadata included. Exports say some 10 kB of themselves.
@@ -105,15 +105,6 @@ def _as_json(facts: Facts) -> str:
         raise ValueError("a name in it is no UTF-8 text") from None
 
 
-def essentials_in(text: str | bytes) -> dict[str, str]:
-    """The essentials that travel in a file as JSON; empty for what no export wrote."""
-    try:
-        found = json.loads(text)
-        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
-    except (ValueError, RecursionError):
-        return {}
-
-
 def histogram(names: Iterable[str]) -> dict[str, int]:
     """How often each name occurs, by name."""
     return dict(sorted(Counter(names).items()))
@@ -125,7 +116,7 @@ def _suffix(path: Path) -> str:
     for suffix in filter(None, _READERS):
         if path.name.endswith(suffix) and path.is_file():
             return suffix
-    if (path / "saved_model.pb").is_file():
+    if (path / SAVEDMODEL_FILE).is_file():
         return ""
     known = ", ".join(filter(None, _READERS))
     raise ArtifactError(f"{path}: expected a {known} file, a SavedModel folder or an artifact folder")

@@ -1,8 +1,19 @@
-"""Where a file's own facts lie in each format."""
+"""Where a file's own facts lie in each format, and the essentials themselves. Light to import."""
 
 from __future__ import annotations
 
-__all__ = ["METADATA_ASSET", "METADATA_ATTRIBUTE", "SIGNATURE", "SIGNATURE_KEY", "TAG"]
+import json
+
+__all__ = [
+    "METADATA_ASSET",
+    "METADATA_ATTRIBUTE",
+    "SAVEDMODEL_FILE",
+    "SIGNATURE",
+    "SIGNATURE_KEY",
+    "TAG",
+    "XLA_CALL",
+    "essentials_in",
+]
 
 #: Attribute of the StableHLO modules that holds the essentials as JSON.
 METADATA_ATTRIBUTE = "swift_export.metadata"
@@ -12,3 +23,16 @@ METADATA_ASSET = "swift_export.json"
 TAG, SIGNATURE = "serve", "serving_default"
 #: Among a file's facts, the signature of the model as JSON: StableHLO keeps no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
+#: The file that makes a folder a SavedModel.
+SAVEDMODEL_FILE = "saved_model.pb"
+#: TensorFlow's operator that holds StableHLO.
+XLA_CALL = "XlaCallModule"
+
+
+def essentials_in(text: str | bytes) -> dict[str, str]:
+    """The essentials that travel in a file as JSON; empty for what no export wrote."""
+    try:
+        found = json.loads(text)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
+        return {}

@@ -1,4 +1,4 @@
-"""Facts of an ONNX file."""
+"""ONNX files, read without a runtime."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx
 
+from swift_export.formats.element_types import from_onnx
 from swift_export.formats.facts import Facts, histogram
-from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.formats.signature import UNNAMED, Signature, TensorSpec
 
 __all__ = ["read_onnx"]
 
@@ -32,14 +33,13 @@ def read_onnx(path: Path) -> Facts:
     }
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initialised]
-    return Facts("onnx", Signature(_onnx_specs(inputs), _onnx_specs(graph.output)), details)
+    return Facts("onnx", Signature(_specs(inputs), _specs(graph.output)), details)
 
 
-def _onnx_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
     def spec(value: onnx.ValueInfoProto) -> TensorSpec:
         kind = value.type.tensor_type
-        dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()  # NumPy's names, but for float32's
-        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim)
-        return TensorSpec(value.name, "float32" if dtype == "float" else dtype, dims)
+        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or UNNAMED for d in kind.shape.dim)
+        return TensorSpec(value.name, from_onnx(onnx.TensorProto.DataType.Name(kind.elem_type)), dims)
 
     return tuple(spec(value) for value in values)

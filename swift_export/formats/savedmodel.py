@@ -1,47 +1,105 @@
-"""Facts of a SavedModel folder; TensorFlow is used for its protobuf classes alone."""
+"""SavedModels, read without TensorFlow's runtime: of TensorFlow nothing but its protobuf classes is used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from swift_export.formats.facts import Facts, essentials_in, histogram
-from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.formats.argument_names import stated_signature
+from swift_export.formats.element_types import from_tensorflow
+from swift_export.formats.facts import Facts, histogram
+from swift_export.formats.metadata import METADATA_ASSET, SAVEDMODEL_FILE, SIGNATURE, TAG, XLA_CALL, essentials_in
+from swift_export.formats.signature import UNNAMED, Signature, TensorSpec, with_names
 
-__all__ = ["read_savedmodel"]
+__all__ = [
+    "essentials",
+    "nodes",
+    "parse",
+    "platforms",
+    "read_graphs",
+    "read_savedmodel",
+    "serving_graph",
+    "signature_of",
+    "xla_calls",
+]
+
+
+def parse(data: bytes) -> Any:
+    """The message that ``saved_model.pb`` holds; raises protobuf's DecodeError for a damaged file."""
+    return saved_model_pb2.SavedModel.FromString(data)
+
+
+def read_graphs(path: Path) -> Sequence[Any]:
+    """The graphs of the SavedModel in a folder, with their tags and signatures."""
+    graphs: Sequence[Any] = parse((path / SAVEDMODEL_FILE).read_bytes()).meta_graphs
+    return graphs
+
+
+def serving_graph(path: Path) -> Any:
+    """The graph that servers take; raises ValueError where there is not exactly one, or where it has no signature."""
+    graphs = [graph for graph in read_graphs(path) if TAG in graph.meta_info_def.tags]
+    if len(graphs) != 1 or SIGNATURE not in graphs[0].signature_def:
+        raise ValueError(f"expected one graph with the tag {TAG} and the signature {SIGNATURE}")
+    return graphs[0]
+
+
+def nodes(graph: Any) -> Iterator[Any]:
+    """All nodes of a ``GraphDef``, those of its functions included."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def xla_calls(graph: Any) -> list[Any]:
+    """The nodes of a ``GraphDef`` that hold StableHLO, in their attribute ``module``."""
+    return [node for node in nodes(graph) if node.op == XLA_CALL]
+
+
+def platforms(call: Any) -> tuple[str, ...]:
+    """What the module of such a node was lowered for, as TensorFlow spells it: ``CPU``, ``CUDA``."""
+    return tuple(name.decode() for name in call.attr["platforms"].list.s)
+
+
+def essentials(path: Path) -> dict[str, str]:
+    """The essentials that lie beside the graph as an asset; empty where no export wrote any."""
+    asset = path / "assets" / METADATA_ASSET
+    return essentials_in(asset.read_bytes()) if asset.is_file() else {}
+
+
+def signature_of(graph: Any, stated: Mapping[str, str]) -> Signature:
+    """``serving_default`` of a graph; the file's essentials give names to its unknown dimensions."""
+    serving = graph.signature_def[SIGNATURE]
+    names = stated_signature(stated)
+    return Signature(
+        with_names(_specs(serving.inputs), names.inputs if names else ()),
+        with_names(_specs(serving.outputs), names.outputs if names else ()),
+    )
 
 
 def read_savedmodel(path: Path) -> Facts:
     """Signature ``serving_default``, tags, TensorFlow's version and the ops of all functions."""
-    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    if len(model.meta_graphs) != 1 or "serving_default" not in model.meta_graphs[0].signature_def:
-        raise ValueError("expected one graph with the signature serving_default")
-    graph = model.meta_graphs[0]
-    asset = path / "assets" / "swift_export.json"
-    nodes = [node for function in graph.graph_def.library.function for node in function.node_def]
-    calls = [node for node in nodes if node.op == "XlaCallModule"]
+    graph = serving_graph(path)
+    calls, metadata = xla_calls(graph.graph_def), essentials(path)
     details = {
         "tags": list(graph.meta_info_def.tags),
         "tensorflow": graph.meta_info_def.tensorflow_version,
         "signatures": sorted(name for name in graph.signature_def if not name.startswith("__")),
-        "ops": histogram(node.op for node in nodes),
-        "platforms": sorted({name.decode() for node in calls for name in node.attr["platforms"].list.s}),
-        "module_bytes": sum(len(node.attr["module"].s) for node in calls),
-        "metadata": essentials_in(asset.read_bytes()) if asset.is_file() else {},
+        "ops": histogram(node.op for function in graph.graph_def.library.function for node in function.node_def),
+        "platforms": sorted({name for call in calls for name in platforms(call)}),
+        "module_bytes": sum(len(call.attr["module"].s) for call in calls),
+        "metadata": metadata,
     }
-    serving = graph.signature_def["serving_default"]
-    return Facts("savedmodel", Signature(_tf_specs(serving.inputs), _tf_specs(serving.outputs)), details)
+    return Facts("savedmodel", signature_of(graph, metadata), details)
 
 
-def _tf_specs(values: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+def _specs(values: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     def spec(name: str, value: Any) -> TensorSpec:
-        dtype = types_pb2.DataType.Name(value.dtype).removeprefix("DT_").lower()
-        sizes = enumerate(dim.size for dim in value.tensor_shape.dim)
-        dims = tuple(("?" if i else "batch") if size < 0 else size for i, size in sizes)
-        return TensorSpec(name, "float32" if dtype == "float" else dtype, dims)
+        dtype = from_tensorflow(types_pb2.DataType.Name(value.dtype))
+        # TensorFlow leaves unknown dimensions without a name.
+        return TensorSpec(name, dtype, tuple(UNNAMED if dim.size < 0 else dim.size for dim in value.tensor_shape.dim))
 
     return tuple(spec(name, values[name]) for name in sorted(values))

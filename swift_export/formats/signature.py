@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-__all__ = ["Signature", "TensorSpec"]
+__all__ = ["UNNAMED", "Signature", "TensorSpec", "with_names"]
+
+#: An unknown dimension that a file gives no name.
+UNNAMED = "?"
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,25 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+def with_names(specs: Sequence[TensorSpec], stated: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """``specs`` with the names of unknown dimensions that ``stated`` has for a tensor of the same name.
+
+    Where it has none, the first unknown dimension is the batch, as in files that state no signature.
+    """
+    known = {spec.name: spec for spec in stated}
+
+    def named(spec: TensorSpec) -> TensorSpec:
+        other = known.get(spec.name)
+        if other is None or len(other.dims) != len(spec.dims):
+            names: Sequence[str | int] = ["batch", *[UNNAMED] * len(spec.dims)]
+        else:
+            names = other.dims
+        dims = [
+            name if dim == UNNAMED and isinstance(name, str) else dim
+            for dim, name in zip(spec.dims, names, strict=False)
+        ]
+        return replace(spec, dims=tuple(dims))
+
+    return tuple(map(named, specs))

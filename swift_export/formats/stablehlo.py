@@ -1,79 +1,86 @@
-"""Facts of the StableHLO files: jax.export's own form and portable bytecode."""
+"""StableHLO files: jax.export's own form and portable bytecode. jax parses them, nothing is compiled."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import jax
-from jax.extend.mlir import deserialize_portable_artifact, ir
+from jax import export, tree_util
 
-from swift_export.formats.facts import Facts, essentials_in, histogram
-from swift_export.formats.metadata import METADATA_ATTRIBUTE
-from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.formats.argument_names import argument_names, result_names, stated_signature
+from swift_export.formats.bytecode import portable_version
+from swift_export.formats.element_types import from_mlir
+from swift_export.formats.facts import Facts, histogram
+from swift_export.formats.signature import UNNAMED, Signature, TensorSpec, with_names
+from swift_export.formats.stablehlo_module import (
+    essentials,
+    main_function,
+    names_of_results,
+    read_module,
+    static_shape,
+    walk,
+)
 
-__all__ = ["read_exported", "read_portable"]
+__all__ = ["deserialize", "module_in", "read_exported", "read_portable"]
 
-T = TypeVar("T")
 
-_DTYPES = {"f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+def deserialize(path: Path) -> export.Exported:
+    """What ``jax.export`` serialised into a file."""
+    return export.deserialize(bytearray(path.read_bytes()))
+
+
+def module_in(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """The module inside a ``.jax`` or a ``.mlir.bc`` file, and the platforms that it was lowered for.
+
+    A portable file does not name its platforms.
+    """
+    if path.suffix != ".jax":
+        return path.read_bytes(), ()
+    exported = deserialize(path)
+    return bytes(exported.mlir_module_serialized), tuple(exported.platforms)
 
 
 def read_exported(path: Path) -> Facts:
     """Facts of what ``jax.export`` serialised."""
-    exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    outputs = jax.tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
-    named = {
-        ".".join(str(getattr(key, "key", key)) for key in keys) or "result": aval
-        for keys, aval in jax.tree_util.tree_leaves_with_path(outputs)
-    }
-    module = _parse(exported.mlir_module_serialized)
+    exported = deserialize(path)
+    metadata = essentials(read_module(exported.mlir_module_serialized))
     details = {
         "platforms": list(exported.platforms),
         "calling_convention_version": exported.calling_convention_version,
-        "metadata": _metadata(module),
+        "metadata": metadata,
     }
-    signature = Signature(
-        tuple(_aval_spec(name, aval) for name, aval in _positional(exported.in_avals)),
-        tuple(_aval_spec(name, aval) for name, aval in named.items()),
-    )
-    return Facts("jax", signature, details)
+    # Of the tree of results itself: the module may be one that jax wrapped.
+    tree = tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
+    notes = [f"result{tree_util.keystr(path)}" for path, _ in tree_util.tree_leaves_with_path(tree)]
+    inputs = [_aval_spec(name, aval) for name, aval in _arguments(metadata, exported.in_avals)]
+    outputs = map(_aval_spec, result_names(notes), exported.out_avals)
+    return Facts("jax", Signature(tuple(inputs), tuple(outputs)), details)
 
 
 def read_portable(path: Path) -> Facts:
     """Facts of a portable artifact (VHLO bytecode)."""
     data = path.read_bytes()
-    module = _parse(data)
+    module = read_module(data)
     with module.context:
-        main: Any = ir.SymbolTable(module.operation)["main"]
-        names = [_result_name(main, i) for i in range(len(main.type.results))]
-        signature = Signature(
-            tuple(_mlir_spec(name, kind) for name, kind in _positional(main.type.inputs)),
-            tuple(_mlir_spec(name, kind) for name, kind in zip(names, main.type.results, strict=True)),
-        )
-        version = re.search(rb"StableHLO_v([\d.]+)\0", data[:64])  # the producer, in the bytecode's header
+        main, metadata = main_function(module), essentials(module)
+        kind = main.attributes["function_type"].value
+        inputs = [_mlir_spec(name, kind) for name, kind in _arguments(metadata, kind.inputs)]
+        outputs = list(map(_mlir_spec, names_of_results(main), kind.results))
         details = {
-            "stablehlo": version[1].decode() if version else None,
-            "ops": histogram(_op_names(module.operation)),
-            "metadata": _metadata(module),
+            "stablehlo": portable_version(data),
+            "ops": histogram(op.operation.name for op in walk(module.operation)),
+            "metadata": metadata,
         }
+    stated = stated_signature(metadata)
+    signature = Signature(
+        with_names(inputs, stated.inputs if stated else ()), with_names(outputs, stated.outputs if stated else ())
+    )
     return Facts("stablehlo", signature, details)
 
 
-def _parse(data: bytes) -> Any:
-    return deserialize_portable_artifact(data, ir.Context())
-
-
-def _metadata(module: Any) -> dict[str, str]:
-    attributes = module.operation.attributes
-    return essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}
-
-
-def _positional(items: Sequence[T]) -> list[tuple[str, T]]:
-    # Neither form keeps the names of arguments; exports have one.
-    return [("bold" if len(items) == 1 else f"input{i}", item) for i, item in enumerate(items)]
+def _arguments(metadata: Mapping[str, str], kinds: Sequence[Any]) -> zip[tuple[str, Any]]:
+    return zip(argument_names(metadata, len(kinds)), kinds, strict=True)
 
 
 def _aval_spec(name: str, aval: Any) -> TensorSpec:
@@ -81,25 +88,5 @@ def _aval_spec(name: str, aval: Any) -> TensorSpec:
 
 
 def _mlir_spec(name: str, kind: Any) -> TensorSpec:
-    # MLIR leaves free dimensions unnamed; all that an export has is its first, the batch.
-    free = [("?" if i else "batch") if kind.is_dynamic_dim(i) else None for i in range(kind.rank)]
-    dims = tuple(word or n for word, n in zip(free, kind.shape, strict=True))
-    element = str(kind.element_type)
-    return TensorSpec(name, _DTYPES.get(element, element), dims)
-
-
-def _result_name(main: Any, index: int) -> str:
-    """``features`` from the note that jax leaves at a result, ``result['features']``."""
-    if "res_attrs" not in main.attributes or "jax.result_info" not in main.attributes["res_attrs"][index]:
-        return f"result{index}"
-    note = str(main.attributes["res_attrs"][index]["jax.result_info"].value)
-    found = re.fullmatch(r"result\['(\w+)'\]", note)
-    return found[1] if found else note
-
-
-def _op_names(op: Any) -> Iterator[str]:
-    for region in op.regions:
-        for block in region:
-            for inner in block:
-                yield inner.operation.name
-                yield from _op_names(inner.operation)
+    dims = tuple(UNNAMED if size is None else size for size in static_shape(kind))
+    return TensorSpec(name, from_mlir(str(kind.element_type)), dims)

@@ -1,4 +1,4 @@
-"""Parsing StableHLO modules, without the rest of the lowering."""
+"""StableHLO modules, whoever wrote them: parsing, and what lies where in one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
-from swift_export.formats.module_limits import check_module
 from swift_export.errors import LoweringError
+from swift_export.formats.argument_names import result_names
+from swift_export.formats.bytecode import MLIR
+from swift_export.formats.metadata import METADATA_ATTRIBUTE, essentials_in
+from swift_export.formats.module_limits import check_module
 
-__all__ = ["read_module", "walk"]
+__all__ = [
+    "attribute_of",
+    "essentials",
+    "functions",
+    "main_function",
+    "names_of_results",
+    "read_module",
+    "static_shape",
+    "walk",
+]
+
 
 #: Ops that newer ones replace; TensorFlow still writes some.
 _DEPRECATED = {f"stablehlo.{name}" for name in ("broadcast", "dot", "einsum", "unary_einsum")}
@@ -44,10 +57,53 @@ def walk(op: Any) -> Iterator[Any]:
                 yield from walk(inner)
 
 
+def main_function(module: Any) -> Any:
+    """The module's entry, ``@main``."""
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and op.attributes["sym_name"].value == "main":
+            if not op.regions[0].blocks:
+                raise LoweringError("function @main: expected a body, found a declaration alone")
+            return op
+    raise LoweringError("StableHLO module: expected a function @main, found none")
+
+
+def functions(module: Any) -> dict[str, Any]:
+    """All functions by name."""
+    return {op.attributes["sym_name"].value: op for op in module.body.operations if op.operation.name == "func.func"}
+
+
+def static_shape(kind: Any) -> tuple[int | None, ...]:
+    """Shape of an MLIR type, or of a value's; None where it is unknown. Raises LoweringError for what has no rank."""
+    kind = kind.type if isinstance(kind, ir.Value) else kind
+    if not isinstance(kind, ir.RankedTensorType):
+        raise LoweringError(f"type {kind}: expected a ranked tensor")
+    return tuple(None if kind.is_dynamic_dim(i) else kind.get_dim_size(i) for i in range(kind.rank))
+
+
+def attribute_of(function: Any, group: str, index: int, name: str) -> str | None:
+    """Text that a function's ``arg_attrs`` or ``res_attrs`` hold of one argument or result; None where they do not."""
+    if group not in function.attributes:
+        return None
+    attributes = function.attributes[group][index]
+    return str(attributes[name].value) if name in attributes else None
+
+
+def names_of_results(function: Any) -> tuple[str, ...]:
+    """Names of a function's results, from the notes that jax leaves at them."""
+    count = len(function.attributes["function_type"].value.results)
+    return result_names([attribute_of(function, "res_attrs", i, "jax.result_info") for i in range(count)])
+
+
+def essentials(module: Any) -> dict[str, str]:
+    """The essentials that an export left in a module; empty for the modules of others."""
+    attributes = module.operation.attributes
+    return essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}
+
+
 def _parse(source: bytes | str) -> Any:
     context = make_ir_context()
     try:
-        if isinstance(source, bytes) and source.startswith(b"ML\xefR"):
+        if isinstance(source, bytes) and source.startswith(MLIR):
             # Portable artifacts are MLIR bytecode of a dialect of their own; plain bytecode parses directly.
             try:
                 return stablehlo.deserialize_portable_artifact(context, source)

@@ -15,7 +15,7 @@ import pytest
 from swift_export.artifacts import describe, locate, transaction
 from swift_export.artifacts.inspect import Part
 from swift_export.errors import ArtifactError
-from swift_export.formats.facts import essentials_in
+from swift_export.formats.metadata import essentials_in
 from swift_export.formats.signature import TensorSpec
 from swift_export.lowering.settings import ExportSettings
 from swift_export.system.plain_data import dumps

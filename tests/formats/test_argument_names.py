@@ -45,6 +45,8 @@ def test_a_file_that_states_none_has_positions(essentials: dict[str, str]) -> No
         (["result['features']"], ["features"]),
         (["result['a.b']", "result['a']['b']", 'result["it\'s"]'], ["a.b", "a.b_1", "it's"]),
         (["result['a'][0]", "result['a'][1]"], ["a.0", "a.1"]),
+        (["result['stage0/block1-x.y z']", "result['a\\\\b']"], ["stage0/block1-x.y z", "a\\b"]),
+        ([r"result['\x']"], [r"\x"]),
         (["result"], ["output"]),
         (["result[0]", "result[1]"], ["output_0", "output_1"]),
         (["result[0]"], ["output_0"]),
@@ -60,6 +62,6 @@ def test_results_have_the_names_that_jax_noted(notes: list[str | None], names: l
 def test_jax_itself_spells_them_so() -> None:
     import jax
 
-    tree = {"a": (1, 2), "it's": 3}
+    tree = {"a": (1, 2), "it's": 3, "path\\to": 4}
     notes = [f"result{jax.tree_util.keystr(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    assert result_names(notes) == ("a.0", "a.1", "it's")
+    assert result_names(notes) == ("a.0", "a.1", "it's", "path\\to")

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from swift_export.converter import stablehlo_to_onnx
+from swift_export.errors import LoweringError
 from swift_export.formats.module_limits import MAX_DEPTH, MAX_OPS, ModuleError
 from swift_export.formats.stablehlo_module import read_module
-from swift_export.errors import LoweringError
 
 T = "tensor<2xf32>"
 

@@ -13,7 +13,7 @@ from swift_export.lowering.onnx_file import write_onnx
 from swift_export.lowering.settings import ATTENTION, ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.weights import synthetic_weights
-from swift_export.parity.structure.weight_identity import digests, held_weights
+from swift_export.parity.structure.weight_identity import digests, weight_identity
 
 STABLEHLO = ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc")
 CHANGED = "model.layers.1.blocks.0.attn.qkv.weight"
@@ -39,8 +39,8 @@ def test_an_onnx_file_holds_them(config_of, tmp_path, case, target, attention, f
     weights = synthetic_weights(config_of(case))
     write_onnx(weights, ExportSettings(target=target, attention=attention, frames=frames), tmp_path)
 
-    assert named(held_weights(tmp_path / "onnx/model.onnx", digests(weights.tensors))) is None
-    assert named(held_weights(tmp_path / "onnx/model.onnx", digests(changed(weights).tensors))) == (
+    assert named(weight_identity(tmp_path / "onnx/model.onnx", digests(weights.tensors))) is None
+    assert named(weight_identity(tmp_path / "onnx/model.onnx", digests(changed(weights).tensors))) == (
         f"1 differ or are absent, such as {CHANGED}"
     )
 
@@ -52,7 +52,9 @@ def test_an_onnx_file_in_which_a_tensor_has_the_name_of_another_does_not(weights
     first.name, second.name = second.name, first.name
     onnx.save(model, tmp_path / "swapped.onnx")
 
-    assert named(held_weights(tmp_path / "swapped.onnx", digests(weights.tensors))).startswith("2 differ or are absent")
+    assert named(weight_identity(tmp_path / "swapped.onnx", digests(weights.tensors))).startswith(
+        "2 differ or are absent"
+    )
 
 
 @pytest.mark.parametrize("frames", [None, 3])
@@ -60,8 +62,8 @@ def test_stablehlo_files_hold_them(weights, tmp_path, frames):
     write_stablehlo(weights, ExportSettings(frames=frames), tmp_path)
 
     for file in STABLEHLO:
-        assert named(held_weights(tmp_path / file, digests(weights.tensors))) is None
-        assert CHANGED in named(held_weights(tmp_path / file, digests(changed(weights).tensors)))
+        assert named(weight_identity(tmp_path / file, digests(weights.tensors))) is None
+        assert CHANGED in named(weight_identity(tmp_path / file, digests(changed(weights).tensors)))
 
 
 @pytest.mark.requires("savedmodel")
@@ -72,8 +74,8 @@ def test_a_savedmodel_and_the_onnx_file_made_of_it_hold_them(weights, tmp_path):
     write_onnx(weights, ExportSettings(), tmp_path, via="savedmodel")
 
     for file in ("savedmodel/1", "onnx/model.onnx"):
-        assert named(held_weights(tmp_path / file, digests(weights.tensors))) is None
-        assert CHANGED in named(held_weights(tmp_path / file, digests(changed(weights).tensors)))
+        assert named(weight_identity(tmp_path / file, digests(weights.tensors))) is None
+        assert CHANGED in named(weight_identity(tmp_path / file, digests(changed(weights).tensors)))
 
 
 def test_tensors_that_are_equal_or_the_same_number_all_over_are_found(weights, tmp_path):
@@ -87,5 +89,5 @@ def test_tensors_that_are_equal_or_the_same_number_all_over_are_found(weights, t
     write_stablehlo(fresh, ExportSettings(), tmp_path)
 
     for file in ("onnx/model.onnx", *STABLEHLO):
-        assert named(held_weights(tmp_path / file, digests(tensors))) is None
-        assert named(held_weights(tmp_path / file, digests(weights.tensors))) is not None
+        assert named(weight_identity(tmp_path / file, digests(tensors))) is None
+        assert named(weight_identity(tmp_path / file, digests(weights.tensors))) is not None

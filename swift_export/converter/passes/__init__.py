@@ -20,12 +20,12 @@ from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
-from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
 from swift_export.converter.passes.order import order_nodes, separate_outputs
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
+from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses

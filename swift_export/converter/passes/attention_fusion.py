@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.opsets import MICROSOFT
-from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     attribute,
     constant_like,
@@ -27,6 +26,7 @@ from swift_export.converter.passes.match import (
     swapped,
 )
 from swift_export.converter.passes.nested import root
+from swift_export.converter.passes.reshapes import reshape_target
 
 __all__ = ["fuse_attention", "fuse_standard_attention"]
 

@@ -6,8 +6,8 @@ import onnx_ir as oir
 
 from swift_export.converter.opsets import MICROSOFT
 from swift_export.converter.passes.gemm import bias_of, is_linear
-from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import constant_like, inputs, made_by, new_value, only_use, replace, sizes
+from swift_export.converter.passes.reshapes import reshape_target
 
 __all__ = ["flatten_products"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     constant_like,
     flattened,
@@ -17,6 +16,7 @@ from swift_export.converter.passes.match import (
     replace,
     sizes,
 )
+from swift_export.converter.passes.reshapes import reshape_target
 
 __all__ = ["bias_of", "fuse_gemm", "is_linear", "without_bias"]
 

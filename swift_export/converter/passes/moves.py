@@ -8,7 +8,6 @@ from itertools import chain, count
 import onnx_ir as oir
 
 from swift_export.converter.passes.factors import Factor, as_factor, product, quotient
-from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     can_replace,
     constant_like,
@@ -20,6 +19,7 @@ from swift_export.converter.passes.match import (
     replace,
     sizes,
 )
+from swift_export.converter.passes.reshapes import reshape_target
 
 __all__ = ["merge_moves"]
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.match import (
     array,
     attribute,
@@ -22,6 +21,7 @@ from swift_export.converter.passes.match import (
     replace,
     sizes,
 )
+from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.split import slice_bounds
 
 __all__ = ["split_products"]

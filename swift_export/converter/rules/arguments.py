@@ -9,8 +9,8 @@ import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.frame import Frame
-from swift_export.converter.rules.reduce_extremes import extreme, places_of_extremes
 from swift_export.converter.rules.monoids import Monoid
+from swift_export.converter.rules.reduce_extremes import extreme, places_of_extremes
 from swift_export.converter.rules.terms import FLOATS
 
 __all__ = ["argument_extreme"]
@@ -36,7 +36,7 @@ def argument_extreme(frame: Frame, op: Any) -> Sequence[oir.Value] | None:
         return None
     value = frame.full(elements)
     monoid = Monoid.of(kind, frame.dtype(elements))
-    origin = frame.contents(start)
+    origin = frame.known_elements(start)
     zero = origin == [0] or Monoid.of("add", frame.dtype(places)).is_neutral(frame.compact(start))
     if not zero or not monoid.is_neutral(frame.compact(first)):
         return None

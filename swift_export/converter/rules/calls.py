@@ -58,7 +58,7 @@ def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
 def _assert(frame: Frame, op: Any) -> None:
     """Let the file refuse sizes that the program refuses, but for empty ones, of which it makes empty results."""
     condition = op.operands[0]
-    known = frame.contents(condition)
+    known = frame.known_elements(condition)
     if known is not None and all(isinstance(k, int) for k in known):
         if not all(known):
             raise frame.error(op, f"never holds: {op.attributes['error_message'].value}")
@@ -75,7 +75,7 @@ def _not_empty(frame: Frame, condition: Any) -> bool:
     compare = condition.owner
     if compare.name != "stablehlo.compare" or "GE" not in str(compare.attributes["comparison_direction"]):
         return False
-    sizes, least = (frame.contents(v) for v in compare.operands)
+    sizes, least = (frame.known_elements(v) for v in compare.operands)
     if sizes is None or least not in ([0], [1]) or not isinstance(sizes[0], Dim):
         return False
     told = solved(sizes[0])

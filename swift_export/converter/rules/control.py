@@ -67,7 +67,7 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
 @rule("stablehlo.if")
 def if_else(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """One of two branches, chosen by a truth value; one that is known at translation leaves one branch."""
-    known = frame.contents(op.operands[0])
+    known = frame.known_elements(op.operands[0])
     if known is not None:
         return frame.take(op, frame, frame.run(op.regions[0 if known[0] else 1]))
     return _choose(frame, op, frame.full(op.operands[0]), op.regions[0], op.regions[1:])
@@ -78,7 +78,7 @@ def case(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """One of several branches. An index out of range takes the last one, as StableHLO says; an index that is known at
     translation leaves one branch: modules for several platforms choose by a platform index.
     """
-    known = frame.contents(op.operands[0])
+    known = frame.known_elements(op.operands[0])
     if known is not None and isinstance(known[0], int):
         branch = known[0] if 0 <= known[0] < len(op.regions) else len(op.regions) - 1
         return frame.take(op, frame, frame.run(op.regions[branch]))

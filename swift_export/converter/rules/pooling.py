@@ -9,8 +9,8 @@ import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, shape_size
-from swift_export.converter.rules.reduce_extremes import extreme
 from swift_export.converter.rules.monoids import signs_of_zeros
+from swift_export.converter.rules.reduce_extremes import extreme
 from swift_export.converter.rules.spacing import Axis
 
 __all__ = ["pooled_extremes"]

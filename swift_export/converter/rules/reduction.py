@@ -11,9 +11,9 @@ from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, shape_size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.arguments import argument_extreme
-from swift_export.converter.rules.reduce_extremes import along, axes_last, extreme
 from swift_export.converter.rules.folding import ONE_BY_ONE, folded, in_windows
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids
+from swift_export.converter.rules.reduce_extremes import along, axes_last, extreme
 from swift_export.converter.rules.spacing import Axis
 from swift_export.converter.rules.terms import FLOATS
 

@@ -31,9 +31,9 @@ def reshape(frame: Frame, op: Any) -> oir.Value:
 @rule("stablehlo.dynamic_reshape")
 def dynamic_reshape(frame: Frame, op: Any) -> oir.Value:
     """Same, with sizes that are computed; of those that depend on data at most one, which ONNX infers."""
-    contents = frame.contents(op.operands[1])
-    if contents is not None:
-        return _reshape(frame, op, tuple(contents))
+    sizes = frame.known_elements(op.operands[1])
+    if sizes is not None:
+        return _reshape(frame, op, tuple(sizes))
     static = static_shape(op.results[0])
     if static.count(None) != 1:
         raise frame.error(op, "output sizes depend on data")

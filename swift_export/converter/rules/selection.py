@@ -13,8 +13,8 @@ import onnx_ir as oir
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids
-from swift_export.converter.rules.spacing import Axis, Cut, interleaved, padded, taken
 from swift_export.converter.rules.reduce_window import read_axes
+from swift_export.converter.rules.spacing import Axis, Cut, interleaved, padded, taken
 
 __all__: list[str] = []
 

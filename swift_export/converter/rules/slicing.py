@@ -80,7 +80,7 @@ def static_slice(frame: Frame, op: Any) -> oir.Value:
 @rule("stablehlo.real_dynamic_slice")
 def real_dynamic_slice(frame: Frame, op: Any) -> oir.Value:
     """The same with computed bounds. JAX writes it for every slice beside a dimension of unknown size."""
-    starts, limits, strides = (frame.contents(v) for v in list(op.operands)[1:])
+    starts, limits, strides = (frame.known_elements(v) for v in list(op.operands)[1:])
     if strides is None:
         raise frame.error(op, "strides depend on data")
     if starts is None or limits is None:
@@ -141,7 +141,7 @@ def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] |
     if getattr(producer, "name", "") != "stablehlo.add" or start not in producer.operands:
         return None
     a, b = producer.operands
-    return frame.contents(b if a == start else a)
+    return frame.known_elements(b if a == start else a)
 
 
 @rule("stablehlo.dynamic_slice", attributes=["slice_sizes"])

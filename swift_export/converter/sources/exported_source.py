@@ -9,8 +9,8 @@ import numpy as np
 from jax import export
 
 from swift_export.converter import mlir
-from swift_export.converter.sources.source import Arrays, Lowered, Options, Reference, SizesError
 from swift_export.converter.sources.module_source import ModuleSource
+from swift_export.converter.sources.source import Arrays, Lowered, Options, Reference, SizesError
 from swift_export.converter.sources.xla import float_types, one_line
 from swift_export.errors import MachineError
 

@@ -8,16 +8,14 @@ import struct
 from pathlib import Path
 
 from swift_export.converter.sources.source import SourceError
+from swift_export.formats.bytecode import MLIR, portable_version
+from swift_export.formats.metadata import SAVEDMODEL_FILE, XLA_CALL
 
 __all__ = [
-    "MLIR",
-    "SAVEDMODEL_FILE",
-    "XLA_CALL",
     "Kind",
     "digest_of",
     "kind_of_bytes",
     "kind_of_folder",
-    "portable_version",
     "read_input",
 ]
 
@@ -35,12 +33,6 @@ class Kind(enum.Enum):
 _EXPECTED = (
     "expected a StableHLO module (MLIR text, bytecode or portable artifact), a jax.export file or a SavedModel folder"
 )
-#: How MLIR bytecode begins.
-MLIR = b"ML\xefR"
-_PRODUCER = b"StableHLO_v"
-SAVEDMODEL_FILE = "saved_model.pb"
-#: TensorFlow's operator that holds StableHLO.
-XLA_CALL = "XlaCallModule"
 
 #: Beginnings of files that are taken for inputs by mistake, and what to give instead.
 _FOREIGN = {
@@ -92,16 +84,6 @@ def kind_of_folder(path: Path) -> Kind:
     if versions:
         raise SourceError(f"{path}: holds the SavedModels {', '.join(versions)}: name one, as {path / versions[-1]}")
     raise SourceError(f"{path}: expected a SavedModel, a folder with a file {SAVEDMODEL_FILE}; found none in it")
-
-
-def portable_version(data: bytes) -> str | None:
-    """The StableHLO version that a portable artifact is written in; None for other bytecode.
-
-    It stands where MLIR bytecode names its producer, behind the magic number and the bytecode's own version.
-    """
-    start = data.find(_PRODUCER, len(MLIR), len(MLIR) + 16)
-    end = data.find(b"\0", start)
-    return data[start + len(_PRODUCER) : end].decode(errors="replace") if 0 <= start < end else None
 
 
 def digest_of(path: Path, data: bytes | None) -> str:

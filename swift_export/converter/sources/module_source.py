@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from swift_export.converter import mlir
-from swift_export.converter import stablehlo_to_onnx
+from swift_export.converter import mlir, stablehlo_to_onnx
 from swift_export.converter.dims import Dim, Size
-from swift_export.converter.entry_signature import PLATFORM_INDEX, Signature, read_signature
+from swift_export.converter.entry_signature import PLATFORM_INDEX, EntrySignature, read_entry_signature
 from swift_export.converter.sources.source import DimNames, Lowered, Options, Reference, SourceError
 from swift_export.errors import UsageError
 
@@ -29,7 +28,7 @@ class ModuleSource:
         if "main" not in functions:
             found = ", ".join(f"@{name}" for name in functions) or "no function at all"
             raise SourceError(f"expected a function @main, the module's entry, found {found}; rename the entry")
-        self.signature = read_signature(self._module, data if isinstance(data, str) else None)
+        self.signature = read_entry_signature(self._module, data if isinstance(data, str) else None)
         self._fixed = {}
         if self.signature.platform_index is not None:
             self._fixed[PLATFORM_INDEX] = np.asarray(self._platform(platforms), np.int32)
@@ -73,7 +72,7 @@ class ModuleSource:
         return index
 
 
-def chosen_dims(signature: Signature, given: DimNames) -> dict[str, list[Size | None]]:
+def chosen_dims(signature: EntrySignature, given: DimNames) -> dict[str, list[Size | None]]:
     """Unknown dimensions by argument: as the module has them, but for those that ``given`` names.
 
     Raises UsageError where ``given`` names what there is not.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swift_export.converter.sources.source import Options, Source
 from swift_export.converter.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
-from swift_export.converter.sources.sandboxed_read import Trial
+from swift_export.converter.sources.sandboxed_read import SandboxedRead
+from swift_export.converter.sources.source import Options, Source
 from swift_export.errors import UsageError
 
 __all__ = ["open_source"]
@@ -26,10 +26,10 @@ def open_source(path: Path, options: Options) -> Source:
     kind = kind_of_bytes(data, str(path))
     if options.signature is not None:
         raise UsageError(f"--signature {options.signature}: belongs to a SavedModel, found {kind.value}")
-    with Trial(str(path), [data], kind) as trial:
+    with SandboxedRead(str(path), [data], kind) as reading:
         from swift_export.converter.sources.module_source import ModuleSource
 
-        trial.finish()
+        reading.finish()
     if kind is Kind.EXPORTED:
         from swift_export.converter.sources.exported_source import ExportedSource
 

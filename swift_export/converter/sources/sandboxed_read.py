@@ -14,18 +14,19 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from swift_export.converter.sources.kinds import Kind
 from swift_export.converter.sources.source import SourceError
-from swift_export.converter.sources.kinds import MLIR, Kind, portable_version
+from swift_export.formats.bytecode import MLIR, portable_version
 from swift_export.system.processes import ModuleProcess
 
-__all__ = ["Trial", "parser_words"]
+__all__ = ["SandboxedRead", "parser_words"]
 
 _REFUSED, _UNFIT = 3, 4
 _LENGTH = 8
 _NEWER = "the newer calling convention"
 
 
-class Trial(ModuleProcess):
+class SandboxedRead(ModuleProcess):
     """Inputs that are being read; `finish` waits for the outcome. Leaving the context ends the process.
 
     ``name`` is what errors call them by: one file, or all the modules of one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ import onnx_ir as oir
 from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.passes import run_passes
+from swift_export.converter.sources.kinds import Kind
+from swift_export.converter.sources.sandboxed_read import SandboxedRead
 from swift_export.converter.sources.source import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
-from swift_export.converter.sources.kinds import SAVEDMODEL_FILE, XLA_CALL, Kind
-from swift_export.converter.sources.sandboxed_read import Trial
-from swift_export.converter.sources.xla import FLOATS, float_types, one_line
+from swift_export.converter.sources.xla import float_types, one_line
 from swift_export.converter.tf2onnx_handler import Record
 from swift_export.converter.through_tf2onnx import TF2ONNX_OPSET, quiet_tensorflow, through_tf2onnx
 from swift_export.errors import UsageError
-from swift_export.formats.metadata import SIGNATURE
+from swift_export.formats.element_types import FLOATING
+from swift_export.formats.metadata import SAVEDMODEL_FILE, SIGNATURE, TAG
 from swift_export.system.tensorflow import import_tensorflow
 
 __all__ = ["SavedModelSource"]
@@ -39,11 +39,13 @@ class SavedModelSource:
         if options.opset is not None and options.opset < TF2ONNX_OPSET:
             raise UsageError(f"--opset {options.opset}: expected {TF2ONNX_OPSET} or more for a SavedModel")
         self._folder, self._options = folder, options
-        self._graph = _serving_graph((folder / SAVEDMODEL_FILE).read_bytes())
+        self._graph = _serving_graph(folder)
         self._signature = _choose([*self._graph.signature_def], options.signature)
-        self._modules = sorted({node.attr["module"].s for node in _nodes(self._graph.graph_def) if node.op == XLA_CALL})
-        with Trial(str(folder), self._modules, Kind.PORTABLE) as trial:
-            trial.finish()
+        from swift_export.formats.savedmodel import xla_calls
+
+        self._modules = sorted({call.attr["module"].s for call in xla_calls(self._graph.graph_def)})
+        with SandboxedRead(str(folder), self._modules, Kind.PORTABLE) as reading:
+            reading.finish()
 
     def to_onnx(self) -> Lowered:
         """Through tf2onnx, with this project's lowering for the StableHLO and its passes for all."""
@@ -63,8 +65,10 @@ class SavedModelSource:
     def _float_types(self) -> frozenset[str]:
         """Those of TensorFlow's own operators and of the modules."""
         tf = import_tensorflow()
-        kinds = {value.type for node in _nodes(self._graph.graph_def) for value in node.attr.values() if value.type}
-        names = {tf.dtypes.as_dtype(kind).name for kind in kinds} & set(FLOATS.values())
+        from swift_export.formats.savedmodel import nodes
+
+        kinds = {value.type for node in nodes(self._graph.graph_def) for value in node.attr.values() if value.type}
+        names = {tf.dtypes.as_dtype(kind).name for kind in kinds} & set(FLOATING)
         return frozenset(names).union(*(float_types(mlir.read_module(module)) for module in self._modules))
 
 
@@ -89,16 +93,18 @@ class _TensorFlow:
             return {name: result.numpy() for name, result in results.items()}
 
 
-def _serving_graph(data: bytes) -> Any:
+def _serving_graph(folder: Path) -> Any:
+    """The graph tagged for serving, or the first."""
     import_tensorflow()
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # has no types
-    from tensorflow.core.protobuf import saved_model_pb2
+
+    from swift_export.formats.savedmodel import read_graphs
 
     try:
-        graphs = saved_model_pb2.SavedModel.FromString(data).meta_graphs
+        graphs = read_graphs(folder)
     except DecodeError:
         raise SourceError(f"expected a SavedModel, found a damaged {SAVEDMODEL_FILE}; make or copy it again") from None
-    serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags] or list(graphs)
+    serving = [graph for graph in graphs if TAG in graph.meta_info_def.tags] or list(graphs)
     if not serving:
         raise SourceError("expected a SavedModel with a graph, found none in it; save it again")
     return serving[0]
@@ -114,12 +120,6 @@ def _choose(found: list[str], asked: str | None) -> str:
     if chosen not in names:
         raise UsageError(f"--signature {chosen}: expected one of {', '.join(names)}")
     return chosen
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    yield from graph.node
-    for function in graph.library.function:
-        yield from function.node_def
 
 
 def _name_dimensions(graph: oir.Graph, given: DimNames) -> dict[str, tuple[Size, ...]]:

@@ -16,11 +16,9 @@ from jax.extend.mlir.passmanager import PassManager
 from swift_export.converter import mlir
 from swift_export.converter.sources.source import Arrays, SizesError
 from swift_export.errors import MachineError
+from swift_export.formats.element_types import FLOATING, from_mlir
 
-__all__ = ["FLOATS", "XlaReference", "float_types", "one_line"]
-
-#: NumPy's names of the floating-point types, by MLIR's.
-FLOATS = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
+__all__ = ["XlaReference", "float_types", "one_line"]
 
 
 class XlaReference:
@@ -80,8 +78,8 @@ def float_types(module: Any) -> frozenset[str]:
     parameters = [parameter for block in blocks for parameter in block.arguments]
     results = [result for op in mlir.walk(module.operation) for result in op.results]
     kinds = [value.type for value in (*parameters, *results)]
-    found = {str(kind.element_type) for kind in kinds if isinstance(kind, ir.RankedTensorType)}
-    return frozenset(FLOATS[name] for name in found & set(FLOATS))
+    found = {from_mlir(str(kind.element_type)) for kind in kinds if isinstance(kind, ir.RankedTensorType)}
+    return frozenset(found & set(FLOATING))
 
 
 def one_line(error: Exception) -> str:

@@ -18,8 +18,8 @@ import onnx_ir as oir
 from swift_export.errors import LoweringError
 from swift_export.models import Model, Procedure
 from swift_export.models.model import Setting
-from swift_export.parity.structure.graphs import read_contents
-from swift_export.parity.structure.weight_identity import digests, held_weights
+from swift_export.parity.structure.graphs import read_graphs
+from swift_export.parity.structure.weight_identity import digests, weight_identity
 from swift_export.system.processes import Child
 
 __all__ = ["Examination", "examine_file", "main"]
@@ -65,22 +65,22 @@ def examine_file(
     that it must hold.
     """
     try:
-        contents = read_contents(path)
+        graphs = read_graphs(path)
     except LoweringError as error:
         # Of a model without a structural check, some graphs have no ONNX equivalent.
         found = [Setting("graph", "operations", "those of the model", str(error))] if structure else []
-        return found + ([held_weights(path, weights)] if weights else [])
+        return found + ([weight_identity(path, weights)] if weights else [])
     essentials = [
-        Setting("metadata", name, value, contents.metadata[name])
+        Setting("metadata", name, value, graphs.metadata[name])
         for name, value in (stated or {}).items()
-        if name in contents.metadata
+        if name in graphs.metadata
     ]
-    graphs = [
+    settings = [
         setting if platform == "any" else replace(setting, place=f"{platform}: {setting.place}")
-        for platform, model in contents.models.items()
+        for platform, model in graphs.models.items()
         for setting in (_examined(structure, model) if structure else ())
     ]
-    return [*essentials, *([held_weights(path, weights)] if weights else []), *graphs]
+    return [*essentials, *([weight_identity(path, weights)] if weights else []), *settings]
 
 
 def _examined(structure: Procedure, model: oir.Model) -> list[Setting]:

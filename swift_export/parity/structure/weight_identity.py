@@ -12,20 +12,19 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.models.model import Setting
-from swift_export.parity.structure.graphs import stablehlo_of
 
-__all__ = ["digests", "held_weights"]
+__all__ = ["digests", "weight_identity"]
 
 #: How the lowering to ONNX calls rows of a tensor that it cut: ``NAME[0:36]``.
 _ROWS = re.compile(r"(?P<name>.+)\[(?P<start>\d+):\d+\]")
 
 
 def digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The sha256 of each tensor's numbers, by its name."""
+    """The sha256 of each tensor's element type and elements, by its name."""
     return {name: _digest(tensor) for name, tensor in tensors.items()}
 
 
-def held_weights(path: Path, expected: Mapping[str, str]) -> Setting:
+def weight_identity(path: Path, expected: Mapping[str, str]) -> Setting:
     """Whether the file at ``path`` holds every tensor of ``expected``, which gives their `digests`.
 
     Where the file has a tensor of that name, as ONNX files do, it must be that one; else any of its content will do.
@@ -60,25 +59,30 @@ def _whole(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.
 
 
 def _constants(path: Path) -> Iterator[np.ndarray]:
-    from swift_export.converter.mlir import constant_array, read_module, static_shape, walk
+    from swift_export.converter.mlir import constant_array, has_equivalent, read_module, static_shape, walk
+    from swift_export.formats.stablehlo import module_in
 
-    module = read_module(stablehlo_of(path))
+    module = read_module(module_in(path)[0])
     for op in walk(module.operation):
-        if op.operation.name == "stablehlo.constant":
-            array = constant_array(op.attributes["value"])
-            if array.dtype == np.float32:
-                # What is the same number all over is kept as one.
-                yield np.broadcast_to(array, [n or 0 for n in static_shape(op.results[0])])
+        if op.operation.name == "stablehlo.constant" and has_equivalent(op.results[0].type):
+            # What is the same number all over is kept as one.
+            shape = [n or 0 for n in static_shape(op.results[0])]
+            yield np.broadcast_to(constant_array(op.attributes["value"]), shape)
 
 
 def _variables(path: Path) -> Iterator[np.ndarray]:
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
-    for name, dtype in reader.get_variable_to_dtype_map().items():
-        if dtype == tf.float32:
-            yield reader.get_tensor(name)
+    for name in reader.get_variable_to_dtype_map():
+        array = reader.get_tensor(name)
+        # Beside the variables, TensorFlow keeps how objects hang together, as bytes.
+        if isinstance(array, np.ndarray) and array.dtype.kind not in "OSU":
+            yield array
 
 
 def _digest(tensor: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(tensor, "<f4").data).hexdigest()
+    digest = hashlib.sha256(f"{tensor.dtype.name} {tensor.shape}".encode())
+    little = tensor.dtype.newbyteorder("<") if tensor.dtype.kind in "iufc" else tensor.dtype
+    digest.update(np.ascontiguousarray(tensor, little).tobytes())
+    return digest.hexdigest()

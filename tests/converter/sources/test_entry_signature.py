@@ -11,8 +11,9 @@ import pytest
 from jax import export
 
 from swift_export.converter.dims import size_text
+from swift_export.converter.entry_signature import PLATFORM_INDEX, read_entry_signature, unique
+from swift_export.formats.argument_names import plain_path
 from swift_export.formats.stablehlo_module import read_module
-from swift_export.converter.entry_signature import PLATFORM_INDEX, friendly, read_signature, unique
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import FIVE, bytecode, exported, shape
@@ -26,7 +27,7 @@ def dims(signature) -> list[list]:
 @pytest.mark.parametrize("form", [lambda data: data, bytecode])
 def test_a_tree_of_arguments_and_results_keeps_its_names(form, platforms) -> None:
     module = read_module(form(exported(platforms=platforms).mlir_module_serialized))
-    signature = read_signature(module)
+    signature = read_entry_signature(module)
     own = ("params.b", "params.w", "x", "scale")
     index = () if len(platforms) == 1 else (PLATFORM_INDEX,)
     assert signature.arguments == (*index, *own)
@@ -43,26 +44,26 @@ def test_sizes_that_the_module_asserts_to_be_equal_are_one() -> None:
         return jnp.concatenate([x, x]) + y, z.sum(1) * w
 
     arguments = shape(a), shape(2 * a), shape(b, a * b + 1), shape(b)
-    signature = read_signature(read_module(exported(function, *arguments).mlir_module_serialized))
+    signature = read_entry_signature(read_module(exported(function, *arguments).mlir_module_serialized))
     assert signature.arguments == ("x", "y", "z", "w")
     assert dims(signature) == [["a"], ["2*a"], ["b", "a*b+1"], ["b"]]
-    assert signature.results == ("output0", "output1")
+    assert signature.results == ("output_0", "output_1")
 
 
 def test_a_static_function_has_the_names_of_its_arguments() -> None:
-    signature = read_signature(
+    signature = read_entry_signature(
         read_module(exported(lambda left, right: left - right, shape(3), shape(3)).mlir_module_serialized)
     )
-    assert (signature.arguments, signature.results) == (("left", "right"), ("output0",))
+    assert (signature.arguments, signature.results) == (("left", "right"), ("output",))
 
 
 def test_text_names_its_arguments_itself() -> None:
-    signature = read_signature(read_module(FIVE), FIVE)
+    signature = read_entry_signature(read_module(FIVE), FIVE)
     assert signature.arguments == ("rows", "table")
     assert dims(signature) == [["rows_dim0", None], [None, None]]
-    assert read_signature(read_module(FIVE)).arguments == ("arg0", "arg1")
+    assert read_entry_signature(read_module(FIVE)).arguments == ("arg0", "arg1")
     printed = str(read_module(FIVE))
-    assert read_signature(read_module(printed), printed).arguments == ("arg0", "arg1")
+    assert read_entry_signature(read_module(printed), printed).arguments == ("arg0", "arg1")
 
 
 def test_a_location_that_all_arguments_share_is_no_name() -> None:
@@ -70,13 +71,16 @@ def test_a_location_that_all_arguments_share_is_no_name() -> None:
 func.func @main(%arg0: tensor<f32> loc("XLA_Args"), %arg1: tensor<f32> loc("XLA_Args")) -> tensor<f32> {
   return %arg0 : tensor<f32>
 }"""
-    assert read_signature(read_module(text), text).arguments == ("arg0", "arg1")
-    assert read_signature(read_module(text.replace('"XLA_Args")) ', '"bias")) ')), text).arguments == ("arg0", "bias")
+    assert read_entry_signature(read_module(text), text).arguments == ("arg0", "arg1")
+    assert read_entry_signature(read_module(text.replace('"XLA_Args")) ', '"bias")) ')), text).arguments == (
+        "arg0",
+        "bias",
+    )
 
 
 def test_results_that_are_called_as_an_argument() -> None:
     module = exported(lambda x, y: {"x": x + y, "y": x - y}, shape(3), shape(3)).mlir_module_serialized
-    assert read_signature(read_module(module)).results == ("x_1", "y_1")
+    assert read_entry_signature(read_module(module)).results == ("x_1", "y_1")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +89,13 @@ def test_results_that_are_called_as_an_argument() -> None:
         ("params['w'][0]", "params.w.0"),
         ("result['a']['b-c']", "result.a.b-c"),
         ('x["quoted"]', "x.quoted"),
-        ("[0]", "0"),
+        ("[0]", ".0"),
         ("plain", "plain"),
         ("", ""),
     ],
 )
-def test_friendly_names(path: str, name: str) -> None:
-    assert friendly(path) == name
+def test_places_in_a_tree_have_plain_names(path: str, name: str) -> None:
+    assert plain_path(path) == name
 
 
 def test_names_become_different() -> None:

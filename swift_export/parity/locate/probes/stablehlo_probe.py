@@ -11,25 +11,25 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array
 
+from swift_export.formats.stablehlo import deserialize, module_in
 from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
-from swift_export.parity.structure.graphs import stablehlo_of
 
 __all__ = ["places_in", "write_probe"]
 
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
     """Those of ``places`` whose values the file computes."""
-    return modules.places_in(stablehlo_of(path), places)
+    return modules.places_in(module_in(path)[0], places)
 
 
 def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
     """Write the file with the values at ``places`` as its results."""
-    probe, shapes = modules.probe_module(stablehlo_of(path), places)
+    probe, shapes = modules.probe_module(module_in(path)[0], places)
     if path.suffix != ".jax":
         out.write_bytes(probe)
         return
-    exported = export.deserialize(bytearray(path.read_bytes()))
+    exported = deserialize(path)
     (bold,) = exported.in_avals
     # The one unknown size of every value is the batch's.
     sizes = [tuple(bold.shape[0] if n is None else n for n in shape) for shape in shapes]
