@@ -48,7 +48,7 @@ def test_a_batch_that_torch_left_open_stays_open(tmp_path: Path) -> None:
     n = len(weights)
     for rows in ([1], [2, 0, 1, 1, 2]):
         fed = {**shared, f"arg{n}": tokens[rows], f"arg{n + 1}": bias[rows]}
-        np.testing.assert_allclose(session.run(["output0"], fed)[0], probabilities[rows], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(session.run(["output_0"], fed)[0], probabilities[rows], rtol=1e-5, atol=1e-6)
 
 
 def test_the_modules_are_small_and_hold_no_path() -> None:
