@@ -24,6 +24,7 @@ from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError
 from swift_export.converter.shape_arithmetic import evaluate
 from swift_export.errors import LoweringError
+from swift_export.formats.scopes import joined
 
 __all__ = ["RULES", "Frame", "rule"]
 
@@ -201,8 +202,7 @@ class Frame:
         for value in (*op.operands, *op.results):
             if not mlir.has_equivalent(value.type):
                 raise self.error(op, f"type {value.type}: ONNX has no equivalent")
-        own = mlir.scope_of(op.location)
-        self.builder.scope = own if not self.scope or own.startswith(self.scope) else f"{self.scope}/{own}".rstrip("/")
+        self.builder.scope = joined(self.scope, mlir.scope_of(op.location))
         try:
             results = found.translate(self, op)
         except (NoKernelError, OpsetError) as error:

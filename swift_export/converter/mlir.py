@@ -12,6 +12,7 @@ from jax.extend.mlir import ir
 
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
+from swift_export.formats.scopes import scope_in
 from swift_export.formats.stablehlo_module import (
     functions,
     main_function,
@@ -109,8 +110,7 @@ def location_path(location: Any) -> str:
 
 def scope_of(location: Any) -> str:
     """The ``named_scope`` path of a location: no enclosing ``jit(...)``, no primitive."""
-    parts = [p for p in location_path(location).split("/") if p and not p.startswith(("jit(", "vmap("))]
-    return "/".join(parts[:-1])
+    return scope_in(location_path(location).rpartition("/")[0])
 
 
 def argument_name(argument: Any, index: int) -> str:

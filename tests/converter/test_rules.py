@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from jax import lax
 
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError, UsageError
+from swift_export.models.trace import scopes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import lower, op_types, run, run_and_compare
@@ -235,6 +237,22 @@ def test_names_that_do_not_fit_are_refused() -> None:
         stablehlo_to_onnx(text, opset=99)
     with pytest.raises(UsageError, match="name inputs too"):
         stablehlo_to_onnx(text, result_names=["x"])
+
+
+@pytest.mark.parametrize("called", [jax.jit, jax.vmap, lambda f: jax.jit(jax.vmap(f)), jax.checkpoint])
+def test_values_are_named_after_scopes_inside_calls_and_transformations(called) -> None:
+    def inside(x: jax.Array) -> jax.Array:
+        with jax.named_scope("layers/0"):
+            return jnp.exp(x)
+
+    def function(weights: Mapping[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
+        with jax.named_scope("net/block"):
+            return {"y": jnp.sin(called(inside)(x))}
+
+    model = lower(lambda x: function({}, x), X)
+    values = [str(o.name) for node in model.graph for o in node.outputs if not o.is_graph_output()]
+    assert values == [place for place in scopes(function, {}, [X]) if place != "net/block"]
+    assert "net/block/Sin" in {node.name for node in model.graph}
 
 
 def test_values_are_named_after_their_scopes() -> None:
