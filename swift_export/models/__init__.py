@@ -1,8 +1,29 @@
-"""Models: what is exported. Only this package knows a model in particular; every other one takes a `Model`."""
+"""Models: what is exported. Only this package knows a model in particular; every other one takes a `Model`.
+
+Names are imported when they are first used: the command line asks for variants, and must not wait for NumPy.
+"""
 
 from __future__ import annotations
 
-from swift_export.models.model import Card, CheckInput, Model, Procedure
-from swift_export.models.provenance import Provenance
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swift_export.models.model import Card, CheckInput, Model, Procedure
+    from swift_export.models.provenance import Provenance
+
+_HOMES = {
+    "Card": "model",
+    "CheckInput": "model",
+    "Model": "model",
+    "Procedure": "model",
+    "Provenance": "provenance",
+}
 
 __all__ = ["Card", "CheckInput", "Model", "Procedure", "Provenance"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

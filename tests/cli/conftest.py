@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -86,28 +84,3 @@ def refused(run: Run) -> Callable[..., str]:
 def tiny() -> Path:
     """A real Lightning checkpoint of a small model."""
     return GOLDEN / "tiny-full" / "checkpoint.ckpt"
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"cli_tests_{path.stem}", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def brains() -> ModuleType:
-    """Scans, by the module of the tests of fMRI, which imports nibabel."""
-    return _module(REPOSITORY / "tests" / "fmri" / "brains.py")
-
-
-@pytest.fixture(scope="session")
-def torch_file() -> ModuleType:
-    """A writer of torch's file format that shares nothing with the reader."""
-    return _module(REPOSITORY / "tests" / "weights" / "torch_file.py")
-
-
-@pytest.fixture(scope="session")
-def recipe() -> ModuleType:
-    """The golden recipe: what the checkpoints in ``tests/golden`` hold."""
-    return _module(GOLDEN / "recipe.py")

@@ -54,6 +54,14 @@ def test_nothing_heavy_is_imported_before_it_is_used(arguments: list[str]) -> No
     assert not set(HEAVY) & set(result.stderr.split())
 
 
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, swift_export; dir(swift_export); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    imported = set(result.stdout.split())
+    assert "swift_export" in imported
+    assert not {*HEAVY, "typer", "rich"} & imported
+
+
 def test_version(run) -> None:
     assert run("--version").stdout == f"swift-export {__version__}\n"
 
