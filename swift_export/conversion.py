@@ -14,6 +14,7 @@ from swift_export.converter.sources import Options, Source, SourceError
 from swift_export.converter.sources.opening import open_source
 from swift_export.errors import CheckFailed, LoweringError, UsageError
 from swift_export.system.files import check_output, replaced
+from swift_export.system.items import as_items
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def convert(
     target: str = TARGETS[0],
     platform: str | None = None,
     signature: str | None = None,
-    dim_names: Mapping[str, Sequence[str | None]] | None = None,
+    dim_names: Mapping[str, str | Sequence[str | None]] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
@@ -74,7 +75,7 @@ def convert(
         platform: which one of the platforms that a module was lowered for; by default cpu, or else the first.
         signature: which one of a SavedModel's; by default serving_default, or the only one.
         dim_names: names of unknown dimensions by input, None where an axis keeps its own; the same name means the same
-            size.
+            size. One name stands for a sequence of one.
         seed: of the random inputs.
         progress: is told in a few words what is done now.
 
@@ -84,13 +85,14 @@ def convert(
     """
     tell = progress or _ignore
     path, output = Path(source), Path(output)
+    named = None if dim_names is None else {name: as_items(labels) for name, labels in dim_names.items()}
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"--opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target)
     check_output(output, sources=path)
     tell(f"reading {path.name}")
     with _named(path):
-        opened = open_source(path, Options(opset, target, platform, signature, dim_names))
+        opened = open_source(path, Options(opset, target, platform, signature, named))
         tell("lowering to ONNX")
         lowered = opened.to_onnx()
         data = _serialized(opened, lowered.model, target)

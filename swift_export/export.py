@@ -17,6 +17,7 @@ from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
 from swift_export.formats.facts import read_facts
 from swift_export.lowering.settings import OnnxSettings
+from swift_export.system.items import as_items
 
 if TYPE_CHECKING:
     import onnx
@@ -60,11 +61,11 @@ def export(
     inputs: Any = None,
     output: str | Path | None = None,
     *,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: str | Sequence[str] = tuple(FORMATS),
     weights: Any = None,
     check: bool = True,
     name: str | None = None,
-    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    outputs: str | Sequence[str] | Mapping[str, str] | None = None,
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
     via: str = "stablehlo",
@@ -116,7 +117,7 @@ def to_onnx(
     *,
     weights: Any = None,
     name: str | None = None,
-    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    outputs: str | Sequence[str] | Mapping[str, str] | None = None,
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
     **options: Any,
@@ -131,7 +132,7 @@ def to_onnx(
 
 
 def run_export(
-    formats: Sequence[str],
+    formats: str | Sequence[str],
     model: Model,
     output: Path,
     *,
@@ -164,7 +165,7 @@ def run_export(
     from swift_export.runtimes.base import check_device
 
     on_progress, onnx = progress or _ignore, onnx or OnnxSettings()
-    names = tuple(dict.fromkeys(find_format(name).name for name in formats))
+    names = tuple(dict.fromkeys(find_format(name).name for name in as_items(formats)))
     if not names:
         raise UsageError(f"formats: expected some of {', '.join(FORMATS)}, found none")
     onnx.check()

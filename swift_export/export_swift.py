@@ -10,6 +10,7 @@ from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.export import ExportResult, run_export
 from swift_export.lowering.settings import OnnxSettings
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.system.items import as_items
 
 if TYPE_CHECKING:
     from swift_export.models import CheckInput
@@ -29,11 +30,11 @@ class Options(TypedDict, total=False):
     variant: str | None
     frames: int | None
     batch: int | None
-    outputs: Sequence[str]
+    outputs: str | Sequence[str]
     output_kind: str
     attention: str
     check: bool
-    inputs: Sequence[str | Path | CheckInput]
+    inputs: str | Path | CheckInput | Sequence[str | Path | CheckInput]
     placement: str | None
     device: str
     force: bool
@@ -96,14 +97,14 @@ def _export(
     variant: str | None = None,
     frames: int | None = None,
     batch: int | None = None,
-    outputs: Sequence[str] = ("features",),
+    outputs: str | Sequence[str] = ("features",),
     output_kind: str = "features",
     attention: str = ATTENTION[0],
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
     via: str = "stablehlo",
     check: bool = True,
-    inputs: Sequence[str | Path | CheckInput] = (),
+    inputs: str | Path | CheckInput | Sequence[str | Path | CheckInput] = (),
     placement: str | None = None,
     device: str = "cpu",
     force: bool = False,
@@ -115,17 +116,18 @@ def _export(
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
     if placement is not None:
         weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
-    settings = SwiFTSettings(frames, batch, tuple(outputs), output_kind, attention)
+    settings = SwiFTSettings(frames, batch, as_items(outputs), output_kind, attention)
     onnx = OnnxSettings(opset, target, via)
     settings.check(weights.config)
     onnx.check()
+    given_inputs: tuple[str | Path | CheckInput, ...] = as_items(inputs)
     return run_export(
         [name],
         swift_model(weights, settings),
         default_output(weights) if output is None else Path(output),
         onnx=onnx,
         check=check,
-        inputs=[_input(given, weights, frames) for given in inputs],
+        inputs=[_input(given, weights, frames) for given in given_inputs],
         device=device,
         force=force,
     )

@@ -16,6 +16,7 @@ from swift_export.converter.frame import Frame
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 from swift_export.converter.passes import run_passes
 from swift_export.errors import LoweringError, UsageError
+from swift_export.system.items import as_items
 
 __all__ = ["stablehlo_to_onnx"]
 
@@ -26,9 +27,9 @@ def stablehlo_to_onnx(
     source: bytes | str,
     *,
     constants: Mapping[str, np.ndarray] | None = None,
-    argument_names: Sequence[str] | None = None,
-    result_names: Sequence[str] | None = None,
-    dim_names: Mapping[str, Sequence[str | Size | None]] | None = None,
+    argument_names: str | Sequence[str] | None = None,
+    result_names: str | Sequence[str] | None = None,
+    dim_names: Mapping[str, str | Sequence[str | Size | None]] | None = None,
     opset: int | None = None,
     fuse: bool = True,
     target: str = "portable",
@@ -60,7 +61,9 @@ def stablehlo_to_onnx(
     constants, dim_names = constants or {}, dim_names or {}
 
     arguments = list(main.regions[0].blocks[0].arguments)
-    names = list(argument_names or (mlir.argument_name(a, i) for i, a in enumerate(arguments)))
+    names = list(
+        as_items(argument_names) if argument_names else (mlir.argument_name(a, i) for i, a in enumerate(arguments))
+    )
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise UsageError(f"argument names: expected {len(arguments)} different ones, found {', '.join(names)}")
     if unknown := set(constants) - set(names):
@@ -77,7 +80,7 @@ def stablehlo_to_onnx(
             if mlir.is_small_integer(argument.type):
                 frame.known[argument] = array.astype(object)
             continue
-        given = dim_names.get(name, [None] * len(static))
+        given = as_items(dim_names.get(name, [None] * len(static)))
         shape: list[Size] = []
         for axis, (size, label) in enumerate(zip(static, given, strict=True)):
             named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")

@@ -17,6 +17,7 @@ from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Artifacts, Choice, Subject, Target, find_subject, staged_subject
 from swift_export.runtimes.base import check_device, check_precision
 from swift_export.runtimes.registry import check_asked, require
+from swift_export.system.items import as_items
 
 __all__ = ["BATCHES", "check_paths", "check_staged"]
 
@@ -25,20 +26,22 @@ WARM_CALLS = 3
 
 
 def check_paths(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
     weights: Model | Weights | None = None,
-    inputs: Sequence[CheckInput] = (),
-    runtimes: Sequence[str] | Literal["installed", "own"] = "installed",
+    inputs: CheckInput | Sequence[CheckInput] = (),
+    runtimes: str | Sequence[str] | Literal["installed", "own"] = "installed",
     device: str = "cpu",
     precision: str = "float32",
-    batches: Sequence[int] = BATCHES,
+    batches: int | Sequence[int] = BATCHES,
     limits: Limits = POLICY,
     blocks: bool = True,
     progress: Progress | None = None,
     search: Sequence[Path] = (),
 ) -> ParityReport:
     """Check artifact folders, parts of them, or single files against their model.
+
+    One path, input, name or size stands for a sequence of one.
 
     Args:
         paths: what to check.
@@ -61,7 +64,8 @@ def check_paths(
     damaged or changed artifacts, UsageError for other weights and runtimes that are not installed, MachineError for an
     absent GPU and processes that break, CheckFailed when the reference is not finite.
     """
-    choice, plan = _choices(runtimes, device, precision, batches, inputs, limits, blocks, progress, search)
+    paths = as_items(paths)
+    choice, plan = _choices(runtimes, device, precision, as_items(batches), as_items(inputs), limits, blocks, progress, search)
     subjects = [_whole(find_subject(Path(path), weights, choice)) for path in paths]
     return _measured(subjects, choice, plan, ", ".join(map(str, paths)) or "no path")
 
@@ -80,7 +84,7 @@ def check_staged(
 
 
 def _choices(
-    runtimes: Sequence[str] | Literal["installed", "own"],
+    runtimes: str | Sequence[str] | Literal["installed", "own"],
     device: str,
     precision: str,
     batches: Sequence[int],
@@ -90,7 +94,7 @@ def _choices(
     progress: Progress | None,
     search: Sequence[Path],
 ) -> tuple[Choice, Plan]:
-    names = () if isinstance(runtimes, str) else tuple(runtimes)
+    names = () if runtimes in ("installed", "own") else as_items(runtimes)
     choice = Choice(names, runtimes == "installed", check_device(device), check_precision(precision))
     choice.check()
     limits.check(precision, device)

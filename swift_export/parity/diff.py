@@ -23,6 +23,7 @@ from swift_export.parity.results import Comparison
 from swift_export.parity.targets import Artifacts, Target, find_artifacts
 from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.registry import require
+from swift_export.system.items import as_items
 from swift_export.system.text import one_line
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def diff_artifacts(
     first: str | Path,
     second: str | Path,
     *,
-    inputs: Sequence[CheckInput] = (),
+    inputs: CheckInput | Sequence[CheckInput] = (),
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> DiffReport:
@@ -104,7 +105,7 @@ def diff_artifacts(
     for side in (side for pair in pairs for side in pair):
         require(side.target.runtime)
     told = progress or (lambda what: None)
-    return DiffReport(tuple(_measure(*pair, inputs, device, told) for pair in pairs), a.digest == b.digest)
+    return DiffReport(tuple(_measure(*pair, as_items(inputs), device, told) for pair in pairs), a.digest == b.digest)
 
 
 @dataclass(frozen=True, eq=False)

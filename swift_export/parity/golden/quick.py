@@ -26,6 +26,7 @@ from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.process import run_workers
 from swift_export.runtimes.registry import remedy
 from swift_export.system.arrays import save_array
+from swift_export.system.items import as_items
 
 __all__ = ["QuickCheck", "check_quick"]
 
@@ -70,9 +71,9 @@ class _Job:
 
 
 def check_quick(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
-    runtimes: Sequence[str] | None = None,
+    runtimes: str | Sequence[str] | None = None,
     everything: bool = False,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
@@ -95,7 +96,8 @@ def check_quick(
     or a process breaks.
     """
     tell = progress or (lambda what: None)
-    choice = Choice(tuple(runtimes or ()), everything, check_device(device))
+    paths = as_items(paths)
+    choice = Choice(as_items(runtimes or ()), everything, check_device(device))
     choice.check()
     tell("verifying digests")
     found = [job for path in paths for job in _jobs(Path(path), choice)]
