@@ -8,11 +8,12 @@ import typer
 
 from swift_export._version import __version__
 from swift_export.cli import checking, converting, exporting, inspecting, models, preparing, runtimes
+from swift_export.cli.help import App
 from swift_export.cli.text import examples
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = App(
     help="Export SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, each checked against the "
     "JAX reference.",
     epilog=examples(
