@@ -13,6 +13,7 @@ from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
+from swift_export.cli.lists import SEVERAL, numbers, words
 from swift_export.cli.text import examples
 from swift_export.errors import SwiftExportError, UsageError
 
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
             "swift-export check artifacts/contrastive",
             "swift-export check artifacts/contrastive --input scan.nii.gz --mask brain_mask.nii.gz",
             "swift-export check model.onnx --weights model.ckpt --variant contrastive --device gpu",
-            "swift-export check artifacts/contrastive --runtime onnxruntime --runtime openvino --batch 1 --batch 3",
+            "swift-export check artifacts/contrastive --runtime onnxruntime,openvino --batch 1,3",
             "swift-export check artifacts/contrastive --quick",
         )
     )(check)
@@ -79,8 +80,8 @@ def check(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="Run the files in this runtime; may be given several times. Default: every installed one that reads "
-            "them (see swift-export runtimes).",
+            help=f"Run the files in this runtime. {SEVERAL} Default: every installed one that reads them (see "
+            "swift-export runtimes).",
             autocompletion=_runtime_names,
             rich_help_panel=_HOW,
         ),
@@ -94,15 +95,15 @@ def check(
         ),
     ] = "float32",
     batches: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
             "--batch",
             metavar="N",
-            help="Batch size to try; may be given several times. Default: 1 and 2.",
+            help=f"Batch size to try. {SEVERAL} Default: 1 and 2.",
             rich_help_panel=_HOW,
         ),
     ] = None,
-    rtol: Annotated[
+    max_l2: Annotated[
         float | None,
         typer.Option(
             metavar="X",
@@ -111,7 +112,7 @@ def check(
             rich_help_panel=_LIMITS,
         ),
     ] = None,
-    atol: Annotated[
+    max_error: Annotated[
         float | None,
         typer.Option(
             metavar="X",
@@ -124,10 +125,12 @@ def check(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Why --rtol or --atol may be looser than the policy; the report records it.",
+            help="Why --max-l2 or --max-error may be looser than the policy; the report records it.",
             rich_help_panel=_LIMITS,
         ),
     ] = None,
+    rtol: Annotated[float | None, typer.Option(hidden=True)] = None,
+    atol: Annotated[float | None, typer.Option(hidden=True)] = None,
     quick: Annotated[
         bool,
         typer.Option(
@@ -144,26 +147,28 @@ def check(
     """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
     from swift_export.parity.measure.tolerances import Limits
 
-    limits = Limits(rtol, atol, tolerance_reason)
+    max_l2, max_error = _one_of("--max-l2", max_l2, "--rtol", rtol), _one_of("--max-error", max_error, "--atol", atol)
+    limits = Limits(max_l2, max_error, tolerance_reason)
+    names, sizes = words(runtimes, "--runtime"), numbers(batches, "--batch")
     files = InputFiles(inputs or (), scans)
     if quick:
         others = {
             "--input": inputs,
             "--weights": weights,
             "--variant": variant,
-            "--batch": batches,
-            "--rtol": rtol,
-            "--atol": atol,
+            "--batch": sizes,
+            "--max-l2": max_l2,
+            "--max-error": max_error,
             "--tolerance-reason": tolerance_reason,
             "--precision": precision if precision != "float32" else None,
         }
         if given := [option for option, value in others.items() if value]:
             raise UsageError(f"--quick: compares with what the export recorded, and takes no {' or '.join(given)}")
-        _check_quickly(paths, runtimes, device, Console(quiet))
+        _check_quickly(paths, names, device, Console(quiet))
         return
     files.check()
     limits.check(precision, device)
-    _need_extras(paths, runtimes or ())
+    _need_extras(paths, names)
 
     from swift_export.parity.checking import BATCHES, check_paths
     from swift_export.parity.targets import find_subject
@@ -174,17 +179,17 @@ def check(
     for source in {subject.digest: subject.source for subject in subjects}.values():
         if source is not None and source.weights is not None:
             console.weights(source.weights)
-    clips = _clips(files, subjects, console, max(batches or BATCHES))
+    clips = _clips(files, subjects, console, max(sizes or BATCHES))
     manifests = _manifests(subject.root for subject in subjects)
     with console.progress() as tell:
         report = check_paths(
             paths,
             weights=given_weights,
             inputs=clips,
-            runtimes=runtimes or "installed",
+            runtimes=names or "installed",
             device=device,
             precision=precision,
-            batches=batches or BATCHES,
+            batches=sizes or BATCHES,
             limits=limits,
             progress=tell,
         )
@@ -194,7 +199,7 @@ def check(
     report.raise_for_failures()
 
 
-def _check_quickly(paths: list[Path], runtimes: list[str] | None, device: str, console: Console) -> None:
+def _check_quickly(paths: list[Path], runtimes: list[str], device: str, console: Console) -> None:
     from swift_export.parity.golden.quick import check_quick
 
     with console.progress() as tell:
@@ -233,6 +238,13 @@ def diff(
     console.line(f"{'the same' if report.same_weights else 'different'} weights")
     if not report.equal:
         raise typer.Exit(1)
+
+
+def _one_of(name: str, value: float | None, alias: str, aliased: float | None) -> float | None:
+    """What an option was given under its name or its older name; raises UsageError for both."""
+    if value is not None and aliased is not None:
+        raise UsageError(f"{name} and {alias}: are one option, give {name} only")
+    return aliased if value is None else value
 
 
 def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weights | None:

@@ -11,6 +11,7 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
+from swift_export.cli.lists import REPEATED
 from swift_export.cli.text import examples
 from swift_export.converter.sources.kinds import kind_of_folder
 from swift_export.errors import UsageError
@@ -63,7 +64,7 @@ def convert(
         typer.Option(
             metavar="INPUT=NAMES",
             help="Names for an input's unknown dimensions, separated by commas, - to leave one as it is; the same name "
-            "means the same size. May be given several times.",
+            f"means the same size. {REPEATED}",
             rich_help_panel=_FILE,
         ),
     ] = None,

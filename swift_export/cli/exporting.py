@@ -11,6 +11,7 @@ from swift_export.cli import options
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
+from swift_export.cli.lists import words
 from swift_export.cli.text import examples
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
@@ -78,7 +79,7 @@ def stablehlo(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
     output: options.Output = None,
-    outputs: options.Outputs = "features",
+    outputs: options.Outputs = None,
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
@@ -101,7 +102,7 @@ def savedmodel(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
     output: options.Output = None,
-    outputs: options.Outputs = "features",
+    outputs: options.Outputs = None,
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
@@ -124,7 +125,7 @@ def onnx(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
     output: options.Output = None,
-    outputs: options.Outputs = "features",
+    outputs: options.Outputs = None,
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
@@ -150,7 +151,7 @@ def everything(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
     output: options.Output = None,
-    outputs: options.Outputs = "features",
+    outputs: options.Outputs = None,
     output_kind: options.OutputKind = "features",
     frames: options.Frames = None,
     batch: options.Batch = None,
@@ -171,7 +172,7 @@ def everything(
 
 
 def _settings(
-    outputs: str,
+    outputs: list[str] | None,
     kind: str,
     frames: int | None,
     batch: int | None,
@@ -179,7 +180,7 @@ def _settings(
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
 ) -> tuple[SwiFTSettings, OnnxSettings]:
-    names = tuple(name.strip() for name in outputs.split(","))
+    names = tuple(words(outputs, "--outputs")) or ("features",)
     return SwiFTSettings(frames, batch, names, kind, attention), OnnxSettings(opset, target)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from swift_export.cli.extras import need_extra
+from swift_export.cli.lists import REPEATED
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract
 from swift_export.scans.placement import (
@@ -65,7 +66,7 @@ Masks = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="Brain mask of a NIfTI run, 3D; one for each run, in their order.",
+        help=f"Brain mask of a NIfTI run, 3D; one for each run, in their order. {REPEATED}",
         rich_help_panel=_SCANS,
     ),
 ]

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from swift_export.cli.lists import REPEATED, SEVERAL
+
 __all__ = [
     "Attention",
     "Batch",
@@ -62,10 +64,11 @@ Batch = Annotated[
     typer.Option(metavar="N", help="Fix the batch size; default: dynamic.", rich_help_panel=_FUNCTION),
 ]
 Outputs = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        metavar="NAMES",
-        help="Separated by commas: features, and stage0, stage1, ... for the maps after each stage.",
+        metavar="NAME",
+        help=f"features, and stage0, stage1, ... for the maps after each stage. {SEVERAL}",
+        show_default="features",
         rich_help_panel=_FUNCTION,
     ),
 ]
@@ -121,7 +124,7 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="FILE",
-        help="Also check on this 4D NIfTI run, folder of frame_N.pt or .npy clip; may be given several times.",
+        help=f"Also check on this 4D NIfTI run, folder of frame_N.pt or .npy clip. {REPEATED}",
         rich_help_panel=_CHECK,
     ),
 ]

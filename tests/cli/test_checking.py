@@ -69,12 +69,12 @@ def test_check_names_the_place_where_a_file_goes_wrong(run, altered: Path) -> No
 
 
 def test_check_runs_what_it_is_told_to(run, copy: Path) -> None:
-    done = run("check", copy, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "3", "--batch", "1")
+    done = run("check", copy, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "3,4", "--batch", "1")
     assert done.returncode == 0, done.stderr
     (artifact,) = json.loads((copy / "parity.json").read_text())["artifacts"]
     assert artifact["info"]["name"] == "ONNX Runtime"
     assert [(c["input"], c["batch"]) for c in artifact["comparisons"]] == [
-        ("noise", 3), ("noise", 1), ("phantom", 3), ("phantom", 1),
+        ("noise", 3), ("noise", 4), ("noise", 1), ("phantom", 3), ("phantom", 4), ("phantom", 1),
     ]  # fmt: skip
     assert [block["block"] for block in artifact["blocks"]][-1] == "stage2/block1"
     assert (copy / "parity.html").read_text().startswith("<!doctype html>")
@@ -95,7 +95,7 @@ def test_a_looser_tolerance_is_recorded_with_its_reason(run, copy: Path) -> None
     manifest["artifacts"]["onnx"]["files"]["onnx/model.onnx"] = recorded
     (copy / "manifest.json").write_text(json.dumps(manifest))
     check = ("check", copy, "--weights", TINY, "--runtime", "onnxruntime", "--batch", "1")
-    limits = ("--rtol", "0.5", "--atol", "0.5", "--tolerance-reason", "a faster GELU is wanted")
+    limits = ("--max-l2", "0.5", "--atol", "0.5", "--tolerance-reason", "a faster GELU is wanted")
     assert "first differs at stage0/block0/mlp" in run(*check).stderr
 
     done = run(*check, *limits)
@@ -107,12 +107,17 @@ def test_a_looser_tolerance_is_recorded_with_its_reason(run, copy: Path) -> None
 
 def test_check_refuses_what_does_not_go_together(refused, copy: Path) -> None:
     check = ("check", copy, "--weights", TINY)
-    assert refused(*check, "--rtol", "0.1").startswith("--rtol 0.1: looser than the 1e-05 that float32 on cpu")
-    assert refused(*check, "--atol=-1").startswith("--atol -1: expected a number above 0")
+    looser = "--max-l2 0.1: looser than the 1e-05 that float32 on cpu"
+    assert refused(*check, "--max-l2", "0.1").startswith(looser)
+    assert refused(*check, "--rtol", "0.1").startswith(looser)  # its name before
+    assert refused(*check, "--max-error=-1").startswith("--max-error -1: expected a number above 0")
+    assert refused(*check, "--max-error", "1e-6", "--atol", "1e-6").startswith("--max-error and --atol: are one option")
     assert refused(*check, "--runtime", "torch").startswith("--runtime torch: expected one of jax_export")
     assert refused(*check, "--runtime", "iree", SWIFT_EXPORT_LAUNCHER="").startswith(
         ("none of iree reads", "--runtime")
     )
+    assert refused(*check, "--batch", "1,two").startswith("--batch two: expected a whole number")
+    assert refused(*check, "--runtime", "onnxruntime,").startswith("--runtime: expected values separated by commas")
     assert refused(*check, "--batch", "0").startswith("batch sizes: expected at least one, each at least 1, found 0")
     assert refused(*check, "--precision", "bfloat16", "--runtime", "onnxruntime").startswith("--precision bfloat16: ")
     assert "--precision" in refused(*check, "--precision", "int8")

@@ -81,7 +81,7 @@ def test_target_and_attention_are_recorded_and_checked_again(run, tmp_path: Path
 
 @pytest.mark.requires("savedmodel")
 def test_all_writes_every_format(run, tmp_path: Path) -> None:
-    result = run("all", "--weights", TINY, "-o", "out", "--outputs", "features,stage0", "--frames", "5")
+    result = run("all", "--weights", TINY, "-o", "out", "--outputs", "features", "--outputs", "stage0", "--frames", "5")
     assert result.returncode == 0, result.stderr
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert set(manifest["artifacts"]) == {"onnx", "savedmodel", "stablehlo"}

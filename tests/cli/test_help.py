@@ -43,3 +43,9 @@ def test_no_type_stands_beside_a_flag_or_a_named_argument(shown: dict[str, str])
         assert "--help" in text
         # What is left in angle brackets are choices: <cpu|gpu>.
         assert not re.findall(r"<[^|>]*>", text)
+
+
+def test_older_names_of_options_are_not_shown(shown: dict[str, str]) -> None:
+    assert "--max-l2" in shown["check"]
+    assert "--max-error" in shown["check"]
+    assert not any(name in text for text in shown.values() for name in ("--rtol", "--atol"))

@@ -103,7 +103,10 @@ class Limits:
     def check(self, arithmetic: str, device: str) -> None:
         """Raise UsageError for what is no limit, and for a looser one than the policy's that has no reason."""
         policy = tolerance(arithmetic, device)
-        given = {"--rtol": (self.relative_l2, policy.relative_l2), "--atol": (self.relative_max, policy.relative_max)}
+        given = {
+            "--max-l2": (self.relative_l2, policy.relative_l2),
+            "--max-error": (self.relative_max, policy.relative_max),
+        }
         for option, (value, allowed) in given.items():
             if value is None:
                 continue
@@ -115,7 +118,7 @@ class Limits:
                     "say why with --tolerance-reason, which the report records"
                 )
         if self._reason and not self.asked:
-            raise UsageError("--tolerance-reason: belongs to --rtol or --atol, none was given")
+            raise UsageError("--tolerance-reason: belongs to --max-l2 or --max-error, neither was given")
 
     @property
     def asked(self) -> bool:
