@@ -1,8 +1,8 @@
 """Measures SwiFT's artifacts, and those of other exporters, against jax.jit on this CPU: one run, in turn, one table.
 
-A run of all rows also takes the golden cases through our ONNX, and writes docs/benchmark.json, .md and .svg; any other
-run writes only where --output says. Exit status 1 where features differ by more than 1e-5, or where a file cannot be
-made, loaded or run.
+A run of all rows also takes the golden cases through our ONNX, and writes docs/benchmark.json, .md and .svg, and the
+times that messages of the command line name; any other run writes only where --output says. Exit status 1 where
+features differ by more than 1e-5, or where a file cannot be made, loaded or run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from _bench.workers import Broken
 
 TOLERANCE = 1e-5
 BATCHES = (1, 4)
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+#: What the command line reads; of a run that goes elsewhere it goes there too.
+TIMES = ROOT / "swift_export" / "cli" / "measured.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=at_least(2), default=7, metavar="N", help="the first is not counted (7)")
     parser.add_argument("--architecture", choices=("contrastive", "tiny"), default="contrastive")
     parser.add_argument("--threads", type=at_least(1), default=min(2, cores), metavar="N", help="of each row (2)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmark.json, .md and .svg go")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmark.* and measured.json go")
     return parser
 
 
@@ -110,6 +113,8 @@ def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
 def _write(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    times = TIMES if folder == DOCS else folder / TIMES.name
+    times.write_text(json.dumps(report.times(), indent=2) + "\n", encoding="utf-8")
     chart = None
     if find_spec("matplotlib") is None:
         _tell("no chart: matplotlib is not installed")

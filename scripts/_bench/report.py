@@ -117,6 +117,17 @@ class Report:
             "bars": [vars(verdict) for verdict in verdicts(self.figures, self.golden)],
         }
 
+    def times(self) -> dict[str, Any]:
+        """What the command line's messages speak of: median seconds of one clip, and where they were taken."""
+        return {
+            "architecture": self.architecture,
+            "clip": list(self.clip),
+            "processor": processor(),
+            "threads": self.threads,
+            "versions": versions(),
+            "seconds": {f.row.name: f.timings[1].median for f in self.rows if 1 in f.timings},
+        }
+
     def markdown(self, chart: str | None) -> str:
         """The page."""
         shape = ", ".join(map(str, self.clip))

@@ -12,6 +12,7 @@ from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import words
+from swift_export.cli.targets import describe_target
 from swift_export.cli.text import examples
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
@@ -20,12 +21,6 @@ from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import find_variant
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
-
-#: What the other target would gain; measured by scripts/bench_cpu, see docs/benchmark.md.
-OTHER_TARGET = {
-    "portable": "target portable, for any runtime; --target onnxruntime is 1.25 times as fast in ONNX Runtime on a CPU",
-    "onnxruntime": "target onnxruntime, with that runtime's own operators; --target portable is for any runtime",
-}
 
 
 @dataclass(frozen=True)
@@ -227,6 +222,6 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
             show=console.report,
         )
     if "onnx" in job.formats:
-        console.line(OTHER_TARGET[onnx.target])
+        console.line(describe_target(onnx.target))
     for path in result.files:
         console.line(f"wrote {path}")

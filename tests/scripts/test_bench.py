@@ -58,6 +58,10 @@ def test_a_run_measures_what_is_installed_and_names_what_is_not(tmp_path: Path) 
     assert ort["file_bytes"] > 10_000
     assert 50 < ort["nodes"] < 500
 
+    times = json.loads((tmp_path / "measured.json").read_text())
+    assert times["seconds"] == {name: rows[name]["batches"]["1"]["median_s"] for name in names if name not in absent}
+    assert times["processor"]
+
     page = (tmp_path / "benchmark.md").read_text()
     assert "| ONNX (onnxruntime) in ONNX Runtime | ort |" in page
     (bar,) = [line for line in page.splitlines() if line.startswith("| nodes of our ONNX (onnxruntime)")]

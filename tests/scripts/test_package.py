@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     assert held == set(listed.stdout.split())
     for needed in (
         "py.typed",
+        "cli/measured.json",
         "runtimes/tensorflow_c.c",
         "parity/report/parity.schema.json",
         "parity/report/templates/page.html.j2",
