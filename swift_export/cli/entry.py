@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from swift_export.errors import SwiftExportError
-from swift_export.system.disk import disk_is_full
+from swift_export.cli.failures import DEBUG, PROGRAM, describe
 from swift_export.system.signals import HungUp, Terminated, handle_signals, ignore_signals, raise_arrived
-from swift_export.system.text import one_line, printable, shown
+from swift_export.system.text import one_line, printable
 
 __all__ = ["DEBUG", "HUNG_UP", "INTERRUPTED", "TERMINATED", "main"]
 
-PROGRAM = "swift-export"
-#: Set to anything, this environment variable shows the traceback of every error.
-DEBUG = "SWIFT_EXPORT_DEBUG"
 #: What the libraries and the processes that run artifacts are told, where the user has not.
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow greets on stderr, which is for errors here
@@ -77,29 +73,15 @@ def _print_in_any_encoding() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    import typer
-
     from swift_export.cli.app import app
 
     try:
         # Not standalone: typer's own way would print several lines for an error.
         return app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0
-    except SwiftExportError as error:
-        return _fail(error, str(error), error.exit_status)
-    except typer.TyperException as error:
-        # "Value error, " is how pydantic, which typer asks, begins its own words.
-        words = error.format_message().replace("Value error, ", "")
-        return _fail(error, f"{words} (see {_help_of(error)})", error.exit_code)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        words = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
-        return _fail(error, f"{error.filename}: {words}" if error.filename else words, 1)
-    except MemoryError as error:
-        return _fail(error, "out of memory: try fewer frames, --batch 1 or a machine with more", 1)
     except Exception as error:
-        reason = shown(f"{type(error).__name__}: {error}".splitlines()[0], 1000)
-        return _fail(error, f"internal error ({reason}); {DEBUG}=1 shows the traceback, please report it", 1)
+        return _fail(error, *describe(error))
 
 
 def _fail(error: BaseException, message: str, status: int) -> int:
@@ -118,8 +100,3 @@ def _to_nobody(stream: TextIO) -> None:
 
 def _say(message: str) -> None:
     print(one_line(f"{PROGRAM}: {message}"), file=sys.stderr)
-
-
-def _help_of(error: BaseException) -> str:
-    context = getattr(error, "ctx", None)
-    return f"{context.command_path if context else PROGRAM} --help"

@@ -13,6 +13,7 @@ import typer
 
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED
+from swift_export.cli.signatures import with_options
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract
 from swift_export.scans.placement import (
@@ -169,25 +170,19 @@ class ScanOptions:
 def scan_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command all options of `ScanOptions`; it gets them as its argument ``scans``."""
     hints = get_type_hints(ScanOptions, include_extras=True)
-    own = inspect.signature(command, eval_str=True)
     names = {"masks": "mask"}
-    added = {
-        names.get(f.name, f.name): inspect.Parameter(
+    options = [
+        inspect.Parameter(
             names.get(f.name, f.name), inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
         )
         for f in fields(ScanOptions)
-    }
+    ]
 
     def run(**given: Any) -> None:
         values = {f.name: given.pop(names.get(f.name, f.name)) for f in fields(ScanOptions)}
         command(**given, scans=ScanOptions(**values))
 
-    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.parameters.items() if name != "scans"]
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    parameters = [*kept, *added.values()]
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-    return run
+    return with_options(run, command, "scans", options)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,9 @@ def test_variants_complete(run) -> None:
     ("arguments", "message"),
     [
         (["frobnicate"], "No such command 'frobnicate'. (see swift-export --help)"),
-        (["onnx", "--wieghts", "x"], "No such option: --wieghts"),
+        (["onx"], "No such command 'onx'. Did you mean 'onnx'? (see swift-export --help)"),
+        (["onnx", "--wieghts", "x"], "No such option: --wieghts. Did you mean '--weights'? (see swift-export onnx --"),
+        (["onnx", "--zzz"], "No such option: --zzz (see swift-export onnx --help)"),
         (["onnx", "--batch", "two"], "Invalid value for '--batch'"),
         (["check"], "Missing argument 'PATH...'"),
         (["bundle"], "Missing option '--output' / '-o'"),
