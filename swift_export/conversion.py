@@ -162,15 +162,13 @@ def _checked(
     seed: int,
     tell: Callable[[str], None],
 ) -> ConvertedReport | None:
+    from swift_export.parity.converted import check_converted, open_converted
+
     try:
         if not compared:
-            from swift_export.runtimes.onnxruntime_any import AnySession
-
             tell("loading the file in ONNX Runtime")
-            AnySession(draft)
+            open_converted(draft)
             return None
-        from swift_export.parity.converted import check_converted
-
         dtypes = {str(value.name): _dtype(value) for value in lowered.model.graph.inputs}
         report = check_converted(draft, lowered.shapes, dtypes, opened.reference(), seed=seed, tell=tell)
         report.raise_for_failures()

@@ -197,7 +197,7 @@ def _model(model: Any, inputs: Any, **options: Any) -> Model:
 
     if isinstance(model, Model):
         return model
-    made = as_model(model, inputs, **{key: value for key, value in options.items() if value is not None})
+    made: Model = as_model(model, inputs, **{key: value for key, value in options.items() if value is not None})
     # Two functions may have the same weights, or none: what tells them apart is what is lowered.
     module = hashlib.sha256(lower_open(made).module).hexdigest()
     return replace(made, card=replace(made.card, architecture={"stablehlo_sha256": module}))

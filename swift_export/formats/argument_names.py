@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from swift_export.formats.metadata import SIGNATURE_KEY
 from swift_export.formats.signature import Signature, TensorSpec
 
-__all__ = ["SIGNATURE_KEY", "argument_names", "plain_path", "result_names", "stated_signature"]
+__all__ = ["argument_names", "plain_path", "result_names", "stated_signature"]
 
-#: The essential that holds the signature, as JSON: ``{"inputs": [{"name", "dtype", "dims"}, ...], "outputs": [...]}``.
-SIGNATURE_KEY = "swift_export.signature"
 
 #: A step into a tree of results, as jax spells it: ``['key']``, ``["it's"]``, ``[0]`` or ``.field``.
 _STEP = re.compile(r"""\[(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]|\[([^\[\]'"]+)\]|\.(\w+)""")
@@ -58,7 +57,10 @@ def plain_path(path: str) -> str:
 
 
 def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
-    """The signature among a file's essentials; None where there is none, or none that an export writes."""
+    """The signature among a file's essentials; None where there is none, or none that an export writes.
+
+    It is JSON: ``{"inputs": [{"name": "x", "dtype": "float32", "dims": ["batch", 3]}, ...], "outputs": [...]}``.
+    """
     try:
         found = json.loads(essentials[SIGNATURE_KEY])
         return Signature(*(tuple(_spec(item) for item in found[side]) for side in ("inputs", "outputs")))

@@ -6,6 +6,7 @@ the names alone are here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ElementType",
     "from_mlir",
     "from_onnx",
+    "from_openvino",
     "from_tensorflow",
 ]
 
@@ -73,6 +75,9 @@ ELEMENT_TYPES = (
 #: The floating-point types that programs compute in, from the finest to the coarsest.
 FLOATING = ("float64", "float32", "float16", "bfloat16")
 
+#: OpenVINO's names where they are not those of MLIR.
+_OPENVINO = {"boolean": "bool", "f8e4m3": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}
+
 _MLIR = {row.mlir: row.numpy for row in ELEMENT_TYPES if row.mlir}
 _ONNX = {row.onnx: row.numpy for row in ELEMENT_TYPES if row.onnx}
 _TENSORFLOW = {row.tensorflow: row.numpy for row in ELEMENT_TYPES if row.tensorflow}
@@ -95,3 +100,8 @@ def from_onnx(name: str) -> str:
 def from_tensorflow(name: str) -> str:
     """NumPy's name of a TensorFlow ``DataType``, such as ``DT_HALF``; for what has no elements its own, small."""
     return _TENSORFLOW.get(name, name.removeprefix("DT_").lower())
+
+
+def from_openvino(name: str) -> str:
+    """NumPy's name of an element type of OpenVINO, such as ``boolean`` or ``u8``; for an unknown one its own."""
+    return _OPENVINO.get(name) or from_mlir(re.sub(r"^u(?=\d)", "ui", name))

@@ -99,7 +99,7 @@ def _lowered(
 
 
 def _abstract(model: Model, sizes: Sizes) -> tuple[jax.ShapeDtypeStruct, ...]:
-    scope = export.SymbolicScope()  # type: ignore[no-untyped-call]
+    scope = export.SymbolicScope()
 
     def struct(spec: TensorSpec) -> jax.ShapeDtypeStruct:
         dims = ", ".join(str(sizes.get(dim, dim) if isinstance(dim, str) else dim) for dim in spec.dims)

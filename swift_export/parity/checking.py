@@ -65,7 +65,9 @@ def check_paths(
     absent GPU and processes that break, CheckFailed when the reference is not finite.
     """
     paths = as_items(paths)
-    choice, plan = _choices(runtimes, device, precision, as_items(batches), as_items(inputs), limits, blocks, progress, search)
+    sizes: tuple[int, ...] = as_items(batches)
+    more: tuple[CheckInput, ...] = as_items(inputs)
+    choice, plan = _choices(runtimes, device, precision, sizes, more, limits, blocks, progress, search)
     subjects = [_whole(find_subject(Path(path), weights, choice)) for path in paths]
     return _measured(subjects, choice, plan, ", ".join(map(str, paths)) or "no path")
 

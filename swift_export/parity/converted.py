@@ -12,10 +12,13 @@ import numpy as np
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.sources import Reference, SizesError
 from swift_export.errors import CheckFailed
-from swift_export.parity.measure.elements import Distance, allowed_for, distance, draw
-from swift_export.runtimes.onnxruntime_any import AnySession
+from swift_export.parity.measure.compare import Difference, compare
+from swift_export.parity.measure.elements import draw
+from swift_export.parity.measure.tolerances import Tolerance, allowed_for
+from swift_export.runtimes.base import Session
+from swift_export.system.text import one_line
 
-__all__ = ["Compared", "ConvertedReport", "check_converted"]
+__all__ = ["Compared", "ConvertedReport", "check_converted", "open_converted"]
 
 #: What unknown dimensions are tried to be; where a source takes not all sizes, as multiples of something, later ones.
 _SIZES = (2, 3, 1, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -29,11 +32,20 @@ class Compared:
 
     output: str
     sizes: Mapping[str, int]
-    distance: Distance
+    difference: Difference
+    allowed: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether the output is near enough."""
+        return self.difference.within(self.allowed)
 
     def __str__(self) -> str:
         where = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
-        return f"output {self.output}{f' at {where}' if where else ''}: {self.distance.words}"
+        limits = f"allowed {self.allowed.relative_l2:g} and {self.allowed.relative_max:g}"
+        # What has to be equal has no limits.
+        told = f"{self.difference}" if self.difference.mismatch else f"{self.difference} ({limits})"
+        return f"output {self.output}{f' at {where}' if where else ''}: {told}"
 
 
 @dataclass(frozen=True)
@@ -47,13 +59,23 @@ class ConvertedReport:
     @property
     def failures(self) -> tuple[Compared, ...]:
         """What differs by more than is allowed."""
-        return tuple(c for c in self.compared if not c.distance.passed)
+        return tuple(c for c in self.compared if not c.passed)
 
     def raise_for_failures(self) -> None:
         """Raise CheckFailed that names the worst place to look at: the first output that differs."""
         if self.failures:
             more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
             raise CheckFailed(f"{self.runtime} differs from {self.reference}: {self.failures[0]}{more}")
+
+
+def open_converted(path: Path) -> Session:
+    """The ONNX file at ``path`` in ONNX Runtime on the CPU; raises CheckFailed where that does not load it."""
+    from swift_export.runtimes import onnxruntime
+
+    try:
+        return onnxruntime.load(path, "cpu")
+    except Exception as error:  # its errors have no common type
+        raise CheckFailed(f"{onnxruntime.TITLE} does not load the file: {one_line(str(error), 400)}") from None
 
 
 def check_converted(
@@ -70,7 +92,8 @@ def check_converted(
     Unknown dimensions take two different sizes. Raises CheckFailed where the file does not run, and where no sizes are
     found that the source takes.
     """
-    session = AnySession(path)
+    session = open_converted(path)
+    title = f"{session.info.name} {session.info.version}"
     symbols = list(dict.fromkeys(s for shape in shapes.values() for size in shape for s in _symbols(size)))
     allowed = allowed_for(reference.floats)
     compared: list[Compared] = []
@@ -86,18 +109,22 @@ def check_converted(
         except SizesError as error:
             refusal = str(error)
             continue
-        tell(f"running {session.title}")
-        found = session(inputs)
+        tell(f"running {title}")
+        try:
+            found = session(inputs)
+        except Exception as error:
+            raise CheckFailed(f"{title} fails on the file: {one_line(str(error), 400)}") from None
         if sorted(found) != sorted(right):
             raise CheckFailed(f"expected the outputs {', '.join(right)}, found {', '.join(found)}")
-        compared += [Compared(name, sizes, distance(found[name], right[name], allowed)) for name in found]
+        for name, array in found.items():
+            compared.append(Compared(name, sizes, compare(array, right[name], same_non_finite=True), allowed))
         done.add(base)
         if len(done) == _ENOUGH or not symbols:
             break
     if not done:
         tried = f"no sizes of {', '.join(symbols)} up to {max(_SIZES)}" if symbols else "no random inputs"
         raise CheckFailed(f"{reference.title} takes {tried}: {refusal}")
-    return ConvertedReport(session.title, reference.title, tuple(compared))
+    return ConvertedReport(title, reference.title, tuple(compared))
 
 
 def _assignments(symbols: Sequence[str]) -> Iterator[tuple[int, dict[str, int]]]:
@@ -115,7 +142,7 @@ def _inputs(
     inputs = {}
     for name, shape in shapes.items():
         numbers = tuple(_number(size, sizes) for size in shape)
-        if min(numbers, default=0) < 0:
+        if any(number < 1 for number, size in zip(numbers, shape, strict=True) if _symbols(size)):
             raise SizesError(f"{name} would have the shape {numbers}")
         inputs[name] = draw(rng, dtypes[name], numbers)
     return inputs

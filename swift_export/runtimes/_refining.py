@@ -1,18 +1,23 @@
-"""A portable StableHLO artifact made for one shape of its input: no dynamic dimension is left in it."""
+"""A StableHLO module made for one shape of each of its arguments: no dynamic dimension is left in it."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 from jax.extend.mlir import ir, refine_polymorphic_shapes, serialize_portable_artifact
 from jax.extend.mlir.dialects import chlo, stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
 from swift_export.runtimes._xla import parse_portable
 
-__all__ = ["main_function", "refine", "refine_portable"]
+__all__ = ["Shapes", "main_function", "refine", "refine_portable"]
+
+#: One for each argument, in their order.
+Shapes = Sequence[Sequence[int]]
 
 
 def main_function(module: ir.Module) -> Any:
@@ -20,26 +25,34 @@ def main_function(module: ir.Module) -> Any:
     return ir.SymbolTable(module.operation)["main"]
 
 
-def refine(data: bytes, shape: tuple[int, ...]) -> bytes:
-    """The module for one shape of its input, as MLIR bytecode."""
+def refine(module: ir.Module, shapes: Shapes) -> bytes:
+    """MLIR bytecode of a module for arguments of these shapes; ``module`` itself is changed.
+
+    Raises ValueError, with the reason in one line, for shapes that the module does not take.
+    """
     stablehlo.register_stablehlo_passes()
-    module = parse_portable(data)
-    with module.context:
-        element = main_function(module).type.inputs[0].element_type
-        kind = f"tensor<{'x'.join(map(str, shape))}x{element}>"
-        PassManager.parse(f"builtin.module(stablehlo-refine-arguments{{types={kind}}})").run(module.operation)
-        bytecode = io.BytesIO()
-        module.operation.write_bytecode(bytecode)
-    refined: bytes = refine_polymorphic_shapes(bytecode.getvalue())
+    bytecode = io.BytesIO()
+    try:
+        with module.context:
+            kinds = [
+                f"tensor<{''.join(f'{n}x' for n in shape)}{argument.element_type}>"
+                for argument, shape in zip(main_function(module).type.inputs, shapes, strict=True)
+            ]
+            passes = f"builtin.module(stablehlo-refine-arguments{{types={','.join(kinds)}}})"
+            PassManager.parse(passes).run(module.operation)
+            module.operation.write_bytecode(bytecode)
+        refined: bytes = refine_polymorphic_shapes(bytecode.getvalue())
+    except (ir.MLIRError, jax.errors.JaxRuntimeError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
     return refined
 
 
-def refine_portable(data: bytes, shape: tuple[int, ...]) -> bytes:
-    """The module for one shape of its input, as an artifact of the version that ``data`` has.
+def refine_portable(data: bytes, shapes: Shapes) -> bytes:
+    """A portable artifact for arguments of these shapes, as an artifact of the version that ``data`` has.
 
     Its error functions are CHLO's, which has no versions: refining unwraps the composites that they travel in.
     """
-    refined = refine(data, shape)
+    refined = refine(parse_portable(data), shapes)
     with parse_portable(data).context as context:  # it knows the dialects that a portable artifact has
         chlo.register_dialect(context)
         return bytes(serialize_portable_artifact(ir.Module.parse(refined), _version(data)))

@@ -9,22 +9,24 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from swift_export.system.processes import Child
 
 __all__ = ["refined_apart"]
 
-_SOURCE, _SHAPE, _REFINED = "dynamic.mlir.bc", "shape.json", "static.mlir.bc"
+_SOURCE, _SHAPES, _REFINED = "dynamic.mlir.bc", "shapes.json", "static.mlir.bc"
 
 
-def refined_apart(path: Path, shape: tuple[int, ...]) -> bytes:
-    """The portable artifact at ``path`` for one shape of its input; raises MachineError where that fails."""
+def refined_apart(path: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
+    """The portable artifact at ``path`` for one shape of each argument; raises MachineError where that fails."""
     with tempfile.TemporaryDirectory(prefix="swift-export-") as name:
         folder = Path(name)
         shutil.copyfile(path, folder / _SOURCE)
-        folder.joinpath(_SHAPE).write_text(json.dumps(shape))
-        with Child(__name__, folder, f"{path.name} for the shape {shape}") as child:
+        folder.joinpath(_SHAPES).write_text(json.dumps(shapes))
+        told = ", ".join(map(str, shapes))
+        with Child(__name__, folder, f"{path.name} for the shape{'s' if len(shapes) > 1 else ''} {told}") as child:
             child.wait()
         return folder.joinpath(_REFINED).read_bytes()
 
@@ -32,8 +34,8 @@ def refined_apart(path: Path, shape: tuple[int, ...]) -> bytes:
 def _main(folder: Path) -> None:
     from swift_export.runtimes._refining import refine_portable
 
-    shape = tuple(json.loads(folder.joinpath(_SHAPE).read_text()))
-    refined = refine_portable(folder.joinpath(_SOURCE).read_bytes(), shape)
+    shapes = json.loads(folder.joinpath(_SHAPES).read_text())
+    refined = refine_portable(folder.joinpath(_SOURCE).read_bytes(), shapes)
     folder.joinpath(_REFINED).write_bytes(refined)
 
 

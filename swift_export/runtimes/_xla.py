@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,8 +10,8 @@ import numpy as np
 from jax.extend.mlir import deserialize_portable_artifact, ir
 from jax.extend.mlir.dialects import stablehlo
 
+from swift_export.formats.metadata import METADATA_ATTRIBUTE
 from swift_export.runtimes.base import (
-    INPUT,
     Arrays,
     Computation,
     Device,
@@ -22,33 +22,63 @@ from swift_export.runtimes.base import (
 )
 from swift_export.system.machine import processors
 
-__all__ = ["XlaSession", "arithmetic", "describe", "dot_precisions", "find_device", "parse_portable"]
+__all__ = [
+    "Compute",
+    "XlaSession",
+    "arithmetic",
+    "describe",
+    "dot_precisions",
+    "find_device",
+    "metadata_of",
+    "parse_portable",
+]
+
+#: From arrays on the device to arrays on the device, by name.
+Compute = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class XlaSession:
-    """A program with the one input ``bold``, computed by ``compute`` from jax arrays to jax arrays by name."""
+    """A program that ``compute`` computes on one device.
+
+    With ``wide`` numbers of 64 bits stay what they are; without it jax makes 32 of them, as it does unasked.
+    """
 
     def __init__(
-        self, info: RuntimeInfo, device: Any, bold: InputSpec, where: str, compute: Callable[[Any], dict[str, Any]]
+        self,
+        info: RuntimeInfo,
+        device: Any,
+        inputs: Sequence[InputSpec],
+        where: str,
+        compute: Compute,
+        *,
+        wide: bool = True,
     ):
         self.info = info
-        self.inputs = (bold,)
+        self.inputs = tuple(inputs)
         self._device = device
         self._where = where
         self._compute = compute
+        self._wide = wide
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""
-        return {name: np.asarray(array) for name, array in self._compute(self._put(inputs)).items()}
+        return {name: np.asarray(array) for name, array in self._run(self._put(inputs)).items()}
 
     def place(self, inputs: Arrays) -> Computation:
         """Copy the inputs to the device."""
-        bold = self._put(inputs)
-        return lambda: jax.block_until_ready(self._compute(bold))
+        placed = self._put(inputs)
+        return lambda: jax.block_until_ready(self._run(placed))
 
-    def _put(self, inputs: Arrays) -> Any:
+    def _put(self, inputs: Arrays) -> dict[str, Any]:
         check_inputs(self.inputs, inputs, self._where)
-        return jax.block_until_ready(jax.device_put(inputs[INPUT], self._device))
+        with jax.enable_x64(self._wide):
+            placed = {name: jax.device_put(array, self._device) for name, array in inputs.items()}
+            jax.block_until_ready(placed)
+        return placed
+
+    def _run(self, placed: Mapping[str, Any]) -> Mapping[str, Any]:
+        with jax.enable_x64(self._wide):
+            return self._compute(placed)
 
 
 def find_device(device: Device) -> Any:
@@ -81,6 +111,12 @@ def parse_portable(data: bytes) -> ir.Module:
     """The StableHLO module of a portable artifact (VHLO bytecode)."""
     module: ir.Module = deserialize_portable_artifact(data, ir.Context())
     return module
+
+
+def metadata_of(module: ir.Module) -> str:
+    """The text of the attribute that holds a module's essentials; empty where there is none."""
+    attributes: Any = module.operation.attributes
+    return str(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else ""
 
 
 def dot_precisions(module: ir.Module) -> tuple[str, ...]:

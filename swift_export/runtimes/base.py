@@ -13,7 +13,6 @@ from swift_export.errors import InputError, MachineError, SwiftExportError, Usag
 
 __all__ = [
     "DEVICES",
-    "INPUT",
     "PRECISIONS",
     "AbsentDevice",
     "Adapter",
@@ -39,9 +38,6 @@ DEVICES: tuple[Device, ...] = ("cpu", "gpu")
 #: Number format of matrix products. tf32 is float32 whose factors a GPU may round to 10 bits of mantissa.
 Precision = Literal["float32", "tf32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float16", "bfloat16")
-
-#: The one input of every artifact. The StableHLO forms keep only its position.
-INPUT = "bold"
 
 #: Arrays by the name of an input or output.
 Arrays = Mapping[str, np.ndarray]
@@ -92,7 +88,7 @@ class Computation(Protocol):
 
 
 class Session(Protocol):
-    """A loaded artifact."""
+    """A loaded artifact. Inputs and outputs have any number and any type of elements that the runtime has."""
 
     info: RuntimeInfo
     inputs: tuple[InputSpec, ...]
@@ -156,7 +152,8 @@ def absent_gpu(runtime: str, found: str) -> AbsentDevice:
 def check_inputs(specs: Sequence[InputSpec], inputs: Arrays, where: str) -> None:
     """Raise InputError unless ``inputs`` are what the artifact declares.
 
-    Before the runtime sees them: some convert silently (jax turns float64 into float32).
+    Before the runtime sees them: some convert silently (jax turns float64 into float32), or take an axis of length 0
+    that no model was made for.
     """
     if sorted(inputs) != sorted(spec.name for spec in specs):
         expected = ", ".join(spec.name for spec in specs)
@@ -164,8 +161,8 @@ def check_inputs(specs: Sequence[InputSpec], inputs: Arrays, where: str) -> None
     for spec in specs:
         array = inputs[spec.name]
         fits = array.ndim == len(spec.shape) and all(
-            n in (None, m) for n, m in zip(spec.shape, array.shape, strict=True)
+            m > 0 if n is None else m == n for n, m in zip(spec.shape, array.shape, strict=True)
         )
-        if not fits or array.dtype != spec.dtype or 0 in array.shape:
+        if not fits or str(array.dtype) != spec.dtype:
             found = InputSpec(spec.name, str(array.dtype), array.shape)
             raise InputError(f"{where}: {spec.name}: expected {spec}, found {found}")

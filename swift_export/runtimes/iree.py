@@ -1,7 +1,7 @@
 """``model.mlir.bc`` and ``model.b1.mlir.bc`` in IREE: a consumer of StableHLO that shares nothing with JAX and XLA.
 
-IREE takes static shapes only. A file of one batch size is compiled as it is; of a dynamic one, a static one is made
-for every shape that is met, by a process that ends before IREE begins.
+IREE takes static shapes only. A file of static shapes is compiled as it is; of a dynamic one, a static one is made for
+every combination of shapes that is met, by a process that ends before IREE begins.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from iree.compiler.api import Session as Compiler
 from iree.compiler.api import Source
 from iree.compiler.tools import compile_str
 
+from swift_export.formats.argument_names import argument_names, result_names
+from swift_export.formats.element_types import from_mlir
+from swift_export.formats.metadata import METADATA_ATTRIBUTE, essentials_in
 from swift_export.runtimes._refining_apart import refined_apart
 from swift_export.runtimes.base import (
-    INPUT,
     Arrays,
     Computation,
     Device,
@@ -32,27 +34,25 @@ from swift_export.system.machine import processors
 
 __all__ = ["IreeSession", "load"]
 
-_DTYPES = {"f64": "float64", "f32": "float32", "f16": "float16"}
 _BACKEND, _DRIVER = "llvm-cpu", "local-task"
 #: For this very processor, as every other runtime here compiles or picks its kernels.
 _TARGET = "--iree-llvmcpu-target-cpu=host"
 
 _TENSOR = re.compile(r"!vhlo\.tensor_v1<((?:(?:\d+|\?)x)*)!vhlo\.(\w+)_v1>")
-_RESULT = re.compile(r"""#vhlo\.string_v1<"jax\.result_info"> = #vhlo\.string_v1<"result\['(\w+)'\]">""")
+_RESULT = re.compile(r"""#vhlo\.string_v1<"jax\.result_info"> = #vhlo\.string_v1<"((?:[^"\\]|\\.)*)">""")
 
 
 class IreeSession:
-    """A portable artifact, compiled when a shape is first met."""
+    """A portable artifact, compiled when shapes are first met."""
 
     def __init__(self, path: Path):
         self._path = path
-        self._bold, self._outputs = _signature(path.read_bytes())
-        self.inputs = (self._bold,)
+        self.inputs, self._outputs = _signature(path.read_bytes())
         threads = processors()
         # By itself it would take a thread a physical core; the others take one a processor.
         runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
         self._config = runtime.Config(_DRIVER)
-        self._programs: dict[tuple[int, ...], Any] = {}
+        self._programs: dict[tuple[tuple[int, ...], ...], Any] = {}
         self.info = RuntimeInfo(
             name="IREE",
             version=metadata.version("iree-base-compiler"),
@@ -69,53 +69,68 @@ class IreeSession:
 
     def place(self, inputs: Arrays) -> Computation:
         """Copy the inputs to the device."""
-        bold = self._put(inputs)
-        return lambda: self._run(bold)
+        placed = self._put(inputs)
+        return lambda: self._run(placed)
 
-    def _put(self, inputs: Arrays) -> Any:
+    def _put(self, inputs: Arrays) -> list[Any]:
         check_inputs(self.inputs, inputs, self._path.name)
-        return runtime.asdevicearray(self._config.device, inputs[INPUT])
+        return [runtime.asdevicearray(self._config.device, inputs[spec.name]) for spec in self.inputs]
 
-    def _run(self, bold: Any) -> tuple[Any, ...]:
-        shape = tuple(bold.shape)
-        if shape not in self._programs:
-            self._programs[shape] = self._compile(shape)
-        found = self._programs[shape].main(bold)
+    def _run(self, placed: list[Any]) -> tuple[Any, ...]:
+        shapes = tuple(tuple(array.shape) for array in placed)
+        if shapes not in self._programs:
+            self._programs[shapes] = self._compile(shapes)
+        found = self._programs[shapes].main(*placed)
         return found if isinstance(found, tuple) else (found,)
 
-    def _compile(self, shape: tuple[int, ...]) -> Any:
-        static = self._path.read_bytes() if shape == self._bold.shape else refined_apart(self._path, shape)
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        fixed = all(shape == spec.shape for shape, spec in zip(shapes, self.inputs, strict=True))
+        static = self._path.read_bytes() if fixed else refined_apart(self._path, shapes)
         binary = compile_str(static, input_type="stablehlo", target_backends=[_BACKEND], extra_args=[_TARGET])
         return runtime.load_vm_module(runtime.VmModule.copy_buffer(self._config.vm_instance, binary), self._config)
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> IreeSession:
-    """Load a portable StableHLO artifact; IREE compiles it once a shape of its input."""
+    """Load a portable StableHLO artifact; IREE compiles it once for each combination of its inputs' shapes."""
     return IreeSession(path)
 
 
-def _signature(data: bytes) -> tuple[InputSpec, tuple[str, ...]]:
-    """The input and the outputs' names, as the file declares them.
+def _signature(data: bytes) -> tuple[tuple[InputSpec, ...], tuple[str, ...]]:
+    """Inputs, and the outputs' names, as the file declares them.
 
     IREE parses the file; of VHLO, the dialect that it is written in, there are no Python classes but in jaxlib, so
-    what the two attributes say is read from their text.
+    what its attributes say is read from their text.
     """
     with Compiler() as compiler, Source.wrap_buffer(compiler, data) as source, compiler.invocation() as invocation:
         if not invocation.parse_source(source):
             raise ValueError("expected portable StableHLO bytecode, found something that IREE does not parse")
-        attributes = [operation.attributes for operation in invocation.export_module().regions[0].blocks[0]]
+        module = invocation.export_module()
+        essentials = module.attributes[METADATA_ATTRIBUTE].value if METADATA_ATTRIBUTE in module.attributes else ""
+        attributes = [operation.attributes for operation in module.regions[0].blocks[0]]
         mains = [
-            (str(found["function_type"]), str(found["res_attrs"]))
+            (str(found["function_type"]), str(found["res_attrs"]) if "res_attrs" in found else "")
             for found in attributes
             if "sym_name" in found and str(found["sym_name"]) == '#vhlo.string_v1<"main">'
         ]
     if not mains:
         raise ValueError("expected portable StableHLO bytecode with a function main")
     ((kind, results),) = mains
-    arguments, returned = (_TENSOR.findall(side) for side in kind.split("->"))
-    names = tuple(_RESULT.findall(results))
-    if len(arguments) != 1 or not names or len(names) != len(returned):
-        raise ValueError(f"expected one input and results named by jax.result_info, found {kind} and {results}")
-    ((dims, element),) = arguments
-    shape = tuple(None if n == "?" else int(n) for n in dims.split("x")[:-1])
-    return InputSpec(INPUT, _DTYPES[element], shape), names
+    sides = kind.split("->")
+    arguments, returned = (_TENSOR.findall(side) for side in sides)
+    if [len(arguments), len(returned)] != [side.count("!vhlo.tensor_v1<") for side in sides]:
+        raise ValueError(f"expected tensors of plain numbers, found {kind}")
+    notes = [_unescaped(note) for note in _RESULT.findall(results)]
+    inputs = argument_names(essentials_in(essentials), len(arguments))
+    outputs = result_names(notes if len(notes) == len(returned) else [None] * len(returned))
+    return tuple(map(_spec, inputs, arguments)), outputs
+
+
+def _spec(name: str, found: tuple[str, str]) -> InputSpec:
+    dims, element = found
+    return InputSpec(name, from_mlir(element), tuple(None if n == "?" else int(n) for n in dims.split("x")[:-1]))
+
+
+def _unescaped(text: str) -> str:
+    """A string as MLIR prints it: two hexadecimal digits for bytes that are not printed as they are."""
+    plain = re.sub(rb"\\(?:([0-9A-F]{2})|(.))", lambda m: bytes.fromhex(m[1].decode()) if m[1] else m[2], text.encode())
+    return plain.decode(errors="replace")

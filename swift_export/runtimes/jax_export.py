@@ -1,23 +1,67 @@
-"""``model.jax`` by ``jax.export.deserialize``: no code of the backbone takes part."""
+"""``model.jax`` by ``jax.export.deserialize``: no code of the model takes part."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from jax import export
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_unflatten
 
-from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
-from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision
+from swift_export.formats.argument_names import argument_names, result_names
+from swift_export.formats.metadata import essentials_in
+from swift_export.runtimes._xla import XlaSession, describe, find_device, metadata_of, parse_portable
+from swift_export.runtimes.base import Device, InputSpec, Precision
 
-__all__ = ["load"]
+__all__ = ["load", "session_of"]
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a file that ``jax.export`` serialised; XLA compiles it once a batch size."""
+    """Load a file that ``jax.export`` serialised; XLA compiles it once for each combination of its inputs' shapes."""
     target = find_device(device)
-    exported = export.deserialize(bytearray(path.read_bytes()))
-    (bold,) = exported.in_avals
-    shape = tuple(n if isinstance(n, int) else None for n in bold.shape)
-    info = describe("jax.export", target, parse_portable(exported.mlir_module_serialized))
-    return XlaSession(info, target, InputSpec(INPUT, str(bold.dtype), shape), path.name, jax.jit(exported.call))
+    return session_of(export.deserialize(bytearray(path.read_bytes())), target, path.name)
+
+
+def session_of(
+    exported: export.Exported,
+    device: Any,
+    where: str,
+    *,
+    arguments: Sequence[str] | None = None,
+    results: Sequence[str] | None = None,
+) -> XlaSession:
+    """A session of an exported function on a jax device.
+
+    ``arguments`` and ``results`` are names of the module's own: of arguments only those that change something. By
+    default the file's names, for all. Calls raise ValueError for shapes that the function does not take.
+    """
+    module = parse_portable(exported.mlir_module_serialized)
+    avals = exported.in_avals
+    if arguments is None:
+        names = dict(enumerate(argument_names(essentials_in(metadata_of(module)), len(avals))))
+    else:
+        names = dict(zip(exported.module_kept_var_idx, arguments, strict=True))
+    outputs = results or result_names(_notes(exported))
+
+    @jax.jit
+    def compute(placed: Mapping[str, Any]) -> dict[str, Any]:
+        # What is passed for an argument that changes nothing; jax keeps all that have unknown dimensions.
+        flat = [placed[names[i]] if i in names else np.zeros(aval.shape, aval.dtype) for i, aval in enumerate(avals)]
+        positional, named = tree_unflatten(exported.in_tree, flat)
+        return dict(zip(outputs, tree_leaves(exported.call(*positional, **named)), strict=True))
+
+    inputs = [_spec(name, avals[i]) for i, name in names.items()]
+    return XlaSession(describe("jax.export", device, module), device, inputs, where, compute)
+
+
+def _spec(name: str, aval: Any) -> InputSpec:
+    return InputSpec(name, str(aval.dtype), tuple(n if isinstance(n, int) else None for n in aval.shape))
+
+
+def _notes(exported: export.Exported) -> list[str]:
+    """The outputs' places in the tree of results, as jax writes them into modules."""
+    outputs = tree_unflatten(exported.out_tree, exported.out_avals)
+    return [f"result{keystr(path)}" for path, _ in tree_leaves_with_path(outputs)]

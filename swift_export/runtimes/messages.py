@@ -28,18 +28,15 @@ __all__ = [
 _REQUEST = "request.json"
 _ANSWER = "answer.json"
 
-REQUEST_FILE = "request.json"
-ANSWER_FILE = "answer.json"
-
 
 @dataclass(frozen=True)
 class Run:
-    """One call: clips, each an ``.npy`` file of shape (channels, H, W, D, T), stacked to a batch.
+    """One call: for each input, by its name, files of `save_array` whose arrays are concatenated along the first axis.
 
-    It is repeated that many more times with the clock on it.
+    One file is taken as it is. The call is repeated that many more times with the clock on it.
     """
 
-    clips: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]]
     repeat: int = 0
 
 
@@ -56,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Outputs of a run, ``.npy`` files by name, and how long it took in seconds.
+    """Outputs of a run, files of `save_array` by name, and how long it took in seconds.
 
     ``first_s`` includes what the runtime compiles or allocates for a new shape. The repeated, warm calls follow:
     ``call_s`` from arrays to arrays, ``compute_s`` with the input already on the device.
@@ -94,7 +91,9 @@ def write_request(request: Request, folder: Path) -> None:
 def read_request(folder: Path) -> Request:
     """The request in a worker's folder."""
     fields = json.loads(folder.joinpath(_REQUEST).read_text())
-    runs = tuple(Run(tuple(run["clips"]), run["repeat"]) for run in fields.pop("runs"))
+    runs = tuple(
+        Run({name: tuple(files) for name, files in run["inputs"].items()}, run["repeat"]) for run in fields.pop("runs")
+    )
     return Request(**fields, runs=runs)
 
 

@@ -6,11 +6,13 @@ import ctypes
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from swift_export.errors import MachineError
+from swift_export.formats.element_types import from_onnx
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -21,13 +23,23 @@ from swift_export.runtimes.base import (
     absent_gpu,
     check_inputs,
 )
+from swift_export.system.arrays import dtype_of, is_native, native_view
 from swift_export.system.machine import processors
 
-__all__ = ["CPU", "CUDA", "OnnxSession", "cuda_options", "load"]
+__all__ = ["CPU", "CUDA", "TITLE", "OnnxSession", "cuda_options", "load"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+TITLE = f"ONNX Runtime {ort.__version__}"
 
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+#: Types that NumPy does not know by itself, as ONNX numbers them. Of these the package gives and takes the bits alone.
+_FOREIGN = {
+    16: "bfloat16",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
+}
+_NUMBERS = {name: number for number, name in _FOREIGN.items()}
 
 #: Execution providers in the order of their right to a node, each with the options that must hold.
 Providers = Mapping[str, Mapping[str, str]]
@@ -42,9 +54,11 @@ class OnnxSession:
         self._device = "cpu" if on_cpu else "cuda"
         self._session = _open(path, title, providers)
         self.inputs = tuple(
-            InputSpec(i.name, _DTYPES.get(i.type, i.type), tuple(n if isinstance(n, int) else None for n in i.shape))
+            InputSpec(i.name, from_onnx(i.type), tuple(n if isinstance(n, int) else None for n in i.shape))
             for i in self._session.get_inputs()
         )
+        ends = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._foreign = any(from_onnx(end.type) in _NUMBERS for end in ends)
         threads = {"threads": str(self._session.get_session_options().intra_op_num_threads)}
         self.info = RuntimeInfo(
             name=title,
@@ -59,14 +73,19 @@ class OnnxSession:
         """Outputs by name."""
         check_inputs(self.inputs, inputs, self._where)
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        if self._foreign:
+            values = {name: _value(array) for name, array in inputs.items()}
+            results = [_array(value) for value in self._session.run_with_ort_values(names, values)]
+        else:
+            results = self._session.run(names, dict(inputs))
+        return dict(zip(names, results, strict=True))
 
     def place(self, inputs: Arrays) -> Computation:
         """Copy the inputs to the device."""
         check_inputs(self.inputs, inputs, self._where)
         binding = self._session.io_binding()
         for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self._device, 0))
+            binding.bind_ortvalue_input(name, _value(array, self._device))
         for output in self._session.get_outputs():
             binding.bind_output(output.name, self._device)
 
@@ -88,9 +107,25 @@ def cuda_options(precision: Precision) -> Mapping[str, str]:
     return {"use_tf32": "1" if precision == "tf32" else "0"}
 
 
+def _value(array: np.ndarray, device: str = "cpu") -> Any:
+    array = np.asarray(array, order="C")
+    if is_native(array.dtype):
+        return ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+    # From the CPU's memory, whatever the device.
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(native_view(array), _NUMBERS[array.dtype.name])
+
+
+def _array(value: Any) -> np.ndarray:
+    if value.element_type() not in _FOREIGN:
+        return np.asarray(value.numpy())
+    dtype, shape = dtype_of(_FOREIGN[value.element_type()]), tuple(value.shape())
+    size = dtype.itemsize * int(np.prod(shape))
+    return np.frombuffer(ctypes.string_at(value.data_ptr(), size) if size else b"", dtype).reshape(shape)
+
+
 def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised; the log would say them again
     options.intra_op_num_threads = processors()
     # A pattern a batch size would be kept in memory beside the arena: twice the peak, for calls that differ in size.
     options.enable_mem_pattern = False

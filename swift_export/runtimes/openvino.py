@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 
 from swift_export.errors import MachineError
+from swift_export.formats.element_types import from_openvino
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -20,6 +21,7 @@ from swift_export.runtimes.base import (
     RuntimeInfo,
     check_inputs,
 )
+from swift_export.system.arrays import dtype_of, is_native, native_view
 from swift_export.system.machine import processors
 
 __all__ = ["OpenVinoSession", "load"]
@@ -27,13 +29,14 @@ __all__ = ["OpenVinoSession", "load"]
 _DEVICE = "CPU"
 _HINTS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _PRECISIONS = {hint: precision for precision, hint in _HINTS.items()}
-_DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
+#: Types that NumPy does not know by itself; the package takes and gives their bits.
+_FOREIGN = {"bfloat16": ov.Type.bf16, "float8_e4m3fn": ov.Type.f8e4m3, "float8_e5m2": ov.Type.f8e5m2}
 #: What OpenVINO's errors begin with: where in its sources they arose.
 _ORIGIN = re.compile(r"^(Exception from|Check '.*' failed at) \S+:?$", re.MULTILINE)
 
 
 class OpenVinoSession:
-    """A compiled model that takes every batch size."""
+    """A compiled model that takes every shape that the file allows."""
 
     def __init__(self, path: Path, precision: Precision):
         self._path = path
@@ -42,7 +45,7 @@ class OpenVinoSession:
         self.inputs = tuple(
             InputSpec(
                 port.node.friendly_name,
-                _DTYPES.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
+                from_openvino(port.element_type.get_type_name()),
                 tuple(n.get_length() if n.is_static else None for n in port.partial_shape),
             )
             for port in model.inputs
@@ -62,15 +65,14 @@ class OpenVinoSession:
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""
         self.place(inputs)()
-        # The request's own memory, which the next call overwrites.
-        found = (np.array(self._request.get_output_tensor(i).data) for i in range(len(self._outputs)))
+        found = (_array(self._request.get_output_tensor(i)) for i in range(len(self._outputs)))
         return dict(zip(self._outputs, found, strict=True))
 
     def place(self, inputs: Arrays) -> Computation:
         """Copy the inputs to tensors of OpenVINO's own."""
         check_inputs(self.inputs, inputs, self._path.name)
         for i, spec in enumerate(self.inputs):
-            self._request.set_input_tensor(i, ov.Tensor(np.ascontiguousarray(inputs[spec.name])))
+            self._request.set_input_tensor(i, _tensor(inputs[spec.name]))
         infer: Computation = self._request.infer
         return infer
 
@@ -78,6 +80,20 @@ class OpenVinoSession:
 def load(path: Path, device: Device, precision: Precision = "float32") -> OpenVinoSession:
     """Load an ONNX file; raises LoadError for operators that OpenVINO lacks, MachineError for a precision denied."""
     return OpenVinoSession(path, precision)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    array = np.asarray(array, order="C")
+    if is_native(array.dtype):
+        return ov.Tensor(array)
+    return ov.Tensor(native_view(array), array.shape, _FOREIGN[array.dtype.name])
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """A copy: the memory is the request's own, which the next call overwrites."""
+    dtype = from_openvino(tensor.element_type.get_type_name())
+    array = np.array(tensor.data)
+    return array.view(dtype_of(dtype)) if dtype in _FOREIGN else array
 
 
 def _compile(path: Path, precision: Precision) -> tuple[Any, Any]:

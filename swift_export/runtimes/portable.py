@@ -1,63 +1,98 @@
-"""``model.mlir.bc`` and ``model.b1.mlir.bc`` as any StableHLO consumer takes them: parse, fix the batch, compile.
+"""``model.mlir.bc`` and ``model.b1.mlir.bc`` as any StableHLO consumer takes them: parse, fix the shapes, compile.
 
 Nothing is traced: the operations that XLA compiles are those of the file.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.extend.backend import get_backend
 from jax.extend.mlir import ir
 
+from swift_export.formats.argument_names import argument_names, result_names
+from swift_export.formats.element_types import from_mlir
+from swift_export.formats.metadata import essentials_in
 from swift_export.runtimes._refining import main_function, refine
-from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
-from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision
+from swift_export.runtimes._xla import XlaSession, describe, find_device, metadata_of, parse_portable
+from swift_export.runtimes.base import Arrays, Device, InputSpec, Precision
 
-__all__ = ["load"]
-
-_DTYPES = {"f64": "float64", "f32": "float32", "f16": "float16"}
+__all__ = ["load", "session_of"]
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a portable StableHLO artifact; XLA compiles it once a shape of its input."""
+    """Load a portable StableHLO artifact; XLA compiles it once for each combination of its inputs' shapes."""
     target = find_device(device)
     data = path.read_bytes()
-    module = parse_portable(data)
+    return session_of(lambda: parse_portable(data), target, path.name)
+
+
+def session_of(
+    read: Callable[[], ir.Module],
+    device: Any,
+    where: str,
+    *,
+    arguments: Sequence[str] | None = None,
+    results: Sequence[str] | None = None,
+    fixed: Arrays | None = None,
+) -> XlaSession:
+    """A session of the module that ``read`` gives, parsed anew each time, on a jax device.
+
+    ``arguments`` and ``results`` are names of all of them, by default those that the module states. ``fixed`` are
+    arguments that no caller gives. Calls raise ValueError for shapes that the module does not take.
+    """
+    module = read()
     with module.context:
         main = main_function(module)
-        (kind,) = main.type.inputs
-        shape = tuple(None if kind.is_dynamic_dim(i) else n for i, n in enumerate(kind.shape))
-        bold = InputSpec(INPUT, _DTYPES[str(kind.element_type)], shape)
-        outputs = [_result_name(attributes) for attributes in main.attributes["res_attrs"]]
-    info = describe("StableHLO on XLA", target, module)
-    return XlaSession(info, target, bold, path.name, _Program(data, outputs, target))
+        kinds = list(main.type.inputs)
+        notes = [_note(main, number) for number in range(len(main.type.results))]
+        names = arguments or argument_names(essentials_in(metadata_of(module)), len(kinds))
+        given = fixed or {}
+        inputs = [_spec(name, kind) for name, kind in zip(names, kinds, strict=True) if name not in given]
+    program = _Program(read, tuple(names), tuple(results or result_names(notes)), given, device)
+    return XlaSession(describe("StableHLO on XLA", device, module), device, inputs, where, program)
 
 
 class _Program:
-    """The module of the file, compiled when a shape is first met."""
+    """The module, compiled when shapes are first met."""
 
-    def __init__(self, data: bytes, outputs: list[str], device: Any):
-        self._data = data
-        self._outputs = outputs
+    def __init__(
+        self,
+        read: Callable[[], ir.Module],
+        arguments: tuple[str, ...],
+        results: tuple[str, ...],
+        fixed: Arrays,
+        device: Any,
+    ):
+        self._read = read
+        self._arguments = arguments
+        self._results = results
+        # On the device once, not in every call that is timed.
+        with jax.enable_x64(True):
+            self._fixed = {name: jax.device_put(array, device) for name, array in fixed.items()}
         self._device = device
-        self._executables: dict[tuple[int, ...], Any] = {}
+        self._executables: dict[tuple[tuple[int, ...], ...], Any] = {}
 
-    def __call__(self, bold: Any) -> dict[str, Any]:
-        if bold.shape not in self._executables:
+    def __call__(self, placed: Mapping[str, Any]) -> dict[str, Any]:
+        arrays = [placed[name] if name in placed else self._fixed[name] for name in self._arguments]
+        shapes = tuple(tuple(array.shape) for array in arrays)
+        if shapes not in self._executables:
             # jax's documented ways to compile begin with a Python function to trace. The client, which the public
             # jax.extend.backend gives, takes MLIR bytecode: the one undocumented call, the same in jax 0.10 to 0.12.
             client = get_backend(self._device.platform)
-            self._executables[bold.shape] = client.compile_and_load(refine(self._data, bold.shape), [self._device])
-        return dict(zip(self._outputs, self._executables[bold.shape].execute([bold]), strict=True))
+            self._executables[shapes] = client.compile_and_load(refine(self._read(), shapes), [self._device])
+        return dict(zip(self._results, self._executables[shapes].execute(arrays), strict=True))
 
 
-def _result_name(attributes: Any) -> str:
-    """``features`` from the note that jax leaves at a result, ``result['features']``."""
-    note = ir.StringAttr(attributes["jax.result_info"]).value
-    found = re.fullmatch(r"result\['(\w+)'\]", note)
-    if not found:
-        raise ValueError(f"expected a result named by jax.result_info, found {note!r}")
-    return found[1]
+def _spec(name: str, kind: Any) -> InputSpec:
+    shape = tuple(None if kind.is_dynamic_dim(axis) else n for axis, n in enumerate(kind.shape))
+    return InputSpec(name, from_mlir(str(kind.element_type)), shape)
+
+
+def _note(main: Any, number: int) -> str | None:
+    """What jax says of a result."""
+    attributes = main.attributes["res_attrs"][number] if "res_attrs" in main.attributes else {}
+    return str(attributes["jax.result_info"].value) if "jax.result_info" in attributes else None

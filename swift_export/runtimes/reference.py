@@ -1,54 +1,93 @@
-"""The reference of every check: the Equinox model in float32, matrix products at the highest precision."""
+"""The reference of every check: the model itself in JAX, matrix products at the highest precision."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
+import numpy as np
 
-from swift_export.models.swift.backbone import SwiFT
-from swift_export.models.swift.backbone.places import value_name
+from swift_export.models.model import Model, value_name
 from swift_export.runtimes._xla import XlaSession, find_device
-from swift_export.runtimes.base import INPUT, Device, InputSpec, Precision, RuntimeInfo
-from swift_export.runtimes.reference_file import read_reference
+from swift_export.runtimes.base import Device, InputSpec, LoadError, Precision, RuntimeInfo
+from swift_export.runtimes.reference_file import Reference, read_reference
 from swift_export.system.machine import processors
 
-__all__ = ["PRECISION", "load"]
+__all__ = ["PRECISION", "load", "session_of"]
 
 PRECISION = "highest"
 
+#: Where procedures that make models again lie: a file names one, and no other module is imported for it.
+_MODELS = "swift_export.models"
+
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a file of `write_reference`; XLA compiles it once a batch size and number of frames."""
+    """Load a file of `write_reference`; XLA compiles the model once for each combination of its inputs' shapes."""
     target = find_device(device)
     reference = read_reference(path)
-    with jax.default_device(target):
-        backbone = SwiFT(reference.config, reference.tensors)
+    return session_of(_rebuilt(reference), reference.outputs, reference.places, device=target, where=path.name)
 
-    @eqx.filter_jit
-    def forward(model: SwiFT, bold: Any) -> dict[str, Any]:
-        outputs = model.named_outputs(bold, reference.outputs, reference.output_kind)
-        values = model.values_at(bold, reference.places)
-        return outputs | {value_name(number): values[place] for number, place in enumerate(reference.places)}
 
-    def compute(bold: Any) -> dict[str, Any]:
+def session_of(
+    model: Model,
+    outputs: Sequence[str] | None = None,
+    places: Sequence[str] = (),
+    *,
+    device: Any = None,
+    where: str | None = None,
+) -> XlaSession:
+    """A session of a model that this process holds, on a jax device, by default the CPU.
+
+    It gives the outputs of these names, by default all, and the values at the named scopes ``places``, by `value_name`.
+    """
+    device = device or jax.devices("cpu")[0]
+    forward = model.reference or model.forward
+    names = [spec.name for spec in model.inputs]
+    wanted = model.outputs if outputs is None else tuple(outputs)
+
+    @jax.jit
+    def everything(weights: Mapping[str, Any], inputs: Sequence[Any]) -> dict[str, Any]:
+        found = forward(weights, *inputs) if wanted else {}
+        chosen = {name: found[name] for name in wanted}
+        if not places:
+            return chosen
+        from swift_export.models.trace import values_at
+
+        values = values_at(forward, weights, inputs, places)
+        return chosen | {value_name(number): values[place] for number, place in enumerate(places)}
+
+    types = [*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.weights.values())]
+    # Only then: 64 bits are another type for what a function makes of Python's numbers, too.
+    wide = any(name in ("int64", "uint64", "float64", "complex128") for name in types)
+    with jax.enable_x64(wide):
+        weights = {name: jax.device_put(np.asarray(array), device) for name, array in model.weights.items()}
+
+    def compute(placed: Mapping[str, Any]) -> dict[str, Any]:
         with jax.default_matmul_precision(PRECISION):
-            outputs: dict[str, Any] = forward(backbone, bold)
-        return outputs
+            found: dict[str, Any] = everything(weights, [placed[name] for name in names])
+        return found
 
     info = RuntimeInfo(
-        name="Equinox",
-        version=eqx.__version__,
-        device=target.device_kind,
+        name="JAX",
+        version=jax.__version__,
+        device=device.device_kind,
         arithmetic="float32",
-        settings={
-            "jax": jax.__version__,
-            "jax_default_matmul_precision": PRECISION,
-            "threads": str(processors()),
-        },
-        providers=(target.platform,),
+        settings={"jax_default_matmul_precision": PRECISION, "threads": str(processors())},
+        providers=(device.platform,),
     )
-    bold = InputSpec(INPUT, "float32", (None, *reference.config.input_shape()[:4], None))
-    return XlaSession(info, target, bold, path.name, compute)
+    specs = [
+        InputSpec(spec.name, spec.dtype, tuple(n if isinstance(n, int) else None for n in spec.dims))
+        for spec in model.inputs
+    ]
+    return XlaSession(info, device, specs, where or model.name, compute, wide=wide)
+
+
+def _rebuilt(reference: Reference) -> Model:
+    module = reference.rebuild.module
+    if not module.startswith(f"{_MODELS}."):
+        raise LoadError(f"{module}: expected a module of {_MODELS}, which makes the model again")
+    model: Model = importlib.import_module(module).rebuild(reference.rebuild.arguments, reference.weights)
+    return model

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.model import Model, Procedure
+from swift_export.system.arrays import dtype_of, native_view
 
 __all__ = ["Reference", "read_reference", "write_reference"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
-    """What the reference computes: architecture, weights and which outputs; the values at ``places`` come beside them,
-    by `value_name`.
+    """What a file tells of the reference: how the model is made again, its weights, and what is asked of it.
+
+    ``outputs`` are names, None for all; the values at ``places`` come beside them, by `value_name`.
     """
 
-    config: SwiFTConfig
-    tensors: Mapping[str, np.ndarray]
-    outputs: tuple[str, ...] = ("features",)
-    output_kind: str = "features"
-    places: tuple[str, ...] = ()
+    rebuild: Procedure
+    weights: Mapping[str, np.ndarray]
+    outputs: tuple[str, ...] | None
+    places: tuple[str, ...]
 
 
-def write_reference(reference: Reference, path: Path) -> None:
-    """Write everything of ``reference`` to one file."""
+def write_reference(
+    model: Model, path: Path, *, outputs: Sequence[str] | None = None, places: Sequence[str] = ()
+) -> None:
+    """Write a model that can be rebuilt to one file; raises ValueError for another."""
+    if model.rebuild is None:
+        raise ValueError(f"model {model.name}: expected one that another process can rebuild")
+    types = {name: array.dtype.name for name, array in model.weights.items()}
     metadata = {
-        "config": json.dumps(reference.config.to_dict()),
-        "outputs": json.dumps(reference.outputs),
-        "output_kind": reference.output_kind,
-        "places": json.dumps(reference.places),
+        "rebuild": json.dumps(asdict(model.rebuild)),
+        "types": json.dumps(types),
+        "outputs": json.dumps(outputs),
+        "places": json.dumps(places),
     }
-    save_file(dict(reference.tensors), path, metadata)
+    # As their bits where the format's NumPy side has no such type.
+    save_file({name: native_view(np.asarray(array)) for name, array in model.weights.items()}, path, metadata)
 
 
 def read_reference(path: Path) -> Reference:
     """Read what `write_reference` wrote."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, no mapping
+        types = json.loads(metadata["types"])
+        weights = {name: file.get_tensor(name).view(dtype_of(types[name])) for name in types}
+    outputs = json.loads(metadata["outputs"])
     return Reference(
-        SwiFTConfig.from_hyper_parameters(json.loads(metadata["config"])),
-        tensors,
-        tuple(json.loads(metadata["outputs"])),
-        metadata["output_kind"],
+        Procedure(**json.loads(metadata["rebuild"])),
+        weights,
+        None if outputs is None else tuple(outputs),
         tuple(json.loads(metadata["places"])),
     )

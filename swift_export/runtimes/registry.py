@@ -70,7 +70,7 @@ class Runtime:
         return cast(Adapter, importlib.import_module(f"swift_export.runtimes.{self.name}"))
 
 
-_MAKER = ("equinox", "swift_export.models.swift.backbone", "swift_export.lowering", "swift_export.models.swift.weights")
+_MAKER = ("equinox", "flax", "haiku", "swift_export.models", "swift_export.lowering")
 _FOREIGN = (*_MAKER, "jax", "jaxlib")
 _ON_CPU: dict[Device, tuple[Precision, ...]] = {"cpu": ("float32",)}
 _ON_BOTH: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",)}
@@ -89,7 +89,7 @@ def _by_name(*runtimes: Runtime) -> dict[str, Runtime]:
 
 #: The order is that of `readers`: a format's own runtime comes before the others that read it.
 RUNTIMES = _by_name(
-    Runtime("reference", "Equinox", (), ("equinox",), ("equinox",), _ON_BOTH),
+    Runtime("reference", "JAX", (), ("jax",), ("jax",), _ON_BOTH),
     # In the StableHLO forms the file itself says how precise a product has to be.
     Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
     Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),

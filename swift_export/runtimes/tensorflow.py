@@ -27,21 +27,18 @@ __all__ = ["SIGNATURE", "SavedModelSession", "load"]
 
 
 class SavedModelSession:
-    """The serving signature of a SavedModel on one device."""
+    """One signature of a SavedModel on one device, by TensorFlow's name; ``described`` is the device's own.
 
-    def __init__(self, path: Path, device: Device, precision: Precision):
+    TensorFlow's settings are left as they are.
+    """
+
+    def __init__(self, path: Path, device: str = "CPU:0", described: str = "cpu", signature: str = SIGNATURE):
         self._where = file_label(path)
-        self._device, described = _find_device(device)
-        tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
-        with tf.device(self._device):
+        self._device = device
+        with tf.device(device):
             # Kept, not only its signature: the variables live as long as the object they belong to.
             self._model = tf.saved_model.load(str(path))
-        self._function = self._model.signatures[SIGNATURE]
-        if precision == "tf32" and _holds_stablehlo(self._function):
-            raise UsageError(
-                f"--precision tf32: {self._where} holds StableHLO, which itself says how precise its products are; use "
-                "--precision float32"
-            )
+        self._function = self._model.signatures[signature]
         allowed = tf.config.experimental.tensor_float_32_execution_enabled()
         _, specs = self._function.structured_input_signature
         self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in specs.items())
@@ -55,6 +52,13 @@ class SavedModelSession:
             settings={"TF32": "on" if allowed else "off", "threads": str(threads)},
             providers=(self._device,),
         )
+
+    @property
+    def holds_stablehlo(self) -> bool:
+        """Whether the function, or one that it calls, is jax2tf's: TensorFlow's own switches do not reach into that."""
+        graph = self._function.graph.as_graph_def()
+        nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+        return any(node.op == "XlaCallModule" for node in nodes)
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""
@@ -90,14 +94,15 @@ def load(path: Path, device: Device, precision: Precision = "float32") -> SavedM
 
     Raises UsageError where TF32 is asked for and cannot be granted.
     """
-    return SavedModelSession(path, device, precision)
-
-
-def _holds_stablehlo(function: Any) -> bool:
-    """Whether a function, or one that it calls, is jax2tf's: TensorFlow's own switches do not reach into that."""
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
-    return any(node.op == "XlaCallModule" for node in nodes)
+    name, described = _find_device(device)
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    session = SavedModelSession(path, name, described)
+    if precision == "tf32" and session.holds_stablehlo:
+        raise UsageError(
+            f"--precision tf32: {file_label(path)} holds StableHLO, which itself says how precise its products are; "
+            "use --precision float32"
+        )
+    return session
 
 
 def _find_device(device: Device) -> tuple[str, str]:

@@ -48,7 +48,11 @@ static const struct {
   const char *name;
   TF_DataType type;
 } DTYPES[] = {
-    {"float32", TF_FLOAT}, {"float64", TF_DOUBLE}, {"float16", TF_HALF}, {"int32", TF_INT32}, {"int64", TF_INT64},
+    {"float32", TF_FLOAT},     {"float64", TF_DOUBLE}, {"float16", TF_HALF},  {"bfloat16", TF_BFLOAT16},
+    {"bool", TF_BOOL},         {"int8", TF_INT8},      {"int16", TF_INT16},   {"int32", TF_INT32},
+    {"int64", TF_INT64},       {"uint8", TF_UINT8},    {"uint16", TF_UINT16}, {"uint32", TF_UINT32},
+    {"uint64", TF_UINT64},     {"float8_e5m2", TF_FLOAT8_E5M2},               {"float8_e4m3fn", TF_FLOAT8_E4M3FN},
+    {"complex64", TF_COMPLEX64},                       {"complex128", TF_COMPLEX128},
 };
 enum { DTYPE_COUNT = sizeof DTYPES / sizeof DTYPES[0] };
 

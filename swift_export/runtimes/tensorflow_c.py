@@ -26,6 +26,7 @@ from swift_export.runtimes.base import (
     file_label,
 )
 from swift_export.runtimes.registry import package_folder
+from swift_export.system.arrays import dtype_of, native_view
 from swift_export.system.machine import processors
 
 __all__ = ["SOURCE", "CSession", "compile_program", "load"]
@@ -111,7 +112,7 @@ class _Program:
     def put(self, place: str, array: np.ndarray) -> None:
         """Let the program read an array as the input of that place."""
         file = self._folder / "input"
-        np.ascontiguousarray(array).tofile(file)
+        native_view(np.asarray(array, order="C")).tofile(file)
         self.ask(f"put {place} {array.dtype} {file.name} {' '.join(map(str, array.shape))}")
         file.unlink()
 
@@ -119,7 +120,7 @@ class _Program:
         """The output of that number of the last run."""
         file = self._folder / "output"
         dtype, *dims = self.ask(f"get {number} {file.name}")
-        array = np.fromfile(file, dtype).reshape([int(n) for n in dims])
+        array = np.fromfile(file, np.uint8).view(dtype_of(dtype)).reshape([int(n) for n in dims])
         file.unlink()
         return array
 

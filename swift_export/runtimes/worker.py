@@ -10,7 +10,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ import numpy as np
 from swift_export.errors import MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
 from swift_export.runtimes.base import (
-    INPUT,
+    Arrays,
     Device,
+    InputSpec,
     LoadError,
     Precision,
     Remote,
@@ -30,6 +31,7 @@ from swift_export.runtimes.base import (
 )
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked, require
+from swift_export.system.arrays import load_array, save_array
 from swift_export.system.disk import disk_is_full
 
 __all__ = ["main", "serve"]
@@ -73,8 +75,7 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
 
 
 def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
-    clips = [np.load(clip, mmap_mode="r") for clip in run.clips]
-    inputs = {INPUT: clips[0][None] if len(clips) == 1 else np.stack(clips)}
+    inputs = {name: _joined(files) for name, files in run.inputs.items()}
     try:
         start = time.perf_counter()
         outputs = session(inputs)
@@ -88,15 +89,24 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
     except SwiftExportError:
         raise
     except Exception as error:  # likewise for a call that fails
-        what = f"{file_label(path)}: {session.info.name} failed on a batch of {len(clips)}"
+        what = f"{file_label(path)}: {session.info.name} failed on {_described(inputs)}"
         raise MachineError(f"{what}: {_one_line(error)}") from error
     folder.mkdir()
     # By number: a name is the artifact's, which may well be `../x`.
     files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}
     for name, file in files.items():
         _refuse_objects(outputs[name], f"{file_label(path)}: output {name}")
-        np.save(file, outputs[name], allow_pickle=False)
+        save_array(file, outputs[name])
     return RunResult(files, first_s, call_s, compute_s)
+
+
+def _joined(files: Sequence[str]) -> np.ndarray:
+    arrays = [load_array(file) for file in files]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _described(inputs: Arrays) -> str:
+    return ", ".join(f"{name} {InputSpec(name, str(array.dtype), array.shape)}" for name, array in inputs.items())
 
 
 def _refuse_objects(output: object, what: str) -> None:

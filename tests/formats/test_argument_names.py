@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from swift_export.formats.argument_names import SIGNATURE_KEY, argument_names, result_names, stated_signature
+from swift_export.formats.argument_names import argument_names, result_names, stated_signature
+from swift_export.formats.metadata import SIGNATURE_KEY
 from swift_export.formats.signature import Signature, TensorSpec
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swift_export.errors import UsageError
-from swift_export.models.swift.backbone.places import place_names
+from swift_export.models.swift.places import place_names
 from swift_export.models.swift.backbone.swift import SwiFT
 from swift_export.models.trace import scopes, values_at
 

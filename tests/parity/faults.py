@@ -28,16 +28,17 @@ from swift_export.models.swift.backbone.partition import partition
 from swift_export.models.swift.backbone.swift import SwiFT
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
+from swift_export.models.swift.model import backbone_model
 from swift_export.models.swift.weights import Weights
 from swift_export.parity.locate.intermediate_values import Inside
 from swift_export.parity.locate.locating import locate
 from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.inputs import Phantom
-from swift_export.parity.measure.running import run_artifact, run_reference, write_clips
+from swift_export.models.swift.check_inputs import Phantom
+from swift_export.parity.measure.measuring import clips_of
+from swift_export.parity.measure.running import run_artifact, run_reference
 from swift_export.parity.measure.tolerances import tolerance
 from swift_export.parity.results import Comparison, Fault
 from swift_export.parity.targets import Target
-from swift_export.runtimes.reference_file import Reference
 from swift_export.runtimes.registry import RUNTIMES
 
 
@@ -197,10 +198,10 @@ class Bench:
     made: int = 0
 
     def __post_init__(self):
-        reference = Reference(self.config, self.weights.tensors)
-        self.clips = write_clips([Phantom(self.config)], 1, self.config.input_shape(), self.new_folder())
+        reference = backbone_model(self.config, self.weights.tensors)
+        self.clips = clips_of([Phantom(self.config)], 1, self.config.input_shape(), self.new_folder())
         _, self.expected = run_reference(reference, self.clips, self.new_folder())
-        self.inside = Inside(reference, "cpu", "float32", (), self.new_folder())
+        self.inside = Inside(self.config, reference, "cpu", "float32", (), self.new_folder())
 
     @property
     def config(self) -> SwiFTConfig:

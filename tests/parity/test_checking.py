@@ -23,7 +23,7 @@ from swift_export.lowering.settings import ExportSettings
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.weights import load_weights, synthetic_weights
 from swift_export.parity import check_paths, report_files
-from swift_export.parity.measure.inputs import Given, noise
+from swift_export.models.swift.check_inputs import Given, noise
 from swift_export.parity.measure.scratch import scratch_folder
 from swift_export.parity.report import rows, to_json, to_markdown
 from swift_export.runtimes.base import LoadError

@@ -11,7 +11,7 @@ import pytest
 
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.parity.measure.inputs import Given, Noise, Phantom, noise, phantom, standard_inputs
+from swift_export.models.swift.check_inputs import Given, Noise, Phantom, noise, phantom, standard_inputs
 
 CONFIG = SwiFTConfig(
     img_size=(12, 18, 24, 6),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swift_export.parity.measure.inputs import noise
+from swift_export.models.swift.check_inputs import noise
 
 WRONG = {
     "unbatched": lambda bold: bold[0],

@@ -24,8 +24,8 @@ def clips(toys, tmp_path):
     """Three clips on disk, as one batch and as files."""
     bold = toys.clips(3)
     files = [str(tmp_path / f"clip{i}.npy") for i in range(len(bold))]
-    for file, clip in zip(files, bold, strict=True):
-        np.save(file, clip)
+    for i, file in enumerate(files):
+        np.save(file, bold[i : i + 1])
     return bold, tuple(files)
 
 
@@ -42,7 +42,7 @@ def stuck(tmp_path):
 
 
 def request(name, path, *runs, repeat=0):
-    return Request(name, str(path), "cpu", tuple(Run(clips, repeat) for clips in runs))
+    return Request(name, str(path), "cpu", tuple(Run({"bold": clips}, repeat) for clips in runs))
 
 
 def test_an_artifact_is_loaded_once_and_runs_every_batch(toys, clips, tmp_path, runtime):
@@ -73,12 +73,7 @@ def test_nothing_that_made_the_artifact_is_imported(toys, tmp_path, runtime):
 
     modules = set(done.stdout.split())
     assert set(RUNTIMES[runtime].packages) <= modules
-    assert not modules & {
-        "equinox",
-        "swift_export.models.swift.backbone",
-        "swift_export.lowering",
-        "swift_export.models.swift.weights",
-    }
+    assert not modules & {"equinox", "flax", "haiku", "swift_export.models", "swift_export.lowering"}
     if runtime not in ("jax_export", "portable"):
         assert not modules & {"jax", "jaxlib"}
 
@@ -120,7 +115,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, runtime, content):
 
 def test_the_workers_own_error_comes_through(toys, tmp_path):
     clip = tmp_path / "clip.npy"
-    np.save(clip, toys.clips(1)[0].astype(np.float64))
+    np.save(clip, toys.clips(1).astype(np.float64))
 
     with pytest.raises(InputError, match=r"model\.onnx: bold: expected float32 .* found float64"):
         run_worker(request("onnxruntime", toys.path("onnxruntime"), (str(clip),)), tmp_path)

@@ -143,5 +143,5 @@ def test_a_runtime_is_registered_once():
     from swift_export.runtimes.registry import REFERENCE, RUNTIMES, _by_name
 
     assert _by_name(*RUNTIMES.values()) == RUNTIMES
-    with pytest.raises(ValueError, match="runtime reference: registered twice, as Equinox already"):
+    with pytest.raises(ValueError, match="runtime reference: registered twice, as JAX already"):
         _by_name(*RUNTIMES.values(), REFERENCE)

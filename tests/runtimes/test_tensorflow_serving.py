@@ -112,9 +112,10 @@ def test_a_worker_serves_exactly_this_version(server, toys, tmp_path):
     (versions / "2").mkdir()
     clip, folder = tmp_path / "clip.npy", tmp_path / "worker"
     folder.mkdir()
-    np.save(clip, toys.clips(1)[0])
+    np.save(clip, toys.clips(1))
 
-    answer = run_worker(Request("tensorflow_serving", str(versions / "1"), "cpu", (Run((str(clip),), 1),)), folder)
+    run = Run({"bold": (str(clip),)}, 1)
+    answer = run_worker(Request("tensorflow_serving", str(versions / "1"), "cpu", (run,)), folder)
 
     assert answer.info.name == RUNTIMES["tensorflow_serving"].title
     expected = toys.expected(toys.clips(1))["features"]

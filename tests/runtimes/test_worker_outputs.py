@@ -28,7 +28,7 @@ def model(path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int]) -> P
 
 @pytest.fixture
 def clip(tmp_path: Path) -> str:
-    np.save(tmp_path / "clip.npy", np.float32([1, 2]))
+    np.save(tmp_path / "clip.npy", np.float32([[1, 2]]))
     return str(tmp_path / "clip.npy")
 
 
@@ -39,7 +39,7 @@ def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path, clip: str) -> No
     folder = tmp_path / "deep" / "worker"
     folder.mkdir(parents=True)
 
-    answer = run_worker(Request("onnxruntime", str(path), "cpu", (Run((clip,)),)), folder)
+    answer = run_worker(Request("onnxruntime", str(path), "cpu", (Run({"bold": (clip,)}),)), folder)
 
     (run,) = answer.runs
     assert set(run.outputs) == set(names)
@@ -54,7 +54,7 @@ def test_an_output_that_is_no_array_of_numbers_is_refused(tmp_path: Path, clip: 
     text = helper.make_node("Cast", ["bold"], ["text"], to=TensorProto.STRING)
     path = model(tmp_path / "model.onnx", [text], {"text": TensorProto.STRING})
     with pytest.raises(LoadError, match=r"model\.onnx: output text: expected an array of numbers, found object"):
-        run_worker(Request("onnxruntime", str(path), "cpu", (Run((clip,)),)), tmp_path)
+        run_worker(Request("onnxruntime", str(path), "cpu", (Run({"bold": (clip,)}),)), tmp_path)
 
 
 @pytest.mark.requires("savedmodel")

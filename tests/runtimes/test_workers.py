@@ -31,8 +31,8 @@ def test_answers_come_in_the_order_of_their_requests(toys, tmp_path: Path) -> No
     bold = toys.clips(3)
     jobs = []
     for number, clip in enumerate(bold):
-        np.save(tmp_path / f"{number}.npy", clip)
-        run = Run((str(tmp_path / f"{number}.npy"),))
+        np.save(tmp_path / f"{number}.npy", clip[None])
+        run = Run({"bold": (str(tmp_path / f"{number}.npy"),)})
         request = Request("onnxruntime", str(toys.path("onnxruntime")), "cpu", (run,))
         jobs.append((request, new(tmp_path / str(number))))
 

@@ -144,7 +144,7 @@ def test_the_usual_equinox_computes_the_reference(windows: tuple[int, ...]) -> N
     from swift_export import SwiFT
     from swift_export.models.swift.weights import synthetic_weights
     from swift_export.cli.gpu_check import TINY
-    from swift_export.parity.measure.inputs import phantom
+    from swift_export.models.swift.check_inputs import phantom
 
     weights = synthetic_weights(replace(TINY, first_window_size=windows, window_size=windows), seed=3)
     clips = phantom(weights.config, 2)

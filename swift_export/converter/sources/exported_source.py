@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
-import numpy as np
 from jax import export
 
 from swift_export.converter import mlir
 from swift_export.converter.sources.module_source import ModuleSource
-from swift_export.converter.sources.source import Arrays, Lowered, Options, Reference, SizesError
-from swift_export.converter.sources.xla import float_types, one_line
+from swift_export.converter.sources.reference import SessionReference, float_types
+from swift_export.converter.sources.source import Lowered, Options, Reference
 from swift_export.errors import MachineError
 
 __all__ = ["ExportedSource"]
@@ -37,39 +34,25 @@ class ExportedSource:
 
     def reference(self) -> Reference:
         """The call that ``jax.export`` offers."""
-        signature = self._module.signature
-        return _Call(self._exported, [signature.arguments[i] for i in signature.inputs], signature.results)
+        from swift_export.runtimes import jax_export
 
-
-class _Call:
-    def __init__(self, exported: export.Exported, inputs: list[str], results: tuple[str, ...]) -> None:
-        self.title = f"jax.export, jax {jax.__version__}"
-        self.floats = float_types(mlir.read_module(exported.mlir_module_serialized))
-        self._exported = exported
-        self._inputs, self._results = inputs, results
-        if "cpu" not in exported.platforms:
+        platforms, signature = self._exported.platforms, self._module.signature
+        if "cpu" not in platforms:
             raise MachineError(
-                f"--check: the file was exported for {', '.join(exported.platforms)}, and checks run on the CPU; "
+                f"--check: the file was exported for {', '.join(platforms)}, and checks run on the CPU; "
                 "export it for cpu too, or convert it with --no-check"
             )
-
-    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by name."""
-        given = dict(zip(self._exported.module_kept_var_idx, (inputs[name] for name in self._inputs), strict=True))
-        flat = [given[i] if i in given else _zeros(aval) for i, aval in enumerate(self._exported.in_avals)]
-        arguments, keywords = jax.tree_util.tree_unflatten(self._exported.in_tree, flat)
-        # Without it, jax would make float32 of float64 on the way in.
-        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-            try:
-                results = self._exported.call(*arguments, **keywords)
-            except ValueError as error:
-                raise SizesError(one_line(error)) from None
-            except jax.errors.JaxRuntimeError as error:
-                raise MachineError(f"--check: {self.title} cannot run the source: {one_line(error)}") from None
-        leaves = jax.tree_util.tree_leaves(results)
-        return {name: np.asarray(leaf) for name, leaf in zip(self._results, leaves, strict=True)}
-
-
-def _zeros(aval: Any) -> np.ndarray:
-    """What is passed for an argument that changes nothing; jax keeps all that have unknown dimensions."""
-    return np.zeros(aval.shape, aval.dtype)
+        session = jax_export.session_of(
+            self._exported,
+            jax.devices("cpu")[0],
+            self.kind,
+            arguments=[signature.arguments[i] for i in signature.inputs],
+            results=signature.results,
+        )
+        return SessionReference(
+            session,
+            f"jax.export, jax {jax.__version__}",
+            float_types(mlir.read_module(self._exported.mlir_module_serialized)),
+            (ValueError,),
+            (jax.errors.JaxRuntimeError,),
+        )

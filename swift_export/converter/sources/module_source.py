@@ -55,9 +55,26 @@ class ModuleSource:
 
     def reference(self) -> Reference:
         """The module on XLA."""
-        from swift_export.converter.sources.xla import XlaReference
+        import jax
 
-        return XlaReference(self._data, self.signature.arguments, self.signature.results, self._fixed)
+        from swift_export.converter.sources.reference import SessionReference, float_types
+        from swift_export.runtimes import portable
+
+        session = portable.session_of(
+            lambda: mlir.read_module(self._data),
+            jax.devices("cpu")[0],
+            self.kind,
+            arguments=self.signature.arguments,
+            results=self.signature.results,
+            fixed=self._fixed,
+        )
+        return SessionReference(
+            session,
+            f"XLA, jax {jax.__version__}",
+            float_types(self._module),
+            (ValueError,),
+            (jax.errors.JaxRuntimeError,),
+        )
 
     def _platform(self, names: tuple[str, ...]) -> int:
         """The index of the platform to translate for; a module on its own has numbers and no names for them."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.passes import run_passes
 from swift_export.converter.sources.kinds import Kind
+from swift_export.converter.sources.reference import SessionReference, float_types
 from swift_export.converter.sources.sandboxed_read import SandboxedRead
-from swift_export.converter.sources.source import Arrays, DimNames, Lowered, Options, Reference, SizesError, SourceError
-from swift_export.converter.sources.xla import float_types, one_line
+from swift_export.converter.sources.source import DimNames, Lowered, Options, Reference, SourceError
 from swift_export.converter.tf2onnx_handler import Record
 from swift_export.converter.through_tf2onnx import TF2ONNX_OPSET, quiet_tensorflow, through_tf2onnx
 from swift_export.errors import UsageError
@@ -60,7 +59,13 @@ class SavedModelSource:
 
     def reference(self) -> Reference:
         """The signature in TensorFlow."""
-        return _TensorFlow(self._folder, self._signature, self._float_types())
+        tf = import_tensorflow()
+        from swift_export.runtimes.tensorflow import SavedModelSession
+
+        with quiet_tensorflow():
+            session = SavedModelSession(self._folder, signature=self._signature)
+        title = f"TensorFlow {session.info.version}"
+        return SessionReference(session, title, self._float_types(), (tf.errors.InvalidArgumentError,))
 
     def _float_types(self) -> frozenset[str]:
         """Those of TensorFlow's own operators and of the modules."""
@@ -70,27 +75,6 @@ class SavedModelSource:
         kinds = {value.type for node in nodes(self._graph.graph_def) for value in node.attr.values() if value.type}
         names = {tf.dtypes.as_dtype(kind).name for kind in kinds} & set(FLOATING)
         return frozenset(names).union(*(float_types(mlir.read_module(module)) for module in self._modules))
-
-
-class _TensorFlow:
-    def __init__(self, folder: Path, signature: str, floats: frozenset[str]) -> None:
-        self._tf = import_tensorflow()
-        self.title = f"TensorFlow {self._tf.__version__}"
-        self.floats = floats
-        # Kept, not only its signature: the variables live as long as the object they belong to.
-        with quiet_tensorflow():
-            self._model = self._tf.saved_model.load(str(folder))
-        self._function = self._model.signatures[signature]
-
-    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by name."""
-        with self._tf.device("CPU:0"):
-            given = {name: self._tf.constant(array) for name, array in inputs.items()}
-            try:
-                results = self._function(**given)
-            except self._tf.errors.InvalidArgumentError as error:
-                raise SizesError(one_line(error)) from None
-            return {name: result.numpy() for name, result in results.items()}
 
 
 def _serving_graph(folder: Path) -> Any:

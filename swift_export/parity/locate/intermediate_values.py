@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from swift_export.models import Model
+from swift_export.models.drawing import RandomInputs
 from swift_export.parity.locate.probes.making import find_places, make_probe
-from swift_export.parity.measure.cases import Case
+from swift_export.parity.measure.cases import Case, sizes_to_try
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.running import load_outputs, part_key, run_reference, values_of
 from swift_export.parity.measure.scratch import new_folder
@@ -49,10 +50,11 @@ class IntermediateValues:
         model = self.model
         if model.places is not None:
             return model.places
-        from swift_export.models.drawing import example_inputs
         from swift_export.models.trace import scopes
 
-        return scopes(model.reference or model.forward, model.weights, example_inputs(model))
+        (sizes, *_) = sizes_to_try(model)
+        inputs = [RandomInputs(model.inputs).draw(sizes)[spec.name] for spec in model.inputs]
+        return scopes(model.reference or model.forward, model.weights, inputs)
 
     def places(self, target: Target, wanted: Sequence[str]) -> tuple[str, ...]:
         """Those of ``wanted`` whose values the artifact computes."""

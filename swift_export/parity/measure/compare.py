@@ -1,4 +1,4 @@
-"""The two measures of a difference, and what helps to understand one."""
+"""How far an array is from the one that it should be: two measures for floating-point numbers, equality for others."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from swift_export.parity.measure.tolerances import Tolerance
+from swift_export.system.arrays import is_float, is_integer
 
 __all__ = ["Difference", "Worst", "compare"]
 
 #: Elements at a time: float64 copies of a large map of features would cost more memory than the runtimes.
 _CHUNK = 1 << 20
+#: Larger float64 numbers are scaled down: their squares would overflow.
+_LARGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,41 @@ class Difference:
         return f"{self.non_finite} values not finite" if self.non_finite else figures
 
 
-def compare(found: Float[np.ndarray, " *shape"], reference: Float[np.ndarray, " *shape"]) -> Difference:
-    """Measure ``found`` against a finite ``reference``, accumulating in float64.
+def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool = False) -> Difference:
+    """Measure ``found`` against ``reference``, accumulating in float64.
 
-    Raises ValueError when the reference is not finite: nothing can be measured against it.
+    Floating-point numbers of every type are measured. Integers and booleans have to be equal, and complex numbers are
+    not comparable: what is wrong with them is a mismatch. With ``same_non_finite``, NaN and infinity are right where
+    the reference has the same, and a mismatch elsewhere. Without it, they never are, and a reference that holds some
+    raises ValueError: nothing can be measured against it.
     """
     if found.shape != reference.shape or found.dtype != reference.dtype:
         expected = f"{reference.dtype} {reference.shape}"
-        return Difference(math.inf, math.inf, 0, f"expected {expected}, found {found.dtype} {found.shape}")
+        return _mismatch(f"expected {expected}, found {found.dtype} {found.shape}")
+    if is_integer(reference.dtype) or reference.dtype.kind == "b":
+        return _exact(found != reference, found, reference)
+    if not is_float(reference.dtype):
+        return _mismatch(f"{reference.dtype} numbers are not compared; export real and imaginary part by themselves")
+    if same_non_finite:
+        both = np.isnan(found) & np.isnan(reference)
+        finite = np.isfinite(reference)
+        misplaced = ~(np.isfinite(found) & finite | both | (found == reference))
+        if misplaced.any():
+            return _exact(misplaced, found, reference)
+        zero = np.zeros((), reference.dtype)
+        found, reference = np.where(finite, found, zero), np.where(finite, reference, zero)
+    return _measured(found, reference)
+
+
+def _measured(found: np.ndarray, reference: np.ndarray) -> Difference:
+    """Of floating-point numbers of one type and shape; raises ValueError when the reference is not finite."""
     squares = found_squares = reference_squares = product = 0.0
     largest, place, reference_largest, non_finite = -1.0, 0, 0.0, 0
     flat, reference_flat = found.reshape(-1), reference.reshape(-1)
+    scale = _scale(flat, reference_flat)
     for start in range(0, flat.size, _CHUNK):
-        a = flat[start : start + _CHUNK].astype(np.float64)
-        b = reference_flat[start : start + _CHUNK].astype(np.float64)
+        a = flat[start : start + _CHUNK].astype(np.float64) * scale
+        b = reference_flat[start : start + _CHUNK].astype(np.float64) * scale
         finite = np.isfinite(a)
         non_finite += a.size - int(finite.sum())
         # What is not finite is further off than anything else; the sums are then not used.
@@ -91,6 +114,8 @@ def compare(found: Float[np.ndarray, " *shape"], reference: Float[np.ndarray, " 
             product += float(a @ b)
     if not math.isfinite(reference_squares):
         raise ValueError("the reference is not finite")
+    if not flat.size:
+        return Difference(0.0, 0.0, 0)
     index = tuple(int(i) for i in np.unravel_index(place, found.shape))
     if non_finite:
         return Difference(math.inf, math.inf, non_finite, worst=Worst(index, float(reference[index]), None))
@@ -102,6 +127,29 @@ def compare(found: Float[np.ndarray, " *shape"], reference: Float[np.ndarray, " 
         cosine=min(1.0, max(-1.0, product / norms)) if norms else None,
         worst=Worst(index, float(reference[index]), float(found[index])),
     )
+
+
+def _mismatch(words: str) -> Difference:
+    return Difference(math.inf, math.inf, 0, words)
+
+
+def _exact(differs: np.ndarray, found: np.ndarray, reference: np.ndarray) -> Difference:
+    """What has to be equal; ``differs`` says where it is not."""
+    count = int(differs.sum())
+    if not count:
+        return Difference(0.0, 0.0, 0)
+    place = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
+    told = f"first ({', '.join(map(str, place))}): expected {reference[place]}, found {found[place]}"
+    return _mismatch(f"{count} of {reference.size} elements differ, {told}")
+
+
+def _scale(*arrays: np.ndarray) -> float:
+    """A power of two that keeps the squares of float64 numbers from overflowing; it changes no ratio."""
+    if arrays[0].dtype != np.float64:
+        return 1.0
+    finite = (np.abs(array[np.isfinite(array)]).max(initial=0) for array in arrays)
+    largest = float(max(finite))
+    return 2.0 ** -int(np.frexp(largest)[1]) if largest > _LARGE else 1.0
 
 
 def _ratio(error: float, reference: float) -> float:

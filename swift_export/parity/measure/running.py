@@ -62,7 +62,9 @@ def run_reference(
         from swift_export.runtimes.reference import session_of
 
         session = session_of(model, () if places else None, places)
-        found = {key: session({name: load_array(file) for name, (file,) in part.items()}) for key, part in once}
+        found: dict[tuple[str, ...], Outputs] = {
+            key: session({name: load_array(file) for name, (file,) in part.items()}) for key, part in once
+        }
         info = session.info
     else:
         path = folder / "reference.safetensors"

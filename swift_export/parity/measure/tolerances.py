@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from swift_export.errors import UsageError
 
-__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "tolerance", "widened"]
+__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "allowed_for", "tolerance", "widened"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,14 @@ TOLERANCES = {
     ),
 }
 
+_DOUBLE = Tolerance(
+    1e-12,
+    1e-12,
+    "float64 rounds to 1e-16, sums and elementary functions lose a few digits of it; float32 anywhere on the way would "
+    "show at 1e-7",
+)
+#: From the finest to the coarsest.
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 #: No weights excuse more: ten times the noise of the sharpest golden case, whose scores reach 37.
 WIDEST = 1e-4
@@ -66,6 +75,23 @@ def tolerance(arithmetic: str, device: str) -> Tolerance:
         known = ", ".join(" on ".join(key) for key in TOLERANCES)
         raise UsageError(f"no tolerance for {arithmetic} on {device}: expected {known}")
     return TOLERANCES[arithmetic, device]
+
+
+def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tolerance:
+    """The tolerance for a computation in these floating-point types: that of the coarsest.
+
+    ``usual`` is what float32 is allowed, by default on a CPU; a coarser type gets no less. Raises UsageError for a type
+    that has no tolerance.
+    """
+    usual = usual or tolerance("float32", "cpu")
+    for name in floats:
+        if name not in _FLOATS:
+            raise UsageError(f"no tolerance for {name}: expected {', '.join(_FLOATS)}")
+    coarsest = max(floats, key=_FLOATS.index, default="float64")
+    if coarsest == "float64":
+        return _DOUBLE
+    coarse = tolerance(coarsest, "cpu")
+    return coarse if coarse.relative_l2 > usual.relative_l2 else usual
 
 
 def widened(base: Tolerance, noise_l2: float, noise_max: float) -> Tolerance:

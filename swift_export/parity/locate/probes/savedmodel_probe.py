@@ -13,7 +13,6 @@ from swift_export.errors import LoweringError
 from swift_export.formats.metadata import SIGNATURE
 from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
-from swift_export.runtimes.base import INPUT
 
 __all__ = ["places_in", "write_probe"]
 
@@ -33,7 +32,7 @@ def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
     del call.attr["Sout"].list.shape[:]
     call.attr["Sout"].list.shape.extend(tf.TensorShape(shape).as_proto() for shape in shapes)
     (placeholder,) = (node for node in graph.node if node.op == "Placeholder")
-    signature = tf.TensorSpec(tf.TensorShape(placeholder.attr["shape"].shape), tf.float32, name=INPUT)
+    signature = tf.TensorSpec(tf.TensorShape(placeholder.attr["shape"].shape), tf.float32, name=placeholder.name)
     elements = [f"{call.name}:{number}" for number in range(len(shapes))]
 
     def serve(bold: Any) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""A source as a runtime computes it, and the types of numbers that a module computes in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jax.extend.mlir import ir
+
+from swift_export.converter import mlir
+from swift_export.converter.sources.source import Arrays, SizesError
+from swift_export.errors import MachineError
+from swift_export.formats.element_types import FLOATING, from_mlir
+from swift_export.system.text import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from swift_export.runtimes.base import Session
+
+__all__ = ["SessionReference", "float_types"]
+
+
+class SessionReference:
+    """A `Reference` by a session of a runtime.
+
+    ``refusals`` are what a call raises for shapes that the source does not take, ``failures`` what it raises where the
+    runtime cannot compute the source.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        title: str,
+        floats: frozenset[str],
+        refusals: tuple[type[Exception], ...],
+        failures: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self.title = title
+        self.floats = floats
+        self._session = session
+        self._refusals, self._failures = refusals, failures
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        try:
+            return self._session(inputs)
+        except self._refusals as error:
+            raise SizesError(one_line(str(error), 300)) from None
+        except self._failures as error:
+            raise MachineError(f"--check: {self.title} cannot run the source: {one_line(str(error), 300)}") from None
+
+
+def float_types(module: Any) -> frozenset[str]:
+    """All types of floating-point numbers that a module's values have, under NumPy's names."""
+    blocks = [block for function in mlir.functions(module).values() for block in function.regions[0].blocks]
+    parameters = [parameter for block in blocks for parameter in block.arguments]
+    results = [result for op in mlir.walk(module.operation) for result in op.results]
+    kinds = [value.type for value in (*parameters, *results)]
+    found = {from_mlir(str(kind.element_type)) for kind in kinds if isinstance(kind, ir.RankedTensorType)}
+    return frozenset(found & set(FLOATING))

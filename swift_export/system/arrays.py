@@ -1,0 +1,61 @@
+"""Arrays as ``.npy`` files, with element types that NumPy's format lacks: bfloat16 and the others of ml_dtypes.
+
+Such an array is written as records of one unsigned integer, whose field has the element type's name. Nothing is
+pickled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["dtype_of", "is_float", "is_integer", "is_native", "load_array", "native_view", "save_array"]
+
+
+def dtype_of(name: str) -> np.dtype:
+    """The element type of that name, NumPy's own or one of ml_dtypes; raises TypeError for any other."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        if not hasattr(ml_dtypes, name):
+            raise
+        found: np.dtype = np.dtype(getattr(ml_dtypes, name))
+        return found
+
+
+def is_native(dtype: np.dtype) -> bool:
+    """Whether NumPy knows the type by itself; those of ml_dtypes are user types to it."""
+    return dtype.isbuiltin != 2
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Whether elements are floating-point numbers, those of ml_dtypes included; complex ones are not."""
+    return dtype.kind == "f" or (not is_native(dtype) and "float" in dtype.name)
+
+
+def is_integer(dtype: np.dtype) -> bool:
+    """Whether elements are integers, those of ml_dtypes included; booleans are not."""
+    return dtype.kind in "iu" or (not is_native(dtype) and "int" in dtype.name)
+
+
+def native_view(array: np.ndarray) -> np.ndarray:
+    """The array, or its bits as unsigned integers where NumPy does not know its type by itself."""
+    return array if is_native(array.dtype) else array.view(f"u{array.dtype.itemsize}")
+
+
+def save_array(path: str | Path, array: np.ndarray) -> None:
+    """Write an array of numbers; raises ValueError for Python objects."""
+    array = np.asarray(array)
+    if not is_native(array.dtype):
+        array = array.view([(array.dtype.name, f"u{array.dtype.itemsize}")])
+    np.save(path, array, allow_pickle=False)
+
+
+def load_array(path: str | Path) -> np.ndarray:
+    """Map an array that `save_array` wrote into memory, read only."""
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    names = array.dtype.names
+    return array.view(dtype_of(names[0])) if names else array
