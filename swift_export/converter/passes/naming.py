@@ -7,7 +7,7 @@ from collections import Counter
 import onnx_ir as oir
 
 from swift_export.converter.builder import SCOPE
-from swift_export.converter.passes.match import UNNAMED, is_named, scope
+from swift_export.converter.passes.match import FLOATS, UNNAMED, is_named, scope
 from swift_export.converter.passes.nested import all_nodes, bodies
 
 __all__ = ["name_nodes_and_values", "number_constants"]
@@ -16,10 +16,11 @@ __all__ = ["name_nodes_and_values", "number_constants"]
 def name_nodes_and_values(graph: oir.Graph) -> None:
     """Nodes become ``<scope>/<op type>``, values likewise; the last value of a scope carries the scope's own name.
 
-    So the result of whatever ran in ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``.
+    So the result of whatever ran in ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``. What
+    counts are floating-point tensors with axes; only where a scope makes none, its last value of any kind.
     Names of inputs, outputs and initializers stay.
     """
-    last = {scope(node): node for node in graph}
+    last = {scope(node): node for node in graph} | {scope(node): node for node in graph if _is_map(node)}
     nodes = list(all_nodes(graph))
     parameters = [v for node in nodes for body in bodies(node) for v in body.inputs]
     taken = Counter(v.name for v in (*graph.inputs, *graph.outputs, *graph.initializers.values()) if v.name is not None)
@@ -36,6 +37,12 @@ def name_nodes_and_values(graph: oir.Graph) -> None:
         node.metadata_props.pop(SCOPE, None)
     for number, value in enumerate(parameters):
         value.name = _unique(f"body_{number}", taken)
+
+
+def _is_map(node: oir.Node) -> bool:
+    """Whether a node makes one floating-point tensor of rank one or more."""
+    (value, *others) = node.outputs
+    return not others and value.dtype in FLOATS and value.shape is not None and len(value.shape) > 0
 
 
 def number_constants(graph: oir.Graph) -> None:

@@ -68,7 +68,7 @@ def _values(function: Any) -> Mapping[str, Any]:
 
 
 def _is_map(kind: Any) -> bool:
-    return isinstance(kind, ir.RankedTensorType) and kind.rank > 2 and isinstance(kind.element_type, ir.FloatType)
+    return isinstance(kind, ir.RankedTensorType) and kind.rank > 0 and isinstance(kind.element_type, ir.FloatType)
 
 
 def _calls(function: Any) -> list[Any]:
