@@ -15,10 +15,14 @@ from swift_export.converter.dims import Dim, Shape, Size, size_text, solved
 from swift_export.converter.kernels import NoKernelError, carrier, has_kernel
 from swift_export.errors import LoweringError
 
-__all__ = ["SCOPE", "Builder", "OpsetError", "broadcast_shapes"]
+__all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes"]
 
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
+
+#: How constants are called that the program did not name, before a number; and the key of a value's ``meta`` that says
+#: that a name is the program's nonetheless.
+UNNAMED, NAMED = "constant_", "named"
 
 #: An index beyond the end of one element.
 OUT_OF_RANGE = 2**31
@@ -136,7 +140,12 @@ class Builder:
         return self.node("Gather", [only, index], value.dtype, shape, axis=0)
 
     def initializer(self, name: str, array: np.ndarray) -> oir.Value:
-        """A named constant; its name and elements stay as they are."""
+        """A constant with a name of its own; that and its elements stay as they are."""
+        value = self._constant(name, array)
+        value.meta[NAMED] = True
+        return value
+
+    def _constant(self, name: str, array: np.ndarray) -> oir.Value:
         value = self._value(name, oir.DataType.from_numpy(array.dtype), array.shape)
         value.const_value = oir.tensor(array, name=name)
         self.initializers[name] = value
@@ -147,7 +156,8 @@ class Builder:
         array = np.asarray(array)
         key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.initializer(f"constant_{len(self._constants)}", array)
+            numbers = (f"{UNNAMED}{n}" for n in itertools.count(len(self._constants)))
+            self._constants[key] = self._constant(next(n for n in numbers if n not in self.initializers), array)
         return self._constants[key]
 
     def integers(self, values: Sequence[int]) -> oir.Value:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as oir
@@ -10,7 +11,7 @@ import onnx_ir as oir
 from swift_export._version import __version__
 from swift_export.converter import mlir, rules
 from swift_export.converter.builder import Builder
-from swift_export.converter.dims import Dim, Size
+from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.entry_signature import unique
 from swift_export.converter.frame import Frame
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
@@ -69,30 +70,27 @@ def stablehlo_to_onnx(
     if unknown := set(constants) - set(names):
         raise UsageError(f"constants: the module has no argument {', '.join(sorted(unknown))}")
 
+    if unknown := set(dim_names) - set(names):
+        raise UsageError(f"dimension names: the module has no argument {', '.join(sorted(unknown))}")
+
     inputs = []
-    for name, argument in zip(names, arguments, strict=True):
-        dtype, static = mlir.element_type(argument.type), mlir.static_shape(argument)
+    for index, (name, argument) in enumerate(zip(names, arguments, strict=True)):
         if name in constants:
-            array = constants[name]
-            if array.shape != static or oir.DataType.from_numpy(array.dtype) != dtype:
-                raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
-            frame.values[argument], frame.shapes[argument] = builder.initializer(name, array), array.shape
-            if mlir.is_small_integer(argument.type):
-                frame.known[argument] = array.astype(object)
+            _bind_constant(frame, argument, name, constants[name])
+            # The number of the platform, which picks one of several programs.
+            if mlir.attribute_of(main, "arg_attrs", index, "jax.global_constant"):
+                frame.known[argument] = constants[name].astype(object)
             continue
-        given = as_items(dim_names.get(name, [None] * len(static)))
-        shape: list[Size] = []
-        for axis, (size, label) in enumerate(zip(static, given, strict=True)):
-            named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
-            shape.append(named if size is None else size)
-        inputs.append(builder.input(name, dtype, tuple(shape)))
-        frame.values[argument], frame.shapes[argument] = inputs[-1], tuple(shape)
+        given = dim_names.get(name)
+        shape = _input_shape(name, argument, None if given is None else as_items(given))
+        inputs.append(builder.input(name, mlir.element_type(argument.type), shape))
+        frame.values[argument], frame.shapes[argument] = inputs[-1], shape
 
     builder.hold_sizes(inputs)
     returned = frame.run(main.regions[0])
     if not returned:
         raise LoweringError("function @main: expected at least one result, found none; ONNX files compute something")
-    outputs = _outputs(frame, returned, result_names or unique(mlir.names_of_results(main), names), inputs)
+    outputs = _outputs(frame, returned, result_names or unique(mlir.names_of_results(main), names), inputs, constants)
     model = oir.Model(
         builder.graph(inputs, outputs),
         ir_version=ir_version(builder.opset),
@@ -103,13 +101,39 @@ def stablehlo_to_onnx(
     return model
 
 
+def _bind_constant(frame: Frame, argument: Any, name: str, array: np.ndarray) -> None:
+    """Let an argument be an initializer of this name."""
+    dtype, shape = mlir.element_type(argument.type), mlir.static_shape(argument)
+    if array.shape != shape or oir.DataType.from_numpy(array.dtype) != dtype:
+        raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
+    frame.values[argument], frame.shapes[argument] = frame.builder.initializer(name, array), array.shape
+
+
+def _input_shape(name: str, argument: Any, labels: Sequence[str | Size | None] | None) -> Shape:
+    """The shape of an input; ``labels`` name the sizes that its type leaves open."""
+    static = mlir.static_shape(argument)
+    labels = [None] * len(static) if labels is None else labels
+    if len(labels) != len(static):
+        raise UsageError(f"dimension names: {name} has {len(static)} axes, found names for {len(labels)}")
+    shape: list[Size] = []
+    for axis, (size, label) in enumerate(zip(static, labels, strict=True)):
+        named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
+        shape.append(named if size is None else size)
+    return tuple(shape)
+
+
 def _outputs(
-    frame: Frame, returned: Sequence[object], names: Sequence[str], inputs: Sequence[oir.Value]
+    frame: Frame,
+    returned: Sequence[object],
+    names: Sequence[str],
+    inputs: Sequence[oir.Value],
+    constants: Collection[str],
 ) -> dict[str, oir.Value]:
     if len(names) != len(returned) or len(set(names)) != len(names):
         raise UsageError(f"result names: expected {len(returned)} different ones, found {', '.join(names)}")
-    if clash := set(names) & {v.name for v in inputs}:
-        raise UsageError(f"result names: {', '.join(sorted(clash))} name inputs too")
+    for what, others in (("inputs", {v.name for v in inputs}), ("constants", set(constants))):
+        if clash := set(names) & others:
+            raise UsageError(f"result names: {', '.join(sorted(clash))} name {what} too")
     outputs: dict[str, oir.Value] = {}
     for name, result in zip(names, returned, strict=True):
         value = frame.full(result)

@@ -14,6 +14,7 @@ from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
 from swift_export.formats.scopes import scope_in
 from swift_export.formats.stablehlo_module import (
+    attribute_of,
     functions,
     main_function,
     names_of_results,
@@ -24,6 +25,7 @@ from swift_export.formats.stablehlo_module import (
 
 __all__ = [
     "argument_name",
+    "attribute_of",
     "constant_array",
     "element_type",
     "functions",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.builder import SCOPE
+from swift_export.converter.builder import NAMED, SCOPE, UNNAMED
 from swift_export.converter.passes.factors import as_factor, product
 from swift_export.converter.passes.nested import root
 
 __all__ = [
     "FLOATS",
-    "UNNAMED",
     "array",
     "attribute",
     "axes_of",
@@ -39,8 +39,8 @@ __all__ = [
     "swapped",
 ]
 
-#: How constants are called that the program did not name; the builder does likewise.
-UNNAMED = "constant_"
+#: The name of a constant without one of its own; tf2onnx's graphs have ``@`` and a node's name behind it.
+_NUMBERED = re.compile(rf"{UNNAMED}\d+(@.*)?")
 
 FLOATS = (oir.DataType.FLOAT, oir.DataType.DOUBLE, oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
@@ -159,7 +159,7 @@ def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
 
 def is_named(constant: oir.Value) -> bool:
     """Whether a constant has a name of its own, like a checkpoint's tensor and its parts."""
-    return not str(constant.name).startswith(UNNAMED)
+    return NAMED in constant.meta or not _NUMBERED.fullmatch(str(constant.name))
 
 
 def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import count
 
 import onnx_ir as oir
 
-from swift_export.converter.builder import SCOPE
-from swift_export.converter.passes.match import FLOATS, UNNAMED, is_named, scope
+from swift_export.converter.builder import SCOPE, UNNAMED
+from swift_export.converter.passes.match import FLOATS, is_named, scope
 from swift_export.converter.passes.nested import all_nodes, bodies
 
 __all__ = ["name_nodes_and_values", "number_constants"]
@@ -54,8 +55,11 @@ def number_constants(graph: oir.Graph) -> None:
     anonymous = [v for v in used if v.is_initializer() and not is_named(v)]
     for value in anonymous:
         graph.initializers.pop(str(value.name))
-    for number, value in enumerate(anonymous):
-        value.name = f"{UNNAMED}{number}"
+    made = (value for node in all_nodes(graph) for value in node.outputs)
+    taken = {value.name for value in (*graph.inputs, *graph.outputs, *graph.initializers.values(), *made)}
+    free = (name for name in (f"{UNNAMED}{number}" for number in count()) if name not in taken)
+    for name, value in zip(free, anonymous, strict=False):
+        value.name = name
         if value.const_value is not None:
             value.const_value.name = value.name
         graph.register_initializer(value)
