@@ -15,7 +15,7 @@ from swift_export.converter.dims import Dim, Shape, Size, size_text, solved
 from swift_export.converter.kernels import NoKernelError, carrier, has_kernel
 from swift_export.errors import LoweringError
 
-__all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes"]
+__all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes", "known"]
 
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
@@ -52,6 +52,11 @@ class Opset:
 
     version: int
     fixed: bool
+
+
+def known(value: oir.Value) -> np.ndarray | None:
+    """The elements of a constant to compute with; None for one with a name of its own, which stays in the file."""
+    return None if value.const_value is None or NAMED in value.meta else value.const_value.numpy()
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

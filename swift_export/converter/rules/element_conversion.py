@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.builder import known
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.elementwise import finish, require, terms
 from swift_export.converter.rules.integers import bits_of
-from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, known, unsigned_like
+from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, unsigned_like
 
 __all__ = ["converted"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.builder import known
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules import integers, special
-from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, known
+from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term
 
 __all__ = ["compared", "extremum", "finish", "terms"]
 

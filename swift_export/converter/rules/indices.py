@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.builder import Builder
+from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.frame import Frame
 
@@ -66,8 +66,8 @@ def as_index(b: Builder, value: oir.Value) -> oir.Value:
     """Integers of any type as int32 or int64; unsigned ones beyond int64 become its largest number."""
     dtype = INT32 if value.dtype in IN_INT32 else INT64
     largest = np.asarray(np.iinfo(np.int64).max, np.uint64)
-    if value.const_value is not None:
-        elements = value.const_value.numpy()
+    elements = known(value)
+    if elements is not None:
         elements = np.minimum(elements, largest) if value.dtype == oir.DataType.UINT64 else elements
         return b.constant(elements.astype(dtype.numpy()))
     if value.dtype == oir.DataType.UINT64:
@@ -77,21 +77,23 @@ def as_index(b: Builder, value: oir.Value) -> oir.Value:
 
 def as_int64(b: Builder, index: oir.Value) -> oir.Value:
     """What ``as_index`` gives as int64."""
-    if index.const_value is not None:
-        return b.constant(index.const_value.numpy().astype(np.int64))
+    elements = known(index)
+    if elements is not None:
+        return b.constant(elements.astype(np.int64))
     return b.cast(index, INT64)
 
 
 def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
     """Vectors of indices (int32 or int64, the last axis) within 0 and ``last``, a number for each component."""
-    known = [s for s in last if isinstance(s, int)]
-    if len(known) < len(last) or max(known) > np.iinfo(np.int32).max:
+    fixed = [s for s in last if isinstance(s, int)]
+    if len(fixed) < len(last) or max(fixed) > np.iinfo(np.int32).max:
         indices = as_int64(b, indices)
     assert indices.dtype is not None
     kind = indices.dtype.numpy()
-    if len(known) == len(last) and indices.const_value is not None:
-        return b.constant(np.clip(indices.const_value.numpy(), 0, np.asarray(last)).astype(kind))
-    bounds = b.constant(np.asarray(known, kind)) if len(known) == len(last) else b.sizes(last)
+    elements = known(indices)
+    if len(fixed) == len(last) and elements is not None:
+        return b.constant(np.clip(elements, 0, np.asarray(last)).astype(kind))
+    bounds = b.constant(np.asarray(fixed, kind)) if len(fixed) == len(last) else b.sizes(last)
     return b.same_type("Min", b.same_type("Max", indices, b.scalar(0, indices.dtype)), bounds)
 
 
@@ -176,7 +178,7 @@ def _constant_elements(value: oir.Value) -> np.ndarray | None:
     producer = value.producer()
     if producer is not None and producer.op_type in ("Unsqueeze", "Reshape") and producer.inputs[0] is not None:
         return _constant_elements(producer.inputs[0])
-    return None if value.const_value is None else np.asarray(value.const_value.numpy())
+    return known(value)
 
 
 def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oir.Value:
@@ -184,10 +186,10 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
     shape = b.shape(vectors)[:-1]
     if not weights:
         return b.constant(np.zeros([1] * len(shape), np.int64))
-    known = [w for w in weights if isinstance(w, int)]
-    if vectors.const_value is not None and len(known) == len(weights):
-        elements = vectors.const_value.numpy()
-        return b.constant((elements * np.asarray(known)).sum(axis=-1).astype(elements.dtype))
+    fixed = [w for w in weights if isinstance(w, int)]
+    elements = known(vectors)
+    if elements is not None and len(fixed) == len(weights):
+        return b.constant((elements * np.asarray(fixed)).sum(axis=-1).astype(elements.dtype))
     if len(weights) > 1 or weights[0] != 1:
         vectors = b.same_type("Mul", vectors, b.sizes(weights))
     if len(weights) == 1:
@@ -215,8 +217,9 @@ def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: i
 
 def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value | None:
     """Whether all components are equal; None where that is known of all vectors."""
-    if vectors.const_value is not None and others.const_value is not None:
-        equal = np.all(vectors.const_value.numpy() == others.const_value.numpy(), axis=-1)
+    ours, theirs = known(vectors), known(others)
+    if ours is not None and theirs is not None:
+        equal = np.all(ours == theirs, axis=-1)
         return None if equal.all() else b.constant(equal)
     truth = b.truth("Equal", b.cast(vectors, INT64) if others.dtype == INT64 else vectors, others)
     shape = b.shape(truth)

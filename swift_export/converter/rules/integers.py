@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.converter.rules.terms import SIGNED, Term, known, unsigned_like
+from swift_export.converter.builder import known
+from swift_export.converter.rules.terms import SIGNED, Term, unsigned_like
 
 __all__ = [
     "count_leading_zeros",

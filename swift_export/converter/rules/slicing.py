@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.builder import Builder
+from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import as_index, as_int64, clamped
@@ -50,14 +50,16 @@ def _slice(
 
 def _ends(b: Builder, starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
     length = b.sizes(sizes)
-    if starts.const_value is not None and length.const_value is not None:
-        return b.constant(starts.const_value.numpy() + length.const_value.numpy())
+    first, count = known(starts), known(length)
+    if first is not None and count is not None:
+        return b.constant(first + count)
     return b.same_type("Add", starts, length)
 
 
 def _chosen(b: Builder, vector: oir.Value, places: Sequence[int]) -> oir.Value:
-    if vector.const_value is not None:
-        return b.constant(vector.const_value.numpy()[list(places)])
+    elements = known(vector)
+    if elements is not None:
+        return b.constant(elements[list(places)])
     assert vector.dtype is not None
     return b.node("Gather", [vector, b.integers(places)], vector.dtype, (len(places),), axis=0)
 
@@ -66,8 +68,9 @@ def _start(frame: Frame, scalar: Any) -> oir.Value:
     """A scalar operand as a vector of one index."""
     b = frame.builder
     value = frame.full(scalar)
-    if value.const_value is not None:
-        return as_index(b, b.constant(value.const_value.numpy().reshape(1)))
+    elements = known(value)
+    if elements is not None:
+        return as_index(b, b.constant(elements.reshape(1)))
     return as_index(b, b.reshape(value, (1,)))
 
 
@@ -157,9 +160,9 @@ def dynamic_slice(frame: Frame, op: Any) -> oir.Value:
 def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
     if len(parts) == 1:
         return parts[0]
-    known = [p.const_value.numpy() for p in parts if p.const_value is not None]
-    if len(known) == len(parts):
-        return b.constant(np.concatenate(known))
+    arrays = [elements for part in parts if (elements := known(part)) is not None]
+    if len(arrays) == len(parts):
+        return b.constant(np.concatenate(arrays))
     assert parts[0].dtype is not None
     return b.node("Concat", parts, parts[0].dtype, (len(parts),), axis=0)
 
@@ -184,10 +187,11 @@ def _put(b: Builder, value: oir.Value, update: oir.Value, sizes: Shape, starts: 
         return update
     (axis, start), *rest = starts.items()
     shape = b.shape(value)
-    known = None if start.const_value is None else int(start.const_value.numpy()[0])
+    elements = known(start)
+    place = None if elements is None else int(elements[0])
     end = _ends(b, start, [sizes[axis]])
-    before: Size = b.fresh_symbol() if known is None else known
-    after: Size = b.fresh_symbol() if known is None else shape[axis] - known - sizes[axis]
+    before: Size = b.fresh_symbol() if place is None else place
+    after: Size = b.fresh_symbol() if place is None else shape[axis] - place - sizes[axis]
 
     def part(first: oir.Value, last: oir.Value, size: Size) -> oir.Value:
         return _slice(b, value, [axis], first, last, [size if a == axis else s for a, s in enumerate(shape)])

@@ -15,7 +15,8 @@ from fractions import Fraction
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.rules.terms import Term, known
+from swift_export.converter.builder import known
+from swift_export.converter.rules.terms import Term
 
 __all__ = [
     "atan2",

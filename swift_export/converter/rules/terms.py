@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.builder import Builder
+from swift_export.converter.builder import Builder, known
 
-__all__ = ["FLOATS", "SIGNED", "UNSIGNED", "Term", "known", "unsigned_like"]
+__all__ = ["FLOATS", "SIGNED", "UNSIGNED", "Term", "unsigned_like"]
 
 DataType = oir.DataType
 
@@ -24,11 +24,6 @@ _UNSIGNED_LIKE = {1: DataType.UINT8, 2: DataType.UINT16, 4: DataType.UINT32, 8: 
 def unsigned_like(dtype: oir.DataType) -> oir.DataType:
     """The unsigned integers of the same width."""
     return _UNSIGNED_LIKE[int(dtype.itemsize)]
-
-
-def known(value: oir.Value) -> np.ndarray | None:
-    """The elements of a constant."""
-    return None if value.const_value is None else value.const_value.numpy()
 
 
 @dataclass(frozen=True, eq=False)
