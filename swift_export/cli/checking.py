@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from swift_export.cli import options
+from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
@@ -70,6 +71,7 @@ Reference = Annotated[
 
 
 @scan_options
+@json_option("check")
 def check(
     paths: Paths,
     weights: Reference = None,
@@ -143,6 +145,7 @@ def check(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
     from swift_export.parity.measure.tolerances import Limits
@@ -164,7 +167,7 @@ def check(
         }
         if given := [option for option, value in others.items() if value]:
             raise UsageError(f"--quick: compares with what the export recorded, and takes no {' or '.join(given)}")
-        _check_quickly(paths, names, device, Console(quiet))
+        _check_quickly(paths, names, device, Console(quiet, json=answer.wanted), answer)
         return
     files.check()
     limits.check(precision, device)
@@ -173,7 +176,7 @@ def check(
     from swift_export.parity.checking import BATCHES, check_paths
     from swift_export.parity.targets import find_subject
 
-    console = Console(quiet)
+    console = Console(quiet, json=answer.wanted)
     given_weights = _given_weights(weights, variant, quiet)
     subjects = [find_subject(path, given_weights) for path in paths]
     for source in {subject.digest: subject.source for subject in subjects}.values():
@@ -193,24 +196,34 @@ def check(
             limits=limits,
             progress=tell,
         )
-    console.report(report)
+    _tell(report, paths, console, answer)
     for folder, manifest in manifests.items():
         _write_reports(folder, manifest, report, console)
     report.raise_for_failures()
 
 
-def _check_quickly(paths: list[Path], runtimes: list[str], device: str, console: Console) -> None:
+def _check_quickly(paths: list[Path], runtimes: list[str], device: str, console: Console, answer: Answer) -> None:
     from swift_export.parity.golden.quick import check_quick
 
     with console.progress() as tell:
         found = check_quick(paths, runtimes=runtimes, device=device, progress=tell)
-    console.report(found.report)
+    _tell(found.report, paths, console, answer)
+    answer.add(skipped=found.skipped)
     for line in found.skipped:
         console.line(f"note: not checked: {line}")
     found.report.raise_for_failures()
 
 
+def _tell(report: ParityReport, paths: Iterable[Path], console: Console, answer: Answer) -> None:
+    from swift_export.parity.report import to_dict
+
+    console.report(report)
+    if answer.wanted:
+        answer.add(files=file_facts(*paths), check=to_dict(report))
+
+
 @scan_options
+@json_option("diff")
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="An artifact or one of its files.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
@@ -219,6 +232,7 @@ def diff(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Compare what two artifacts compute on the same inputs; exit status 1 where they differ beyond rounding."""
     files = InputFiles(inputs or (), scans)
@@ -227,15 +241,18 @@ def diff(
 
     from swift_export.parity import diff_artifacts
     from swift_export.parity.checking import BATCHES
+    from swift_export.parity.report import diff_to_dict
     from swift_export.parity.targets import find_artifacts
 
-    console = Console(quiet)
+    console = Console(quiet, json=answer.wanted)
     found = [find_artifacts(path) for path in (first, second)]
     clips = _clips(files, found, console, max(BATCHES))
     with console.progress() as tell:
         report = diff_artifacts(first, second, inputs=clips, device=device, progress=tell)
     console.report(report)
     console.line(f"{'the same' if report.same_weights else 'different'} weights")
+    if answer.wanted:
+        answer.add(files=file_facts(first, second), **diff_to_dict(report))
     if not report.equal:
         raise typer.Exit(1)
 

@@ -44,15 +44,16 @@ class _Guarded(RichConsole):
 
 
 class Console:
-    """Prints, or with ``quiet`` does not.
+    """Prints, or with ``quiet`` does not; with ``json``, of which stdout is the place, only what is being done now.
 
     What is printed may come from anyone's files: control characters come out as escapes, and no line is endless.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, *, json: bool = False) -> None:
         self.quiet = quiet
-        self._out = _Guarded(quiet=quiet, markup=False, highlight=False, emoji=False)
+        self._out = _Guarded(quiet=quiet or json, markup=False, highlight=False, emoji=False)
         self._errors = _Guarded(stderr=True, markup=False, highlight=False, emoji=False)
+        self._progress = self._errors if json else self._out
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH
 
@@ -94,11 +95,12 @@ class Console:
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
         """A function that shows what is being done now, on a terminal and until the block ends."""
-        if self.quiet or not self._out.is_terminal:
+        if self.quiet or not self._progress.is_terminal:
             yield lambda _: None
             return
         # A spinner of plain characters where the terminal has no others.
-        with self._out.status("", spinner="line" if self._out.options.ascii_only else "dots") as status:
+        spinner = "line" if self._progress.options.ascii_only else "dots"
+        with self._progress.status("", spinner=spinner) as status:
             # As text: a name in square brackets is no markup.
             yield lambda what: status.update(Text(one_line(what, _STATUS)))
 

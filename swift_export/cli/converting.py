@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swift_export.cli import options
+from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     )(convert)
 
 
+@json_option("convert")
 def convert(
     source: Annotated[
         Path,
@@ -100,6 +102,8 @@ def convert(
         int, typer.Option(metavar="N", min=0, help="Seed of the check's random inputs.", rich_help_panel=_CHECK)
     ] = 0,
     quiet: options.Quiet = False,
+    *,
+    answer: Answer,
 ) -> None:
     """Convert any StableHLO module to ONNX, or refuse it: a wrong file is never written."""
     names = _dim_names(dims or [])
@@ -113,7 +117,7 @@ def convert(
     os.environ |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     import swift_export.conversion
 
-    console = Console(quiet)
+    console = Console(quiet, json=answer.wanted)
     with console.progress() as tell:
         done = swift_export.conversion.convert(
             source,
@@ -128,6 +132,34 @@ def convert(
             progress=tell,
         )
     _show(done, console)
+    if answer.wanted:
+        answer.add(**_facts(source, done))
+
+
+def _facts(source: Path, done: Conversion) -> dict[str, Any]:
+    from swift_export.formats.facts import read_facts
+
+    written = read_facts(done.path)
+    assert written.signature, "what was just written can be read"
+    report = done.report
+    return {
+        "files": file_facts(done.path),
+        "source": {"path": str(source), "kind": done.source, "notes": done.notes},
+        "inputs": written.signature.inputs,
+        "outputs": written.signature.outputs,
+        "opset": done.opset,
+        "nodes": done.nodes,
+        "check": None
+        if report is None
+        else {
+            "runtime": report.runtime,
+            "reference": report.reference,
+            "comparisons": [
+                {"output": c.output, "sizes": c.sizes, "passed": c.distance.passed, "distance": c.distance.words}
+                for c in report.compared
+            ],
+        },
+    }
 
 
 def _dim_names(given: list[str]) -> dict[str, list[str | None]]:

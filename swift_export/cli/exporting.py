@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from swift_export.artifacts.layout import FORMATS
 from swift_export.cli import options
+from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
@@ -19,6 +22,9 @@ from swift_export.errors import UsageError
 from swift_export.lowering.settings import OnnxSettings
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import find_variant
+
+if TYPE_CHECKING:
+    from swift_export.parity.results import ParityReport
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
@@ -35,6 +41,7 @@ class _Job:
     check: bool
     force: bool
     quiet: bool
+    answer: Answer
     via: str = "stablehlo"
 
 
@@ -70,6 +77,7 @@ def register(app: typer.Typer) -> None:
 
 
 @scan_options
+@json_option("stablehlo")
 def stablehlo(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -85,14 +93,16 @@ def stablehlo(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Export to StableHLO: jax.export's own file, and portable bytecode."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet)
+    job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet, answer)
     _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
 @scan_options
+@json_option("savedmodel")
 def savedmodel(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -108,14 +118,16 @@ def savedmodel(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Export to a TensorFlow SavedModel in TF Serving's layout."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet)
+    job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet, answer)
     _export(job, _settings(outputs, output_kind, frames, batch, attention))
 
 
 @scan_options
+@json_option("onnx")
 def onnx(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -134,14 +146,16 @@ def onnx(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Export to ONNX, dynamic batch."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, via)
+    job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, answer, via)
     _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
 
 @scan_options
+@json_option("all")
 def everything(
     weights: options.Weights = "auto",
     variant: options.Variant = None,
@@ -159,10 +173,11 @@ def everything(
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Export to StableHLO, SavedModel and ONNX, into one folder."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet)
+    job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet, answer)
     _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
 
 
@@ -196,8 +211,9 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     from swift_export.models.swift.model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
+    from swift_export.parity.report import to_dict
 
-    console = Console(job.quiet)
+    console = Console(job.quiet, json=job.answer.wanted)
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
     weights = weights.with_contract(job.inputs.options.contract(weights.contract))
     console.weights(weights)
@@ -209,6 +225,11 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     from swift_export.lowering.hub import keep_off_accelerators
 
     keep_off_accelerators()
+
+    def show(report: ParityReport) -> None:
+        console.report(report)
+        job.answer.add(check=to_dict(report))
+
     with console.progress() as tell:
         result = run_export(
             job.formats,
@@ -219,9 +240,15 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
             inputs=inputs,
             force=job.force,
             progress=tell,
-            show=console.report,
+            show=show,
         )
     if "onnx" in job.formats:
         console.line(describe_target(onnx.target))
     for path in result.files:
         console.line(f"wrote {path}")
+    job.answer.add(
+        folder=str(result.folder),
+        formats=result.formats,
+        weights=result.manifest.weights,
+        files=file_facts(*(result.folder / FORMATS[name].folder for name in result.formats)),
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.text import examples
 from swift_export.system.text import shortened, shown
@@ -34,17 +35,20 @@ def register(app: typer.Typer) -> None:
     )(inspect)
 
 
+@json_option("inspect")
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An artifact folder, one of its files, or any model.")],
-    json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    *,
+    answer: Answer,
 ) -> None:
     """Show signature, opset, form, weights digest and measured parity; digests of an artifact are verified."""
     from swift_export.artifacts import describe
-    from swift_export.system.plain_data import dumps
 
     description = describe(path)
-    if json:
-        print(dumps(description), end="")
+    if answer.wanted:
+        answer.add(
+            files=file_facts(path), path=description.path, manifest=description.manifest, parts=description.parts
+        )
     else:
         _show(description, Console())
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_module
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from swift_export.cli import options
+from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.text import examples
@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 @scan_options
+@json_option("prepare")
 def prepare(
     files: Annotated[
         list[Path],
@@ -90,10 +91,10 @@ def prepare(
             rich_help_panel=_FILE,
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
+    answer: Answer,
 ) -> None:
     """Write all windows of scans as arrays of clips, each with a sidecar that says how they were made."""
     count = _count(windows)
@@ -109,12 +110,13 @@ def prepare(
 
     from swift_export.scans.preparing import prepare_scan
 
-    console = Console(quiet or json)
+    console = Console(quiet, json=answer.wanted)
     console.placement(reading, scans.contract(contract), any(not file.is_dir() for file in files))
     config.check_frames(frames or config.frames)
     if config.in_chans != 1:
         raise InputError(f"a BOLD run has one channel, the model takes {config.in_chans}")
-    done = []
+    done: list[dict[str, Any]] = []
+    answer.add(clips=done)
     folders = {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}
     for file, mask, path, drawn in zip(files, masks, outputs, pictures, strict=True):
         with _made(folders), console.progress() as tell:
@@ -134,8 +136,6 @@ def prepare(
         console.line(f"wrote {made.path}, {made.shape[0]} windows, {dtype} ({', '.join(map(str, made.shape))})")
         if made.picture:
             console.line(f"wrote {made.picture}, a picture to look at")
-    if json:
-        print(json_module.dumps(done, indent=2))
 
 
 def _count(windows: str) -> int | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.extras import EXTRAS
 from swift_export.cli.text import examples
@@ -22,15 +22,16 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("swift-export runtimes", "swift-export runtimes --json"))(runtimes)
 
 
-def runtimes(json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
+@json_option("runtimes")
+def runtimes(*, answer: Answer) -> None:
     """List the runtimes that check artifacts, which of them are here, and what would bring the others."""
     from swift_export.runtimes.registry import RUNTIMES
 
     # The reference is no runtime of artifacts: every check brings it.
     found = [_describe(runtime) for runtime in RUNTIMES.values() if runtime.reads]
     extras = [_describe_extra(name) for name in EXTRAS]
-    if json:
-        print(json_module.dumps({"runtimes": found, "extras": extras}, indent=2))
+    if answer.wanted:
+        answer.add(runtimes=found, extras=extras)
     else:
         _show(found, extras, Console())
 
@@ -44,9 +45,10 @@ def _describe(runtime: Runtime) -> dict[str, Any]:
         "reads": list(runtime.reads),
         "installed": runtime.installed,
         "version": version(runtime),
+        "devices": list(runtime.precisions),
         "precisions": {device: list(names) for device, names in runtime.precisions.items()},
         "missing": list(missing(runtime)),
-        "remedy": remedy(runtime),
+        "install": remedy(runtime),
     }
 
 
@@ -75,7 +77,7 @@ def _show(found: list[dict[str, Any]], extras: list[dict[str, Any]], console: Co
     if absent:
         console.line("")
         console.line("what would bring the absent ones", style="bold")
-        console.facts({name: runtime["remedy"] for name, runtime in absent.items()})
+        console.facts({name: runtime["install"] for name, runtime in absent.items()})
     console.line("")
     here = [(extra["name"], "yes" if extra["installed"] else "no", extra["adds"]) for extra in extras]
     console.table(("extra", "here", "adds"), here)

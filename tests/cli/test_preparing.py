@@ -59,7 +59,7 @@ def test_options_change_what_is_made_and_are_recorded(run, brains, scan: Path, t
         "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    (told,) = json.loads(result.stdout)
+    (told,) = json.loads(result.stdout)["clips"]
     assert told == json.loads((tmp_path / "clips.json").read_text()) | {"path": "clips.npy", "sidecar": "clips.json"}
     assert (told["mask"], told["drop_frames"], told["orientation"]) == ("mask.nii.gz", [2, 1], "RAS")
     assert (told["starts"], told["resample_tr"], told["total"]) == ([0, 4], 0.8, round(23 * 0.72 / 0.8))

@@ -107,9 +107,10 @@ def test_json_says_everything(run, core) -> None:
         "reads": ["onnx"],
         "installed": True,
         "version": metadata.version("onnxruntime"),
+        "devices": ["cpu", "gpu"],
         "precisions": {"cpu": ["float32"], "gpu": ["float32", "tf32"]},
         "missing": [],
-        "remedy": "",
+        "install": "",
     }
     assert {extra["name"] for extra in here["extras"]} == {"savedmodel", "fmri", "openvino", "iree", "gpu"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swift_export.parity.report.data import SCHEMA_VERSION, read_schema, to_json
+from swift_export.parity.report.data import SCHEMA_VERSION, diff_to_dict, read_schema, to_dict, to_json
 from swift_export.parity.report.files import report_files
 from swift_export.parity.report.markdown import table, to_markdown
 from swift_export.parity.report.page import to_html
@@ -13,12 +13,14 @@ __all__ = [
     "COLUMNS",
     "SCHEMA_VERSION",
     "Verdict",
+    "diff_to_dict",
     "judge",
     "read_schema",
     "render",
     "report_files",
     "rows",
     "table",
+    "to_dict",
     "to_html",
     "to_json",
     "to_markdown",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift_export.artifacts.manifest import Measurement
 from swift_export.parity.measure.compare import Difference
@@ -16,7 +16,10 @@ from swift_export.parity.report.figures import TOOL
 from swift_export.parity.results import Checked, Comparison, Fault, ParityReport
 from swift_export.system.plain_data import dumps
 
-__all__ = ["SCHEMA_VERSION", "read_schema", "to_json"]
+if TYPE_CHECKING:
+    from swift_export.parity.diff import DiffReport
+
+__all__ = ["SCHEMA_VERSION", "diff_to_dict", "read_schema", "to_dict", "to_json"]
 
 #: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault. 3: sizes of
 #: every unknown dimension.
@@ -35,21 +38,41 @@ def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
 
     A number that is not finite is null. Of the pictures only what they show is told, not their pixels.
     """
-    return dumps(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "tool": TOOL,
-            "device": report.device,
-            "reference": asdict(report.reference),
-            "inputs": list(report.inputs),
-            "passed": report.passed,
-            "failures": report.failures,
-            "artifacts": [_artifact(artifact) for artifact in report.artifacts],
-            "broken": [asdict(broken) | {"root": Path(broken.root).name} for broken in report.broken],
-            "notes": list(report.notes),
-            "earlier_measurements": [_earlier(measurement) for measurement in carried],
-        }
-    )
+    return dumps(to_dict(report, carried))
+
+
+def to_dict(report: ParityReport, carried: Sequence[Measurement] = ()) -> dict[str, Any]:
+    """What parity.json holds."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": TOOL,
+        "device": report.device,
+        "reference": asdict(report.reference),
+        "inputs": list(report.inputs),
+        "passed": report.passed,
+        "failures": report.failures,
+        "artifacts": [_artifact(artifact) for artifact in report.artifacts],
+        "broken": [asdict(broken) | {"root": Path(broken.root).name} for broken in report.broken],
+        "notes": list(report.notes),
+        "earlier_measurements": [_earlier(measurement) for measurement in carried],
+    }
+
+
+def diff_to_dict(report: DiffReport) -> dict[str, Any]:
+    """What a comparison of two artifacts measured, with figures as in parity.json."""
+    return {
+        "same_weights": report.same_weights,
+        "pairs": [
+            {
+                "first": pair.first,
+                "second": pair.second,
+                "first_info": asdict(pair.first_info),
+                "second_info": asdict(pair.second_info),
+                "comparisons": [_comparison(comparison) for comparison in pair.comparisons],
+            }
+            for pair in report.pairs
+        ],
+    }
 
 
 def _artifact(artifact: Checked) -> dict[str, Any]:
