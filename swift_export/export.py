@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from swift_export.models import CheckInput, Model
     from swift_export.parity.results import ParityReport
 
-__all__ = ["ExportResult", "export", "run_export", "to_onnx"]
+__all__ = ["ExportResult", "export", "identified", "run_export", "to_onnx"]
 
 #: The file or folder of each format whose own words go into the manifest.
 _SPEAKS = {"stablehlo": PORTABLE_FILE, "savedmodel": SAVEDMODEL_FOLDER, "onnx": ONNX_FILE}
@@ -190,17 +190,23 @@ def run_export(
     return ExportResult(output, names, manifest, report)
 
 
-def _model(model: Any, inputs: Any, **options: Any) -> Model:
+def identified(model: Model) -> Model:
+    """The model with what tells it from others of the same weights, or without any: a digest of its StableHLO."""
     from swift_export.lowering.hub import lower_open
+
+    if model.card.architecture:
+        return model
+    module = hashlib.sha256(lower_open(model).module).hexdigest()
+    return replace(model, card=replace(model.card, architecture={"stablehlo_sha256": module}))
+
+
+def _model(model: Any, inputs: Any, **options: Any) -> Model:
     from swift_export.models import Model
     from swift_export.models.from_python import as_model
 
     if isinstance(model, Model):
         return model
-    made: Model = as_model(model, inputs, **{key: value for key, value in options.items() if value is not None})
-    # Two functions may have the same weights, or none: what tells them apart is what is lowered.
-    module = hashlib.sha256(lower_open(made).module).hexdigest()
-    return replace(made, card=replace(made.card, architecture={"stablehlo_sha256": module}))
+    return identified(as_model(model, inputs, **{key: value for key, value in options.items() if value is not None}))
 
 
 def _write(name: str, model: Model, onnx: OnnxSettings, folder: Path) -> None:

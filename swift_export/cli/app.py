@@ -7,18 +7,19 @@ from typing import Annotated
 import typer
 
 from swift_export._version import __version__
-from swift_export.cli import checking, converting, exporting, inspecting, models, preparing, runtimes
+from swift_export.cli import checking, converting, exporting, inspecting, modelling, models, preparing, runtimes
 from swift_export.cli.help import App
 from swift_export.cli.text import examples
 
 __all__ = ["app"]
 
 app = App(
-    help="Export SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, each checked against the "
-    "JAX reference.",
+    help="Export JAX models, first of all SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, each "
+    "checked against the model in JAX.",
     epilog=examples(
         "swift-export onnx --weights model.ckpt --variant contrastive",
         "swift-export all --variant contrastive --weights synthetic",
+        "swift-export model resnet.py:make --input x=float32[batch,3,224,224] -o artifacts/resnet",
         "swift-export check artifacts/contrastive --input scan.nii.gz",
     ),
     pretty_exceptions_enable=False,
@@ -42,5 +43,5 @@ def _before_commands(
     pass
 
 
-for group in (exporting, converting, checking, preparing, inspecting, models, runtimes):
+for group in (exporting, modelling, converting, checking, preparing, inspecting, models, runtimes):
     group.register(app)

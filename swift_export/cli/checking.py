@@ -20,7 +20,7 @@ from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
     from swift_export.artifacts.manifest import Manifest
-    from swift_export.models import CheckInput
+    from swift_export.models import CheckInput, Model
     from swift_export.models.swift.weights import Weights
     from swift_export.parity.results import ParityReport
     from swift_export.parity.targets import Artifacts, Subject
@@ -76,6 +76,15 @@ def check(
     paths: Paths,
     weights: Reference = None,
     variant: options.Variant = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="The Python model that the files were made from; default: compare with the outputs that the export "
+            "recorded.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     inputs: options.Inputs = None,
     runtimes: Annotated[
         list[str] | None,
@@ -159,6 +168,7 @@ def check(
             "--input": inputs,
             "--weights": weights,
             "--variant": variant,
+            "--model": model,
             "--batch": sizes,
             "--max-l2": max_l2,
             "--max-error": max_error,
@@ -177,8 +187,8 @@ def check(
     from swift_export.parity.targets import find_subject
 
     console = Console(quiet, json=answer.wanted)
-    given_weights = _given_weights(weights, variant, quiet)
-    subjects = [find_subject(path, given_weights) for path in paths]
+    given = _given_weights(weights, variant, quiet) if model is None else _given_model(model, paths, weights, variant)
+    subjects = [find_subject(path, given) for path in paths]
     for source in {subject.digest: subject.source for subject in subjects}.values():
         if source is not None and source.weights is not None:
             console.weights(source.weights)
@@ -187,7 +197,7 @@ def check(
     with console.progress() as tell:
         report = check_paths(
             paths,
-            weights=given_weights,
+            weights=given,
             inputs=clips,
             runtimes=names or "installed",
             device=device,
@@ -270,6 +280,22 @@ def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weig
     if source is None and variant is None:
         return None
     return load_weights(source or "auto", variant=variant, quiet=quiet)
+
+
+def _given_model(target: str, paths: Sequence[Path], weights: str | None, variant: str | None) -> Model:
+    """The model of a Python file, for the inputs that the first artifact takes."""
+    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.models.python_files import load_again, split_target
+    from swift_export.parity.targets import find_artifacts
+
+    if weights is not None or variant is not None:
+        raise UsageError("--model: stands for a model in Python, --weights and --variant for SwiFT: give one of them")
+    file, name = split_target(target)
+    record = next(iter(find_artifacts(paths[0]).records.values()))
+    if record.signature is None:
+        raise UsageError(f"{paths[0]}: reading its signature needs TensorFlow: install the extra savedmodel")
+    keep_off_accelerators()
+    return load_again(file, name, record.signature)
 
 
 def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from swift_export.errors import UsageError
 from swift_export.models import CheckInput, Model
 from swift_export.models.swift.weights import Weights
+from swift_export.parity.golden.quick import check_quick
 from swift_export.parity.measure.cases import BATCHES
 from swift_export.parity.measure.measuring import Plan, Progress, measure
 from swift_export.parity.measure.tolerances import POLICY, Limits
@@ -46,7 +47,8 @@ def check_paths(
     Args:
         paths: what to check.
         weights: the weights of SwiFT or the model that the artifacts were made from; by default found again from what
-            the artifacts record.
+            the artifacts record. Artifacts of a Python program's model that is not given are compared with the golden
+            outputs that lie beside them.
         inputs: inputs to try beside those of the model, of the shapes that the artifacts take.
         runtimes: names of the runtimes to run them in; ``installed``: all that are installed, read the artifact and
             can do what ``device`` and ``precision`` say; ``own``: each format's own.
@@ -68,8 +70,12 @@ def check_paths(
     sizes: tuple[int, ...] = as_items(batches)
     more: tuple[CheckInput, ...] = as_items(inputs)
     choice, plan = _choices(runtimes, device, precision, sizes, more, limits, blocks, progress, search)
-    subjects = [_whole(find_subject(Path(path), weights, choice)) for path in paths]
-    return _measured(subjects, choice, plan, ", ".join(map(str, paths)) or "no path")
+    found = [(Path(path), find_subject(Path(path), weights, choice)) for path in paths]
+    subjects = [subject for _, subject in found if isinstance(subject, Subject)]
+    reports = [
+        _by_golden_outputs(path, subject, choice, plan) for path, subject in found if isinstance(subject, Artifacts)
+    ]
+    return _measured(subjects, reports, choice, plan, ", ".join(map(str, paths)) or "no path")
 
 
 def check_staged(
@@ -82,7 +88,7 @@ def check_staged(
 ) -> ParityReport:
     """Check artifacts of ``model`` whose manifest is still to be written, each in its format's own runtime."""
     choice, plan = _choices("own", device, "float32", BATCHES, inputs, POLICY, False, progress, ())
-    return _measured([staged_subject(folder, model, choice)], choice, plan, str(folder))
+    return _measured([staged_subject(folder, model, choice)], (), choice, plan, str(folder))
 
 
 def _choices(
@@ -116,20 +122,28 @@ def _choices(
     return choice, plan
 
 
-def _whole(subject: Subject | Artifacts) -> Subject:
-    if isinstance(subject, Artifacts):
+def _by_golden_outputs(path: Path, artifacts: Artifacts, choice: Choice, plan: Plan) -> ParityReport:
+    """Artifacts of a Python program's model that is not at hand, against the outputs that the export recorded."""
+    again = "give its model again with --model FILE.py:NAME"
+    if artifacts.manifest is None:
+        raise UsageError(f"{artifacts.root}: lies in no artifact folder, where golden outputs are: {again}")
+    if plan.inputs or plan.limits.asked or choice.precision != "float32":
         raise UsageError(
-            f"{subject.root}: was made from a model in Python: give it again with --model FILE.py:NAME, or "
-            "compare with the golden outputs by --quick"
+            f"{artifacts.root}: was made from a model in Python, which other inputs and limits need: {again}"
         )
-    return subject
+    quick = check_quick([path], runtimes=choice.names, everything=True, device=choice.device, progress=plan.progress)
+    note = f"{Path(artifacts.root).name}: compared with the outputs that the export recorded; to compute the reference, {again}"
+    return replace(quick.report, notes=(note, *quick.skipped))
 
 
-def _measured(subjects: Sequence[Subject], choice: Choice, plan: Plan, where: str) -> ParityReport:
+def _measured(
+    subjects: Sequence[Subject], others: Sequence[ParityReport], choice: Choice, plan: Plan, where: str
+) -> ParityReport:
     for target in (target for subject in subjects for target in subject.targets):
         require(target.runtime)
         check_asked(target.runtime, choice.device, choice.precision)
     reports = [measure(subject, group, plan) for subject in subjects for group in _groups(subject)]
+    reports += others
     if not reports:
         what = f"none of {', '.join(choice.names)} reads what is in" if choice.names else "nothing to check in"
         raise UsageError(f"{what} {where}")

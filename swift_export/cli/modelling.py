@@ -1,0 +1,143 @@
+"""``model``: any JAX model of a Python file, exported and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swift_export.artifacts.layout import FORMATS
+from swift_export.cli import options
+from swift_export.cli.answers import Answer, file_facts, json_option
+from swift_export.cli.console import Console
+from swift_export.cli.extras import need_extra
+from swift_export.cli.lists import words
+from swift_export.cli.targets import describe_target
+from swift_export.cli.text import examples
+from swift_export.converter.opsets import DEFAULT_OPSET
+from swift_export.errors import UsageError
+from swift_export.lowering.settings import OnnxSettings
+
+if TYPE_CHECKING:
+    from swift_export.parity.results import ParityReport
+
+__all__ = ["model", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(
+        epilog=examples(
+            "swift-export model resnet.py:make --input x=float32[batch,3,224,224] -o artifacts/resnet",
+            "swift-export model decoder.py:decoder --input tokens=int32[batch,length] --formats onnx",
+        )
+    )(model)
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=TYPE[DIMS]",
+        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension that is "
+        "a name may have any size.",
+        show_default=False,
+        rich_help_panel="Model",
+    ),
+]
+
+
+@json_option("model")
+def model(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME",
+            help="A function, an Equinox, Flax or Haiku model, or a function without arguments that makes one. The file "
+            "is run.",
+            show_default=False,
+        ),
+    ],
+    inputs: Inputs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the artifact goes.", show_default="artifacts/NAME"),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="stablehlo, savedmodel, onnx; repeat the option or separate them by commas.",
+            show_default="all",
+            rich_help_panel="Exported function",
+        ),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of the outputs, in order; repeat the option or separate them by commas.",
+            show_default="those that the model gives them",
+            rich_help_panel="Exported function",
+        ),
+    ] = None,
+    opset: options.Opset = DEFAULT_OPSET,
+    target: options.Target = "portable",
+    via: options.Via = "stablehlo",
+    no_check: options.NoCheck = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    *,
+    answer: Answer,
+) -> None:
+    """Export a JAX model of a Python file: Equinox, Flax, Haiku or a plain function."""
+    onnx = OnnxSettings(opset, target, via)
+    onnx.check()
+    names = tuple(words(formats, "--formats")) or tuple(FORMATS)
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise UsageError(f"--formats {','.join(unknown)}: expected some of {', '.join(FORMATS)}")
+    if "savedmodel" in (*names, via):
+        need_extra("savedmodel", "a SavedModel")
+
+    from swift_export.export import identified, run_export
+    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.models.input_specs import parse_input
+    from swift_export.models.python_files import load_model, split_target
+    from swift_export.parity.report import to_dict
+
+    console = Console(quiet, json=answer.wanted)
+    file, name = split_target(source)
+    specs = dict(parse_input(text) for text in inputs or ())
+    if len(specs) != len(inputs or ()):
+        raise UsageError("--input: expected different names of inputs, found one twice")
+    keep_off_accelerators()
+
+    def show(report: ParityReport) -> None:
+        console.report(report)
+        answer.add(check=to_dict(report))
+
+    chosen = tuple(words(outputs, "--outputs"))
+    with console.progress() as on_progress:
+        on_progress(f"loading {source}")
+        made = identified(load_model(file, name, specs, **({"outputs": chosen} if chosen else {})))
+        result = run_export(
+            names,
+            made,
+            output or Path("artifacts") / made.name,
+            onnx=onnx,
+            check=not no_check,
+            force=force,
+            progress=on_progress,
+            show=show,
+        )
+    if "onnx" in names:
+        console.line(describe_target(onnx.target))
+    for path in result.files:
+        console.line(f"wrote {path}")
+    answer.add(
+        folder=str(result.folder),
+        formats=result.formats,
+        weights=result.manifest.weights,
+        files=file_facts(*(result.folder / FORMATS[name].folder for name in result.formats)),
+    )
