@@ -1,0 +1,163 @@
+"""Any JAX function, Equinox, Flax NNX or Linen module or Haiku transform as a `Model`.
+
+Frameworks are imported only where an object of theirs is met.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swift_export.errors import UsageError
+from swift_export.models.adapted import Adapted
+from swift_export.models.drawing import ExampleInputs, RandomInputs
+from swift_export.models.functions import adapt_function
+from swift_export.models.input_specs import Arguments, arguments_of
+from swift_export.models.model import Card, CheckInput, Model, Procedure, Sizes
+from swift_export.models.naming import check_distinct, check_model_name
+from swift_export.models.outputs import Outputs, outputs_of
+from swift_export.models.provenance import Provenance
+from swift_export.system.text import shown
+
+__all__ = ["as_model", "is_model_like"]
+
+
+def as_model(
+    thing: Any,
+    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    *,
+    weights: Any = None,
+    name: str | None = None,
+    outputs: Sequence[str] | Mapping[str, str] | str | None = None,
+    dims: Mapping[str, Sequence[str | int | None]] | None = None,
+    call: Mapping[str, Any] | None = None,
+    sizes: Sequence[Sizes] = (),
+    batched: str | None = None,
+    licence: str | None = None,
+    copyright: str | None = None,
+    citation: str | None = None,
+    description: str | None = None,
+    rebuild: Procedure | None = None,
+) -> Model:
+    """Make a model of ``thing``.
+
+    Args:
+        thing: a function ``f(*inputs)`` or, with ``weights``, ``f(weights, *inputs)``; an Equinox module, or one with
+            its state as ``(module, state)``; a Flax NNX module; a Linen module as ``(module, variables)``; a Haiku
+            transform with its ``weights``, or ``(transform.apply, weights)``. A `Model` is given back as it is.
+        inputs: for each argument its shape such as ``("batch", 3, 224, 224)``, ``(shape, dtype)``,
+            ``"float32[batch,3,224,224]"``, a ``jax.ShapeDtypeStruct``, an example array or a pytree of these, by name
+            or in order. Names that are all parameters of the function are given by name, others by position.
+        weights: the function's first argument, a pytree; or what takes the place of a module's own arrays.
+        name: of the model; by default, that of the function or the module's class.
+        outputs: names of the outputs in order, or new names by old ones.
+        dims: names of the dimensions of inputs that are unknown, None where the size stays: ``{"x": ("batch", None)}``.
+        call: further keyword arguments of every call, such as ``{"train": False}``.
+        sizes: sizes of the unknown dimensions to check at.
+        batched: see `Model`.
+        licence: of the weights.
+        copyright: of the weights.
+        citation: what to cite.
+        description: one line.
+        rebuild: see `Model`.
+
+    Raises UsageError for a thing, specification or name that is none, for what JAX cannot trace, and for results that
+    are no arrays; WeightsError for weights that do not fit.
+
+    """
+    if isinstance(thing, Model):
+        return thing
+    adapted = _adapt(thing, weights)
+    name = check_model_name(adapted.title if name is None else name)
+    if inputs is None:
+        raise UsageError(f'{name}: expected inputs, such as inputs={{"x": ("batch", 3, 224, 224)}}')
+    arguments = arguments_of(inputs, adapted.parameters, dims or {})
+    function = _Function(adapted, arguments, dict(call or {}))
+    results = outputs_of(function, adapted.weights, arguments.inputs, outputs)
+    names = {"inputs": [spec.name for spec in arguments.inputs], "outputs": results.names, "weights": adapted.weights}
+    check_distinct(names)
+    return Model(
+        name=name,
+        forward=_Forward(function, results),
+        weights=adapted.weights,
+        inputs=arguments.inputs,
+        outputs=results.names,
+        provenance=Provenance("python", adapted.qualified),
+        card=Card(name, licence=licence, copyright=copyright, citation=citation, description=description),
+        packages=adapted.packages,
+        rebuild=rebuild,
+        check_inputs=_check_inputs(arguments),
+        batched=batched,
+        sizes=tuple(sizes),
+    )
+
+
+def is_model_like(thing: Any) -> bool:
+    """Whether `as_model` takes such an object: anything that can be called, or a pair with it."""
+    parts = thing[0] if isinstance(thing, tuple) and len(thing) == 2 else thing
+    return isinstance(thing, Model) or (callable(parts) and not isinstance(parts, type))
+
+
+class _Function:
+    """The function of weights by name and a flat list of arrays."""
+
+    def __init__(self, adapted: Adapted, arguments: Arguments, keywords: Mapping[str, Any]) -> None:
+        self.adapted, self.arguments, self.keywords = adapted, arguments, keywords
+        self.by_keyword = set(arguments.names) <= {*adapted.parameters, *adapted.keyword_only}
+
+    def __call__(self, weights: Mapping[str, Any], *arrays: Any) -> Any:
+        given = self.arguments.unflatten(arrays)
+        if self.by_keyword and tuple(self.arguments.names) != self.adapted.parameters[: len(given)]:
+            named = dict(zip(self.arguments.names, given, strict=True))
+            return self.adapted.call(weights, **named, **self.keywords)
+        return self.adapted.call(weights, *given, **self.keywords)
+
+
+class _Forward:
+    """`_Function` with its results by name."""
+
+    def __init__(self, function: _Function, outputs: Outputs) -> None:
+        self.function, self.outputs = function, outputs
+
+    def __call__(self, weights: Mapping[str, Any], *inputs: Any) -> dict[str, Any]:
+        return self.outputs.by_name(self.function(weights, *inputs))
+
+
+def _adapt(thing: Any, weights: Any) -> Adapted:
+    # A Haiku transform is a tuple of init and apply.
+    if hasattr(thing, "_fields") and callable(getattr(thing, "apply", None)):
+        return adapt_function(thing.apply, weights)
+    # An object of a framework exists only where the framework is imported.
+    if "equinox" in sys.modules:
+        import equinox as eqx
+
+        from swift_export.models.equinox_modules import adapt_equinox, is_stateful_pair
+
+        if is_stateful_pair(thing):
+            return adapt_equinox(thing[0], thing[1], weights)
+        if isinstance(thing, eqx.Module) and callable(thing):
+            return adapt_equinox(thing, None, weights)
+    if isinstance(thing, tuple) and len(thing) == 2 and callable(thing[0]) and weights is None:
+        thing, weights = thing
+    if "flax" in sys.modules:
+        from flax import linen, nnx
+
+        from swift_export.models.flax_modules import adapt_linen, adapt_nnx
+
+        if isinstance(thing, linen.Module):
+            return adapt_linen(thing, weights)
+        if isinstance(thing, nnx.Module) and callable(thing):
+            return adapt_nnx(thing, weights)
+    if not callable(thing) or isinstance(thing, type):
+        what = f"the class {thing.__name__}" if isinstance(thing, type) else shown(thing)
+        raise UsageError(f"model: expected a function or a module that can be called, found {what}")
+    return adapt_function(thing, weights)
+
+
+def _check_inputs(arguments: Arguments) -> tuple[CheckInput, ...]:
+    """Random arrays, behind the examples that there are; integers are in the range of theirs."""
+    examples = arguments.examples
+    ranges = {name: (int(a.min()), int(a.max())) for name, a in examples.items() if a.dtype.kind in "iu" and a.size}
+    random = RandomInputs(arguments.inputs, ranges)
+    return (ExampleInputs(arguments.inputs, examples), random) if examples else (random,)

@@ -1,0 +1,106 @@
+"""Named scopes for the layers of modules that open none themselves, as Equinox's and Flax NNX's.
+
+While a function is traced, every call of a layer runs in a scope of the layer's name in the tree, such as
+``layers/0/attention``. A class looks its ``__call__`` up in itself, so the classes of the layers are changed for that
+time, and put back afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+__all__ = ["named_layers"]
+
+#: Classes are changed for all threads.
+_LOCK = threading.RLock()
+
+
+#: The layers in a module and their names, paths joined by ``/``; the module itself is called ``""``.
+Find = Callable[[Any], Iterable[tuple[str, Any]]]
+
+
+@contextmanager
+def named_layers(module: Any, find: Find) -> Iterator[None]:
+    """Give the layers of a module their names while the block runs.
+
+    A layer that reaches its call as a copy, as through ``jit`` or ``vmap``, is known by its class where that names one
+    layer only among those of the layer that calls it.
+    """
+    names = _Names(module, find)
+    changed: list[tuple[type, Any]] = []
+    with _LOCK:
+        try:
+            for cls in names.by_class:
+                if any("__call__" in vars(base) for base in cls.__mro__):
+                    changed.append((cls, vars(cls).get("__call__")))
+                    type.__setattr__(cls, "__call__", _scoped(cls, cls.__call__, names))
+            yield
+        finally:
+            for cls, own in reversed(changed):
+                if own is None:
+                    type.__delattr__(cls, "__call__")
+                else:
+                    type.__setattr__(cls, "__call__", own)
+
+
+class _Names:
+    """The names of layers, and of those whose calls are under way."""
+
+    def __init__(self, module: Any, find: Find) -> None:
+        self.find = find
+        self.by_class: dict[type, list[str]] = {}
+        self.by_id: dict[int, str] = {}
+        #: The numbers of objects stand for them while these live.
+        self.alive: list[Any] = []
+        self.under_way: list[tuple[int, str]] = [(0, "")]
+        self.add("", module)
+        for name, layer in find(module):
+            self.by_class.setdefault(type(layer), []).append(name)
+
+    def add(self, name: str, layer: Any) -> None:
+        """Let the layers in a layer, or in a copy of it, be known."""
+        for inner, found in self.find(layer):
+            self.by_id[id(found)] = "/".join(filter(None, (name, inner)))
+            self.alive.append(found)
+
+    def of(self, layer: Any) -> str | None:
+        """The name of a layer that is being called."""
+        if id(layer) in self.by_id:
+            return self.by_id[id(layer)]
+        _, caller = self.under_way[-1]
+        candidates = [name for name in self.by_class.get(type(layer), ()) if _below(name, caller)]
+        if len(candidates) != 1:
+            return None
+        self.add(candidates[0], layer)
+        return candidates[0]
+
+
+def _scoped(cls: type, call: Callable[..., Any], names: _Names) -> Callable[..., Any]:
+    def scoped(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        name, (caller_id, caller) = names.of(self), names.under_way[-1]
+        # The same layer again is a class that calls the one it is derived from.
+        if name is None or caller_id == id(self):
+            return call(self, *arguments, **keywords)
+        names.under_way.append((id(self), name))
+        try:
+            own = name[len(caller) :].lstrip("/") if _below(name, caller) else name
+            if not own:
+                return call(self, *arguments, **keywords)
+            with jax.named_scope(own):
+                return call(self, *arguments, **keywords)
+        finally:
+            names.under_way.pop()
+
+    # What reads the signature, as Equinox does, sees the layer's own.
+    scoped.__name__, scoped.__qualname__, scoped.__doc__ = "__call__", f"{cls.__qualname__}.__call__", call.__doc__
+    scoped.__wrapped__ = call  # type: ignore[attr-defined]
+    return scoped
+
+
+def _below(name: str, caller: str) -> bool:
+    return not caller or name == caller or name.startswith(f"{caller}/")

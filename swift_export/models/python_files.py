@@ -1,0 +1,127 @@
+"""Models in files of Python code, ``FILE.py:NAME``: the file is run, so it is trusted like any program.
+
+NAME is a function, a module, a pair as `as_model` takes them or a `Model`, or a function without arguments that makes
+one of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swift_export.errors import SwiftExportError, UsageError
+from swift_export.models.from_python import as_model, is_model_like
+from swift_export.models.model import Forward, Model, Procedure
+from swift_export.models.reasons import reason
+from swift_export.system.text import listed, shown
+
+__all__ = ["load_model", "load_object", "rebuild", "split_target"]
+
+
+def split_target(target: str) -> tuple[Path, str]:
+    """``FILE.py:NAME`` as its two parts; raises UsageError for another form."""
+    file, colon, name = target.rpartition(":")
+    if not colon or not file or not name.isidentifier():
+        raise UsageError(f"model {shown(target, quoted=True)}: expected FILE.py:NAME, such as net.py:make_model")
+    return Path(file), name
+
+
+def load_object(file: Path, name: str) -> Any:
+    """What ``name`` stands for in a file, made where it is a function without arguments.
+
+    Raises UsageError for a file that is absent or does not import, a name that is absent, and a maker that raised.
+    """
+    with _neighbours(file):
+        found = vars(_module(file))
+        if name not in found:
+            public = sorted(n for n, v in found.items() if not n.startswith("_") and is_model_like(v))
+            raise UsageError(f"{file}: found no {name}; it has {listed(public) or 'nothing that could be a model'}")
+        thing = found[name]
+        if inspect.isfunction(thing) and not inspect.signature(thing).parameters:
+            try:
+                thing = thing()
+            except SwiftExportError:
+                raise
+            except Exception as error:  # whatever the user's function raises
+                raise UsageError(f"{file}: {name}() raised {reason(error)}") from error
+    if not is_model_like(thing):
+        raise UsageError(
+            f"{file}: {name}: expected a function, a module or (module, state), or a function without arguments that "
+            f"makes one; found {type(thing).__name__}"
+        )
+    return thing
+
+
+def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any) -> Model:
+    """The model ``name`` of a file, for ``inputs`` such as ``{"x": "float32[batch,3]"}`` and options of `as_model`.
+
+    Raises UsageError and WeightsError as `load_object` and `as_model` do.
+    """
+    thing = load_object(file, name)
+    if isinstance(thing, Model):
+        if inputs:
+            raise UsageError(f"{file}: {name} is a Model, which states its inputs; leave out --input")
+        return thing
+    arguments = {"file": str(file.resolve()), "sha256": _sha256(file), "name": name, "inputs": dict(inputs)}
+    procedure = Procedure(__name__, arguments | {"options": options})
+    return as_model(thing, inputs or None, rebuild=procedure, **{"name": _title(thing, name), **options})
+
+
+def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Forward:
+    """Load a model of a file again, in another process; ``weights`` are those that its function will be given.
+
+    Raises UsageError where the file, or the names of the weights, have changed since.
+    """
+    file = Path(arguments["file"])
+    model = load_model(file, arguments["name"], arguments["inputs"], **arguments["options"])
+    assert model.rebuild is not None
+    if model.rebuild.arguments["sha256"] != arguments["sha256"]:
+        raise UsageError(f"{file}: the file changed while its model was exported; export it again")
+    if set(model.weights) != set(weights):
+        raise UsageError(f"{file}: {arguments['name']} has other weights when it is made again; expected the same")
+    return model.reference or model.forward
+
+
+def _title(thing: Any, name: str) -> str | None:
+    """A module is called as its class, a function or pair as the file calls it."""
+    return None if not isinstance(thing, tuple) and not inspect.isfunction(thing) else name
+
+
+def _module(file: Path) -> Any:
+    if not file.is_file():
+        raise UsageError(f"{file}: found no such file; expected FILE.py:NAME")
+    spec = importlib.util.spec_from_file_location(f"swift_export_model_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file}: expected a file of Python code, FILE.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look themselves up among the modules.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SwiftExportError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        del sys.modules[spec.name]
+        raise UsageError(f"{file}: does not import: {reason(error)}") from error
+    return module
+
+
+@contextmanager
+def _neighbours(file: Path) -> Iterator[None]:
+    """Let modules beside the file be imported, as when Python runs it."""
+    folder = str(file.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
