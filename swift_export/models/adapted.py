@@ -94,7 +94,7 @@ def title_of(thing: Any) -> tuple[str, str]:
     """What an object is called, and the module and name that it has in full."""
     named = thing if hasattr(thing, "__name__") else type(thing)
     qualified = f"{named.__module__}.{named.__qualname__}"
-    return "".join(c for c in named.__name__ if c.isalnum() or c == "_").strip("_") or "model", qualified
+    return named.__name__ if named.__name__.isidentifier() else "model", qualified
 
 
 def _is_flat(own: Mapping[str, np.ndarray], given: Any) -> bool:

@@ -50,7 +50,7 @@ def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) 
     def call(given: Mapping[str, Any], *arguments: Any, **keywords: Any) -> Any:
         made = jax.tree.unflatten(structure, [given[name] for name in names])
         whole, kept = eqx.combine(made, static)
-        with named_layers(whole, _layers):
+        with named_layers(whole, _layers, _plain_call):
             if kept is None:
                 return whole(*arguments, **keywords)
             return whole(*arguments, kept, **keywords)[0]
@@ -84,9 +84,16 @@ def _indices(module: Any) -> list[tuple[Any, eqx.nn.StateIndex[Any]]]:
 
 
 def _layers(module: Any) -> Iterator[tuple[str, Any]]:
-    """A module and all modules in it, by path. Equinox's own wrappers are none: they are made anew at every call."""
-    if not type(module).__module__.startswith("equinox._"):
+    """A module and all modules in it, by path.
+
+    Equinox's own wrappers are none: they are made anew at every call. What is in modules of this package neither: they
+    open scopes of their own.
+    """
+    home = type(module).__module__
+    if not home.startswith("equinox._"):
         yield "", module
+    if home.startswith("swift_export."):
+        return
 
     def is_inner(value: Any) -> bool:
         return value is not module and isinstance(value, eqx.Module)
@@ -96,6 +103,13 @@ def _layers(module: Any) -> Iterator[tuple[str, Any]]:
             own = "/".join(map(part_of, _own(path)))
             for name, layer in _layers(inner):
                 yield "/".join(filter(None, (own, name))), layer
+
+
+def _plain_call(call: Any) -> Any:
+    """The call of a layer of Equinox without the scope of its class, such as ``eqx.nn.Linear``: its place says more."""
+    while getattr(call, "__module__", "").startswith("equinox.nn.") and hasattr(call, "__wrapped__"):
+        call = call.__wrapped__
+    return call
 
 
 def _own(path: Any) -> list[Any]:

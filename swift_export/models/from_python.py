@@ -95,8 +95,8 @@ def as_model(
 
 def is_model_like(thing: Any) -> bool:
     """Whether `as_model` takes such an object: anything that can be called, or a pair with it."""
-    parts = thing[0] if isinstance(thing, tuple) and len(thing) == 2 else thing
-    return isinstance(thing, Model) or (callable(parts) and not isinstance(parts, type))
+    own = thing[0] if _is_pair(thing) else thing
+    return isinstance(thing, Model) or _is_transform(own) or (callable(own) and not isinstance(own, type))
 
 
 class _Function:
@@ -125,9 +125,6 @@ class _Forward:
 
 
 def _adapt(thing: Any, weights: Any) -> Adapted:
-    # A Haiku transform is a tuple of init and apply.
-    if hasattr(thing, "_fields") and callable(getattr(thing, "apply", None)):
-        return adapt_function(thing.apply, weights)
     # An object of a framework exists only where the framework is imported.
     if "equinox" in sys.modules:
         import equinox as eqx
@@ -138,8 +135,10 @@ def _adapt(thing: Any, weights: Any) -> Adapted:
             return adapt_equinox(thing[0], thing[1], weights)
         if isinstance(thing, eqx.Module) and callable(thing):
             return adapt_equinox(thing, None, weights)
-    if isinstance(thing, tuple) and len(thing) == 2 and callable(thing[0]) and weights is None:
+    if _is_pair(thing) and weights is None:
         thing, weights = thing
+    if _is_transform(thing):
+        thing = thing.apply
     if "flax" in sys.modules:
         from flax import linen, nnx
 
@@ -153,6 +152,15 @@ def _adapt(thing: Any, weights: Any) -> Adapted:
         what = f"the class {thing.__name__}" if isinstance(thing, type) else shown(thing)
         raise UsageError(f"model: expected a function or a module that can be called, found {what}")
     return adapt_function(thing, weights)
+
+
+def _is_pair(thing: Any) -> bool:
+    return type(thing) is tuple and len(thing) == 2
+
+
+def _is_transform(thing: Any) -> bool:
+    """Whether this is a transform of Haiku's: its functions ``init`` and ``apply``, by name."""
+    return isinstance(thing, tuple) and getattr(thing, "_fields", ()) == ("init", "apply")
 
 
 def _check_inputs(arguments: Arguments) -> tuple[CheckInput, ...]:

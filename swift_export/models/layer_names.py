@@ -25,27 +25,24 @@ Find = Callable[[Any], Iterable[tuple[str, Any]]]
 
 
 @contextmanager
-def named_layers(module: Any, find: Find) -> Iterator[None]:
+def named_layers(module: Any, find: Find, plain: Callable[[Any], Any] = lambda call: call) -> Iterator[None]:
     """Give the layers of a module their names while the block runs.
 
-    A layer that reaches its call as a copy, as through ``jit`` or ``vmap``, is known by its class where that names one
-    layer only among those of the layer that calls it.
+    ``plain`` makes of a layer's call one that opens no scope of the class's own. A layer that reaches its call as a
+    copy, as through ``jit`` or ``vmap``, is known by its class where that names one layer only among those of the layer
+    that calls it.
     """
     names = _Names(module, find)
-    changed: list[tuple[type, Any]] = []
+    classes = {base for cls in names.by_class for base in cls.__mro__ if "__call__" in vars(base)}
+    own = {cls: vars(cls)["__call__"] for cls in classes}
     with _LOCK:
         try:
-            for cls in names.by_class:
-                if any("__call__" in vars(base) for base in cls.__mro__):
-                    changed.append((cls, vars(cls).get("__call__")))
-                    type.__setattr__(cls, "__call__", _scoped(cls, cls.__call__, names))
+            for cls in classes:
+                type.__setattr__(cls, "__call__", _scoped(cls, plain(own[cls]), names))
             yield
         finally:
-            for cls, own in reversed(changed):
-                if own is None:
-                    type.__delattr__(cls, "__call__")
-                else:
-                    type.__setattr__(cls, "__call__", own)
+            for cls in classes:
+                type.__setattr__(cls, "__call__", own[cls])
 
 
 class _Names:
@@ -80,7 +77,12 @@ class _Names:
         return candidates[0]
 
 
-def _scoped(cls: type, call: Callable[..., Any], names: _Names) -> Callable[..., Any]:
+def _scoped(cls: type, own: Any, names: _Names) -> Callable[..., Any]:
+    def call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        # What decorates a call, as filter_jit does, may be no function, and binds itself.
+        bound = own.__get__(self, cls) if hasattr(own, "__get__") else own
+        return bound(*arguments, **keywords)
+
     def scoped(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
         name, (caller_id, caller) = names.of(self), names.under_way[-1]
         # The same layer again is a class that calls the one it is derived from.
@@ -88,17 +90,17 @@ def _scoped(cls: type, call: Callable[..., Any], names: _Names) -> Callable[...,
             return call(self, *arguments, **keywords)
         names.under_way.append((id(self), name))
         try:
-            own = name[len(caller) :].lstrip("/") if _below(name, caller) else name
-            if not own:
+            scope = name[len(caller) :].lstrip("/") if _below(name, caller) else name
+            if not scope:
                 return call(self, *arguments, **keywords)
-            with jax.named_scope(own):
+            with jax.named_scope(scope):
                 return call(self, *arguments, **keywords)
         finally:
             names.under_way.pop()
 
     # What reads the signature, as Equinox does, sees the layer's own.
-    scoped.__name__, scoped.__qualname__, scoped.__doc__ = "__call__", f"{cls.__qualname__}.__call__", call.__doc__
-    scoped.__wrapped__ = call  # type: ignore[attr-defined]
+    scoped.__name__, scoped.__qualname__, scoped.__doc__ = "__call__", f"{cls.__qualname__}.__call__", own.__doc__
+    scoped.__wrapped__ = own  # type: ignore[attr-defined]
     return scoped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from itertools import pairwise
 from pathlib import Path
 
 from swift_export.system.text import one_line
@@ -10,7 +11,9 @@ from swift_export.system.text import one_line
 __all__ = ["place_in_file", "reason"]
 
 #: Packages whose lines say less than the user's own.
-_LIBRARIES = frozenset({"equinox", "flax", "haiku", "importlib", "jax", "jaxlib", "jaxtyping", "numpy", "swift_export"})
+_LIBRARIES = frozenset({"equinox", "flax", "haiku", "jax", "jaxlib", "jaxtyping", "numpy"})
+_INSTALLED = frozenset({"dist-packages", "site-packages"})
+_OURS = Path(__file__).parents[1]
 
 
 def reason(error: BaseException) -> str:
@@ -26,6 +29,14 @@ def place_in_file(error: BaseException) -> str | None:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not _LIBRARIES.intersection(Path(frame.filename).parts) and not frame.filename.startswith("<"):
+        if not _is_library(frame.filename):
             return f"{Path(frame.filename).name}, line {frame.lineno}"
     return None
+
+
+def _is_library(file: str) -> bool:
+    path = Path(file)
+    if file.startswith("<") or _OURS in path.parents or path.parent.name == "importlib":
+        return True
+    parts = path.parts
+    return any(where in _INSTALLED and what in _LIBRARIES for where, what in pairwise(parts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -58,6 +60,12 @@ class ConvNet(eqx.Module):
         return self.head(jax.nn.relu(x).mean((1, 2))), state
 
 
+@cache
+def transformer() -> Transformer:
+    return filled(Transformer)
+
+
+@cache
 def conv_net() -> tuple[ConvNet, eqx.nn.State]:
     """With the statistics of a training step."""
     make = eqx.nn.make_with_state(
@@ -68,8 +76,8 @@ def conv_net() -> tuple[ConvNet, eqx.nn.State]:
         )
     )
     net, state = make()
-    step = jax.vmap(net, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
-    return net, step(3 * noise(4, 3, 6, 6) + 1, state)[1]
+    step = eqx.filter_vmap(net, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+    return net, eqx.filter_jit(step)(3 * noise(4, 3, 6, 6) + 1, state)[1]
 
 
 class Rotary(nnx.Module):
@@ -113,7 +121,7 @@ class Decoder(nnx.Module):
 
 def decoder() -> Decoder:
     """In training, with some statistics of batches."""
-    net = Decoder(nnx.Rngs(0))
+    net = nnx.jit(lambda: Decoder(nnx.Rngs(0)))()
     net.norm.mean[...] = noise(8)
     net.norm.var[...] = noise(8) ** 2 + 0.5
     return net
@@ -129,7 +137,7 @@ class LinenNet(linen.Module):
 
 def linen_net() -> tuple[LinenNet, Any]:
     net = LinenNet()
-    return net, net.init(KEY, noise(2, 6, 6, 3))
+    return net, filled(lambda: net.init(KEY, noise(2, 6, 6, 3)))
 
 
 def three_outputs(x: Any, y: Any) -> Any:
@@ -142,6 +150,15 @@ def linear(weights: Any, x: Any) -> Any:
 
 def linear_weights() -> dict[str, Any]:
     return {"layer": {"w": noise(3, 2), "b": noise(2)}}
+
+
+def filled(make: Callable[[], Any]) -> Any:
+    """What a function makes, with other numbers: initialisers take long to compile."""
+
+    def draw(leaf: Any) -> Any:
+        return jnp.asarray(np.abs(noise(*leaf.shape)) / 3) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+
+    return jax.tree.map(draw, eqx.filter_eval_shape(make))
 
 
 def noise(*shape: int) -> np.ndarray:

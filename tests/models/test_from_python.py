@@ -40,14 +40,14 @@ def close(found: Any, expected: Any) -> None:
 
 
 def test_an_equinox_module_over_a_batch() -> None:
-    net = nets.Transformer()
+    net = nets.transformer()
     model = as_model(eqx.filter_vmap(net), {"x": ("batch", "tokens", 3)})
     assert (model.name, model.provenance.kind, model.provenance.name) == ("Transformer", "python", "nets.Transformer")
     assert model.inputs == (TensorSpec("x", "float32", ("batch", "tokens", 3)),)
     assert {"embedding.weight", "blocks.1.mlp.layers.0.bias", "head.weight"} <= set(model.weights)
     assert all(isinstance(array, np.ndarray) for array in model.weights.values())
     x = noise(2, 5, 3)
-    close(run(model, x)["output"], jax.vmap(eqx.nn.inference_mode(net))(x))
+    close(run(model, x)["output"], eqx.filter_jit(eqx.filter_vmap(eqx.nn.inference_mode(net)))(x))
     assert not net.dropout.inference
 
 
@@ -59,7 +59,7 @@ def test_an_equinox_module_with_state() -> None:
     assert {"conv.weight", "norm.batch_state_index.0", "norm.batch_state_index.1"} <= set(model.weights)
     x = noise(2, 3, 6, 6)
     tested = eqx.nn.inference_mode(net)
-    close(run(model, x)["output"], jax.vmap(lambda one: tested(one, state)[0])(x))
+    close(run(model, x)["output"], jax.jit(jax.vmap(lambda one: tested(one, state)[0]))(x))
 
 
 def test_a_stateful_equinox_module_without_its_state_is_refused(refused) -> None:
@@ -80,7 +80,7 @@ def test_an_nnx_decoder_stays_in_training_and_is_exported_in_evaluation() -> Non
     assert not net.dropout.deterministic
     tested = nnx.merge(*nnx.split(net))
     tested.eval()
-    close(found, tested(x))
+    close(found, nnx.jit(tested)(x))
 
 
 def test_a_linen_module_with_its_variables() -> None:
@@ -91,7 +91,7 @@ def test_a_linen_module_with_its_variables() -> None:
     ):
         assert {"params.Conv_0.kernel", "batch_stats.BatchNorm_0.mean"} <= set(model.weights)
         x = noise(2, 6, 6, 3)
-        close(run(model, x)["logits"], net.apply(variables, x, train=False)["logits"])
+        close(run(model, x)["logits"], jax.jit(lambda x: net.apply(variables, x, train=False))(x)["logits"])
 
 
 def test_a_linen_module_without_variables_is_refused(refused) -> None:
@@ -133,6 +133,7 @@ def test_haiku_s_convention_gives_no_random_key() -> None:
         as_model(apply, [("batch", 3)], weights=weights),
         as_model((apply, weights), [("batch", 3)]),
         as_model(transformed, [("batch", 3)], weights=weights),
+        as_model((transformed, weights), [("batch", 3)]),
     ):
         assert set(model.weights) == {"linear.inner.w"}
         assert model.inputs[0].name == "x"
@@ -145,6 +146,7 @@ def test_a_model_is_given_back_as_it_is() -> None:
 
 
 def test_a_swift_backbone_with_a_head_is_a_module(weights) -> None:
+    from swift_export.models.swift.backbone.places import place_names
     from swift_export.models.swift.backbone.swift import SwiFT
 
     class Classifier(eqx.Module):
@@ -161,7 +163,9 @@ def test_a_swift_backbone_with_a_head_is_a_module(weights) -> None:
     model = as_model(net, {"bold": ("batch", *shape)})
     assert "backbone.stages.0.blocks.0.attention.qkv.weight" in model.weights
     places = scopes(model.forward, dict(model.weights), symbolic(model.inputs))
-    print(places)
+    expected = [f"backbone/{place}" for place in place_names(weights.config)]
+    assert [place for place in places if place in expected] == expected
+    assert places[-1] == "head"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_examples_are_a_check_s_first_input_and_give_integers_their_range() -> N
 
 
 def test_weights_of_a_module_can_be_exchanged() -> None:
-    net = nets.Transformer()
+    net = nets.transformer()
     model = as_model(eqx.filter_vmap(net), {"x": ("batch", 5, 3)})
     other = {name: array + 1 for name, array in model.weights.items()}
     moved = as_model(eqx.filter_vmap(net), {"x": ("batch", 5, 3)}, weights=other)

@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import pytest
 from flax import nnx
 
@@ -19,11 +20,9 @@ from swift_export.models.trace import scopes
 sys.path.insert(0, str(Path(__file__).parent))
 import nets
 
-KEYS = jax.random.split(nets.KEY, 4)
 
-
-def linear(number: int = 0) -> eqx.nn.Linear:
-    return eqx.nn.Linear(3, 3, key=KEYS[number])
+def linear() -> eqx.nn.Linear:
+    return nets.filled(lambda: eqx.nn.Linear(3, 3, key=nets.KEY))
 
 
 def scopes_of(net: Any, *shape: str | int, **options: Any) -> list[str]:
@@ -32,7 +31,7 @@ def scopes_of(net: Any, *shape: str | int, **options: Any) -> list[str]:
 
 
 def test_nested_equinox_modules_over_a_batch() -> None:
-    found = scopes_of(eqx.filter_vmap(nets.Transformer()), "batch", 5, 3)
+    found = scopes_of(eqx.filter_vmap(nets.transformer()), "batch", 5, 3)
     assert found == [
         "embedding",
         "blocks/0/norm",
@@ -54,7 +53,7 @@ def test_a_sequence_of_layers_and_the_user_s_own_scopes() -> None:
     def activation(x: Any) -> Any:
         return jax.nn.relu(x)
 
-    net = eqx.nn.Sequential([linear(0), eqx.nn.Lambda(activation), linear(1)])
+    net = eqx.nn.Sequential([linear(), eqx.nn.Lambda(activation), linear()])
     assert scopes_of(net, 3) == ["layers/0", "layers/1/own", "layers/2"]
 
 
@@ -85,6 +84,14 @@ def test_a_layer_of_another_branch_is_beneath_the_one_that_calls_it() -> None:
     assert scopes_of(Net(linear(), Inner()), 3) == ["decoder/encoder", "decoder"]
 
 
+def test_layers_by_the_call_of_a_base_class() -> None:
+    assert scopes_of(eqx.nn.Sequential([eqx.nn.AvgPool1d(1), eqx.nn.Lambda(jnp.ravel), linear()]), 1, 3) == [
+        "layers/0",
+        "layers/1",
+        "layers/2",
+    ]
+
+
 def test_layers_inside_jit_are_known_by_their_class() -> None:
     class Net(eqx.Module):
         head: eqx.nn.Linear
@@ -104,7 +111,9 @@ def test_stacked_layers() -> None:
         def __call__(self, x: Any) -> Any:
             return eqx.filter_vmap(lambda layer, x: layer(x), in_axes=(0, None))(self.layers, x)
 
-    stacked = eqx.filter_vmap(lambda key: eqx.nn.Linear(3, 3, key=key))(KEYS)
+    stacked = nets.filled(
+        lambda: eqx.filter_vmap(lambda key: eqx.nn.Linear(3, 3, key=key))(jax.random.split(nets.KEY, 4))
+    )
     assert scopes_of(Net(stacked), 3) == ["layers"]
 
 
