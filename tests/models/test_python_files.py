@@ -92,7 +92,7 @@ def test_a_file_that_changed_since_is_refused(file, refused) -> None:
         ("absent", ("found no absent", "net", "plain")),
         ("NUMBER", ("NUMBER", "found int")),
         ("number", ("number", "found int")),
-        ("broken", ("broken() raised RuntimeError: no luck (net.py, line 27)",)),
+        ("broken", ("broken() raised RuntimeError: no luck (net.py, line 26)",)),
     ],
 )
 def test_names_that_are_no_model(file, name, told, refused) -> None:
