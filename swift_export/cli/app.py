@@ -14,8 +14,8 @@ from swift_export.cli.text import examples
 __all__ = ["app"]
 
 app = App(
-    help="Export JAX models, first of all SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, each "
-    "checked against the model in JAX.",
+    help="Export JAX models, first of all SwiFT, the 4D Swin transformer for fMRI, to StableHLO, SavedModel and ONNX, "
+    "each checked against the model in JAX.",
     epilog=examples(
         "swift-export onnx --weights model.ckpt --variant contrastive",
         "swift-export all --variant contrastive --weights synthetic",

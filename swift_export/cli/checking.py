@@ -187,8 +187,10 @@ def check(
     from swift_export.parity.targets import find_subject
 
     console = Console(quiet, json=answer.wanted)
-    given = _given_weights(weights, variant, quiet) if model is None else _given_model(model, paths, weights, variant)
-    subjects = [find_subject(path, given) for path in paths]
+    made_from = (
+        _given_weights(weights, variant, quiet) if model is None else _given_model(model, paths, weights, variant)
+    )
+    subjects = [find_subject(path, made_from) for path in paths]
     for source in {subject.digest: subject.source for subject in subjects}.values():
         if source is not None and source.weights is not None:
             console.weights(source.weights)
@@ -197,7 +199,7 @@ def check(
     with console.progress() as tell:
         report = check_paths(
             paths,
-            weights=given,
+            weights=made_from,
             inputs=clips,
             runtimes=names or "installed",
             device=device,

@@ -155,7 +155,7 @@ def _facts(source: Path, done: Conversion) -> dict[str, Any]:
             "runtime": report.runtime,
             "reference": report.reference,
             "comparisons": [
-                {"output": c.output, "sizes": c.sizes, "passed": c.distance.passed, "distance": c.distance.words}
+                {"output": c.output, "sizes": c.sizes, "passed": c.passed, "distance": str(c.difference)}
                 for c in report.compared
             ],
         },

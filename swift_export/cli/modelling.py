@@ -13,7 +13,6 @@ from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import words
-from swift_export.cli.targets import describe_target
 from swift_export.cli.text import examples
 from swift_export.converter.opsets import DEFAULT_OPSET
 from swift_export.errors import UsageError
@@ -40,8 +39,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=TYPE[DIMS]",
-        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension that is "
-        "a name may have any size.",
+        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension that "
+        "is a name may have any size.",
         show_default=False,
         rich_help_panel="Model",
     ),
@@ -54,8 +53,8 @@ def model(
         str,
         typer.Argument(
             metavar="FILE.py:NAME",
-            help="A function, an Equinox, Flax or Haiku model, or a function without arguments that makes one. The file "
-            "is run.",
+            help="A function, an Equinox, Flax or Haiku model, or a function without arguments that makes one. The "
+            "file is run.",
             show_default=False,
         ),
     ],
@@ -131,8 +130,6 @@ def model(
             progress=on_progress,
             show=show,
         )
-    if "onnx" in names:
-        console.line(describe_target(onnx.target))
     for path in result.files:
         console.line(f"wrote {path}")
     answer.add(

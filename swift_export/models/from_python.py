@@ -33,7 +33,7 @@ def as_model(
     dims: Mapping[str, Sequence[str | int | None]] | None = None,
     call: Mapping[str, Any] | None = None,
     sizes: Sequence[Sizes] = (),
-    batched: str | None = None,
+    batched: bool = False,
     licence: str | None = None,
     copyright: str | None = None,
     citation: str | None = None,

@@ -12,16 +12,18 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from swift_export.errors import SwiftExportError, UsageError
+from swift_export.formats.signature import Signature
 from swift_export.models.from_python import as_model, is_model_like
-from swift_export.models.model import Forward, Model, Procedure
+from swift_export.models.model import Model, Procedure
 from swift_export.models.reasons import reason
 from swift_export.system.text import listed, shown
 
-__all__ = ["load_model", "load_object", "rebuild", "split_target"]
+__all__ = ["load_again", "load_model", "load_object", "rebuild", "split_target"]
 
 
 def split_target(target: str) -> tuple[Path, str]:
@@ -73,8 +75,17 @@ def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any)
     return as_model(thing, inputs or None, rebuild=procedure, **{"name": _title(thing, name), **options})
 
 
-def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Forward:
-    """Load a model of a file again, in another process; ``weights`` are those that its function will be given.
+def load_again(file: Path, name: str, signature: Signature) -> Model:
+    """The model ``name`` of a file as artifacts hold it: with inputs and names of outputs as in their ``signature``."""
+    inputs = {spec.name: f"{spec.dtype}[{','.join(map(str, spec.dims))}]" for spec in signature.inputs}
+    outputs = tuple(spec.name for spec in signature.outputs)
+    thing = load_object(file, name)
+    model = thing if isinstance(thing, Model) else load_model(file, name, inputs)
+    return model if set(model.outputs) == set(outputs) else load_model(file, name, inputs, outputs=outputs)
+
+
+def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Model:
+    """Load a model of a file again, in another process, with these ``weights``.
 
     Raises UsageError where the file, or the names of the weights, have changed since.
     """
@@ -85,7 +96,7 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Forward
         raise UsageError(f"{file}: the file changed while its model was exported; export it again")
     if set(model.weights) != set(weights):
         raise UsageError(f"{file}: {arguments['name']} has other weights when it is made again; expected the same")
-    return model.reference or model.forward
+    return replace(model, weights=weights)
 
 
 def _title(thing: Any, name: str) -> str | None:

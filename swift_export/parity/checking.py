@@ -132,7 +132,8 @@ def _by_golden_outputs(path: Path, artifacts: Artifacts, choice: Choice, plan: P
             f"{artifacts.root}: was made from a model in Python, which other inputs and limits need: {again}"
         )
     quick = check_quick([path], runtimes=choice.names, everything=True, device=choice.device, progress=plan.progress)
-    note = f"{Path(artifacts.root).name}: compared with the outputs that the export recorded; to compute the reference, {again}"
+    name = Path(artifacts.root).name
+    note = f"{name}: compared with the outputs that the export recorded; to compute the reference, {again}"
     return replace(quick.report, notes=(note, *quick.skipped))
 
 
