@@ -11,6 +11,7 @@ import typer
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.text import examples
+from swift_export.models.model import sizes_text
 from swift_export.system.text import shortened, shown
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
     if artifact.parity is None:
         console.line("  parity: not checked")
         return
-    columns = ("runtime", "device", "input", "batch", "output", "relative L2", "largest", "allowed")
+    columns = ("runtime", "device", "input", "sizes", "output", "relative L2", "largest", "allowed")
     rows = [
-        (m.runtime, m.device, m.input, str(m.batch), m.output, *map(_figure, (m.relative_l2, m.relative_max)),
+        (m.runtime, m.device, m.input, sizes_text(m.known_sizes), m.output, *map(_figure, (m.relative_l2, m.relative_max)),
          f"{m.tolerance:g}")
         for m in artifact.parity
         if f"{m.file}/".startswith(f"{path}/")
@@ -132,7 +133,8 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
 
 def _golden(golden: Golden) -> str:
     outputs, recipe = " ".join(sorted(Path(path).stem for path in golden.files)), golden.input
-    clip = f"the {recipe.kind} of seed {recipe.seed}, {recipe.frames} frames"
+    size = f"{recipe.frames} frames" if recipe.frames else sizes_text(recipe.sizes)
+    clip = f"the {recipe.kind} input of seed {recipe.seed}, {size}"
     return f"{outputs} by {golden.reference} for {clip}; allowed {golden.relative_l2:g} and {golden.relative_max:g}"
 
 

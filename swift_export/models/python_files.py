@@ -20,6 +20,7 @@ from swift_export.errors import SwiftExportError, UsageError
 from swift_export.formats.signature import Signature
 from swift_export.models.from_python import as_model, is_model_like
 from swift_export.models.model import Model, Procedure
+from swift_export.models.provenance import Provenance
 from swift_export.models.reasons import reason
 from swift_export.system.text import listed, shown
 
@@ -72,7 +73,8 @@ def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any)
         return thing
     arguments = {"file": str(file.resolve()), "sha256": _sha256(file), "name": name, "inputs": dict(inputs)}
     procedure = Procedure(__name__, arguments | {"options": options})
-    return as_model(thing, inputs or None, rebuild=procedure, **{"name": _title(thing, name), **options})
+    model = as_model(thing, inputs or None, rebuild=procedure, **{"name": _title(thing, name), **options})
+    return replace(model, provenance=Provenance("python", f"{file.name}:{name}"))
 
 
 def load_again(file: Path, name: str, signature: Signature) -> Model:
