@@ -123,7 +123,8 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
         return
     columns = ("runtime", "device", "input", "sizes", "output", "relative L2", "largest", "allowed")
     rows = [
-        (m.runtime, m.device, m.input, sizes_text(m.known_sizes), m.output, *map(_figure, (m.relative_l2, m.relative_max)),
+        (m.runtime, m.device, m.input, sizes_text(m.known_sizes), m.output,
+         *map(_figure, (m.relative_l2, m.relative_max)),
          f"{m.tolerance:g}")
         for m in artifact.parity
         if f"{m.file}/".startswith(f"{path}/")
