@@ -138,10 +138,10 @@ def convert(
 
 def _facts(source: Path, done: Conversion) -> dict[str, Any]:
     from swift_export.formats.facts import read_facts
+    from swift_export.parity.report import converted_to_dict
 
     written = read_facts(done.path)
     assert written.signature, "what was just written can be read"
-    report = done.report
     return {
         "files": file_facts(done.path),
         "source": {"path": str(source), "kind": done.source, "notes": done.notes},
@@ -149,16 +149,7 @@ def _facts(source: Path, done: Conversion) -> dict[str, Any]:
         "outputs": written.signature.outputs,
         "opset": done.opset,
         "nodes": done.nodes,
-        "check": None
-        if report is None
-        else {
-            "runtime": report.runtime,
-            "reference": report.reference,
-            "comparisons": [
-                {"output": c.output, "sizes": c.sizes, "passed": c.passed, "distance": str(c.difference)}
-                for c in report.compared
-            ],
-        },
+        "check": None if done.report is None else converted_to_dict(done.report),
     }
 
 

@@ -119,7 +119,7 @@ def test_a_conversion(ask, tmp_path: Path) -> None:
     assert told["inputs"] == [{"name": "x", "dtype": "float32", "dims": ["batch"]}]
     assert (told["opset"], told["nodes"]) == (20, 1)
     assert [found["sizes"] for found in told["check"]["comparisons"]] == [{"batch": 2}, {"batch": 3}]
-    assert all(found["passed"] for found in told["check"]["comparisons"])
+    assert all(found["passed"] and found["relative_l2"] <= 1e-5 for found in told["check"]["comparisons"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from swift_export.parity.report.data import SCHEMA_VERSION, diff_to_dict, read_schema, to_dict, to_json
+from swift_export.parity.report.data import (
+    SCHEMA_VERSION,
+    converted_to_dict,
+    diff_to_dict,
+    read_schema,
+    to_dict,
+    to_json,
+)
 from swift_export.parity.report.files import report_files
 from swift_export.parity.report.markdown import table, to_markdown
 from swift_export.parity.report.page import to_html
@@ -13,6 +20,7 @@ __all__ = [
     "COLUMNS",
     "SCHEMA_VERSION",
     "Verdict",
+    "converted_to_dict",
     "diff_to_dict",
     "judge",
     "read_schema",

@@ -17,9 +17,10 @@ from swift_export.parity.results import Checked, Comparison, Fault, ParityReport
 from swift_export.system.plain_data import dumps
 
 if TYPE_CHECKING:
+    from swift_export.parity.converted import ConvertedReport
     from swift_export.parity.diff import DiffReport
 
-__all__ = ["SCHEMA_VERSION", "diff_to_dict", "read_schema", "to_dict", "to_json"]
+__all__ = ["SCHEMA_VERSION", "converted_to_dict", "diff_to_dict", "read_schema", "to_dict", "to_json"]
 
 #: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault. 3: sizes of
 #: every unknown dimension.
@@ -71,6 +72,24 @@ def diff_to_dict(report: DiffReport) -> dict[str, Any]:
                 "comparisons": [_comparison(comparison) for comparison in pair.comparisons],
             }
             for pair in report.pairs
+        ],
+    }
+
+
+def converted_to_dict(report: ConvertedReport) -> dict[str, Any]:
+    """What the check of a conversion measured, with figures as in parity.json."""
+    return {
+        "runtime": report.runtime,
+        "reference": report.reference,
+        "comparisons": [
+            {
+                "output": compared.output,
+                "sizes": dict(compared.sizes),
+                **_difference(compared.difference),
+                "allowed": asdict(compared.allowed),
+                "passed": compared.passed,
+            }
+            for compared in report.compared
         ],
     }
 
