@@ -14,7 +14,7 @@ import numpy as np
 
 from swift_export.errors import MachineError
 from swift_export.runtimes._companion import Companion
-from swift_export.runtimes._signature import read_signature
+from swift_export.runtimes._serving_signature import read_signature
 from swift_export.runtimes.base import (
     Arrays,
     Computation,

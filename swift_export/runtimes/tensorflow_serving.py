@@ -23,7 +23,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from swift_export.errors import MachineError
 from swift_export.formats.metadata import SIGNATURE
 from swift_export.runtimes._companion import Companion
-from swift_export.runtimes._signature import read_signature
+from swift_export.runtimes._serving_signature import read_signature
 from swift_export.runtimes.base import (
     Arrays,
     Computation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from swift_export.errors import InputError
 from swift_export.scans.grid import VOXEL_SIZE
+from swift_export.scans.nifti import Warn
 from swift_export.scans.statistics import TINY
 from swift_export.scans.timing import TRAINING_TR, RepetitionTime
 
@@ -23,9 +24,6 @@ __all__ = ["ScanWarning", "Warn", "check_signal", "doubts", "tr_doubts"]
 class ScanWarning(UserWarning):
     """A scan that fits the input contract's rules, and whose features may mean nothing all the same."""
 
-
-#: Is told of what may make features meaningless.
-Warn = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
 

@@ -15,8 +15,7 @@ from swift_export.scans.placement import check_positive
 from swift_export.scans.sidecar import read_sidecar, stem
 
 if TYPE_CHECKING:
-    from swift_export.scans.nifti import NiftiFile
-    from swift_export.scans.plausibility import Warn
+    from swift_export.scans.nifti import NiftiFile, Warn
 
 __all__ = ["TRAINING_TR", "RepetitionTime", "Resampling", "repetition_time", "resampling"]
 

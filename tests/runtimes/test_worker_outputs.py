@@ -63,7 +63,7 @@ def test_a_savedmodels_names_in_its_graph_are_words(tmp_path: Path, place: str) 
     """They are told to the C program line by line, with the names of files among them."""
     from tensorflow.core.protobuf import saved_model_pb2
 
-    from swift_export.runtimes._signature import read_signature
+    from swift_export.runtimes._serving_signature import read_signature
 
     saved = saved_model_pb2.SavedModel()
     graph = saved.meta_graphs.add()

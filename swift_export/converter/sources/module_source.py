@@ -7,7 +7,7 @@ import numpy as np
 from swift_export.converter import mlir, stablehlo_to_onnx
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.entry_signature import PLATFORM_INDEX, EntrySignature, read_entry_signature
-from swift_export.converter.sources.source import DimNames, Lowered, Options, Reference, SourceError
+from swift_export.converter.sources.interface import DimNames, Lowered, Options, Reference, SourceError
 from swift_export.errors import UsageError
 
 __all__ = ["ModuleSource", "chosen_dims"]

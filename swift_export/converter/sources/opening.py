@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from swift_export.converter.sources.interface import Options, Source
 from swift_export.converter.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
 from swift_export.converter.sources.sandboxed_read import SandboxedRead
-from swift_export.converter.sources.source import Options, Source
 from swift_export.errors import UsageError
 
 __all__ = ["open_source"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jax.extend.mlir import ir
 
 from swift_export.converter import mlir
-from swift_export.converter.sources.source import Arrays, SizesError
+from swift_export.converter.sources.interface import Arrays, SizesError
 from swift_export.errors import MachineError
 from swift_export.formats.element_types import FLOATING, from_mlir
 from swift_export.system.text import one_line

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from swift_export.converter.sources.interface import SourceError
 from swift_export.converter.sources.kinds import Kind
-from swift_export.converter.sources.source import SourceError
 from swift_export.formats.bytecode import MLIR, portable_version
 from swift_export.system.processes import ModuleProcess
 

@@ -11,14 +11,14 @@ from swift_export.formats.metadata import SIGNATURE
 from swift_export.formats.signature import TensorSpec
 from swift_export.runtimes.base import InputSpec
 
-__all__ = ["Signature", "read_signature"]
+__all__ = ["ServingSignature", "read_signature"]
 
 #: A tensor's name as TensorFlow forms it. Adapters pass it on as a word of a line, where a blank would begin another.
 _PLACE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*(:\d+)?")
 
 
 @dataclass(frozen=True)
-class Signature:
+class ServingSignature:
     """Inputs and outputs by name; ``places`` are the names that both have in the graph."""
 
     inputs: tuple[InputSpec, ...]
@@ -26,7 +26,7 @@ class Signature:
     places: dict[str, str]
 
 
-def read_signature(path: Path) -> Signature:
+def read_signature(path: Path) -> ServingSignature:
     """Of the SavedModel in a folder; raises ValueError where it has none, and protobuf's error for a damaged file."""
     graph = savedmodel.serving_graph(path)
     serving = graph.signature_def[SIGNATURE]
@@ -35,7 +35,7 @@ def read_signature(path: Path) -> Signature:
         if not _PLACE.fullmatch(place):
             raise ValueError(f"{name}: expected the name of a tensor in the graph, found {place[:80]!r}")
     found = savedmodel.signature_of(graph, {})
-    return Signature(tuple(map(_spec, found.inputs)), tuple(spec.name for spec in found.outputs), places)
+    return ServingSignature(tuple(map(_spec, found.inputs)), tuple(spec.name for spec in found.outputs), places)
 
 
 def _spec(spec: TensorSpec) -> InputSpec:
