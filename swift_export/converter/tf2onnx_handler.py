@@ -20,6 +20,7 @@ from swift_export.converter.convert import stablehlo_to_onnx
 from swift_export.converter.entry_signature import EntrySignature, read_entry_signature
 from swift_export.converter.passes.match import sizes
 from swift_export.errors import LoweringError
+from swift_export.formats.metadata import XLA_CALL
 
 __all__ = ["Handlers", "Record", "tf2onnx_handlers"]
 
@@ -80,7 +81,7 @@ def tf2onnx_handlers(record: Record | None = None) -> Iterator[Handlers]:
             del node.attr[attribute]
 
     with _prepared():
-        yield {"XlaCallModule": (call_module, []), "PreventGradient": (identity, [])}
+        yield {XLA_CALL: (call_module, []), "PreventGradient": (identity, [])}
 
 
 def _replace(ctx: Any, node: Any, record: Record) -> None:
@@ -117,7 +118,7 @@ def _arguments(signature: EntrySignature, node: Any, given: Sequence[str] | None
     """For each argument of ``main``, by name: its constant value, or the tensor that feeds it."""
     if len(signature.inputs) != len(node.input):
         raise LoweringError(
-            f"XlaCallModule {node.name}: expected as many inputs as its module takes, {len(signature.inputs)}, found "
+            f"{XLA_CALL} {node.name}: expected as many inputs as its module takes, {len(signature.inputs)}, found "
             f"{len(node.input)}"
         )
     names = list(signature.arguments)

@@ -15,6 +15,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from swift_export.converter.opsets import DEFAULT_OPSET, ir_version
 from swift_export.converter.tf2onnx_handler import Record, tf2onnx_handlers
 from swift_export.errors import LoweringError, SwiftExportError, UsageError
+from swift_export.formats.metadata import TAG
 from swift_export.system.tensorflow import import_tensorflow
 
 __all__ = ["TF2ONNX_OPSET", "quiet_tensorflow", "through_tf2onnx"]
@@ -26,7 +27,7 @@ TF2ONNX_OPSET = 18
 _CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
 
 
-def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence[str] = ("serve",)) -> oir.Model:
+def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence[str] = (TAG,)) -> oir.Model:
     """The signature of a SavedModel as an ONNX model, before any pass; ``record`` says what is known of its module.
 
     Raises LoweringError for operators that one of the two has no rule for, UsageError for an opset that tf2onnx's part

@@ -8,8 +8,8 @@ from typing import Any
 
 from jax.extend.mlir import ir, passmanager, serialize_portable_artifact
 
-from swift_export.converter.mlir import read_module, walk
 from swift_export.formats.metadata import METADATA_ATTRIBUTE
+from swift_export.formats.stablehlo_module import read_module, walk
 
 __all__ = ["PORTABLE_VERSION", "portable"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swift_export.formats.metadata import METADATA_ASSET, SIGNATURE
+from swift_export.formats.metadata import METADATA_ASSET, SAVEDMODEL_FILE, SIGNATURE
 from swift_export.lowering.hub import lower_open, named_forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.portable import portable
@@ -39,20 +39,18 @@ def write_savedmodel(model: Model, folder: Path, onnx: OnnxSettings | None = Non
         # The tf.function itself, not a concrete one: that would store the module a second time.
         with private_locations():
             tf.saved_model.save(module, str(target), signatures={SIGNATURE: module.serve})
-    _make_portable(target / "saved_model.pb", facts)
+    _make_portable(target / SAVEDMODEL_FILE, facts)
     # A fingerprint of random ids, and of the graph as it was before.
     (target / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def _make_portable(path: Path, facts: Mapping[str, str]) -> None:
     """Put the module inside into the pinned version of StableHLO: TensorFlow's own is older than jax's."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from swift_export.formats.savedmodel import parse, xla_calls
 
-    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    graph = model.meta_graphs[0].graph_def
-    for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
-        if node.op == "XlaCallModule":
-            node.attr["module"].s = portable(node.attr["module"].s, facts, composites=False)
+    model = parse(path.read_bytes())
+    for call in xla_calls(model.meta_graphs[0].graph_def):
+        call.attr["module"].s = portable(call.attr["module"].s, facts, composites=False)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from swift_export.errors import LoweringError
-from swift_export.formats.metadata import SIGNATURE
+from swift_export.formats.metadata import SIGNATURE, XLA_CALL
+from swift_export.formats.savedmodel import xla_calls
 from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
 
@@ -48,7 +49,7 @@ def _frozen(path: Path) -> tuple[Any, Any]:
     """The serving function as one graph with its weights as constants, and the operation that does the work."""
     loaded = tf.saved_model.load(str(path))
     graph = convert_variables_to_constants_v2(loaded.signatures[SIGNATURE]).graph.as_graph_def()
-    calls = [node for node in graph.node if node.op == "XlaCallModule"]
+    calls = xla_calls(graph)
     if len(calls) != 1:
-        raise LoweringError(f"{path.name}: expected one XlaCallModule, found {len(calls)}")
+        raise LoweringError(f"{path.name}: expected one {XLA_CALL}, found {len(calls)}")
     return graph, calls[0]
