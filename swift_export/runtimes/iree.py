@@ -35,8 +35,12 @@ from swift_export.system.machine import processors
 __all__ = ["IreeSession", "load"]
 
 _BACKEND, _DRIVER = "llvm-cpu", "local-task"
-#: For this very processor, as every other runtime here compiles or picks its kernels.
-_TARGET = "--iree-llvmcpu-target-cpu=host"
+_FLAGS = [
+    # For this very processor, as every other runtime here compiles or picks its kernels.
+    "--iree-llvmcpu-target-cpu=host",
+    # By itself it would make float32 of float64.
+    "--iree-input-demote-f64-to-f32=false",
+]
 
 _TENSOR = re.compile(r"!vhlo\.tensor_v1<((?:(?:\d+|\?)x)*)!vhlo\.(\w+)_v1>")
 _RESULT = re.compile(r"""#vhlo\.string_v1<"jax\.result_info"> = #vhlo\.string_v1<"((?:[^"\\]|\\.)*)">""")
@@ -86,7 +90,7 @@ class IreeSession:
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         fixed = all(shape == spec.shape for shape, spec in zip(shapes, self.inputs, strict=True))
         static = self._path.read_bytes() if fixed else refined_apart(self._path, shapes)
-        binary = compile_str(static, input_type="stablehlo", target_backends=[_BACKEND], extra_args=[_TARGET])
+        binary = compile_str(static, input_type="stablehlo", target_backends=[_BACKEND], extra_args=_FLAGS)
         return runtime.load_vm_module(runtime.VmModule.copy_buffer(self._config.vm_instance, binary), self._config)
 
 

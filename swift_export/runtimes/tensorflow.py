@@ -41,7 +41,7 @@ class SavedModelSession:
         self._function = self._model.signatures[signature]
         allowed = tf.config.experimental.tensor_float_32_execution_enabled()
         _, specs = self._function.structured_input_signature
-        self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in specs.items())
+        self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in sorted(specs.items()))
         # 0 where nobody has set it: a thread a processor.
         threads = tf.config.threading.get_intra_op_parallelism_threads() or processors()
         self.info = RuntimeInfo(

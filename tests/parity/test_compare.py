@@ -1,17 +1,21 @@
-"""The two measures, on arrays whose differences are known."""
+"""The two measures of floats and the equality of everything else, on arrays whose differences are known."""
 
 from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from swift_export.errors import UsageError
 from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.tolerances import TOLERANCES, WIDEST, Tolerance, tolerance, widened
+from swift_export.parity.measure.tolerances import TOLERANCES, WIDEST, Tolerance, allowed_for, tolerance, widened
 
 STRICT = Tolerance(1e-5, 1e-5, "for tests")
+LOOSEST = Tolerance(math.inf, math.inf, "for tests")
+EXACT = [np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")]
+FLOATS = [np.dtype(name) for name in ("float16", "float32", "float64", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)]
 
 
 def f32(*values: float) -> np.ndarray:
@@ -156,3 +160,82 @@ def test_cosine_is_that_of_the_angle_between_the_two():
     assert compare(f32(-2, 0), f32(1, 0)).cosine == -1
     assert compare(f32(0, 0), f32(1, 0)).cosine is None
     assert compare(f32(np.nan, 0), f32(1, 0)).cosine is None
+
+
+@pytest.mark.parametrize("dtype", [*EXACT, *FLOATS, np.dtype(ml_dtypes.int4)], ids=str)
+@pytest.mark.parametrize("same_non_finite", [False, True])
+def test_an_array_of_every_type_is_itself_and_not_another(dtype, same_non_finite):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    other = array.copy()
+    other[1, 2] = 0
+
+    for same in (array, array[:0], array[0, 1]):
+        assert compare(same, same, same_non_finite=same_non_finite).within(Tolerance(0, 0, "for tests"))
+    difference = compare(other, array, same_non_finite=same_non_finite)
+    assert not difference.within(STRICT)
+    if dtype not in FLOATS:
+        assert not difference.within(LOOSEST)
+        assert str(difference).startswith("1 of 6 elements differ, first (1, 2): expected")
+    assert not compare(array[:1], array, same_non_finite=same_non_finite).within(LOOSEST)
+
+
+def test_integers_are_exact():
+    right = np.array([2**53 + 1, -(2**63)], np.int64)
+
+    assert not compare(np.array([2**53, -(2**63)], np.int64), right).within(LOOSEST)
+
+
+def test_a_half_is_measured_in_float64():
+    # Its squares overflow in float16 itself.
+    right = np.array([30000, 60000], np.float16)
+
+    difference = compare(right + np.array([0, 32], np.float16), right)
+
+    assert difference.relative_max == pytest.approx(32 / 60000)
+
+
+def test_complex_numbers_are_not_compared():
+    difference = compare(np.ones(2, np.complex64), np.ones(2, np.complex64))
+
+    assert not difference.within(LOOSEST)
+    assert str(difference).startswith("complex64 numbers are not compared")
+
+
+def test_what_is_not_finite_can_have_its_place():
+    right = f32(1, np.nan, np.inf, -np.inf, 0)
+
+    assert compare(right.copy(), right, same_non_finite=True).within(STRICT)
+    for place, value in ((0, np.nan), (1, 1), (1, np.inf), (2, np.nan), (2, -np.inf), (3, -1e38), (4, np.inf)):
+        other = right.copy()
+        other[place] = value
+        difference = compare(other, right, same_non_finite=True)
+        assert not difference.within(LOOSEST)
+        assert f"1 of 5 elements differ, first ({place})" in str(difference)
+
+
+def test_the_largest_float64_numbers_are_compared_too():
+    right = np.array([1e308, -1e300, 5e-320])
+
+    assert compare(right.copy(), right).within(allowed_for(()))
+    assert not compare(right * (1 + 1e-9), right).within(allowed_for({"float64"}))
+
+
+def test_the_coarsest_type_decides_what_is_allowed():
+    limits = [
+        allowed_for(floats).relative_l2
+        for floats in ({"float64"}, {"float64", "float32"}, {"float16", "float32"}, {"bfloat16", "float16"})
+    ]
+
+    assert limits == sorted(limits)
+    assert limits[0] < 1e-9 < limits[1] == 1e-5 < limits[2] < limits[3]
+    with pytest.raises(UsageError, match="no tolerance for float8_e5m2: expected float64, float32, float16, bfloat16"):
+        allowed_for({"float8_e5m2"})
+
+
+def test_what_is_allowed_to_float32_is_allowed_to_coarser_types_too():
+    tf32 = tolerance("tf32", "gpu")
+
+    assert allowed_for({"float32"}, tf32) is tf32
+    assert allowed_for({"float64"}, tf32).relative_l2 < 1e-9
+    assert allowed_for({"bfloat16"}, tf32) is tolerance("bfloat16", "cpu")
+    assert allowed_for({"float16"}, Tolerance(1, 1, "for tests")).relative_l2 == 1

@@ -110,7 +110,7 @@ def test_an_export_keeps_what_the_reference_gave(exported: Path, weights: Weight
         assert (golden.input.kind, golden.input.seed, golden.input.frames) == ("phantom", 0, weights.config.frames)
         policy = tolerance("float32", "cpu")
         assert (golden.relative_l2, golden.relative_max, golden.reason) == dataclasses.astuple(policy)
-        assert golden.reference.startswith("Equinox ")
+        assert golden.reference.startswith("JAX ")
 
 
 def test_golden_outputs_are_no_part_that_a_runtime_takes(exported: Path) -> None:
