@@ -147,6 +147,7 @@ def test_a_model_is_given_back_as_it_is() -> None:
 
 def test_a_swift_backbone_with_a_head_is_a_module(weights) -> None:
     from swift_export.models.swift.backbone.places import place_names
+
     from swift_export.models.swift.backbone.swift import SwiFT
 
     class Classifier(eqx.Module):

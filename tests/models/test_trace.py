@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from swift_export.errors import UsageError
-from swift_export.models.swift.places import place_names
 from swift_export.models.swift.backbone.swift import SwiFT
+from swift_export.models.swift.places import place_names
 from swift_export.models.trace import scopes, values_at
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)

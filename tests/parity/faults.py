@@ -26,6 +26,7 @@ from swift_export.models.swift.backbone.blocks import MLP, Block
 from swift_export.models.swift.backbone.layers import LayerNorm, Linear
 from swift_export.models.swift.backbone.partition import partition
 from swift_export.models.swift.backbone.swift import SwiFT
+from swift_export.models.swift.check_inputs import Phantom
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
 from swift_export.models.swift.model import backbone_model
@@ -33,7 +34,6 @@ from swift_export.models.swift.weights import Weights
 from swift_export.parity.locate.intermediate_values import Inside
 from swift_export.parity.locate.locating import locate
 from swift_export.parity.measure.compare import compare
-from swift_export.models.swift.check_inputs import Phantom
 from swift_export.parity.measure.measuring import clips_of
 from swift_export.parity.measure.running import run_artifact, run_reference
 from swift_export.parity.measure.tolerances import tolerance

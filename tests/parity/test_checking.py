@@ -20,10 +20,10 @@ import pytest
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import ArtifactError, CheckFailed, InputError, MachineError, UsageError
 from swift_export.lowering.settings import ExportSettings
+from swift_export.models.swift.check_inputs import Given, noise
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.weights import load_weights, synthetic_weights
 from swift_export.parity import check_paths, report_files
-from swift_export.models.swift.check_inputs import Given, noise
 from swift_export.parity.measure.scratch import scratch_folder
 from swift_export.parity.report import rows, to_json, to_markdown
 from swift_export.runtimes.base import LoadError

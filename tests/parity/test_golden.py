@@ -23,10 +23,10 @@ from swift_export.errors import ArtifactError, CheckFailed, MachineError, UsageE
 from swift_export.export import run_export
 from swift_export.lowering.settings import ExportSettings
 from swift_export.models.swift.backbone import SwiFT
+from swift_export.models.swift.check_inputs import phantom
 from swift_export.models.swift.weights import Weights
 from swift_export.parity.golden.golden_outputs import GoldenOutputs, keep_golden
 from swift_export.parity.golden.quick import QuickCheck, check_quick
-from swift_export.models.swift.check_inputs import phantom
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pickle
 import numpy as np
 import pytest
 
+from swift_export.models.swift.check_inputs import Given, Noise, Phantom, noise, phantom, standard_inputs
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.check_inputs import Given, Noise, Phantom, noise, phantom, standard_inputs
 
 CONFIG = SwiFTConfig(
     img_size=(12, 18, 24, 6),

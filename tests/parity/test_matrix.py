@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from swift_export.artifacts.manifest import read_manifest
+from swift_export.cli.gpu_check import TINY
 from swift_export.errors import MachineError, UsageError
 from swift_export.lowering.settings import ExportSettings
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import check_paths, report_files
-from swift_export.cli.gpu_check import TINY
 from swift_export.parity.measure.tolerances import TOLERANCES, Limits
 from swift_export.parity.report import read_schema
 from swift_export.runtimes.base import AbsentDevice

@@ -6,9 +6,9 @@ import jax
 from jax import export
 
 from swift_export.converter import mlir
+from swift_export.converter.sources.interface import Lowered, Options, Reference
 from swift_export.converter.sources.module_source import ModuleSource
 from swift_export.converter.sources.reference import SessionReference, float_types
-from swift_export.converter.sources.interface import Lowered, Options, Reference
 from swift_export.errors import MachineError
 
 __all__ = ["ExportedSource"]

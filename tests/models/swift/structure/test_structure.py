@@ -15,12 +15,12 @@ from swift_export.lowering.onnx_file import backbone_to_onnx
 from swift_export.lowering.settings import ATTENTION, ExportSettings
 from swift_export.models.swift.backbone import SwiFT
 from swift_export.models.swift.backbone.partition import Partition, WindowGroup, partition
+from swift_export.models.swift.check_inputs import noise
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
 from swift_export.models.swift.structure.examine import examine
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.measure.compare import compare
-from swift_export.models.swift.check_inputs import noise
 from swift_export.parity.structure.examining import Examination, examine_file
 
 STABLEHLO = ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc")
