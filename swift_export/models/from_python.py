@@ -33,7 +33,6 @@ def as_model(
     dims: Mapping[str, Sequence[str | int | None]] | None = None,
     call: Mapping[str, Any] | None = None,
     sizes: Sequence[Sizes] = (),
-    batched: bool = False,
     licence: str | None = None,
     copyright: str | None = None,
     citation: str | None = None,
@@ -55,7 +54,6 @@ def as_model(
         dims: names of the dimensions of inputs that are unknown, None where the size stays: ``{"x": ("batch", None)}``.
         call: further keyword arguments of every call, such as ``{"train": False}``.
         sizes: sizes of the unknown dimensions to check at.
-        batched: see `Model`.
         licence: of the weights.
         copyright: of the weights.
         citation: what to cite.
@@ -88,7 +86,6 @@ def as_model(
         packages=adapted.packages,
         rebuild=rebuild,
         check_inputs=_check_inputs(arguments),
-        batched=batched,
         sizes=tuple(sizes),
     )
 

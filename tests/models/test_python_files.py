@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -73,9 +74,11 @@ def test_another_process_makes_the_function_again(file) -> None:
     model = load_model(file, "make", {"x": "float32[batch,3]"})
     assert model.rebuild is not None
     assert model.rebuild.module == "swift_export.models.python_files"
-    forward = rebuild(model.rebuild.arguments, model.weights)
+    arguments = json.loads(json.dumps(model.rebuild.arguments))
+    again = rebuild(arguments, {"w": np.ones((3, 2), np.float32)})
     x = np.ones((2, 3), np.float32)
-    np.testing.assert_array_equal(forward(model.weights, x)["output"], np.full((2, 2), 6))
+    np.testing.assert_array_equal(again.forward(again.weights, x)["output"], np.full((2, 2), 3))
+    assert (again.name, again.inputs, again.outputs) == (model.name, model.inputs, model.outputs)
 
 
 def test_a_file_that_changed_since_is_refused(file, refused) -> None:
@@ -84,6 +87,13 @@ def test_a_file_that_changed_since_is_refused(file, refused) -> None:
     file.write_text(NET + "\n")
     with refused("net.py", "changed", error=UsageError):
         rebuild(model.rebuild.arguments, model.weights)
+
+
+def test_a_file_that_makes_other_weights_each_time_is_refused(file, refused) -> None:
+    model = load_model(file, "make", {"x": "float32[batch,3]"})
+    assert model.rebuild is not None
+    with refused("net.py", "other weights", error=UsageError):
+        rebuild(model.rebuild.arguments, {"v": np.ones((3, 2), np.float32)})
 
 
 @pytest.mark.parametrize(
