@@ -1,6 +1,6 @@
-"""Export SwiFT, the 4D Swin transformer for fMRI, and prove that the exports compute the same.
+"""Export JAX models to StableHLO, SavedModel and ONNX, and prove that the files compute the same as the model.
 
-The commands as functions. Names are imported when they are first used: jax and TensorFlow take seconds.
+This module offers the commands as functions. Names are imported on first use, because jax and TensorFlow take seconds.
 """
 
 from __future__ import annotations
