@@ -1,4 +1,4 @@
-"""The bars of the StableHLO -> ONNX lowering beside SwiFT's own: its time, the convert command, whole networks."""
+"""Acceptance limits of the StableHLO to ONNX converter: its speed, the convert command, whole networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 __all__ = ["conversion_bars"]
 
-#: What was measured, its bar, what was found, and whether the bar is met.
+#: Name of the figure, its limit, the measured value, and whether the limit is met.
 Bar = tuple[str, str, str, bool]
 
 FIVE_OPS = """func.func @main(%x: tensor<?x4xf32>, %w: tensor<4x3xf32>) -> tensor<?x3xf32> {
@@ -32,18 +32,18 @@ FIVE_OPS = """func.func @main(%x: tensor<?x4xf32>, %w: tensor<4x3xf32>) -> tenso
 
 
 def conversion_bars(command: Sequence[str], scratch: Path) -> Iterator[Bar]:
-    """Measure with ``command``, the program as users call it."""
+    """Measure with ``command``, the program that users call."""
     seconds = _lowering()
-    yield "lowering SwiFT from StableHLO to ONNX, without check", "<= 8 s", f"{seconds:.2f} s", seconds <= 8
+    yield "converting SwiFT from StableHLO to ONNX, without check", "<= 8 s", f"{seconds:.2f} s", seconds <= 8
     source = scratch / "five.mlir"
     source.write_text(FIVE_OPS)
     slowest = max(_converted(command, source) for _ in range(3))
     text = f"{slowest:.1f} s"
-    yield "`convert` of a module of five ops, the slowest of three", "<= 3 s", text, slowest <= 3
+    yield "`convert` of a module with five ops, slowest of three", "<= 3 s", text, slowest <= 3
     errors = dict(_networks())
     worst = max(errors, key=errors.__getitem__)
-    text = f"{errors[worst]:.1e} ({worst}), of {len(errors)} networks"
-    yield "networks of Equinox and Flax against JAX, relative L2", "<= 1e-5 each", text, errors[worst] <= 1e-5
+    text = f"{errors[worst]:.1e} ({worst}), largest of {len(errors)} networks"
+    yield "Equinox and Flax networks against JAX, relative L2", "<= 1e-5 each", text, errors[worst] <= 1e-5
 
 
 def _lowering() -> float:
@@ -75,8 +75,8 @@ def _converted(command: Sequence[str], source: Path) -> float:
 
 
 def _networks() -> Iterator[tuple[str, float]]:
-    """The largest error of each network of the tests, at batch sizes that its export never saw."""
-    sys.path.insert(0, str(ROOT / "tests" / "lowering" / "networks"))
+    """The largest error of each network in the tests, at batch sizes that its export never saw."""
+    sys.path.insert(0, str(ROOT / "tests" / "converter" / "networks"))
     tests: Any = import_module("test_networks")
     for name in tests.NETWORKS:
         yield name, max(tests.errors(name))

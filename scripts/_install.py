@@ -1,17 +1,17 @@
-"""Makes ``.venv``, the environment that the scripts run in, from the lock files; standard library only.
+"""Creates ``.venv``, the environment of the scripts, from the lock files. Uses only the standard library.
 
-    python _install.py [--into NAME] --ready SET...            exit status 0 where it holds these sets as locked
-    python _install.py [--into NAME] SET... -- COMMAND ARG...  make it so, then become COMMAND
+    python _install.py [--into NAME] --ready SET...            exit status 0 if the environment holds these sets
+    python _install.py [--into NAME] SET... -- COMMAND ARG...  install the sets, then become COMMAND
 
-A set is a lock file, ``locks/SET.txt``; NAME is another folder of the repository than ``.venv``. Its ``installed.json``
-names the sets and the SHA-256 of the lock file each was installed from. It is emptied before anything is installed and
-written last, so an interrupted install is noticed and begun anew; so is an environment whose lock file has changed or
-whose repository has moved.
+A set is a lock file, ``locks/SET.txt``. NAME is a folder of the repository to use instead of ``.venv``. Its
+``installed.json``, the stamp, lists the sets and the SHA-256 of the lock file that each was installed from. The stamp
+is emptied before an installation and written last, so that an interrupted installation is detected and repeated. A
+changed lock file or a moved repository has the same effect.
 
-The scripts (_python.sh) open the environment's folder as descriptor 9, ``--ready`` locks that for them, shared, and it
-stays locked until the command that they become has ended. An environment is removed under an exclusive lock, so the
-commands that run in it are waited for. It is renamed before it is deleted, and a new one has its stamp before it has
-its name: whatever is interrupted, there is an environment that this script has made, or none.
+The scripts (_python.sh) open the folder of the environment as descriptor 9. ``--ready`` takes a shared lock on it,
+which lasts until the command has ended. Removing an environment takes an exclusive lock, and so waits for the commands
+that run in it. An environment is renamed before it is deleted, and a new one receives its stamp before its name. After
+any interruption, the environment is therefore either one that this script made, or absent.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 
-#: The descriptor by which a command holds the environment that it runs in.
+#: The descriptor through which a running command holds its environment.
 HELD = 9
 
 
 class InstallError(Exception):
-    """What kept the environment from being made; the message is one line."""
+    """The environment could not be created; the message is one line."""
 
 
 class Environment:
-    """Where the files of an environment lie."""
+    """The paths of an environment."""
 
     def __init__(self, name: str) -> None:
         self.folder = ROOT / name
         self.python = self.folder / "bin" / "python"
         self.stamp = self.folder / "installed.json"
-        #: Wheels are fetched here first: what the network breaks off leaves the environment as it was.
+        #: Wheels are downloaded here first, so that a network failure leaves the environment unchanged.
         self.wheels = self.folder / "wheels"
         self.log = self.folder / "install.log"
-        #: On its way in, and on its way out; what an interrupt leaves there goes with the next install.
+        #: Folders of a new and of a removed environment. The next installation deletes leftovers of an interruption.
         self.draft = ROOT / f"{name}.new"
         self.removed = ROOT / f"{name}.old"
 
@@ -63,13 +63,13 @@ def lock_digest(name: str) -> str:
 
 
 def lock_sizes(name: str) -> tuple[int, int]:
-    """Megabytes to download and on disk, as ``scripts/lock`` measured and wrote them into the lock file."""
+    """Megabytes to download and on disk, as measured by ``scripts/lock`` and stated in the lock file."""
     found = re.search(r"^# (\d+) MB to download, (\d+) MB installed", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def installed_sets(venv: Environment) -> list[str] | None:
-    """The sets that an environment holds, or None where it has to be made (anew)."""
+    """The sets in an environment, or None if it must be created or recreated."""
     try:
         stamp = json.loads(venv.stamp.read_text(encoding="utf-8"))
         locks = stamp["locks"]
@@ -84,9 +84,9 @@ def ready(venv: Environment, sets: list[str]) -> bool:
 
 
 def hold(venv: Environment) -> bool:
-    """Lock the environment for the command that is to run in it; False where it is being removed, or was.
+    """Lock the environment for the command about to run in it; False if it is being removed or is gone.
 
-    Where the descriptor is not there or the file system has no locks, the command goes without.
+    Without the descriptor, or on a file system without locks, the command runs without a lock.
     """
     try:
         fcntl.flock(HELD, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -98,13 +98,19 @@ def hold(venv: Environment) -> bool:
 
 
 def release() -> None:
-    """Give up what `hold` took: who is about to install must not wait for itself."""
+    """Release the lock of `hold`, so that an installation does not wait for itself."""
     with suppress(OSError):
         os.close(HELD)
 
 
 def install(venv: Environment, sets: list[str], say: Progress) -> None:
-    """Make it hold these sets. Raises InstallError, and OSError where the disk or a permission is in the way."""
+    """Install these sets.
+
+    Raises:
+        InstallError: a set is unknown, or the installation failed.
+        OSError: the disk is full, or a permission is missing.
+
+    """
     unknown = [name for name in sets if not (LOCKS / f"{name}.txt").is_file()]
     if unknown:
         raise InstallError(f"no lock file for {', '.join(unknown)} in {LOCKS}")
@@ -129,30 +135,30 @@ def install(venv: Environment, sets: list[str], say: Progress) -> None:
 
 @contextmanager
 def one_at_a_time(say: Progress) -> Iterator[None]:
-    """Hold the repository's install lock; a second install waits for the first."""
+    """Hold the install lock of the repository; a second installation waits for the first."""
     with (ROOT / ".venv.lock").open("w") as handle:
-        # Passed on to pip: while it lives, even if this process was killed, nobody else touches the environment.
+        # pip inherits the lock: while it runs, even after this process was killed, no other installation starts.
         os.set_inheritable(handle.fileno(), True)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say.line("another install is under way, waiting for it")
+            say.line("waiting for another installation to finish")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
 def unused(venv: Environment, say: Progress) -> Iterator[None]:
-    """Hold an environment against commands that would begin to use it, once those that use it have ended."""
+    """Wait until no command uses an environment, then keep new commands out."""
     folder = os.open(venv.folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say.line(f"{venv.folder.name} has to be made anew, waiting for the commands that still run in it")
+            say.line(f"{venv.folder.name} must be recreated; waiting for the commands that still run in it")
             fcntl.flock(folder, fcntl.LOCK_EX)
         except OSError:
-            pass  # a file system without locks: `hold` took none, either
+            pass  # a file system without locks, on which `hold` took none either
         yield
     finally:
         os.close(folder)
@@ -160,19 +166,21 @@ def unused(venv: Environment, say: Progress) -> Iterator[None]:
 
 def announce(venv: Environment, sets: list[str], say: Progress) -> None:
     download, disk = (sum(sizes) for sizes in zip(*map(lock_sizes, sets), strict=True))
-    what = "first use" if "core" in sets else f"this needs {' and '.join(sets)}"
-    say.line(f"{what}: installing into {venv.folder.name}, {download} MB to download, {disk} MB on disk")
-    # Wheels and what is unpacked from them lie side by side for a while.
+    reason = "first use" if "core" in sets else f"this command needs {' and '.join(sets)}"
+    say.line(f"{reason}: installing into {venv.folder.name}, {download} MB to download, {disk} MB on disk")
+    # Wheels and their unpacked contents coexist for a while.
     free = shutil.disk_usage(ROOT).free // 10**6
     if free < download + disk:
-        raise InstallError(f"{ROOT}: {free} MB are free, {download + disk} MB are needed; nothing was installed")
+        raise InstallError(
+            f"{ROOT}: expected {download + disk} MB of free disk space, found {free} MB; nothing was installed"
+        )
 
 
 def create(venv: Environment, say: Progress) -> None:
-    """An empty environment that finds this repository's ``swift_export``."""
-    # An environment without a stamp is somebody's own.
+    """Create an empty environment that imports ``swift_export`` from this repository."""
+    # An environment without a stamp belongs to the user.
     if venv.folder.is_symlink() or (venv.folder.exists() and not venv.stamp.exists()):
-        raise InstallError(f"{venv.folder} was not made by this script: move it away or delete it, then run this again")
+        raise InstallError(f"{venv.folder} was not made by this script: move or delete it, then run the command again")
     for folder in (venv.draft, venv.removed):
         if folder.exists():
             shutil.rmtree(folder)
@@ -183,14 +191,14 @@ def create(venv: Environment, say: Progress) -> None:
     venv.draft.mkdir()
     (venv.draft / venv.stamp.name).write_text("")
     venv.draft.rename(venv.folder)
-    say.step(f"making {venv.folder.name}")
+    say.step(f"creating {venv.folder.name}")
     run([sys.executable, "-I", "-m", "venv", str(venv.folder)], venv.log, "python -m venv failed")
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(venv.folder), "platbase": str(venv.folder)}))
     (packages / "swift_export.pth").write_text(f"{ROOT}\n", encoding="utf-8")
 
 
 def fetch(venv: Environment, sets: list[str], say: Progress) -> None:
-    """Every wheel of these sets, with its hash verified. Fails where one does not exist for this platform."""
+    """Download all wheels of these sets and verify their hashes. Fails if one does not exist for this platform."""
     total, collected = (
         sum(len(re.findall(r"^\w\S*==", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)) for name in sets),
         0,
@@ -201,11 +209,11 @@ def fetch(venv: Environment, sets: list[str], say: Progress) -> None:
             total -= 1
         elif line.startswith("Collecting "):
             collected += 1
-            say.step(f"fetching {collected}/{total}: {line.split()[1]}")
+            say.step(f"downloading {collected}/{total}: {line.split()[1]}")
 
 
 def unpack(venv: Environment, sets: list[str], say: Progress) -> None:
-    """Install the fetched wheels, without any index."""
+    """Install the downloaded wheels, without an index."""
     say.step("unpacking")
     options = ("--require-hashes", "--no-index", "--find-links", str(venv.wheels), *requirements(sets))
     for _ in pip(venv, "install", *options):
@@ -214,12 +222,12 @@ def unpack(venv: Environment, sets: list[str], say: Progress) -> None:
 
 
 def requirements(sets: list[str]) -> list[str]:
-    # A lock file is complete: nothing is left to be resolved.
+    # A lock file is complete, so pip need not resolve dependencies.
     return ["--no-deps", *(part for name in sets for part in ("--requirement", str(LOCKS / f"{name}.txt")))]
 
 
 def pip(venv: Environment, command: str, *options: str) -> Iterator[str]:
-    """Run the environment's pip, yielding what it prints line by line."""
+    """Run the pip of the environment and yield its output line by line."""
     fixed = ["-I", "-m", "pip", command, "--no-input", "--disable-pip-version-check"]
     return lines([str(venv.python), *fixed, *options], venv.log)
 
@@ -230,8 +238,8 @@ def run(command: list[str], log: Path, failure: str) -> None:
 
 
 def lines(command: list[str], path: Path, failure: str | None = None) -> Iterator[str]:
-    """What a command prints, also written to the log; raises InstallError with the reason when it fails."""
-    # Settings that would send packages elsewhere than into the environment.
+    """Yield the output of a command line by line, and log it; raises InstallError with the reason if it fails."""
+    # These settings would install packages outside the environment.
     dropped = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV")
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     said = []
@@ -257,26 +265,26 @@ def lines(command: list[str], path: Path, failure: str | None = None) -> Iterato
             process.terminate()
             raise
     if process.returncode:
-        raise InstallError(f"{failure or reason(said)} (all of it: {path})")
+        raise InstallError(f"{failure or reason(said)} (full log: {path})")
 
 
 def reason(said: list[str]) -> str:
-    """One line from what pip printed before it failed."""
+    """The reason of a failure in one line, from the output of pip."""
     text = "\n".join(said)
     absent = re.search(r"No matching distribution found for (\S+)", text)
     if re.search(r"Retrying \(|ConnectionError|Temporary failure in name resolution", text):
-        return "cannot reach the package index: connect this machine and run it again; nothing was installed"
+        return "cannot reach the package index: connect this machine and run the command again; nothing was installed"
     if absent:
         platform = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sysconfig.get_platform()}"
         return f"no wheel of {absent[1]} exists for {platform}; nothing was installed"
     if "DO NOT MATCH THE HASHES" in text:
-        return "a download is not the file that the lock file pins; nothing was installed"
-    errors = [line for line in said if line.startswith("ERROR")] or said or ["pip failed without a word"]
+        return "a download does not match the hash in the lock file; nothing was installed"
+    errors = [line for line in said if line.startswith("ERROR")] or said or ["failed without a message"]
     return f"pip: {errors[-1]}"
 
 
 class Progress:
-    """Lines that stay, and on a terminal one line of steps that is written over."""
+    """Permanent lines, and on a terminal one line that shows the current step."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -314,7 +322,7 @@ def main(arguments: list[str]) -> int:
         say.line(f"cannot install: {error}")
         return 1
     except KeyboardInterrupt:
-        say.line("interrupted; the next run begins the install anew")
+        say.line("interrupted; the next run repeats the installation")
         return 130
     return os.execv(command[0], command)
 

@@ -1,9 +1,10 @@
-"""Writes ``locks/*.txt`` from ``pyproject.toml``: one resolution for all, cut into sets that are installed one by one.
+"""Writes ``locks/*.txt`` from ``pyproject.toml``: one resolution, split into sets that are installed separately.
 
-    scripts/lock [--upgrade]    keep pins that still satisfy pyproject.toml, or take the newest versions
+    scripts/lock [--upgrade]    keep pins that still satisfy pyproject.toml; with --upgrade, take the newest versions
 
-A lock file holds names, versions, markers and hashes, no index's address; ``core`` is what the package needs, the
-others hold what an extra (or the tests) need beyond that. The sizes in the head of each are measured here.
+A lock file holds names, versions, markers and hashes, but no address of an index. ``core`` holds the requirements of
+the package. The other sets hold the additional requirements of an extra or of the tests. The header of each file states
+its sizes, measured here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
-#: Options of ``uv pip compile`` that select each set; core comes first, the others are cut by it.
+#: Options of ``uv pip compile`` that select each set. Core comes first; its packages are removed from the others.
 SETS = {
     "core": ["pyproject.toml"],
     "fmri": ["pyproject.toml", "--extra", "fmri"],
@@ -29,16 +30,16 @@ SETS = {
     "test": ["pyproject.toml", "--group", "test"],
 }
 EVERYTHING = ["pyproject.toml", "--extra", "all", "--group", "bench", "--group", "test"]
-#: TensorFlow Serving's stubs ask for TensorFlow with GPUs. tensorflow-cpu, which the extra brings, serves them as well.
+#: TensorFlow Serving's stubs require TensorFlow with GPU support, but tensorflow-cpu from the extra suffices.
 OVERRIDES = "tensorflow ; python_version < '3'\n"
 
 
 def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]:
-    """Requirements, one an entry with its hashes, of a selection of ``pyproject.toml``'s dependencies."""
+    """Requirements for a selection of the dependencies in ``pyproject.toml``, one entry each, with hashes."""
     command = ["uv", "pip", "compile", *selection, "--quiet", "--no-config", "--universal", "--python-version", "3.11"]
-    # One version for all Pythons: the same weights then give the same files on each.
+    # One version for all Pythons, so that the same weights give the same files on each.
     command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
-    # uv takes overrides from a file.
+    # uv reads overrides from a file.
     overrides = output.with_suffix(".overrides")
     overrides.write_text(OVERRIDES)
     options = ("--override", str(overrides), "--output-file", str(output), *options)
@@ -47,7 +48,7 @@ def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]
 
 
 def measure(requirements: Path, folder: Path) -> tuple[int, int]:
-    """Megabytes of the wheels and of what they unpack to, on this machine."""
+    """Megabytes of the wheels and of their unpacked contents, on this machine."""
     pip = [sys.executable, "-I", "-m", "pip"]
     options = ["--quiet", "--no-deps", "--require-hashes", "--requirement", str(requirements)]
     wheels, unpacked = folder / "wheels", folder / "unpacked"
@@ -66,14 +67,14 @@ def main(arguments: list[str]) -> int:
         print("usage: scripts/lock [--upgrade]", file=sys.stderr)
         return 2
     if not shutil.which("uv"):
-        print("lock: uv is not on PATH: install it (pip install uv)", file=sys.stderr)
+        print("lock: uv is not on PATH: run pip install uv", file=sys.stderr)
         return 1
     LOCKS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         everything = folder / "everything.txt"
         if "--upgrade" not in arguments:
-            # uv keeps the versions that it finds in its output file.
+            # uv keeps the versions in an existing output file.
             everything.write_text("".join(lock.read_text() for lock in sorted(LOCKS.glob("*.txt"))))
         compile_lock(EVERYTHING, everything)
         core: set[str] = set()

@@ -1,4 +1,4 @@
-"""Measures the bars of docs/measurements.md with the command line as users run it, and writes that page."""
+"""Measures the figures of docs/measurements.md with the command line that users run, and writes that page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the page."""
+    """One row of the page."""
 
     what: str
     bar: str
@@ -41,14 +41,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds and the largest memory that a command and its children held together, in bytes."""
+    """Run time in seconds, and peak memory of a command with its children in bytes."""
 
     seconds: float
     memory: float
 
 
 def measured(*arguments: str) -> Run:
-    """Run a command; memory is the proportional set size summed over its processes, looked at 20 times a second."""
+    """Run a command. Memory is the proportional set size of all its processes, sampled 20 times a second."""
     begun = time.perf_counter()
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
     peak = 0.0
@@ -79,7 +79,7 @@ def family(pid: int) -> list[int]:
 
 
 def proportional_memory(pid: int) -> float:
-    """Bytes that a process holds, shared pages counted in parts."""
+    """Memory of a process in bytes; shared pages count in proportion."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -88,7 +88,7 @@ def proportional_memory(pid: int) -> float:
 
 
 def backbone_errors() -> dict[str, float]:
-    """Relative L2 of the features of every recorded case."""
+    """Relative L2 error of the features in every recorded case."""
     import jax
 
     from swift_export import SwiFT, SwiFTConfig
@@ -116,7 +116,7 @@ import numpy as np
 import onnxruntime
 
 def held(what):
-    # Not getrusage: what it calls the peak is inherited from the process that started this one.
+    # Not getrusage: a process inherits its peak from the parent.
     (line,) = [line for line in open("/proc/self/status") if line.startswith(what)]
     return int(line.split()[1]) * 1024
 
@@ -133,7 +133,7 @@ print(seconds, loaded - start, once - loaded, held("VmHWM") - loaded)
 
 
 def session(path: Path) -> tuple[float, float, float, float]:
-    """Seconds to load in ONNX Runtime; bytes of the loaded session, and of one and of five inferences beyond it."""
+    """Load time in ONNX Runtime; bytes of the loaded session, and bytes that one and five inferences add."""
     runs = []
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", SESSION, str(path)], capture_output=True, text=True, check=True)
@@ -143,7 +143,7 @@ def session(path: Path) -> tuple[float, float, float, float]:
 
 
 def graph_facts(path: Path) -> tuple[int, Counter[str], int]:
-    """Nodes, nodes by type, and bytes of the largest initializer that is not a weight."""
+    """Number of nodes, nodes by type, and bytes of the largest initializer that is not a weight."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -152,20 +152,20 @@ def graph_facts(path: Path) -> tuple[int, Counter[str], int]:
 
 
 def same_twice(first: Path, second: Path) -> bool:
-    """Whether two artifacts are the same: bytes of ONNX and StableHLO, manifest but for time, SavedModel's parts."""
+    """Whether two artifacts are equal: bytes of ONNX and StableHLO, manifest without time, parts of the SavedModel."""
     files = [p.relative_to(first) for folder in ("onnx", "stablehlo") for p in (first / folder).iterdir()]
     same = all(digest(first / p) == digest(second / p) for p in files)
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (first, second)]
     for manifest in manifests:
         manifest.pop("created")
-        # TensorFlow's protobufs name things by random ids; their parts are compared below.
+        # TensorFlow's protobufs contain random ids, so their parts are compared below.
         del manifest["artifacts"]["savedmodel"]["files"]
     models = [saved_parts(folder / "savedmodel" / "1") for folder in (first, second)]
     return same and manifests[0] == manifests[1] and models[0] == models[1]
 
 
 def saved_parts(folder: Path) -> tuple[str, dict[str, str]]:
-    """Digests of a SavedModel's module and of its variables."""
+    """Digests of the module and of the variables in a SavedModel."""
     from swift_export.system.tensorflow import import_tensorflow
 
     tf = import_tensorflow()
@@ -191,12 +191,12 @@ def folder_size(path: Path) -> int:
 
 
 def rows(scratch: Path) -> list[Row]:
-    """Measure everything."""
+    """Measure all figures."""
     out: list[Row] = []
 
     def add(what: str, bar: str, found: str, met: bool) -> None:
         out.append(Row(what, bar, found, met))
-        print(f"{'met    ' if met else 'NOT MET'} {what}: {found} (bar {bar})", flush=True)
+        print(f"{'met    ' if met else 'NOT MET'} {what}: {found} (limit {bar})", flush=True)
 
     errors = backbone_errors()
     sharp = errors.pop("sharp")
@@ -208,14 +208,14 @@ def rows(scratch: Path) -> list[Row]:
         fastest = min(answered(argument) for _ in range(5))
         add(f"`swift-export {argument}`", f"<= {most:g} s", f"{fastest:.2f} s", fastest <= most)
     refused = refused_without_network(scratch)
-    add("`onnx` without weights, on a network that is silent", "<= 5 s", f"{refused:.1f} s", refused <= 5)
+    add("`onnx` without weights, on an unresponsive network", "<= 5 s", f"{refused:.1f} s", refused <= 5)
 
     first, second = scratch / "first", scratch / "second"
     onnx_run = measured("onnx", *EXPORT, "--output", str(scratch / "onnx-only"))
-    add("`onnx` command, its check included", "<= 60 s", f"{onnx_run.seconds:.0f} s", onnx_run.seconds <= 60)
+    add("`onnx` command, including its check", "<= 60 s", f"{onnx_run.seconds:.0f} s", onnx_run.seconds <= 60)
     add("its peak memory", "<= 4 GB", f"{onnx_run.memory / 1e9:.2f} GB", onnx_run.memory <= 4e9)
     all_run = measured("all", *EXPORT, "--output", str(first))
-    add("`all` command, its check included", "<= 150 s", f"{all_run.seconds:.0f} s", all_run.seconds <= 150)
+    add("`all` command, including its check", "<= 150 s", f"{all_run.seconds:.0f} s", all_run.seconds <= 150)
     add("its peak memory", "<= 4 GB", f"{all_run.memory / 1e9:.2f} GB", all_run.memory <= 4e9)
 
     cells = parity_errors(json.loads((first / "parity.json").read_text()))
@@ -232,14 +232,14 @@ def rows(scratch: Path) -> list[Row]:
     add("`model.onnx`", "<= 21.6 MB", f"{size / MEGABYTE:.2f} MB", size <= 21.6e6)
     add("its nodes", "<= 500", str(nodes), nodes <= 500)
     fused = tuple(types[t] for t in ("LayerNormalization", "Gelu", "Softmax"))
-    # Windows that a border cuts attend in groups, a softmax each.
+    # Windows at a border attend in groups, with one softmax per group.
     whole = fused[:2] == (27, 12) and fused[2] >= 12
     add("its LayerNormalization, Gelu, Softmax", "27, 12, at least 12", ", ".join(map(str, fused)), whole)
-    add("its largest initializer that is no weight", "<= 1 MB", f"{largest / MEGABYTE:.2f} MB", largest <= 1e6)
+    add("its largest initializer other than a weight", "<= 1 MB", f"{largest / MEGABYTE:.2f} MB", largest <= 1e6)
     load, loaded, once, five = session(model)
     add("ONNX Runtime session load", "<= 0.5 s", f"{load:.2f} s", load <= 0.5)
-    text = f"{once / 1e9:.2f} GB beyond the loaded session, which holds {loaded / 1e9:.2f} GB, masks included"
-    text += f"; {five / 1e9:.2f} GB after five, as the runtime plans a second pool from what the first needed"
+    text = f"{once / 1e9:.2f} GB beyond the loaded session of {loaded / 1e9:.2f} GB (including masks)"
+    text += f"; {five / 1e9:.2f} GB after five inferences, because the runtime then plans a second pool"
     add("peak memory of one inference beyond the clip", "<= 1 GB", text, once <= 1e9)
 
     sizes = {p.name: p.stat().st_size for p in sorted((first / "stablehlo").iterdir())}
@@ -260,12 +260,12 @@ def rows(scratch: Path) -> list[Row]:
 
     measured("all", *EXPORT, "--output", str(second))
     same = same_twice(first, second)
-    add("two exports of the same thing", "identical", "identical" if same else "different", same)
+    add("two exports of the same model", "identical", "identical" if same else "different", same)
     return out
 
 
 def answered(*arguments: str, status: int = 0, **settings: str) -> float:
-    """Seconds of a command, whose streams are dropped."""
+    """Run time of a command in seconds; its output is discarded."""
     begun = time.perf_counter()
     done = subprocess.run([*COMMAND, *arguments], env=os.environ | settings, capture_output=True)
     if done.returncode != status:
@@ -274,7 +274,7 @@ def answered(*arguments: str, status: int = 0, **settings: str) -> float:
 
 
 def refused_without_network(scratch: Path) -> float:
-    """Seconds until a command that would download weights gives up: servers take its connections and say nothing."""
+    """Seconds until a command that needs a download gives up, with servers that accept connections and never answer."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         network = {"SWIFT_EXPORT_UPSTREAM": address, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "no_proxy": "*"}
@@ -284,7 +284,7 @@ def refused_without_network(scratch: Path) -> float:
 
 
 def parity_errors(report: dict[str, Any]) -> list[float]:
-    """Both error measures of every comparison of a parity report."""
+    """Both error measures of every comparison in a parity report."""
     comparisons = [comparison for artifact in report["artifacts"] for comparison in artifact["comparisons"]]
     return [float(comparison[measure]) for comparison in comparisons for measure in ("relative_l2", "relative_max")]
 
@@ -296,9 +296,9 @@ def page(found: list[Row]) -> str:
         "# Measurements",
         "",
         f"Made by `scripts/measure` in one run on {cores} cores of a shared machine: full size, synthetic weights.",
-        "Memory of a command is that of all its processes together (proportional set size, looked at every 50 ms).",
+        "The memory of a command covers all its processes (proportional set size, sampled every 50 ms).",
         "",
-        "| what | bar | measured | |",
+        "| figure | limit | measured | |",
         "|---|---|---|---|",
         *(f"| {row.what} | {row.bar} | {row.found} | {'met' if row.met else '**not met**'} |" for row in found),
         "",
@@ -307,7 +307,7 @@ def page(found: list[Row]) -> str:
 
 
 def main() -> int:
-    """Measure, write the page, say whether every bar is met."""
+    """Measure and write the page; the exit status is 0 if every limit is met."""
     with tempfile.TemporaryDirectory() as scratch:
         found = rows(Path(scratch))
     PAGE.parent.mkdir(exist_ok=True)

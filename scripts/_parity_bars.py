@@ -1,4 +1,4 @@
-"""The bars of the parity matrix: every file in every runtime, the quick check, faults planted and traced."""
+"""Acceptance limits of parity: every file in every runtime, the quick check, and the location of planted faults."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FAULTS = 20
 
 __all__ = ["parity_bars"]
 
-#: What was measured, its bar, what was found, and whether the bar is met.
+#: Name of the figure, its limit, the measured value, and whether the limit is met.
 Bar = tuple[str, str, str, bool]
 
 
 def parity_bars(artifact: Path, command: Sequence[str], scratch: Path) -> Iterator[Bar]:
-    """Measure with ``command``, the program as users call it, on a whole artifact of the published size."""
+    """Measure with ``command``, the program that users call, on a complete artifact of the published size."""
     begun = time.perf_counter()
     subprocess.run([*command, "check", str(artifact), "--quiet"], check=True)
     seconds = time.perf_counter() - begun
@@ -32,21 +32,21 @@ def parity_bars(artifact: Path, command: Sequence[str], scratch: Path) -> Iterat
     ]
     text = f"{len(runtimes)}, {len(cells)} files and runtimes in {seconds:.0f} s"
     yield "runtimes that pass `check` on a CPU", ">= 6", text, len(runtimes) >= 6
-    yield "the largest error in all of them, both measures", "<= 1e-5", f"{max(errors):.1e}", max(errors) <= 1e-5
+    yield "largest error in all of them, both measures", "<= 1e-5", f"{max(errors):.1e}", max(errors) <= 1e-5
     times = []
     for _ in range(3):
         begun = time.perf_counter()
         subprocess.run([*command, "check", "--quick", str(artifact), "--quiet"], check=True)
         times.append(time.perf_counter() - begun)
     slowest = max(times)
-    yield "`check --quick` of all formats, the slowest of three", "<= 10 s", f"{slowest:.1f} s", slowest <= 10
+    yield "`check --quick` of all formats, slowest of three", "<= 10 s", f"{slowest:.1f} s", slowest <= 10
     lines = _traced(FAULTS, scratch)
     found = sum(line.startswith("found") for line in lines)
     yield "planted faults traced to their block", f">= 19 of {FAULTS}", str(found), found >= 19
 
 
 def _traced(count: int, folder: Path) -> list[str]:
-    """A line for each of ``count`` faults, drawn by a seed; it begins with ``found`` where their block was named."""
+    """One line for each of ``count`` faults, drawn by a seed. It begins with ``found`` if the right block was named."""
     sys.path.insert(0, str(ROOT / "tests" / "parity"))
     faults = import_module("faults")
 

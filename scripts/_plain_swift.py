@@ -1,7 +1,7 @@
-"""SwiFT as it is usually written in Equinox: the library's own layers, rolls, reshapes, masks as constants.
+"""SwiFT as usually written in Equinox: the library's own layers, rolls, reshapes, masks as constants.
 
-A second, independent forward pass for ``scripts/bench_cpu``: what a user who writes the model anew would run in JAX,
-and what other exporters are given. Same weights, same features; no thought is spent on how it lowers.
+This second, independent forward pass is for ``scripts/bench_cpu``. It stands for the model that a user would write in
+JAX, and is the input of other exporters. Weights and features are the same; it is not optimised for lowering.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Tokens = Float[Array, "batch h w d t channels"]
 
 
 def linear(tensors: Tensors, name: str, *, bias: bool = True) -> eqx.nn.Linear:
-    """``eqx.nn.Linear`` with the weights called ``name``."""
+    """``eqx.nn.Linear`` with the weights named ``name``."""
     weight = jnp.asarray(tensors[f"{name}.weight"])
     layer = eqx.nn.Linear(weight.shape[1], weight.shape[0], use_bias=bias, key=jax.random.key(0))
     layer = eqx.tree_at(lambda layer: layer.weight, layer, weight)
@@ -34,7 +34,7 @@ def linear(tensors: Tensors, name: str, *, bias: bool = True) -> eqx.nn.Linear:
 
 
 def layer_norm(tensors: Tensors, name: str) -> eqx.nn.LayerNorm:
-    """``eqx.nn.LayerNorm`` with the weights called ``name``."""
+    """``eqx.nn.LayerNorm`` with the weights named ``name``."""
     weight, bias = (jnp.asarray(tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
     layer = eqx.nn.LayerNorm(weight.shape, eps=LAYER_NORM_EPSILON)
     layer = eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, (weight, bias))
@@ -43,14 +43,14 @@ def layer_norm(tensors: Tensors, name: str) -> eqx.nn.LayerNorm:
 
 
 def per_token(layer: Callable[[Array], Array], x: Float[Array, "*tokens i"]) -> Float[Array, "*tokens o"]:
-    """Equinox's layers take one vector: map over all axes that come before."""
+    """Map a layer over all leading axes, because Equinox's layers take one vector."""
     for _ in x.shape[:-1]:
         layer = jax.vmap(layer)
     return layer(x)
 
 
 def partition(x: Tokens, plan: WindowPlan) -> Float[Array, "batch windows tokens channels"]:
-    """Cut into windows."""
+    """Split the grid into windows."""
     (nh, nw, nd, nt), (wh, ww, wd, wt) = plan.counts, plan.window
     x = x.reshape(x.shape[0], nh, wh, nw, ww, nd, wd, nt, wt, x.shape[-1])
     x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6, 8, 9)
@@ -58,14 +58,14 @@ def partition(x: Tokens, plan: WindowPlan) -> Float[Array, "batch windows tokens
 
 
 def reverse(x: Float[Array, "batch windows tokens channels"], plan: WindowPlan) -> Tokens:
-    """Put windows back."""
+    """Reassemble the grid from windows."""
     x = x.reshape(x.shape[0], *plan.counts, *plan.window, x.shape[-1])
     x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4, 8, 9)
     return x.reshape(x.shape[0], *plan.padded, x.shape[-1])
 
 
 def shift_mask(plan: WindowPlan) -> Float[np.ndarray, "windows 1 tokens tokens"]:
-    """Swin's mask: number the regions, cut them into windows, compare (Liu et al., arXiv:2103.14030)."""
+    """Swin's mask: number the regions, split them into windows, compare (Liu et al., arXiv:2103.14030)."""
     regions = np.zeros((1, *plan.padded, 1), np.float32)
     for axis, (window, shift) in enumerate(zip(plan.window, plan.shift, strict=True), start=1):
         if shift:
@@ -73,7 +73,7 @@ def shift_mask(plan: WindowPlan) -> Float[np.ndarray, "windows 1 tokens tokens"]
             number[-window:-shift] = 1
             number[-shift:] = 2
             regions = regions * 3 + number.reshape([-1 if a == axis else 1 for a in range(6)])
-    windows = np.asarray(partition(regions, plan))[0, :, :, 0]  # type: ignore[arg-type]  # NumPy's has the methods
+    windows = np.asarray(partition(regions, plan))[0, :, :, 0]  # type: ignore[arg-type]  # NumPy has the same methods
     return np.where(windows[:, None, :, None] == windows[:, None, None, :], 0, MASK_VALUE).astype(np.float32)
 
 
@@ -96,7 +96,7 @@ class Attention(eqx.Module):
 
 
 class Block(eqx.Module):
-    """Attention and MLP, each behind a LayerNorm and beside a residual connection."""
+    """Attention and MLP, each after a LayerNorm and with a residual connection."""
 
     norm1: eqx.nn.LayerNorm
     attention: Attention
@@ -133,7 +133,7 @@ class Merging(eqx.Module):
 
 
 class Stage(eqx.Module):
-    """Position embeddings, blocks and, but in the last one, merging."""
+    """Position embeddings, blocks and, except in the last stage, merging."""
 
     position: Float[Array, "1 h w d 1 channels"]
     time: Float[Array, "1 1 1 1 frames channels"]
@@ -148,7 +148,7 @@ class Stage(eqx.Module):
 
 
 class PlainSwiFT(eqx.Module):
-    """SwiFT's backbone on clips of the model's own number of frames; ``tensors`` as in the published checkpoints."""
+    """SwiFT's backbone for clips of the model's full length. ``tensors`` are named as in the published checkpoints."""
 
     embedding: eqx.nn.Linear
     stages: list[Stage]

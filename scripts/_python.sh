@@ -1,22 +1,22 @@
-# Sourced by the scripts, which set $here, their folder, and $root, the repository.
+# Sourced by the scripts, which set $here to their folder and $root to the repository.
 #
-#     enter NAME FOLDER SETS ARGUMENT...    go on where the environment FOLDER holds SETS; else have it made, and begin
-#                                           the script NAME again. Until the script, or what it becomes, has ended,
-#                                           descriptor 9 keeps the environment from being removed (_install.py).
-#     find_python NAME                      set $python to one that can make the environment, or print one line that
+#     enter NAME FOLDER SETS ARGUMENT...    continue if the environment FOLDER holds SETS; otherwise install them and
+#                                           restart the script NAME. Descriptor 9 protects the environment from removal
+#                                           until the script, or the command that it becomes, has ended (_install.py).
+#     find_python NAME                      set $python to one that can create the environment, or print one line that
 #                                           begins with NAME and exit with status 1
 
 enter() {
     name=$1 folder=$2 sets=$3
     shift 3
-    # With `command`, a folder that is not there does not end the shell.
+    # With `command`, a missing folder does not end the shell.
     { command exec 9<"$root/$folder" || exec 9<&-; } 2>/dev/null
     "$root/$folder/bin/python" -I -S "$here/_install.py" --into "$folder" --ready $sets 2>/dev/null && return
     find_python "$name"
     exec "$python" -I "$here/_install.py" --into "$folder" $sets -- "$here/$name" "$@"
 }
 
-# Candidates are tried, not only looked up: a version manager's shim may exist and yet fail.
+# Each candidate is run, because the shim of a version manager may exist and still fail.
 find_python() {
     without_venv=
     for python in python3.13 python3.12 python3.11 python3 python; do

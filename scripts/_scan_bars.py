@@ -1,4 +1,4 @@
-"""The bars of preparing scans: memory and time of a full HCP-like run, beside reading it once with nibabel."""
+"""Acceptance limits of scan preparation: memory and time for a full HCP-like run, against reading it with nibabel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sys.exit(status)
 
 
 def scan_bars(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
-    """What, bar, found and whether it is met; the run, half a gigabyte, and its clips, four, lie in ``folder``."""
+    """Name, limit, measured value and verdict. ``folder`` holds the run (half a gigabyte) and its clips (4 GB)."""
     scan, clips = folder / "run.nii.gz", folder / "run.npy"
     _write(scan)
     runs = []
@@ -46,9 +46,9 @@ def scan_bars(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
         runs.append((seconds / reading, peak))
     ratio, memory = sorted(runs)[1]
     windows = len(np.load(clips, mmap_mode="r"))
-    what = f"`prepare` of all {windows} clips of a 91x109x91x1200 int16 .nii.gz"
+    name = f"`prepare` of all {windows} clips of a 91x109x91x1200 int16 .nii.gz"
     found = f"{ratio:.2f} times"
-    yield what, "<= 1.5 times reading it once with nibabel", found, ratio <= 1.5 and windows == _WINDOWS
+    yield name, "<= 1.5 times reading it once with nibabel", found, ratio <= 1.5 and windows == _WINDOWS
     yield "its peak memory", "<= 1.5 GB", f"{memory / 1e9:.2f} GB", memory <= 1.5e9
     for file in (scan, clips):
         file.unlink()
@@ -60,7 +60,7 @@ def _run(code: str, *arguments: Path) -> list[float]:
 
 
 def _write(path: Path) -> None:
-    """An ellipsoid of the size of a brain, with anatomy and noise."""
+    """Write a brain-sized ellipsoid with anatomy and noise."""
     import nibabel
 
     affine = nibabel.affines.from_matvec(np.diag([-2.0, 2, 2]), (90, -126, -72))

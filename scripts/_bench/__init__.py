@@ -1,1 +1,1 @@
-"""``scripts/bench_cpu``: our artifacts and those of others against ``jax.jit`` of the plain forward, on a CPU."""
+"""``scripts/bench_cpu``: artifacts of this project and of others against ``jax.jit`` of the plain forward, on a CPU."""

@@ -1,8 +1,8 @@
-"""Measures SwiFT's artifacts, and those of other exporters, against jax.jit on this CPU: one run, in turn, one table.
+"""Measures SwiFT's artifacts and those of other exporters against jax.jit on this CPU, in one run, as one table.
 
-A run of all rows also takes the golden cases through our ONNX, and writes docs/benchmark.json, .md and .svg, and the
-times that messages of the command line name; any other run writes only where --output says. Exit status 1 where
-features differ by more than 1e-5, or where a file cannot be made, loaded or run.
+A run of all rows also checks the golden cases with our ONNX files, and writes docs/benchmark.json, .md and .svg, and the
+times that the command line quotes. Any other run writes only to --output. The exit status is 1 if features differ by more than 1e-5, or if a file cannot be
+made, loaded or run.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with command-line arguments; returns the exit status."""
     options = _parser().parse_args(arguments)
     if package := absent(REFERENCE.packages):
-        print(f"bench_cpu: {package} is not installed, and all ratios are to it", file=sys.stderr)
+        print(f"bench_cpu: {package} is not installed; it is the reference of all ratios", file=sys.stderr)
         return 1
-    # What has a part left out must not take the place of a whole run's page.
+    # A partial run must not replace the page of a full run.
     whole = options.architecture == "contrastive" and not options.only
     try:
         with tempfile.TemporaryDirectory() as scratch:
             report = _measure(options, whole, Path(scratch))
     except Broken as broken:
-        _tell(f"{REFERENCE.title}, to which all ratios are: {broken}")
+        _log(f"{REFERENCE.title}, the reference of all ratios: {broken}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -53,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = [f.row.name for f in report.rows if (f.error or 0) > TOLERANCE]
     failed = [f.row.name for f in report.rows if f.failed]
     if wrong:
-        _tell(f"features differ by more than {TOLERANCE:g}: {', '.join(wrong)}")
+        _log(f"features differ by more than {TOLERANCE:g}: {', '.join(wrong)}")
     if failed:
-        _tell(f"failed: {', '.join(failed)}")
+        _log(f"failed: {', '.join(failed)}")
     return 1 if wrong or failed else 0
 
 
@@ -83,11 +83,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"rows:\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", type=names, default=[], metavar="NAMES", help="these rows, separated by commas")
-    parser.add_argument("--rounds", type=at_least(2), default=7, metavar="N", help="the first is not counted (7)")
+    parser.add_argument("--only", type=names, default=[], metavar="NAMES", help="only these rows, separated by commas")
+    parser.add_argument(
+        "--rounds", type=at_least(2), default=7, metavar="N", help="rounds; the first does not count (default: 7)"
+    )
     parser.add_argument("--architecture", choices=("contrastive", "tiny"), default="contrastive")
-    parser.add_argument("--threads", type=at_least(1), default=min(2, cores), metavar="N", help="of each row (2)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where benchmark.* and measured.json go")
+    parser.add_argument(
+        "--threads", type=at_least(1), default=min(2, cores), metavar="N", help="threads per row (default: 2)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for benchmark.* and measured.json")
     return parser
 
 
@@ -101,11 +105,11 @@ def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
     config = TINY if options.architecture == "tiny" else VARIANTS[options.architecture].config
     bundle = folder / "bundle"
     write_bundle(synthetic_weights(config, variant=options.architecture), bundle)
-    bench = Bench(select(options.only), bundle, options.threads, folder, _tell)
+    bench = Bench(select(options.only), bundle, options.threads, folder, _log)
     bench.export()
     for batch in BATCHES:
         bench.measure(noise(config, batch), options.rounds)
-    golden = golden_errors(folder, options.threads, _tell) if whole else {}
+    golden = golden_errors(folder, options.threads, _log) if whole else {}
     shape = config.input_shape()
     return Report(bench.figures, options.architecture, shape, options.threads, options.rounds, bench.idle, golden)
 
@@ -117,18 +121,18 @@ def _write(report: Report, folder: Path) -> None:
     times.write_text(json.dumps(report.times(), indent=2) + "\n", encoding="utf-8")
     chart = None
     if find_spec("matplotlib") is None:
-        _tell("no chart: matplotlib is not installed")
+        _log("no chart: matplotlib is not installed")
     else:
         from _bench.chart import draw
 
         chart = "benchmark.svg"
         draw(report.rows, f"SwiFT, one clip on {report.threads} cores, {processor()}", folder / chart)
     (folder / "benchmark.md").write_text(report.markdown(chart), encoding="utf-8")
-    _tell(f"wrote {folder / 'benchmark.md'}")
+    _log(f"wrote {folder / 'benchmark.md'}")
 
 
-def _tell(what: str) -> None:
-    print(f"bench_cpu: {what}", file=sys.stderr, flush=True)
+def _log(text: str) -> None:
+    print(f"bench_cpu: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

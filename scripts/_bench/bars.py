@@ -1,4 +1,4 @@
-"""The bars that the project set itself for a CPU, and what of them a run has met."""
+"""The acceptance limits on a CPU, and whether a run meets them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Found = Mapping[str, Figures]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the table of bars."""
+    """One row of the table of limits."""
 
     what: str
     bar: str
@@ -24,7 +24,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """Met or not, or that it was not measured."""
+        """``met``, ``not met`` or ``not measured``."""
         return {True: "met", False: "**not met**", None: "not measured"}[self.met]
 
 
@@ -40,7 +40,7 @@ class _Bar:
 def _ratio(name: str, to: str = "reference") -> Callable[[Found], float | None]:
     def value(found: Found) -> float | None:
         ratios = [found[n].timings[1].ratio for n in (name, to) if n in found and 1 in found[n].timings]
-        # Each is a ratio to the denominator of its own rounds.
+        # Each ratio has the reference of its own rounds as denominator.
         return ratios[0] / ratios[1] if len(ratios) == 2 else None
 
     return value
@@ -86,7 +86,7 @@ _BARS = (
     _Bar(f"our ONNX (portable) in ONNX Runtime / {_PLAIN}", 0.62, 0.50, _ratio("ort-portable"), _two),
     _Bar("our ONNX / jax2onnx's, both in ONNX Runtime", 0.38, 0.28, _ratio("ort", "jax2onnx-ort"), _two),
     _Bar(
-        f"our ONNX in OpenVINO, the faster target / {_PLAIN}",
+        f"our ONNX in OpenVINO, faster target / {_PLAIN}",
         0.42,
         0.33,
         _least(_ratio("openvino"), _ratio("openvino-portable")),
@@ -94,16 +94,16 @@ _BARS = (
     ),
     _Bar("nodes of our ONNX (onnxruntime)", 420, 340, _most(lambda f: f.nodes, "ort"), _whole),
     _Bar("nodes of our ONNX (portable)", 480, 400, _most(lambda f: f.nodes, "ort-portable"), _whole),
-    _Bar("session load in ONNX Runtime, the slower target", 0.3, None, _most(lambda f: f.load_s, *_OURS), _seconds),
+    _Bar("session load in ONNX Runtime, slower target", 0.3, None, _most(lambda f: f.load_s, *_OURS), _seconds),
     _Bar(
-        "peak memory of one inference in ONNX Runtime beyond the clip, the larger target",
+        "peak memory of one inference in ONNX Runtime beyond the clip, larger target",
         600e6,
         300e6,
         _most(lambda f: f.memory, *_OURS),
         _megabytes,
     ),
     _Bar(
-        "every ONNX of ours against the plain forward, relative L2, the worst",
+        "largest relative L2 of all our ONNX files against the plain forward",
         1e-5,
         None,
         _most(lambda f: f.error, *_OURS, "ort-masked", "ort-portable-masked", "openvino", "openvino-portable"),
@@ -113,7 +113,7 @@ _BARS = (
 
 
 def verdicts(found: Found, golden: Mapping[str, float]) -> list[Verdict]:
-    """Every bar, with what this run says of it; ``golden`` are the errors of the recorded cases."""
+    """The verdict on every limit; ``golden`` holds the errors of the recorded cases."""
     out = []
     for bar in _BARS:
         value = bar.value(found)
@@ -124,8 +124,8 @@ def verdicts(found: Found, golden: Mapping[str, float]) -> list[Verdict]:
 
 
 def _golden(errors: Mapping[str, float]) -> Verdict:
-    """``sharp`` has float32 noise of 2e-5 by nature, and a limit of its own (tests/golden/README.md)."""
-    what = "golden features through both targets in ONNX Runtime, relative L2, the worst case"
+    """``sharp`` has an inherent float32 noise of 2e-5, and therefore a separate limit (tests/golden/README.md)."""
+    what = "golden features, largest relative L2 in ONNX Runtime, both targets"
     bar, stretch = "<= 5e-06; `sharp` 1e-04", "2e-06"
     if not errors:
         return Verdict(what, bar, stretch, "–", None)

@@ -1,4 +1,4 @@
-"""The bar chart: seconds a clip, row by row."""
+"""The bar chart: seconds per clip, by row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _LEGEND = {"jax": "JAX, no file", "ours": "files of swift-export", "others": "fi
 
 
 def draw(rows: Sequence[Figures], subtitle: str, path: Path) -> None:
-    """Horizontal bars with seconds and ratios, and a line at the first row; the suffix of ``path`` is the format."""
+    """Draw horizontal bars with seconds and ratios, and a line at the first row.
+
+    The suffix of ``path`` sets the format.
+    """
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -23,14 +26,14 @@ def draw(rows: Sequence[Figures], subtitle: str, path: Path) -> None:
 
     timed = [figures for figures in rows if 1 in figures.timings]
     seconds = [figures.timings[1].median for figures in timed]
-    # The same run gives the same file: no date, no random ids.
+    # Without dates and random ids, the same run gives the same file.
     settings = {"svg.hashsalt": "bench_cpu", "font.size": 9.5, "font.family": "DejaVu Sans"}
     with mpl.rc_context(settings):
         figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.36 * len(timed)), layout="constrained")
         axes.barh(range(len(timed)), seconds, color=[_COLOURS[figures.row.family] for figures in timed], height=0.68)
         for place, (figures, value) in enumerate(zip(timed, seconds, strict=True)):
             label = f"{value:.2f} s   {figures.timings[1].ratio:.2f}×"
-            # On white: the line at the first row's end passes behind the words.
+            # A white box keeps the line of the first row behind the text.
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
             axes.text(value + max(seconds) * 0.012, place, label, va="center", bbox=box)
         axes.axvline(seconds[0], color="#444444", linewidth=0.9, linestyle=(0, (4, 3)))

@@ -1,7 +1,8 @@
-"""How each runtime loads a file: at its best for one model on N threads, as its documentation tells.
+"""How each runtime loads a file: with the documented settings for the best speed of one model on N threads.
 
-Every function takes the file, the clips and the threads, and returns a call that computes the features. The clips lie
-where the runtime wants them before the first call, and compilation is over: a call is an inference and nothing else.
+Every function takes the file, the clips and the number of threads, and returns a call that computes the features.
+Before the first call, the clips are in the runtime's memory and compilation is complete, so that a call is one
+inference.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def reference(path: Path, clips: Clips, threads: int) -> Call:
 
 
 def equinox_usual(path: Path, clips: Clips, threads: int) -> Call:
-    """The same model as it is usually written in Equinox."""
+    """The same model, as usually written in Equinox."""
     from _plain_swift import PlainSwiFT
 
     from swift_export.models.swift.weights import load_weights
@@ -47,7 +48,7 @@ def _compiled(model: Any, clips: Clips) -> Call:
 
 
 def jax_export(path: Path, clips: Clips, threads: int) -> Call:
-    """A file that ``jax.export`` serialised."""
+    """A file serialised by ``jax.export``."""
     import jax
     from jax import export
 
@@ -87,7 +88,7 @@ def tensorflow(path: Path, clips: Clips, threads: int) -> Call:
     model = tf.saved_model.load(str(path))
     bold = tf.identity(tf.constant(clips))
 
-    # The model itself is kept, not only its signature: the variables live as long as it does.
+    # The closure keeps the model, because its variables live only as long as it does.
     def call() -> np.ndarray:
         return np.asarray(model.signatures["serving_default"](bold=bold)["features"])
 
@@ -96,7 +97,7 @@ def tensorflow(path: Path, clips: Clips, threads: int) -> Call:
 
 
 def onnxruntime(path: Path, clips: Clips, threads: int) -> Call:
-    """ONNX Runtime's CPU provider as it comes, but for threads that would spin while other rows are measured."""
+    """ONNX Runtime's CPU provider with default settings, except that idle threads do not spin during other rows."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -108,7 +109,7 @@ def onnxruntime(path: Path, clips: Clips, threads: int) -> Call:
 
 
 def openvino(path: Path, clips: Clips, threads: int) -> Call:
-    """OpenVINO's CPU plug-in in float32, for the very shape of the clips."""
+    """OpenVINO's CPU plug-in in float32, compiled for the shape of the clips."""
     import openvino as ov
 
     core = ov.Core()

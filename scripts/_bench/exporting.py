@@ -1,4 +1,4 @@
-"""The files that are measured: made by command lines, as users make them."""
+"""Makes the measured files with the command line, as users do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ __all__ = ["count_nodes", "run_export"]
 
 
 def run_export(name: str, bundle: Path, folder: Path, threads: int, *options: str) -> float:
-    """Make the files of `EXPORTS`' entry ``name`` in ``folder``; seconds from the process's start to its end.
+    """Make the files of the entry ``name`` of `EXPORTS` in ``folder``; returns the run time of the process in seconds.
 
-    Raises Broken with the command's last line.
+    Raises:
+        Broken: the command failed; the message is its last line.
+
     """
     module, *fixed = EXPORTS[name].command
     command = [sys.executable, "-P", "-m", module, *fixed, *options]
@@ -32,14 +34,14 @@ def run_export(name: str, bundle: Path, folder: Path, threads: int, *options: st
     )
     seconds = time.perf_counter() - begun
     if done.returncode:
-        # A wrong option is told inside a box.
+        # Typer frames its message about a wrong option in a box.
         said = [line.strip(" │╭╰─╮╯") for line in done.stdout.splitlines()]
         raise Broken(next((line for line in reversed(said) if line), f"exit status {done.returncode}"))
     return seconds
 
 
 def count_nodes(path: Path) -> int:
-    """Nodes of an ONNX file, those of subgraphs and functions included."""
+    """Number of nodes in an ONNX file, including subgraphs and functions."""
     import onnx
 
     def graphs(graph: onnx.GraphProto) -> Iterator[int]:

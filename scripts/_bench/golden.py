@@ -1,4 +1,4 @@
-"""The recorded cases through our ONNX of both targets: how far the features are from the published implementation's."""
+"""Errors of our ONNX files, for both targets, against the recorded features of the published implementation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CASES = Path(__file__).resolve().parents[2] / "tests" / "golden"
 TARGETS = ("onnx", "portable")
 
 
-def golden_errors(folder: Path, threads: int, tell: Callable[[str], None]) -> dict[str, float]:
-    """Relative L2 of every case's features in ONNX Runtime, the larger of both targets; infinite where it breaks."""
+def golden_errors(folder: Path, threads: int, on_progress: Callable[[str], None]) -> dict[str, float]:
+    """Relative L2 of the features of each case in ONNX Runtime, the larger of both targets; infinite on a failure."""
     recipe = _recipe()
     errors = {}
     for path in sorted(CASES.glob("*/case.json")):
         name = path.parent.name
-        tell(f"golden case {name}")
+        on_progress(f"golden case {name}")
         case = recipe.load_case(name)
         scratch = folder / "golden" / name
         scratch.mkdir(parents=True)
@@ -35,7 +35,7 @@ def golden_errors(folder: Path, threads: int, tell: Callable[[str], None]) -> di
         try:
             features = _features(case, recipe.checkpoint_state(case), scratch, threads)
         except Broken as broken:
-            tell(f"golden case {name}: {broken}")
+            on_progress(f"golden case {name}: {broken}")
             errors[name] = float("inf")
             continue
         wanted = np.load(path.parent / "features.npy")

@@ -1,4 +1,4 @@
-"""What jax2onnx makes of SwiFT as it is usually written in Equinox, at its best settings."""
+"""Exports SwiFT, as usually written in Equinox, with jax2onnx at its best settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     weights = load_weights(options.weights)
-    # A fixed batch: with a symbolic one the tiny model has 788 nodes instead of 223, most of them shape arithmetic.
+    # The batch is fixed: a symbolic one gives the tiny model 788 nodes instead of 223, mostly shape arithmetic.
     model = to_onnx(
         PlainSwiFT(weights.config, weights.tensors),
         [(1, *weights.config.input_shape())],

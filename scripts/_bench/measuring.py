@@ -1,4 +1,4 @@
-"""Workers run in turn: the figures of every row."""
+"""Runs the workers in turn and collects the figures of every row."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from _bench.workers import Broken, Worker
 
 __all__ = ["Bench", "Figures", "Timing", "relative_l2"]
 
-#: A load that takes less than this is repeated, in fresh processes: short times vary most.
+#: A faster load is repeated in fresh processes, because short times vary most.
 QUICK_S = 1.0
 LOADS = 3
 
 
 @dataclass
 class Timing:
-    """Calls of one row on one batch size, and the denominator's calls of the same rounds."""
+    """Times of one row at one batch size, and of the reference row in the same rounds."""
 
     seconds: list[float] = field(default_factory=list)
     reference: list[float] = field(default_factory=list)
@@ -40,13 +40,13 @@ class Timing:
 
     @property
     def ratio(self) -> float:
-        """Of the medians: what was measured at the same time is compared."""
+        """Ratio of the medians, which come from the same rounds."""
         return self.median / statistics.median(self.reference)
 
 
 @dataclass
 class Figures:
-    """What was found about a row: ``timings`` by batch size; ``reason`` says why there is nothing (more)."""
+    """Results of a row: ``timings`` by batch size; ``reason`` explains missing figures."""
 
     row: Row
     status: str = "measured"
@@ -63,23 +63,26 @@ class Figures:
 
     @property
     def failed(self) -> bool:
-        """Whether this row is a reason to fail: absent runtimes are not, nor are files of another runtime."""
+        """Whether this row fails the run. Missing runtimes and files for another runtime do not."""
         return self.status == "failed" and not self.row.optional
 
 
 class Bench:
-    """One run over ``rows``, of which the first is the denominator. ``folder`` is scratch; ``tell`` hears what is done.
+    """One run over ``rows``, the first of which is the reference of all ratios.
 
-    ``idle`` is the largest share of a core that waiting workers used while another was measured.
+    ``folder`` is scratch space, and ``on_progress`` gets a line of text per step. ``idle`` is the largest share of a
+    core that waiting workers used during the inference of another.
     """
 
-    def __init__(self, rows: Sequence[Row], bundle: Path, threads: int, folder: Path, tell: Callable[[str], None]):
+    def __init__(
+        self, rows: Sequence[Row], bundle: Path, threads: int, folder: Path, on_progress: Callable[[str], None]
+    ):
         self.figures = {row.name: Figures(row) for row in rows}
         self.idle = 0.0
         self._bundle = bundle
         self._threads = threads
         self._folder = folder
-        self._tell = tell
+        self._on_progress = on_progress
         self._peak = 0.0
         for figures in self.figures.values():
             export = EXPORTS.get(figures.row.export or "")
@@ -90,9 +93,9 @@ class Bench:
         return [figures for figures in self.figures.values() if figures.status == "measured"]
 
     def export(self) -> None:
-        """Make every file that a row needs, each in a process of its own, from its start to its end."""
+        """Make the files of all rows, each in a separate, timed process."""
         for name in dict.fromkeys(f.row.export for f in self._alive() if f.row.export):
-            self._tell(f"exporting {name}")
+            self._on_progress(f"exporting {name}")
             users = [figures for figures in self._alive() if figures.row.export == name]
             try:
                 seconds = run_export(name, self._bundle, self._folder / name, self._threads)
@@ -110,17 +113,20 @@ class Bench:
         return self._folder / row.export / row.path if row.export else self._bundle
 
     def measure(self, clips: Float[np.ndarray, "batch c h w d t"], rounds: int) -> None:
-        """Time every row that takes this batch: ``rounds`` rounds in which each runs once, the first one not counted.
+        """Time every row that accepts this batch. Each runs once per round; the first of the ``rounds`` does not count.
 
-        As many workers are loaded at once as memory holds; the denominator takes part in the rounds of all. Raises
-        Broken where that one fails.
+        As many workers are loaded at once as fit into memory. The reference row takes part in every group.
+
+        Raises:
+            Broken: the reference row failed.
+
         """
         batch = len(clips)
         path = self._folder / f"clips{batch}.npy"
         np.save(path, clips)
         waiting = [f for f in self._alive() if batch == 1 or f.row.batched]
-        assert waiting, "there is always the denominator"
-        assert waiting[0].row is REFERENCE, "the denominator is installed and comes first"
+        assert waiting, "the reference row is always selected"
+        assert waiting[0].row is REFERENCE, "the reference row is installed and comes first"
         first, *waiting = waiting
         with self._worker(first.row, path, batch) as base:
             self._load(first, base, batch)
@@ -133,12 +139,12 @@ class Bench:
                         worker = stack.enter_context(self._worker(figures.row, path, batch))
                         if self._load(figures, worker, batch):
                             group.append((figures, worker))
-                    self._tell(f"batch {batch}: {rounds} rounds of {', '.join(f.row.name for f, _ in group)}")
+                    self._on_progress(f"batch {batch}: {rounds} rounds of {', '.join(f.row.name for f, _ in group)}")
                     self._take_turns(group, batch, rounds)
                 more = bool(waiting)
 
     def _need(self, figures: Figures, batch: int) -> float:
-        """Bytes that must be free to load one more: its own peak, and that of whoever computes meanwhile."""
+        """Free bytes needed to load one more worker: its peak, and the peak of the worker that computes meanwhile."""
         return self._peak + batch * (figures.peak or self._peak)
 
     def _worker(self, row: Row, clips: Path, batch: int) -> Worker:
@@ -147,9 +153,9 @@ class Bench:
         return Worker(spec, self._folder / f"{row.name}.log")
 
     def _load(self, figures: Figures, worker: Worker, batch: int) -> bool:
-        """Load and check a row; whether it can be timed."""
+        """Load and check a row; returns whether it can be timed."""
         row = figures.row
-        self._tell(f"batch {batch}: loading {row.name}")
+        self._on_progress(f"batch {batch}: loading {row.name}")
         try:
             answers = [worker.ask("load")]
             while batch == 1 and len(answers) < LOADS and answers[0]["load_s"] < QUICK_S:
@@ -170,10 +176,10 @@ class Bench:
         return True
 
     def _give_up(self, figures: Figures, broken: Broken) -> None:
-        """Leave a row out from here on; raises where it is the denominator."""
+        """Exclude a row from the rest of the run; raises if it is the reference row."""
         if figures.row is REFERENCE:
             raise broken
-        self._tell(f"{figures.row.name}: {broken}")
+        self._on_progress(f"{figures.row.name}: {broken}")
         figures.status, figures.reason = "failed", str(broken)
 
     def _take_turns(self, group: Sequence[tuple[Figures, Worker]], batch: int, rounds: int) -> None:
@@ -191,19 +197,19 @@ class Bench:
                 used = sum(other.cpu_seconds() for other in others) - before
                 if number:
                     seconds[figures.row.name].append(took)
-                    # The kernel counts in hundredths of a second: of a short call they tell nothing.
+                    # The kernel counts in hundredths of a second, too coarse for a short call.
                     self.idle = max(self.idle, used / took) if took > 0.1 else self.idle
         base = seconds[REFERENCE.name]
         for figures, _ in group:
             if figures.status == "measured":
-                # The denominator is in every group.
+                # The reference row is in every group.
                 timing = figures.timings.setdefault(batch, Timing())
                 timing.seconds += seconds[figures.row.name]
                 timing.reference += base
 
 
 def relative_l2(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Norm of the difference over the norm of what is wanted, infinite where the shapes differ."""
+    """Norm of the difference over the norm of ``wanted``; infinite if the shapes differ."""
     if found.shape != wanted.shape:
         return float("inf")
     error = float(np.linalg.norm(found.astype(np.float64) - wanted) / np.linalg.norm(wanted.astype(np.float64)))
@@ -211,6 +217,6 @@ def relative_l2(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def available_memory() -> int:
-    """Bytes that the machine can still give."""
+    """Bytes of available memory on this machine."""
     (line,) = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
     return int(line.split()[1]) * 1024

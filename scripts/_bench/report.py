@@ -1,4 +1,4 @@
-"""What a run found, as a text table, as JSON and as a page."""
+"""The results of a run as a text table, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def _clips_per_second(figures: Figures) -> str:
 
 
 _NOTES = (
-    "Load: from the imported runtime to a session that is ready, compilation included, in a fresh process.",
-    "Loaded: what the session holds, in some runtimes the clip too. Inference: the peak of the first one beyond that.",
-    "TensorFlow compiles by a first inference and keeps what that took: there, loaded is the figure.",
-    "Export: the command from start to end, without its check. A file of a fixed batch has no B=4.",
-    "rel. L2: of the features to the first row's, the larger of both batch sizes.",
+    "- Load: time from the imported runtime to a ready session, including compilation, in a fresh process.",
+    "- Loaded: memory of the session, in some runtimes with the clip. Inference: extra peak of the first inference.",
+    "  TensorFlow compiles during a first inference and keeps that memory, so its relevant figure is *loaded*.",
+    "- Export: the whole command without its check. Files with a fixed batch have no figures for B=4.",
+    "- rel. L2: error of the features against the first row, the larger of both batch sizes.",
 )
 
-#: Head of a column, and its cell.
+#: Header of each column, and its cell.
 _COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("name", lambda f: f.row.name),
     ("median s", lambda f: _timed(f, 1, "{:.3f}", "median")),
@@ -73,7 +73,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
 
 @dataclass(frozen=True)
 class Report:
-    """A run: its rows, under what circumstances they were measured, and the errors of golden cases by name."""
+    """A run: its rows, the conditions of the measurement, and the errors of the golden cases by name."""
 
     figures: Mapping[str, Figures]
     architecture: str
@@ -85,11 +85,11 @@ class Report:
 
     @property
     def rows(self) -> list[Figures]:
-        """In the order of the table."""
+        """The figures in the order of the table."""
         return list(self.figures.values())
 
     def text(self) -> str:
-        """The table for a terminal, with what was not measured and why."""
+        """The table for a terminal, with the reasons of missing figures."""
         table = [([head for head, _ in _COLUMNS], "what")]
         table += [(self._cells(f), f.row.title if f.status == "measured" else _why(f)) for f in self.rows]
         widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in table), strict=True)]
@@ -103,7 +103,7 @@ class Report:
         return [cell(figures) for _, cell in _COLUMNS]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; bytes and seconds."""
+        """Plain data for JSON, in bytes and seconds."""
         return {
             "architecture": self.architecture,
             "clip": list(self.clip),
@@ -129,30 +129,30 @@ class Report:
         }
 
     def markdown(self, chart: str | None) -> str:
-        """The page."""
+        """The page, as Markdown."""
         shape = ", ".join(map(str, self.clip))
         lines = [
             "# Benchmark",
             "",
             f"Made by `scripts/bench_cpu` in one run: `{self.architecture}`, synthetic weights, one clip "
             f"(1, {shape}) in float32, {self.threads} threads, {processor()}.",
-            "Every row is a process of its own; all are loaded, then each runs once a round, in turn. "
-            f"Figures are medians of {self.rounds - 1} rounds,",
-            "ratios are to the first row in the same rounds (below 1 is faster). Waiting rows used at most "
+            "Each row is a separate process. After all have loaded, each runs once per round, in turn. "
+            f"Figures are medians of {self.rounds - 1} rounds.",
+            "Ratios are relative to the first row in the same rounds; below 1 is faster. Waiting rows used at most "
             f"{100 * self.idle:.0f} % of one core.",
             "",
         ]
         if chart:
-            lines += [f"![Seconds a clip by row, and their ratio to jax.jit]({chart})", ""]
-        heads = ["what", *(head for head, _ in _COLUMNS)]
+            lines += [f"![Seconds per clip for each row, and the ratio to jax.jit]({chart})", ""]
+        heads = ["row", *(head for head, _ in _COLUMNS)]
         lines += [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
         for figures in self.rows:
             lines.append(f"| {' | '.join([figures.row.title, *self._cells(figures)])} |")
         lines += ["", *_NOTES, ""]
         unmeasured = [figures for figures in self.rows if figures.status != "measured"]
         if unmeasured:
-            lines += ["Not, or not wholly, measured:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
-        lines += ["| what | bar | stretch | measured | |", "|---|---|---|---|---|"]
+            lines += ["Not measured, or only in part:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
+        lines += ["| figure | limit | stretch goal | measured | |", "|---|---|---|---|---|"]
         lines += [
             f"| {v.what} | {v.bar} | {v.stretch} | {v.measured} | {v.word} |"
             for v in verdicts(self.figures, self.golden)
@@ -187,7 +187,7 @@ def _plain(figures: Figures) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The family of this machine's processor and its widest vectors, nothing that tells machines apart."""
+    """The family of the processor and its widest vectors, without anything that identifies the machine."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
     (model, *_) = re.findall(r"^model name\s*:(.*)$", text, re.MULTILINE) or [""]
@@ -198,7 +198,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what takes part."""
+    """Installed versions of the packages involved."""
     out = {}
     for package in _PACKAGES:
         try:

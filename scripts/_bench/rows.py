@@ -1,4 +1,4 @@
-"""What is measured: every row of the table, the file it runs, and how that file is made."""
+"""The rows of the table: the file that each runs, and how it is made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["EXPORTS", "REFERENCE", "ROWS", "Export", "Row", "absent", "select"]
 
 @dataclass(frozen=True)
 class Export:
-    """Files that one command makes in a folder: ``python -m COMMAND --weights BUNDLE --output FOLDER``."""
+    """Files made by one command in a folder: ``python -m COMMAND --weights BUNDLE --output FOLDER``."""
 
     command: tuple[str, ...]
     packages: tuple[str, ...] = ()
@@ -19,18 +19,18 @@ class Export:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         name: for ``--only`` and the JSON file.
-        title: what is run, in words.
+        title: a description of the run.
         engine: the function of ``engines`` that loads it.
-        packages: what must be importable; imported before the clock of loading starts.
-        export: the entry of `EXPORTS` that makes its file, None where the weights are all it takes.
-        path: the file below the export's folder.
-        batched: whether the file takes more than one clip at once.
-        family: whose work the file is: ``jax`` (no file at all), ``ours`` or ``others``.
-        optional: the runtime may refuse the file (operators of another runtime): said, but no failure.
+        packages: required packages, imported before the load time starts.
+        export: the entry of `EXPORTS` that makes its file; None if it needs only the weights.
+        path: the file, relative to the folder of the export.
+        batched: whether the file accepts more than one clip at once.
+        family: the origin of the file: ``jax`` (no file), ``ours`` or ``others``.
+        optional: the runtime may reject the file (operators of another runtime). This is reported, but is no failure.
     """
 
     name: str
@@ -61,7 +61,7 @@ _IREE = ("iree.compiler", "iree.runtime")
 _ORT = ("onnxruntime",)
 _OPENVINO = ("openvino",)
 
-#: The denominator of all ratios comes first.
+#: The reference of all ratios comes first.
 ROWS = (
     Row("reference", "jax.jit of the plain forward", "reference", _JAX, family="jax"),
     Row("equinox", "jax.jit of the usual Equinox", "equinox_usual", _JAX, family="jax"),
@@ -84,11 +84,11 @@ REFERENCE = ROWS[0]
 
 
 def select(names: Collection[str]) -> tuple[Row, ...]:
-    """The rows of these names, in the table's order; the denominator is always among them."""
+    """The rows with these names, in the order of the table, always including the reference row."""
     return tuple(row for row in ROWS if row is REFERENCE or not names or row.name in names)
 
 
 def absent(packages: Sequence[str]) -> str | None:
-    """The first of these packages that is not installed."""
-    # The parent is looked for first: find_spec imports it, and raises where it does not exist.
+    """The first of these packages that is not installed, or None."""
+    # find_spec imports the parent and raises if it does not exist, so the parent is checked first.
     return next((p for p in packages if find_spec(p.partition(".")[0]) is None or find_spec(p) is None), None)

@@ -1,6 +1,6 @@
-"""One row in a process of its own: ``python -m _bench.worker SPEC``, SPEC being a `Spec` as JSON.
+"""One row in a separate process: ``python -m _bench.worker SPEC``, where SPEC is a `Spec` as JSON.
 
-Reads ``load`` or ``run`` from a line of standard input, answers each with a line of JSON on standard output.
+It reads requests, ``load`` or ``run``, from lines of standard input and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Spec", "main"]
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker needs to know.
+    """The task of a worker.
 
-    ``path`` is what the engine loads, ``clips`` an ``.npy`` file, ``features`` where the first result goes.
+    The engine loads ``path``. ``clips`` is an ``.npy`` file; ``features`` is the output file for the first result.
     """
 
     engine: str
@@ -38,7 +38,7 @@ class Spec:
 
 
 class Server:
-    """Answers requests; ``load`` comes before ``run``."""
+    """Answers requests; ``load`` must precede ``run``."""
 
     def __init__(self, spec: Spec):
         self._spec = spec
@@ -47,8 +47,8 @@ class Server:
     def load(self) -> dict[str, float]:
         """Load the file and run it once.
 
-        Seconds to load; bytes that the loaded file holds, that its first inference takes beyond that, and the most
-        that the process held.
+        Returns the load time in seconds, and in bytes the memory of the loaded file, the further memory of its first
+        inference, and the peak of the process.
         """
         from _bench.engines import ENGINES
 
@@ -60,14 +60,14 @@ class Server:
         self._call = ENGINES[self._spec.engine](Path(self._spec.path), clips, self._spec.threads)
         seconds = time.perf_counter() - begun
         loading = held("VmHWM")
-        # From here on the peak is the inference's, not that of a compiler, and what that one freed is not held.
+        # Reset the peak and return freed memory, so that the compiler does not count as inference.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         loaded = held("VmRSS")
         features = self._call()
         memory = held("VmHWM") - loaded
         np.save(self._spec.features, features)
-        # Runtimes that plan their memory do so by the first call; the second is the one that settles.
+        # Runtimes plan their memory during the first call, so only the second call shows the steady state.
         self._call()
         peak = max(loading, held("VmHWM"))
         return {"load_s": seconds, "loaded": loaded - start, "memory": memory, "peak": peak}
@@ -81,7 +81,7 @@ class Server:
 
 
 def held(what: str) -> int:
-    """Bytes of this process by its own account: ``VmRSS`` now, ``VmHWM`` at most."""
+    """Memory of this process in bytes: ``VmRSS`` is the current value, ``VmHWM`` the peak."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)]
     return int(line.split()[1]) * 1024
 
@@ -89,9 +89,9 @@ def held(what: str) -> int:
 def main() -> None:
     """Serve until standard input ends."""
     spec = Spec(**json.loads(sys.argv[1]))
-    # Before any runtime is imported: they count the processors that they may use.
+    # Set before any runtime is imported, because runtimes count the allowed processors then.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.threads])
-    # Runtimes print: only answers may go to the pipe.
+    # Runtimes print to standard output, but only answers may go to the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = Server(spec)
@@ -103,7 +103,7 @@ def main() -> None:
 def _answer(server: Server, request: str) -> dict[str, Any]:
     try:
         return {"load": server.load, "run": server.run}[request]()
-    except Exception as error:  # every runtime has its own; the row is reported with it
+    except Exception as error:  # exception types differ by runtime; the report of the row shows it
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 
 

@@ -1,4 +1,4 @@
-"""The measuring side: worker processes, started one by one, then asked in turn."""
+"""Worker processes as the measuring process sees them: started one by one, then asked in turn."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Broken", "Worker", "environment"]
 SCRIPTS = Path(__file__).resolve().parent.parent
 
 
-class Broken(Exception):  # noqa: N818 - what became of a row, not an error of the bench
+class Broken(Exception):  # noqa: N818 - the outcome of a row, not an error of the bench
     """A file that could not be made, loaded or run; the message is one line."""
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The caller's environment with these scripts and the package on the path, one device, quiet runtimes."""
+    """The environment of the caller, plus the scripts and the package on the path, one device and quiet runtimes."""
     paths = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
@@ -37,7 +37,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 class Worker:
-    """A row's process; leaving the context ends it. ``log`` is where its runtime's words go."""
+    """The process of a row, ended on leaving the context. The output of its runtime goes to ``log``."""
 
     def __init__(self, spec: Spec, log: Path):
         self._log = log
@@ -61,7 +61,7 @@ class Worker:
         self._process.communicate()
 
     def ask(self, request: str) -> dict[str, Any]:
-        """Send a request and wait for its answer; raises Broken with the worker's reason."""
+        """Send a request and return its answer; raises Broken with the reason from the worker."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -78,11 +78,11 @@ class Worker:
         return answer
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its threads so far."""
+        """Processor time of all threads of the process so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _last_words(self) -> str:
         status = self._process.wait()
         said = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return f"its process ended with status {status}: {said[-1][:300] if said else 'without a word'}"
+        return f"its process ended with status {status}: {said[-1][:300] if said else 'no message'}"

@@ -1,1 +1,1 @@
-"""JAX's own harness of primitives through the StableHLO -> ONNX lowering and ONNX Runtime."""
+"""JAX's own test cases of its primitives, converted from StableHLO to ONNX and run in ONNX Runtime."""

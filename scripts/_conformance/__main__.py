@@ -1,7 +1,7 @@
-"""Runs JAX's harness of primitives through the lowering and writes docs/conformance.md.
+"""Runs JAX's own test cases of its primitives through the converter and writes docs/conformance.md.
 
-A run that is interrupted goes on where it stopped. A run of a part (--only, --dtype, --outcome, --sample) prints its
-summary and writes no page. Exit status 1 where a result is wrong or a file is rejected.
+An interrupted run continues where it stopped. A partial run (--only, --dtype, --outcome, --sample) prints a summary and
+writes no page. The exit status is 1 if a result is wrong, a file is rejected or the converter breaks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[bool, list[Verdict]] = {}
     try:
         if options.all and not options.x64:
-            # Which cases there are depends on jax's mode, and a process has one: the other mode's run is its own.
+            # The cases depend on the mode of jax, which is fixed per process: the other mode runs in another one.
             subprocess.run(
                 [sys.executable, "-P", "-m", "_conformance", *(arguments or sys.argv[1:]), "--x64"], check=False
             )
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"conformance: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("conformance: interrupted; the same command goes on from here", file=sys.stderr)
+        print("conformance: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     _summarise(results[options.x64], options.x64, options.list)
     if options.all and not options.x64 and not part:
@@ -58,18 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         return [n for n in text.split(",") if n]
 
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
-    parser.add_argument("--all", action="store_true", help="both modes of jax, and write docs/conformance.md")
-    parser.add_argument("--x64", action="store_true", help="the cases of jax with 64-bit types enabled")
-    parser.add_argument("--only", type=names, metavar="PRIMITIVE,...", help="cases of these primitives")
-    parser.add_argument("--dtype", type=names, metavar="DTYPE,...", help="cases of these types")
-    parser.add_argument("--case", metavar="TEXT", help="cases whose name holds this")
+    parser.add_argument("--all", action="store_true", help="run both modes of jax and write docs/conformance.md")
+    parser.add_argument("--x64", action="store_true", help="run the cases of jax with 64-bit types enabled")
+    parser.add_argument("--only", type=names, metavar="PRIMITIVE,...", help="only cases of these primitives")
+    parser.add_argument("--dtype", type=names, metavar="DTYPE,...", help="only cases of these types")
+    parser.add_argument("--case", metavar="TEXT", help="only cases with this text in their name")
     parser.add_argument("--outcome", type=names, metavar="OUTCOME,...",
-                        help=f"cases that an earlier run gave this outcome: {', '.join(OUTCOMES)}")  # fmt: skip
-    parser.add_argument("--sample", type=int, metavar="N", help="N cases, spread over primitives and types")
-    parser.add_argument("--again", action="store_true", help="forget what earlier runs found")
-    parser.add_argument("--list", action="store_true", help="print every case that did not pass, with its reason")
+                        help=f"only cases with this outcome in an earlier run: {', '.join(OUTCOMES)}")  # fmt: skip
+    parser.add_argument("--sample", type=int, metavar="N", help="only N cases, spread over primitives and types")
+    parser.add_argument("--again", action="store_true", help="discard the results of earlier runs")
+    parser.add_argument("--list", action="store_true", help="print every case that did not pass, with the reason")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "conformance", metavar="FOLDER",
-                        help="where verdicts are kept (default: build/conformance)")  # fmt: skip
+                        help="folder for verdicts (default: build/conformance)")  # fmt: skip
     return parser
 
 
@@ -99,7 +99,7 @@ def _run(options: argparse.Namespace, x64: bool) -> list[Verdict]:
         chosen = _sample(chosen, options.sample)
     wanted = [case for case in chosen if case.name not in done]
     with _Progress(len(wanted)) as progress:
-        done |= run(wanted, path, x64=x64, tell=progress.tell)
+        done |= run(wanted, path, x64=x64, on_progress=progress.advance)
     return [done[case.name] for case in chosen]
 
 
@@ -113,7 +113,7 @@ def _mode(x64: bool) -> str:
 
 
 def _sample(cases: Sequence[Case], size: int) -> list[Case]:
-    """The same cases each time, of every primitive and type in turn."""
+    """The same cases every time, from each primitive and type in turn."""
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.name):
         groups.setdefault((case.primitive, case.dtype), []).append(case)
@@ -127,10 +127,10 @@ def _sample(cases: Sequence[Case], size: int) -> list[Case]:
 
 
 def _fingerprint() -> str:
-    """Changes with the lowering's code, the judge's, and the versions that a verdict depends on."""
+    """Identifies the code of the converter and of the judge, and the versions that a verdict depends on."""
     digest = hashlib.sha256()
     judges = (Path(__file__).with_name(f"{name}.py") for name in ("cases", "judging", "settling"))
-    for path in (*sorted((ROOT / "swift_export" / "lowering").rglob("*.py")), *judges):
+    for path in (*sorted((ROOT / "swift_export" / "converter").rglob("*.py")), *judges):
         digest.update(path.read_bytes())
     digest.update(repr(_versions()).encode())
     return digest.hexdigest()[:12]
@@ -142,7 +142,7 @@ def _versions() -> dict[str, str]:
 
 def _summarise(verdicts: Sequence[Verdict], x64: bool, everything: bool) -> None:
     counted = [v for v in verdicts if v.outside is None and v.outcome != "jax"]
-    print(f"\n{'64-bit types' if x64 else 'default types'}: {len(verdicts)} cases, {len(counted)} count")
+    print(f"\n{'64-bit types' if x64 else 'default types'}: {len(verdicts)} cases, {len(counted)} applicable")
     outcomes = Counter(v.outcome for v in counted)
     for outcome in OUTCOMES[:-1]:
         share = outcomes[outcome] / len(counted) if counted else 0
@@ -160,7 +160,7 @@ def _summarise(verdicts: Sequence[Verdict], x64: bool, everything: bool) -> None
 
 
 class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar, shown only on a terminal."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
@@ -178,8 +178,8 @@ class _Progress:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def tell(self, verdict: Verdict) -> None:
-        """One case more is done."""
+    def advance(self, verdict: Verdict) -> None:
+        """Count one more finished case."""
         self._progress.update(self._task, advance=1, description=verdict.primitive)
 
 

@@ -1,7 +1,7 @@
-"""The cases of JAX's primitive harness, and which of them count.
+"""The cases of JAX's primitive harness, and which of them are applicable.
 
-The harness is private to jax (``jax._src.internal_test_util.test_harnesses``): it is data for this measurement, and no
-part of the package depends on it. Its cases depend on whether jax has 64-bit types enabled.
+The harness is private to jax (``jax._src.internal_test_util.test_harnesses``). It is data for this measurement only; no
+part of the package depends on it. Its cases depend on whether 64-bit types are enabled in jax.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["Case", "read_cases"]
 
-#: Groups that ONNX has nothing for, by what they are.
+#: Primitives without an equivalent in ONNX, by subject.
 OUTSIDE = {
     "linear algebra": {
         "svd", "eig", "eigh", "qr", "lu", "cholesky", "triangular_solve", "tridiagonal_solve", "custom_linear_solve",
@@ -38,34 +38,34 @@ class Case:
 
     @property
     def outside(self) -> str | None:
-        """Why the case does not count, if it does not."""
-        for what, groups in OUTSIDE.items():
-            if self.primitive in groups:
-                return what
+        """The reason why the case is not applicable, or None."""
+        for subject, primitives in OUTSIDE.items():
+            if self.primitive in primitives:
+                return subject
         return "complex numbers" if np.dtype(self.dtype).kind == "c" else None
 
     @property
     def tolerance(self) -> float | None:
-        """Where JAX's own test of these cases (tests/export_harnesses_multi_platform_test.py) has one of its own."""
+        """The tolerance of this case, if JAX's tests/export_harnesses_multi_platform_test.py has a special one."""
         return 1e-4 if "conv_general_dilated" in self.name and self.dtype == "float32" else None
 
     @property
     def unimplemented(self) -> bool:
-        """Whether jax says that it does not implement this on a CPU."""
+        """Whether jax does not implement the case on a CPU, according to the harness."""
         return not self.harness.filter("cpu")
 
     def arguments(self) -> Sequence[Any]:
-        """The same arguments on every run: they depend on the case's name alone."""
+        """The arguments, which depend only on the name of the case: every run has the same."""
         return list(self.harness.dyn_args_maker(np.random.RandomState(zlib.crc32(self.name.encode()))))
 
     def function(self, *arguments: Any) -> Any:
-        """What the case computes."""
+        """Compute the case."""
         return self.harness.dyn_fun(*arguments)
 
 
 def read_cases() -> list[Case]:
     """All cases, by name. Set ``jax_enable_x64`` before the first call."""
-    import ml_dtypes  # noqa: F401 - numpy then knows bfloat16 by name
+    import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
     from jax._src.internal_test_util import test_harnesses
 
     return [Case(h.fullname, h.group_name, np.dtype(h.dtype).name, h) for h in test_harnesses.all_harnesses]

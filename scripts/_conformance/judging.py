@@ -1,4 +1,4 @@
-"""One case: JAX's answer, ours, and the verdict."""
+"""One case: JAX's result, ours, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from _conformance.settling import settle
 
 __all__ = ["OUTCOMES", "Verdict", "differences", "judge"]
 
-#: pass; unsupported: the lowering refused; wrong: another result than JAX's; rejected: ONNX Runtime did not load or run
-#: the file; jax: JAX itself cannot run or export the case; broke: the lowering failed without an error of its own.
+#: pass; unsupported: the converter rejected the module; wrong: the result differs from JAX's; rejected: ONNX Runtime
+#: did not load or run the file; broke: the converter raised an unexpected error; jax: JAX cannot run or export the
+#: case.
 OUTCOMES = ("pass", "unsupported", "wrong", "rejected", "broke", "jax")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one case."""
+    """The outcome of one case."""
 
     name: str
     primitive: str
@@ -36,12 +37,12 @@ class Verdict:
 
 
 def judge(case: Case) -> Verdict:
-    """Run a case in JAX and, exported and lowered, in ONNX Runtime."""
+    """Run a case in JAX and, exported and converted, in ONNX Runtime."""
     start = time.perf_counter()
     outcome, reason = _outcome(case)
     outside = case.outside
     if outside is None and outcome == "unsupported" and "complex<" in reason:
-        # A case of another type by its name: an operand or a result of it is complex.
+        # The name states another type, but an operand or a result is complex.
         outside = "complex numbers"
     reason = " ".join(reason.split())[:400]
     seconds = round(time.perf_counter() - start, 3)
@@ -55,7 +56,7 @@ def _outcome(case: Case) -> tuple[str, str]:
     from swift_export.errors import SwiftExportError
 
     if case.unimplemented:
-        return "jax", "not implemented on CPU, says the harness"
+        return "jax", "not implemented on CPU, according to the harness"
     arguments = case.arguments()
     try:
         jitted = jax.jit(case.function)
@@ -96,7 +97,7 @@ def _lowered(module: bytes, inputs: int) -> bytes:
 
 
 def _speak_float32(model: Any) -> None:
-    """Let bfloat16 inputs and outputs of the graph be float32: ONNX Runtime's Python binding takes no other."""
+    """Make bfloat16 inputs and outputs float32, because ONNX Runtime's Python binding does not accept bfloat16."""
     import onnx_ir as oir
 
     narrow, wide = oir.DataType.BFLOAT16, oir.DataType.FLOAT
@@ -123,7 +124,7 @@ def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # The file as it is, without the runtime's own rewriting; quiet about what it finds odd in it.
+    # Run the file unchanged, without the optimisations and warnings of the runtime.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -136,10 +137,10 @@ def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def differences(found: list[np.ndarray], expected: list[np.ndarray], tolerance: float | None = None) -> str:
-    """The first difference, as text; empty where there is none.
+    """Describe the first difference; empty if there is none.
 
-    The tolerance is relative and absolute, by default that of JAX's tests for the type; integers and truth values are
-    exact, and NaN, infinities and the sign of zero are where JAX has them.
+    The tolerance is relative and absolute, and defaults to that of JAX's tests for the type. Integers and booleans must
+    be equal. NaN, infinities and the sign of zero must be in the same positions.
     """
     from jax._src.public_test_util import default_tolerance
 
@@ -161,10 +162,10 @@ def _difference(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
     if theirs.dtype.kind not in "f":
         unlike = ours != theirs
         return _first("differ", ours, theirs, unlike) if unlike.any() else ""
-    for what, mark in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
+    for value, mark in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
         unlike = mark(ours) != mark(theirs)
         if unlike.any():
-            return _first(f"{what} elsewhere", ours, theirs, unlike)
+            return _first(f"{value} elsewhere", ours, theirs, unlike)
     zeros = (ours == 0) & (theirs == 0) & (np.signbit(ours) != np.signbit(theirs))
     if zeros.any():
         return _first("zeros of the other sign", ours, theirs, zeros)
@@ -174,6 +175,6 @@ def _difference(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
     return _first(f"beyond {tolerance:g}", ours, theirs, unlike) if unlike.any() else ""
 
 
-def _first(what: str, ours: np.ndarray, theirs: np.ndarray, unlike: np.ndarray) -> str:
+def _first(text: str, ours: np.ndarray, theirs: np.ndarray, unlike: np.ndarray) -> str:
     place = tuple(int(i) for i in np.argwhere(unlike)[0])
-    return f"{what}, {int(unlike.sum())} of {unlike.size}: at {list(place)} {ours[place]!s}, expected {theirs[place]!s}"
+    return f"{text}, {int(unlike.sum())} of {unlike.size}: at {list(place)} {ours[place]!s}, expected {theirs[place]!s}"

@@ -1,4 +1,4 @@
-"""docs/conformance.md: what passes, what is refused and why, what is wrong."""
+"""Writes docs/conformance.md: passing cases, rejected ones with reasons, and wrong results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from _conformance.judging import OUTCOMES, Verdict
 
 __all__ = ["counting", "page"]
 
-#: Order of the tables' rows of types.
+#: Order of the rows in the table of types.
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "bfloat16", "float32", "float64"),
@@ -20,29 +20,31 @@ COLUMNS = ("pass", "unsupported", "wrong", "rejected", "broke")
 
 
 def counting(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Those that the bars are about: JAX runs them, and they are not of what ONNX has nothing for."""
+    """The applicable cases: JAX runs them, and ONNX has equivalents."""
     return [v for v in verdicts if v.outside is None and v.outcome != "jax"]
 
 
 def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[str, str]) -> str:
-    """The whole page, of both modes of jax."""
+    """The page for both modes of jax."""
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     parts = [
-        "# Conformance of the StableHLO -> ONNX lowering",
+        "# Conformance of the StableHLO to ONNX converter",
         "",
-        "Made by `scripts/conformance --all`: every case of JAX's own harness of primitives",
-        "(`jax._src.internal_test_util.test_harnesses`) goes through `jax.export`, the lowering and ONNX Runtime,",
-        f"with the runtime's own optimisations off, and is compared with JAX. {named}.",
+        "Made by `scripts/conformance --all`. Each case of JAX's own harness of primitives",
+        "(`jax._src.internal_test_util.test_harnesses`) is exported by `jax.export`, converted, run in ONNX Runtime",
+        "without its optimisations, and compared with JAX.",
         "",
-        "- **pass**: equal. Integers and truth values exactly; floats within the tolerance of JAX's tests for the type",
-        "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute), NaN, infinities and the",
-        "  sign of zero where JAX has them. float32 convolutions: 1e-4, as in JAX's own test of these cases.",
-        "- **unsupported**: the lowering refused, with a reason; no file was written.",
-        "- **wrong**: another result. **rejected**: ONNX Runtime did not load or run the file. **broke**: the lowering",
-        "  failed without an error of its own. There should be none of these.",
-        "- Not counted: linear algebra, fft, complex numbers and random bits, and cases that JAX itself does not run.",
+        f"Versions: {named}.",
         "",
-        "| | cases | count | pass | unsupported | wrong | rejected | broke |",
+        "- **pass**: integers and booleans are equal. Floats agree within the tolerance of JAX's tests for the type",
+        "  (float64 1e-15, float32 1e-6, float16 1e-3, bfloat16 1e-2, relative and absolute; float32 convolutions",
+        "  1e-4, as in JAX's test of these cases). NaN, infinities and the sign of zero are in the same positions.",
+        "- **unsupported**: the converter rejected the module with a reason, and wrote no file.",
+        "- **wrong**: the result differs. **rejected**: ONNX Runtime did not load or run the file. **broke**: the",
+        "  converter raised an unexpected error. None of these should occur.",
+        "- Not applicable: linear algebra, fft, complex numbers, random bits, and cases that JAX itself does not run.",
+        "",
+        "| | cases | applicable | pass | unsupported | wrong | rejected | broke |",
         "|---|---|---|---|---|---|---|---|",
         _summary("default types", default),
         _summary("64-bit types enabled", wide),
@@ -75,7 +77,7 @@ def _summary(name: str, verdicts: Sequence[Verdict]) -> str:
 def _both(
     default: Sequence[Verdict], wide: Sequence[Verdict], key: Callable[[Verdict], str], rows: Sequence[str], name: str
 ) -> list[str]:
-    """Passing of counted cases in both modes, and what else there was in either."""
+    """Counts of applicable cases: passing ones in both modes, other outcomes with 64-bit types."""
     modes = [Counter((key(v), v.outcome) for v in counting(verdicts)) for verdicts in (default, wide)]
     lines = [
         f"| {name} | default: pass | of | 64-bit: pass | of | unsupported | wrong | rejected | broke |",
@@ -100,20 +102,20 @@ def _listed(title: str, verdicts: Sequence[Verdict], outcomes: Sequence[str]) ->
 def _settled(verdicts: Sequence[Verdict]) -> list[str]:
     by_name = {v.name: v for v in verdicts if v.outcome == "pass" and v.reason}
     lines = [f"- `{name}`: {_plain(v.reason)}" for name, v in sorted(by_name.items())]
-    return ["## Passing, with another result than JAX's", "", *(lines or ["None."]), ""]
+    return ["## Passing with a result that differs from JAX's", "", *(lines or ["None."]), ""]
 
 
 def _refusals(verdicts: Sequence[Verdict]) -> list[str]:
     reasons = Counter((v.primitive, _general(v.reason)) for v in counting(verdicts) if v.outcome == "unsupported")
     lines = [
-        "## What is refused, and why",
+        "## Rejected, with reasons",
         "",
-        "With 64-bit types enabled, which has all cases of the default types too.",
+        "With 64-bit types enabled, which includes all cases of the default types.",
         "",
     ]
     lines += ["| primitive | cases | reason |", "|---|---|---|"]
     lines += [f"| {primitive} | {n} | {_plain(reason)} |" for (primitive, reason), n in sorted(reasons.items())]
-    return [*lines, ""] if reasons else [*lines[:2], "Nothing.", ""]
+    return [*lines, ""] if reasons else [*lines[:2], "None.", ""]
 
 
 def _outside(verdicts: Sequence[Verdict]) -> list[str]:
@@ -122,13 +124,13 @@ def _outside(verdicts: Sequence[Verdict]) -> list[str]:
         if v.outside is not None:
             table.setdefault(v.outside, Counter())[v.outcome] += 1
     lines = [
-        "## Not counted",
+        "## Not applicable",
         "",
-        "| what | cases | " + " | ".join(OUTCOMES) + " |",
+        "| subject | cases | " + " | ".join(OUTCOMES) + " |",
         "|---" * (len(OUTCOMES) + 2) + "|",
     ]
-    for what, outcomes in sorted(table.items()):
-        lines.append(f"| {what} | {outcomes.total()} | " + " | ".join(str(outcomes[o]) for o in OUTCOMES) + " |")
+    for subject, outcomes in sorted(table.items()):
+        lines.append(f"| {subject} | {outcomes.total()} | " + " | ".join(str(outcomes[o]) for o in OUTCOMES) + " |")
     return [*lines, ""]
 
 
@@ -139,7 +141,7 @@ def _failing_in_jax(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _general(reason: str) -> str:
-    """A reason without its place: the same refusal of many cases is one."""
+    """A reason without its location and numbers, so that equal reasons of many cases are one row."""
     op, _, rest = reason.partition(": ")
     op = op.split(" at ")[0]
     return f"{op}: {re.sub(r'[0-9]+', 'N', rest)}"

@@ -1,4 +1,4 @@
-"""All cases in several processes: resumable, and none stops the others."""
+"""Runs all cases in several processes. A run can be resumed, and a crash affects only one case."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from _conformance.judging import Verdict
 
 __all__ = ["WorkerError", "read_verdicts", "run"]
 
-#: A case takes a fraction of a second; a worker that is silent for longer hangs.
+#: Seconds of silence after which a worker is considered hung. A case takes a fraction of a second.
 PATIENCE = 180.0
 
 
 def read_verdicts(path: Path) -> dict[str, Verdict]:
-    """Verdicts of earlier runs by the case's name; a line cut short by an interruption is left out."""
+    """Verdicts of earlier runs by case name. A line truncated by an interruption is ignored."""
     verdicts = {}
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
@@ -33,8 +33,8 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
     return verdicts
 
 
-def run(cases: Iterable[Case], path: Path, *, x64: bool, tell: Callable[[Verdict], None]) -> dict[str, Verdict]:
-    """Judge cases on all processors, adding each verdict to the file at once."""
+def run(cases: Iterable[Case], path: Path, *, x64: bool, on_progress: Callable[[Verdict], None]) -> dict[str, Verdict]:
+    """Judge the cases on all processors, and append each verdict to the file immediately."""
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
     for case in cases:
         waiting.put(case)
@@ -46,7 +46,7 @@ def run(cases: Iterable[Case], path: Path, *, x64: bool, tell: Callable[[Verdict
             verdicts[verdict.name] = verdict
             with path.open("a") as file:
                 file.write(json.dumps(verdict.to_dict()) + "\n")
-            tell(verdict)
+            on_progress(verdict)
 
     failures: list[WorkerError] = []
 
@@ -72,7 +72,7 @@ class WorkerError(Exception):
 
 
 class _Worker:
-    """One process; when it dies, the case that it was at is rejected, and the next worker goes on."""
+    """One process. If it dies, its current case counts as rejected, and another worker continues."""
 
     def __init__(self, x64: bool) -> None:
         self.process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Results that differ from JAX's, and are right all the same: the few cases in which there is more than one answer.
+"""Results that differ from JAX's and are still correct, in the few cases with more than one correct answer.
 
-Each rule is a check of its own, and names itself in the verdict: the page lists every case that it settled.
+Each rule is a separate check with a name in the verdict. The page lists every case that such a rule accepted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["settle"]
 
 
 def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Why a result is right although it differs, or nothing."""
+    """The reason why a differing result is correct, or an empty string."""
     if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
         return ""
     if case.primitive == "sort" and not case.harness.params["is_stable"]:
@@ -30,7 +30,7 @@ def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expect
 
 
 def _another_order(params: dict[str, Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """An unstable sort may leave equal keys in any order: keys are as expected, and rows are the same ones."""
+    """An unstable sort may leave equal keys in any order. The keys must be as expected and the rows the same."""
     keys, axis = params["num_keys"], params["dimension"]
     same_keys = all(np.array_equal(a, b) for a, b in zip(found[:keys], expected[:keys], strict=True))
 
@@ -39,28 +39,30 @@ def _another_order(params: dict[str, Any], found: list[np.ndarray], expected: li
         return [sorted(zip(*(lane[i].tolist() for lane in lanes), strict=True)) for i in range(len(lanes[0]))]
 
     same = same_keys and rows(found) == rows(expected)
-    return "equal keys in another order, which an unstable sort may give" if same else ""
+    return "equal keys in another order, as an unstable sort allows" if same else ""
 
 
 def _other_places(operand: np.ndarray, found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Of equal values any may be among the top: the values are as expected, and lie where the result says."""
+    """Any of several equal values may be selected, if the values are right and stand at the stated positions."""
     values, places = (np.asarray(a, np.float32) if i == 0 else a for i, a in enumerate(found))
     there = np.take_along_axis(operand.astype(np.float32), places.astype(np.int64), axis=-1)
     distinct = all(len(set(lane)) == len(lane) for lane in places.reshape(-1, places.shape[-1]).tolist())
     same = np.array_equal(values, np.asarray(expected[0], np.float32)) and np.array_equal(there, values)
-    return "equal values at other places" if same and distinct else ""
+    return "equal values from other positions" if same and distinct else ""
 
 
 #: Twice the relative error of one rounding.
 EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 
-#: Primitives whose result is a sum of products of their operands' elements.
+#: Primitives that sum products of elements of their operands.
 SUMS = {"conv_general_dilated", "dot_general", "reduce_window_add", "scatter_add"}
 
 
 def _another_sum(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Sums that differ by no more than four roundings of the sum of the terms' magnitudes: n - 1 roundings are what the
-    order of n terms may cost (N. J. Higham, Accuracy and Stability of Numerical Algorithms, section 4.2).
+    """Sums may differ by four roundings of the sum of the magnitudes of their terms.
+
+    The order of n terms may cost n - 1 roundings (N. J. Higham, Accuracy and Stability of Numerical Algorithms,
+    section 4.2).
     """
     import jax
 
@@ -69,7 +71,7 @@ def _another_sum(case: Case, arguments: Sequence[Any], found: list[np.ndarray], 
         allowed = 4 * EPSILONS[theirs.dtype.name] * np.asarray(magnitude).astype(np.float64)
         if not (np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) <= allowed).all():
             return ""
-    return "the same sum in another order of its terms"
+    return "the same sum, added in another order"
 
 
 def _magnitude(value: Any) -> Any:
@@ -77,7 +79,7 @@ def _magnitude(value: Any) -> Any:
     return abs(value) if array.dtype.kind not in "iub" else value
 
 
-#: Functions of one float64 that mpmath has, too; lgamma is that of the absolute value.
+#: Functions of one float64 that mpmath can compute; lgamma is that of the absolute value.
 EXACT = {
     "atanh": lambda x: mpmath.atanh(x),
     "erf_inv": lambda x: mpmath.erfinv(x),
@@ -88,7 +90,7 @@ EXACT = {
 def _closer_than_float64(
     function: Callable[[Any], Any], operand: np.ndarray, ours: np.ndarray, theirs: np.ndarray
 ) -> str:
-    """float64 that is not twice as far from the exact result, mpmath's with 40 digits, as JAX's own."""
+    """float64 may be up to twice as far from the exact result (mpmath with 40 digits) as JAX's result."""
     finite = np.isfinite(theirs)
     if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
         return ""
@@ -100,11 +102,11 @@ def _closer_than_float64(
             return max(abs((y - truth) / (truth or 1)) for y, truth in zip(values, truths, strict=True))
 
         off, allowed = furthest(ours), 2 * furthest(theirs)
-    return "about as near to the exact result as JAX's own" if off <= allowed else ""
+    return "error against the exact result at most twice JAX's" if off <= allowed else ""
 
 
 def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Floats that are nowhere further from the exact result, JAX's in float64, than the furthest of JAX's own."""
+    """Floats may be as far from the exact result (JAX in float64) as the worst element of JAX's result."""
     import jax
     import jax.numpy as jnp
 
@@ -122,7 +124,7 @@ def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expec
             exact = jax.tree.leaves(jax.jit(case.function)(*map(widened, arguments)))
             exact = [np.asarray(leaf) for leaf in exact]
     except Exception:
-        # The case is written for its type alone.
+        # The case works only for its own type.
         return ""
     for ours, theirs, truth in zip(found, expected, exact, strict=True):
         ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
@@ -132,4 +134,4 @@ def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expec
         off, allowed = (np.abs(a[finite] - truth[finite]).max(initial=0) for a in (ours, theirs))
         if not off <= allowed:
             return ""
-    return "no further from the exact result than JAX's own"
+    return "at least as close to the exact result as JAX's"

@@ -1,4 +1,4 @@
-"""A process that judges the cases whose names it is given, a line of JSON each."""
+"""A process that judges cases by name and prints each verdict as a line of JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    """Read names of cases from standard input; before each verdict, say which case it will be of."""
+    """Read case names from standard input; announce each case before its verdict."""
     import jax
 
     jax.config.update("jax_enable_x64", sys.argv[1] == "x64")
@@ -19,7 +19,7 @@ def main() -> None:
     from _conformance.cases import read_cases
     from _conformance.judging import judge
 
-    # What libraries print must not come between the verdicts.
+    # Keep the output of libraries out of the verdicts.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     # The order of the harness's cases differs from process to process; their names do not.

@@ -1,15 +1,16 @@
-"""Names of everything in an artifact folder.
+"""The layout of an artifact folder.
 
-manifest.json                      what the folder holds; renamed into place last
-stablehlo/model.jax                jax.export's own form
+manifest.json                      the contents of the folder; renamed into place last
+stablehlo/model.jax                the serialized form of jax.export
 stablehlo/model.mlir.bc            portable bytecode, dynamic batch
 stablehlo/model.b1.mlir.bc         portable bytecode, batch 1
 savedmodel/1/                      TF Serving's layout
 onnx/model.onnx
-golden/<format>/<output>.npy      what the reference gave for one clip; the manifest has the clip's recipe
-parity.json parity.md parity.html  what the last check measured
+golden/<format>/<output>.npy       reference outputs for one clip; the manifest has the recipe of the clip
+parity.json parity.md parity.html  the results of the last check
 
-The golden outputs lie in no format's own folder: a server may watch that one, and people copy it around to be served.
+Golden outputs are outside the folders of the formats, because a server may watch those, and people copy them to
+servers.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ _GOLDEN_FOLDER = "golden"
 
 @dataclass(frozen=True)
 class Format:
-    """One format: the folder it fills and its units, the paths in it that a commit moves into place whole.
+    """One format: its folder and its units, the paths in it that a commit moves into place as a whole.
 
-    Its golden outputs are one unit more, the folder ``golden``.
+    The golden outputs, the folder ``golden``, are another unit.
     """
 
     name: str
@@ -61,11 +62,11 @@ class Format:
 
     @property
     def golden(self) -> str:
-        """The folder of its golden outputs."""
+        """The folder of the golden outputs."""
         return f"{_GOLDEN_FOLDER}/{self.name}"
 
     def unit_of(self, path: str) -> str:
-        """The unit that a file of this format is moved with."""
+        """The unit that contains a file of this format."""
         if is_inside(path, self.golden):
             return self.golden
         return self.folder if self.units == (self.folder,) else path
@@ -75,7 +76,7 @@ FORMATS = {
     form.name: form
     for form in (
         Format("stablehlo", "stablehlo", (JAX_FILE, PORTABLE_FILE, PORTABLE_B1_FILE)),
-        # A server that watches the folder must see the version appear complete: one rename, not one a file.
+        # A server that watches the folder must see a complete version appear: one rename, not one per file.
         Format("savedmodel", SAVEDMODEL_FOLDER, (SAVEDMODEL_FOLDER,)),
         Format("onnx", "onnx", (ONNX_FILE,)),
     )
@@ -83,7 +84,7 @@ FORMATS = {
 
 
 def find_format(name: str) -> Format:
-    """The format of that name; raises UsageError for any other."""
+    """The format with this name; raises UsageError for any other name."""
     if name not in FORMATS:
         raise UsageError(f"format {name!r}: expected one of {', '.join(FORMATS)}")
     return FORMATS[name]
@@ -92,8 +93,8 @@ def find_format(name: str) -> Format:
 def is_inside(path: str, folder: str) -> bool:
     """Whether ``path`` is a plain relative path to something below ``folder`` (both with ``/``).
 
-    False for absolute paths, ``..``, ``.``, empty parts, backslashes and control characters: nothing that
-    a manifest from elsewhere names may lead out of the artifact's folder.
+    False for absolute paths, ``..``, ``.``, empty parts, backslashes and control characters, so that no name in a
+    foreign manifest leads out of the artifact folder.
     """
     parts = path.split("/")
     plain = all(part not in ("", ".", "..") for part in parts) and "\\" not in path and path.isprintable()
@@ -101,19 +102,19 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 def format_of(path: str) -> str | None:
-    """Name of the format that a path relative to the artifact folder belongs to, if any."""
+    """Name of the format that contains a path (relative to the artifact folder), or None."""
     return next((name for name, form in FORMATS.items() if is_inside(path, form.folder)), None)
 
 
 def golden_file(form: Format, output: str) -> str:
-    """Where what the reference gave as ``output`` lies."""
+    """Path of the reference values for ``output``."""
     return f"{form.golden}/{output}.npy"
 
 
 def written_files(folder: Path, *below: str) -> list[str]:
-    """Every file of an artifact folder that lies below its folders ``below``, sorted, relative to ``folder``.
+    """All files below the folders ``below`` of an artifact folder, sorted, relative to ``folder``.
 
-    Links and special files are listed too: whoever reads them decides.
+    Links and special files are included; the reader decides about them.
     """
     found = []
     for start in below:

@@ -1,1 +1,1 @@
-"""What every room stands on: files, processes, signals, text."""
+"""The base of all other packages: files, processes, signals, text."""

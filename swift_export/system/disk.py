@@ -1,4 +1,4 @@
-"""What the file system says to a writer, in one line; and how a full disk is told from its other errors."""
+"""Errors of the file system in one line, and the detection of a full disk."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from swift_export.errors import MachineError, SwiftExportError, UsageError
 
 __all__ = ["DISK_FULL", "concerns", "disk_full", "disk_is_full", "own_errors", "write_error"]
 
-#: What the system calls it.
+#: Error numbers of a full disk and of an exhausted quota.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-#: Of an array that is written in part NumPy says no more than how far it came.
+#: NumPy's message about a partly written array has no error number.
 _WRITTEN_IN_PART = re.compile(r"\d+ requested and \d+ written")
 
 _USAGE = {
     errno.EACCES: "cannot be written (permission denied)",
     errno.EPERM: "cannot be written (not permitted)",
     errno.EROFS: "cannot be written (the file system is read-only)",
-    errno.ENOTDIR: "expected a folder, found a file on the way to it",
-    errno.EEXIST: "expected a folder, found a file or a link that leads nowhere",
+    errno.ENOTDIR: "expected a folder, found a file in its path",
+    errno.EEXIST: "expected a folder, found a file or a broken link",
     errno.EISDIR: "expected a file, found a folder",
-    errno.ENOENT: "cannot be written (nothing can be made there)",
-    errno.ELOOP: "expected a folder, found links that lead in a circle",
-    errno.ENAMETOOLONG: "the file system allows no name of that length",
-    errno.EFBIG: "cannot be written (the file system or a limit allows no file of that size)",
-    errno.EBUSY: "cannot be replaced (something is mounted there)",
-    errno.ENOTEMPTY: "cannot be replaced (another process put something there)",
+    errno.ENOENT: "cannot be written (its folder does not exist and cannot be created)",
+    errno.ELOOP: "expected a folder, found a loop of links",
+    errno.ENAMETOOLONG: "the name is too long for the file system",
+    errno.EFBIG: "cannot be written (the file is too large for the file system or a limit)",
+    errno.EBUSY: "cannot be replaced (it is a mount point or in use)",
+    errno.ENOTEMPTY: "cannot be replaced (another process wrote to it)",
 }
 
 
 def disk_is_full(error: OSError) -> bool:
-    """Whether the file system had no room, or a quota none left."""
+    """Whether the file system is full or a quota is exhausted."""
     return error.errno in DISK_FULL or bool(_WRITTEN_IN_PART.search(str(error)))
 
 
 def disk_full(place: Path) -> MachineError:
-    """What is said when there was no room to write at ``place``."""
+    """The error for a disk that is too full to write ``place``."""
     return MachineError(f"{place}: the disk is full; free some space or choose another --output; nothing was changed")
 
 
 def write_error(place: Path, error: OSError) -> SwiftExportError:
-    """One line for what the file system said to whoever wrote at ``place``."""
+    """The error, in one line, for a failure of the file system while writing ``place``."""
     if disk_is_full(error):
         return disk_full(place)
     if error.errno in _USAGE:
@@ -55,7 +55,7 @@ def write_error(place: Path, error: OSError) -> SwiftExportError:
 
 
 def concerns(error: OSError, place: Path) -> bool:
-    """Whether an error may be about ``place``, what lies in it or what it lies in: it names that, or no file at all."""
+    """Whether an error may concern ``place``, its contents or its parents: it names one of them, or no file at all."""
     if not isinstance(error.filename, (str, bytes)):
         return True
     named = Path(os.fsdecode(error.filename)).absolute()
@@ -64,11 +64,14 @@ def concerns(error: OSError, place: Path) -> bool:
 
 @contextmanager
 def own_errors(place: Path, work: Path | None = None) -> Iterator[None]:
-    """Turn what the file system says to writing at ``place`` into one line; errors about other files pass as they are.
+    """Convert errors of the file system while writing ``place`` to one line; errors about other files pass unchanged.
 
-    ``work`` is the folder where it is written first, by default ``place`` itself.
+    ``work`` is the folder that is written first, by default ``place`` itself.
 
-    Raises UsageError where nothing can be written there, MachineError when the disk is full or broken.
+    Raises:
+        UsageError: ``place`` cannot be written.
+        MachineError: the disk is full or broken.
+
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Drafts: what is being written, under a hidden name beside its place, until it is complete.
+"""Drafts: files and folders that are written under a hidden name beside their destination until they are complete.
 
-A draft is locked as long as its writer lives. What a killed one left is removed by the next in the same folder.
+A draft is locked while its writer lives. Drafts of killed writers are removed by the next writer in the same folder.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from swift_export.system.locks import HIDDEN
 __all__ = ["DRAFT", "new_draft", "new_draft_folder"]
 
 DRAFT = HIDDEN + "draft-"
-#: Between making a draft and locking it a writer needs microseconds.
+#: Age in seconds below which an unlocked draft is kept. A writer locks its draft within microseconds.
 _YOUNG_S = 60.0
 
 
 @contextmanager
 def new_draft(folder: Path, suffix: str = "") -> Iterator[Path]:
-    """An empty file in ``folder``, removed in the end where it has not been moved."""
+    """Create an empty file in ``folder``; on exit it is removed unless it was moved."""
     draft = _new_name(folder, suffix)
-    # Nobody else's file, nor one that a link leads to.
+    # Neither an existing file nor the target of a link.
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     with _held(descriptor, draft):
         yield draft
@@ -35,7 +35,7 @@ def new_draft(folder: Path, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def new_draft_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder in ``folder``, removed in the end with what is there by its name."""
+    """Create an empty folder in ``folder``; on exit, whatever has its name is removed."""
     draft = _new_name(folder)
     draft.mkdir()
     with _held(os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), draft):
@@ -50,7 +50,7 @@ def _new_name(folder: Path, suffix: str = "") -> Path:
 @contextmanager
 def _held(descriptor: int, draft: Path) -> Iterator[None]:
     try:
-        with suppress(OSError):  # without locks in the file system none is taken for dead either
+        with suppress(OSError):  # without file locks, no draft is considered dead either
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
@@ -60,7 +60,7 @@ def _held(descriptor: int, draft: Path) -> Iterator[None]:
 
 def _remove_dead(folder: Path) -> None:
     for draft in folder.glob(f"{DRAFT}*"):
-        with suppress(OSError):  # at work, another user's, or gone
+        with suppress(OSError):  # in use, owned by another user, or gone
             descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +71,7 @@ def _remove_dead(folder: Path) -> None:
 
 
 def _remove(draft: Path) -> None:
-    """Delete it; what cannot be deleted is litter for the next writer to try again."""
+    """Delete a draft; if that fails, the next writer tries again."""
     if draft.is_dir() and not draft.is_symlink():
         shutil.rmtree(draft, ignore_errors=True)
     else:

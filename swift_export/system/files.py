@@ -1,4 +1,4 @@
-"""Writing one file: all of it is there in the end, or what was there before."""
+"""Atomic writing of a file: the result is the complete new file, or the unchanged old one."""
 
 from __future__ import annotations
 
@@ -19,42 +19,44 @@ __all__ = ["check_output", "followed", "is_own", "replaced", "write_text"]
 
 
 def check_output(output: Path, *, sources: Path | None = None) -> None:
-    """Raise UsageError where no file can be written at ``output``, before any work is done for it.
+    """Raise UsageError, before any work is done, if no file can be written at ``output``.
 
-    ``sources`` is what the file is made from, which must not be overwritten by it.
+    ``sources`` is the file that the output is made from; it must not be overwritten.
     """
     folder = (followed(output) if output.is_symlink() else output).parent
     if not folder.is_dir():
-        found = "found a file" if folder.exists() else "there is none"
-        raise UsageError(f"{output}: expected a folder {folder} to write into, {found}; make it or name another")
+        found = "found a file" if folder.exists() else "found none"
+        raise UsageError(f"{output}: expected an existing folder {folder}, {found}; create it or choose another")
     if output.is_dir():
-        raise UsageError(f"{output}: expected the name of a file, found a folder; name a file in it")
+        raise UsageError(f"{output}: expected a file name, found a folder; name a file in it")
     if output.exists() and not stat.S_ISREG(output.stat().st_mode):
-        raise UsageError(f"{output}: expected a plain file or none, found a device or pipe; name another file")
+        raise UsageError(f"{output}: expected a regular file or none, found a device or pipe; name another file")
     if sources is not None and output.exists() and sources.exists() and output.samefile(sources):
-        raise UsageError(f"{output}: is what would be read; name another file")
+        raise UsageError(f"{output}: is also the input; name another file")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{output}: {folder} cannot be written to; name a file in another folder")
+        raise UsageError(f"{output}: {folder} is not writable; name a file in another folder")
 
 
 def followed(path: Path) -> Path:
-    """Where ``path`` is or, as a link, leads to; raises UsageError for links that lead in a circle."""
+    """``path`` or, for a link, its target; raises UsageError for a loop of links."""
     target = Path(os.path.realpath(path))
     if target.is_symlink():
-        raise UsageError(f"{path}: expected a link to somewhere, found links that lead in a circle; name another file")
+        raise UsageError(f"{path}: expected a path, found a loop of links; name another file")
     return target
 
 
 @contextmanager
 def replaced(output: Path) -> Iterator[Path]:
-    """An empty file beside ``output`` to write to; it takes the place of ``output`` in the end.
+    """Create an empty file beside ``output`` to write to; on exit it replaces ``output``.
 
-    It has the suffix of ``output``. By an error, Ctrl-C or SIGTERM in the block it is removed, and ``output`` is as it
-    was. A link stays one: what it leads to is replaced. Of several writers at once each has a file of its own, and the
-    last one's stays.
+    The file has the suffix of ``output``. After an error, Ctrl-C or SIGTERM in the block, it is removed and ``output``
+    is unchanged. A link stays a link, and its target is replaced. Concurrent writers have separate files, and the last
+    one wins. An OSError in the block about another file passes unchanged.
 
-    Raises UsageError where the folder takes no file, MachineError when the disk is full. An OSError of the block about
-    another file passes as it is.
+    Raises:
+        UsageError: no file can be written in the folder.
+        MachineError: the disk is full.
+
     """
     output = followed(output)
     with ExitStack() as stack:
@@ -72,9 +74,9 @@ def replaced(output: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put a small file in place whole; a link in its place is replaced, not followed. Raises OSError.
+    """Write a small file atomically; a link in its place is replaced, not followed. Raises OSError.
 
-    To be called with the folder locked, where others put files there that belong together.
+    If other processes write related files there, the caller must hold the lock of the folder.
     """
     with new_draft(path.parent, path.suffix) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -82,9 +84,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_own(error: OSError, draft: Path) -> bool:
-    """Whether an error arose from writing to ``draft``, or to something in it.
+    """Whether an error comes from writing to ``draft`` or into it.
 
-    What names no file is taken for that where only writing says it.
+    An error that names no file counts if only writing can raise it.
     """
     if isinstance(error.filename, (str, bytes)):
         return Path(os.fsdecode(error.filename)).is_relative_to(draft)

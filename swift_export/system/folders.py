@@ -1,7 +1,7 @@
-"""Replacing a folder as a whole: at every moment, of a kill too, the old one or the new one can be had complete.
+"""Atomic replacement of a folder: at any moment, even after a kill, the old or the new folder is available complete.
 
-Linux exchanges two folders in one step. Elsewhere it takes two renames, and in between the old folder lies beside its
-place under a name that says whose it is: `restored` puts it back.
+Linux exchanges two folders in one step. Other systems need two renames. In between, the old folder stands beside its
+place under a hidden name, from which `restored` moves it back.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from swift_export.system.syncing import sync, sync_tree
 __all__ = ["replaced_folder", "restored"]
 
 _RETIRED = HIDDEN + "old-"
-#: Of Linux's renameat2: the working directory, and the flag that exchanges.
+#: Constants of Linux's renameat2: the working directory, and the flag for an exchange.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
 def replaced_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
-    """An empty folder beside ``folder`` to write to; it takes the place of ``folder`` in the end.
+    """Create an empty folder beside ``folder`` to write to; on exit it replaces ``folder``.
 
-    By an error, Ctrl-C or SIGTERM in the block it is removed, and ``folder`` is as it was. A link stays one: what it
-    leads to is replaced. ``check`` raises where that may not be replaced which is there; it is asked before the block,
-    and once more when nobody else can change it.
+    After an error, Ctrl-C or SIGTERM in the block, it is removed and ``folder`` is unchanged. A link stays a link, and
+    its target is replaced. ``check`` raises if the existing folder must not be replaced. It is called before the block,
+    and again under the lock. An OSError in the block about another file passes unchanged.
 
-    Raises UsageError for places that cannot be written, MachineError when the disk is full. An OSError of the block
-    about another file passes as it is.
+    Raises:
+        UsageError: the destination cannot be written.
+        MachineError: the disk is full.
+
     """
     folder = followed(folder)
     with ExitStack() as stack:
@@ -62,15 +64,12 @@ def replaced_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
 
 
 def restored(folder: Path) -> None:
-    """Put ``folder`` back where a killed process had moved it away to replace it; else do nothing.
-
-    Raises OSError where that cannot be done.
-    """
+    """Move ``folder`` back if a killed process had moved it away to replace it; raises OSError if that fails."""
     if folder.exists():
         return
     try:
         folder = followed(folder)
-    except (UsageError, ValueError):  # links in a circle, or no path at all: whoever reads it says so
+    except (UsageError, ValueError):  # a loop of links or no valid path: its reader reports that
         return
     if _retired(folder).is_dir():
         with locked(folder.parent), signals_deferred():
@@ -78,7 +77,7 @@ def restored(folder: Path) -> None:
 
 
 def _put(draft: Path, folder: Path) -> None:
-    """Move ``draft`` to ``folder``; what was there may be left in its place."""
+    """Move ``draft`` to ``folder``; the old folder may remain under the name of the draft."""
     if not folder.exists():
         draft.rename(folder)
         sync(folder.parent)
@@ -100,7 +99,7 @@ def _restore(folder: Path) -> None:
     retired = _retired(folder)
     if not retired.is_dir() or retired.is_symlink():
         return
-    if folder.exists():  # the new one is in place: only tidying up was cut short
+    if folder.exists():  # the new folder is in place: only the clean-up was interrupted
         shutil.rmtree(retired, ignore_errors=True)
     else:
         retired.rename(folder)
@@ -112,7 +111,7 @@ def _retired(folder: Path) -> Path:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two folders in one step; False where the system or its file system does not."""
+    """Exchange two folders in one step; False if the system or the file system cannot."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -1,4 +1,4 @@
-"""Locks between processes; the system releases them when their holder ends, however it does."""
+"""Locks between processes; the system releases them when their holder ends in any way."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from swift_export.errors import UsageError
 
 __all__ = ["HIDDEN", "acquired", "is_held", "locked"]
 
-#: What the names of everything start with that this tool keeps for itself in a user's folder.
+#: Prefix of all internal files that this tool keeps in a user's folder.
 HIDDEN = ".swift-export-"
 _LOCK = HIDDEN + "lock"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` against other processes; creates it. The lock file goes when the lock does.
+    """Lock ``folder`` against other processes, and create it if needed. The lock file is removed with the lock.
 
-    Raises UsageError where something else has the lock file's name.
+    Raises:
+        UsageError: something other than a file has the name of the lock file.
+
     """
     path = folder / _LOCK
     with acquired(path):
@@ -35,15 +37,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def acquired(path: Path) -> IO[bytes]:
-    """The lock file at ``path``, created and waited for; its lock is held until it is closed."""
+    """Create the lock file at ``path`` and wait for its lock, which is held until the file is closed."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = _open(path, os.O_CREAT)
         except FileNotFoundError:
-            if path.parent.is_dir():  # a file system in which nothing can be made says so too
+            if path.parent.is_dir():  # some file systems report a failed creation like this
                 raise
-            continue  # another process removed the folder that it had made
+            continue  # another process removed the folder that it had created
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_file_at(file, path):
@@ -51,23 +53,23 @@ def acquired(path: Path) -> IO[bytes]:
         except BaseException:
             file.close()
             raise
-        file.close()  # its last holder removed it while this process waited
+        file.close()  # the last holder removed it while this process waited
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file at ``path``; one that cannot be looked into counts as held."""
+    """Whether a process holds the lock file at ``path``; an inaccessible file counts as held."""
     try:
         with _open(path) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except (BlockingIOError, PermissionError):  # another user's: not ours to judge
+    except (BlockingIOError, PermissionError):  # owned by another user: state unknown
         return True
     return False
 
 
 def _open(path: Path, create: int = 0) -> IO[bytes]:
-    # Neither following a link that somebody planted nor waiting for the other end of a pipe.
+    # Do not follow a planted link, and do not wait for the other end of a pipe.
     flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | create
     try:
         file = open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115 - the caller closes it
@@ -82,7 +84,7 @@ def _open(path: Path, create: int = 0) -> IO[bytes]:
 
 
 def _no_lock(path: Path) -> UsageError:
-    return UsageError(f"{path}: expected a lock file or none, found something else, such as a link; remove it")
+    return UsageError(f"{path}: expected a lock file or none, found something else (such as a link); remove it")
 
 
 def _is_file_at(file: IO[bytes], path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What this machine lends to the process."""
+"""Resources of this machine that the process may use."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["processors"]
 
 
 def processors() -> int:
-    """The processors that this process may use: the threads that a runtime is told to take, or takes unasked."""
+    """The number of processors that this process may use, and so of the threads in a runtime."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

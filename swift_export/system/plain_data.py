@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, strictly: a value of the wrong type is an error that names its place."""
+"""Strict conversion of dataclasses to JSON and back: an error names the location of a value of the wrong type."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, TypeVar
 
 __all__ = ["MAX_BYTES", "SchemaError", "decode", "dumps", "encode", "loads"]
 
-#: A manifest of every format with a full check is some 30 kB.
+#: Largest JSON file. A manifest of all formats with a full check has about 30 kB.
 MAX_BYTES = 4 * 2**20
-#: Objects and lists inside each other; a manifest has eight.
+#: Deepest nesting of objects and lists; a manifest has eight levels.
 MAX_DEPTH = 64
 
 T = TypeVar("T")
 
 
 class SchemaError(ValueError):
-    """JSON that does not fit the dataclass; the message says where."""
+    """JSON that does not fit the dataclass; the message names the location."""
 
 
 def encode(value: Any) -> Any:
-    """Plain data: dataclasses and mappings become dicts, tuples become lists."""
+    """Convert to plain data: dataclasses and mappings become dicts, tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -37,12 +37,12 @@ def encode(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """JSON with sorted keys; raises ValueError for a number that JSON cannot hold."""
+    """JSON with sorted keys; raises ValueError for a number that JSON cannot represent."""
     return json.dumps(encode(value), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
 def loads(data: bytes, limit: int = MAX_BYTES) -> Any:
-    """Parse JSON; raises SchemaError where it is malformed, longer than ``limit``, too deep or ambiguous."""
+    """Parse JSON; raises SchemaError if it is malformed, longer than ``limit``, too deep or ambiguous."""
     if len(data) > limit:
         raise SchemaError(f"expected at most {limit} bytes")
     try:
@@ -56,7 +56,7 @@ def loads(data: bytes, limit: int = MAX_BYTES) -> Any:
 
 
 def decode(kind: type[T], value: Any, where: str = "") -> T:
-    """Build the dataclass ``kind`` from plain data; raises SchemaError at the first thing that does not fit."""
+    """Build the dataclass ``kind`` from plain data; raises SchemaError at the first mismatch."""
     return typing.cast(T, _decode(kind, value, where))
 
 
@@ -85,7 +85,7 @@ def _decode_fields(kind: type, value: Any, where: str) -> Any:
         raise SchemaError(f"{where or 'top level'}: expected an object, found {_short(value)}")
     hints = typing.get_type_hints(kind)
     fields = dataclasses.fields(kind)
-    # What older schemas do not know has a default.
+    # Fields that older schemas lack have a default.
     needed = {f.name for f in fields if f.default is dataclasses.MISSING}
     for label, keys in (("missing", needed - set(value)), ("unexpected", set(value) - {f.name for f in fields})):
         if keys:
@@ -94,10 +94,10 @@ def _decode_fields(kind: type, value: Any, where: str) -> Any:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Whether the outermost type of ``value`` is the one that ``kind`` has in JSON."""
-    if isinstance(value, bool):  # an int to Python, not to JSON
+    """Whether the outermost type of ``value`` is the JSON type of ``kind``."""
+    if isinstance(value, bool):  # a bool is an int in Python, but not in JSON
         return kind is bool
-    if kind is float:  # an int too large for a float is none
+    if kind is float:  # excludes ints that are too large for a float
         return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max
     outer = typing.get_origin(kind) or (dict if dataclasses.is_dataclass(kind) else kind)
     return isinstance(value, list if outer is tuple else outer)
@@ -110,7 +110,7 @@ def _refuse_depth(value: Any) -> None:
         level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
         if not level:
             return
-    raise SchemaError(f"malformed JSON (more than {MAX_DEPTH} objects and lists inside each other)")
+    raise SchemaError(f"malformed JSON (objects and lists nested more than {MAX_DEPTH} deep)")
 
 
 def _join(where: str, key: str) -> str:
@@ -132,5 +132,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise SchemaError(f"malformed JSON ({text} is no finite number)")
+        raise SchemaError(f"malformed JSON ({text} is not a finite number)")
     return value

@@ -1,9 +1,9 @@
-"""Child processes that end with this one, and what becomes of them: an answer or one clear error.
+"""Child processes that end with this one, and whose outcome is an answer or one clear error.
 
-A child is the leader of a process group of its own, and its first member is a watcher: a shell that reads from a pipe
-whose other end this process alone holds, its tie. When the tie is cut, by this process or by its end, be it by SIGKILL,
-the watcher kills the group and itself with it. It has no number to mistake: the group that it kills is its own. And it
-never waits for the child's native code, as a thread of the child would that needs Python's lock.
+A child leads its own process group. The first member of the group is a watcher: a shell that reads from a pipe. Only
+this process holds the other end of the pipe, the tie. When the tie closes, because this process closes it or ends in
+any way, SIGKILL included, the watcher kills the group and itself. It cannot hit a wrong process, because it kills its
+own group. Unlike a thread in the child, it never waits for native code that holds Python's lock.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from swift_export.system.signals import signals_deferred
 
 __all__ = ["TIMEOUT_S", "Child", "ModuleProcess", "last_line"]
 
-#: Far above what a full-size check needs on two cores: only a process that hangs meets it.
+#: Far above the time of a full-size check on two cores, so that only a hung process reaches it.
 TIMEOUT_S = 1800.0
 
-# The shell starts the watcher, with the pipe's descriptor as $1, and becomes the command.
+# The shell starts the watcher, with the descriptor of the pipe as $1, and then becomes the command.
 _TIED = """
 { trap '' HUP INT TERM; read -r _; kill -s KILL 0; } <"/dev/fd/$1" >/dev/null 2>&1 &
 shift
 exec "$@"
 """
 
-# How absl, which TensorFlow and XLA log with, begins a line that is not worth a user's attention.
+# The beginning of uninteresting lines from absl, the logger of TensorFlow and XLA.
 _LOG_LINE = re.compile(r"WARNING: All log messages|[IW]\d{4} |\d{4}-\d\d-\d\d .*: [IW] ")
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 class ModuleProcess:
-    """``python -m MODULE ARGUMENT...`` by this Python, with ``environment`` and the options of `subprocess.Popen`.
+    """``python -m MODULE ARGUMENT...`` with this Python, ``environment`` and the options of `subprocess.Popen`.
 
-    The process and all that it started end with the context, whatever the reason, and at the latest with this process.
+    The process and its descendants end when the context is left for any reason, and at the latest with this process.
     """
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str], **options: Any) -> None:
-        # -P: the caller's working directory is no place to import from (it may well hold a folder `onnx`).
+        # -P: do not import from the working directory of the caller, which may contain a folder `onnx`.
         command = [sys.executable, "-P", "-m", module, *arguments]
         read, write = os.pipe()
-        self._tie = open(write, "wb", buffering=0)  # noqa: SIM115 - it lives as long as the process
+        self._tie = open(write, "wb", buffering=0)  # noqa: SIM115 - open as long as the process lives
         try:
             self.process = subprocess.Popen(
                 ["/bin/sh", "-c", _TIED, "swift-export", str(read), *command],
@@ -60,7 +60,7 @@ class ModuleProcess:
                 env=_environment(environment),
                 **options,
             )
-        except BaseException:  # an interrupt, too
+        except BaseException:  # including interrupts
             self._tie.close()
             raise
         finally:
@@ -76,31 +76,31 @@ class ModuleProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process, while it lives."""
+        """Number of the process while it lives."""
         return self.process.pid
 
     @property
     def ended(self) -> bool:
-        """Whether the process has come to its end."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
     def end(self) -> None:
-        """End the process and all that it started, now; all their files lie in folders that go with them."""
+        """Kill the process and its descendants now; their files are in folders that are removed with them."""
         with signals_deferred():
-            # At once, as far as the process was not waited for: afterwards its number may be another's.
+            # Kill only before the process is reaped: afterwards another process may have its number.
             if self.process.returncode is None:
-                with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS answers the latter
+                with suppress(ProcessLookupError, PermissionError):  # the group is empty; macOS raises the latter
                     os.killpg(self.process.pid, signal.SIGKILL)
             self._tie.close()
         with self.process:
-            pass  # waits for it and closes its streams
+            pass  # waits for the process and closes its streams
 
 
 class Child(ModuleProcess):
-    """``python -m MODULE FOLDER``, which does one job in a folder.
+    """``python -m MODULE FOLDER``, a process that does one job in a folder.
 
-    ``what`` is the subject of its error messages. What it prints goes to a file in ``folder``, and so do the temporary
-    files of whatever library: nothing is left once the folder is gone.
+    ``what`` is the subject of its error messages. Its output and the temporary files of all libraries go to ``folder``,
+    so that nothing remains once the folder is removed.
     """
 
     def __init__(self, module: str, folder: Path, what: str, environment: Mapping[str, str] | None = None):
@@ -119,22 +119,22 @@ class Child(ModuleProcess):
 
     @property
     def age_s(self) -> float:
-        """Seconds since its start."""
+        """Seconds since the start of the process."""
         return time.monotonic() - self._started
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> None:
-        """Wait for its end; raises MachineError when it crashed, was killed, failed or lasted longer than that."""
+        """Wait for the process; raises MachineError if it crashed, was killed, failed or exceeded the timeout."""
         try:
             status = self.process.wait(max(0.0, timeout_s - self.age_s))
         except subprocess.TimeoutExpired:
             raise MachineError(f"{self._what}: no answer after {timeout_s:.0f} s") from None
-        self.end()  # with what it started and left behind
+        self.end()  # including processes that it left behind
         if status:
             raise MachineError(f"{self._what}: {self._cause(status)}")
 
     def _cause(self, status: int) -> str:
         if status == -signal.SIGKILL:
-            return "killed, most likely for want of memory; free some, or check fewer clips at once"
+            return "killed, probably because memory ran out; free some memory, or check fewer clips at once"
         last = last_line(self._output.read_text(errors="replace"))
         if status < 0:
             return f"crashed with {signal.Signals(-status).name}: {last}"
@@ -142,15 +142,15 @@ class Child(ModuleProcess):
 
 
 def _environment(own: Mapping[str, str]) -> Mapping[str, str]:
-    """The caller's environment, with this very package on the path and libraries told to be quiet and modest."""
+    """The environment of the caller, with this package on the path; libraries are quiet and share the GPU."""
     package = Path(errors.__file__).resolve().parent.parent
     paths = [own.get("PYTHONPATH"), str(package), os.environ.get("PYTHONPATH")]
     return {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # ONNX Runtime 1.31 would report its use, and leaves a file in the temporary folder for it.
+        # ONNX Runtime 1.31 sends telemetry, for which it leaves a file in the temporary folder.
         "ORT_DISABLE_TELEMETRY": "1",
-        # Several runtimes take turns on the GPU: none may keep it all.
+        # Several runtimes share the GPU, so none may reserve all its memory.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **own,
@@ -159,8 +159,8 @@ def _environment(own: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def last_line(text: str) -> str:
-    """The line of a process's output that tells most about its end: the last error, or else the last line."""
+    """The most informative line in the output of a failed process: the last error, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    spoken = [line for line in lines if not _LOG_LINE.match(line)]
-    telling = [line for line in spoken if _ERROR_LINE.match(line)] or spoken or lines
-    return telling[-1][:300] if telling else "it said nothing"
+    relevant = [line for line in lines if not _LOG_LINE.match(line)]
+    candidates = [line for line in relevant if _ERROR_LINE.match(line)] or relevant or lines
+    return candidates[-1][:300] if candidates else "it printed nothing"

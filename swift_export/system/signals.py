@@ -1,4 +1,4 @@
-"""Interrupts that unwind the work in hand: none crashes it, none is lost, and none cuts a clean-up short."""
+"""Interrupts that unwind the current work: they do not crash it, do not get lost, and do not interrupt a clean-up."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: like KeyboardInterrupt, it unwinds through every clean-up."""
+    """SIGTERM arrived. Like KeyboardInterrupt, it unwinds through every clean-up."""
 
 
 class HungUp(BaseException):
-    """SIGHUP arrived: the terminal is gone, or somebody sent it; it unwinds as Terminated does."""
+    """SIGHUP arrived: the terminal closed, or another process sent it. It unwinds like Terminated."""
 
 
 _STOPS: dict[int, type[BaseException]] = {
@@ -34,21 +34,21 @@ _STOPS: dict[int, type[BaseException]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
-#: How long to wait before an interrupt that could not be raised is tried again.
+#: Delay before the next attempt to raise an interrupt.
 _AGAIN_S = 0.05
-#: Further interrupts within so long after one are the same wish: impatient fingers, SIGTERM and SIGHUP together.
+#: Interrupts within this time after another count as one: repeated keys, or SIGTERM together with SIGHUP.
 _SAME_S = 2.0
 
-#: Number and time of those that were raised.
+#: Number and time of the raised interrupts.
 _arrived: list[tuple[int, float]] = []
 
 
 def handle_signals() -> None:
     """Raise KeyboardInterrupt on SIGINT, Terminated on SIGTERM and HungUp on SIGHUP, but not within an import.
 
-    Native extensions, jaxlib's among them, abort the process when an exception passes through their initialisation.
-    One that follows another closely is dropped: it would end the clean-up that the first began. A SIGHUP that is
-    ignored stays so: the process was started by nohup.
+    Native extensions, such as jaxlib's, abort the process if an exception passes through their initialisation. An
+    interrupt shortly after another is dropped, because it would interrupt the clean-up of the first. An ignored SIGHUP
+    stays ignored, because nohup started the process.
     """
     for number in _STOPS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -57,21 +57,21 @@ def handle_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP change nothing any more."""
+    """Ignore SIGINT, SIGTERM and SIGHUP from now on."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def raise_arrived() -> None:
-    """Raise the interrupt that has arrived, if one has: a library may have made an error of its own of it."""
+    """Raise an interrupt again that has arrived, in case a library converted it to another error."""
     if _arrived:
         raise _STOPS[_arrived[0][0]]
 
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP wait until the block is done; no thread but the main one ever gets one."""
+    """Defer SIGINT, SIGTERM and SIGHUP to the end of the block; only the main thread ever receives them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -92,9 +92,9 @@ def signals_deferred() -> Iterator[None]:
 
 @contextmanager
 def exit_when_terminated() -> Iterator[None]:
-    """Turn SIGTERM, as batch schedulers send it, and SIGHUP into SystemExit: ``finally`` blocks run as for Ctrl-C.
+    """Turn SIGTERM, which batch schedulers send, and SIGHUP into SystemExit, so that ``finally`` blocks run.
 
-    A program that has its own way with one of them keeps it.
+    A handler that the program has set stays in place.
     """
     main = threading.current_thread() is threading.main_thread()
     fatal = [n for n in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(n) is signal.SIG_DFL]
@@ -118,10 +118,10 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _not_raised(unraisable: sys.UnraisableHookArgs) -> None:
-    """Python drops what is raised within a finalizer or a callback of C code; an interrupt is not to be dropped."""
+    """Retry interrupts that were raised in a finalizer or in a callback from C, where Python drops exceptions."""
     for number, kind in _STOPS.items():
         if issubclass(unraisable.exc_type, kind):
-            _arrived.clear()  # it has not unwound anything yet
+            _arrived.clear()  # nothing was unwound yet
             _try_again(number)
             return
     sys.__unraisablehook__(unraisable)

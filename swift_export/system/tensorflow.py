@@ -1,4 +1,4 @@
-"""TensorFlow, which is optional."""
+"""The optional import of TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["import_tensorflow"]
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, or the line that names the extra which brings it."""
-    # Two lines about oneDNN at start-up are nobody's concern where nothing is computed. Only this import is told so:
-    # a check's own TensorFlow runs as users run it.
+    """Import TensorFlow; raises UsageError with the extra to install if it is missing."""
+    # This suppresses two lines about oneDNN, which matter only for computation. The setting is restored, because a
+    # check runs TensorFlow with the settings of the user.
     option = "TF_ENABLE_ONEDNN_OPTS"
     asked = os.environ.get(option)
     os.environ.setdefault(option, "0")

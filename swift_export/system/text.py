@@ -1,7 +1,7 @@
-"""Text that nobody vouches for, made fit for a line of a terminal or of a message.
+"""Untrusted text, made safe for a line on a terminal or in a message.
 
-Names come from files, and files from anywhere: control characters would break the line or steer the terminal, marks
-of writing direction would show something else than there is, and a name can be as long as its file.
+Names come from files of any origin. Control characters could break the line or control the terminal, text direction
+marks could disguise the name, and a name can be as long as its file.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["LINE_LIMIT", "listed", "one_line", "printable", "shape_text", "shortened", "shown"]
 
-#: Characters that a line has at most: room for every path, and for a list of some hundred names.
+#: Most characters in a line: enough for every path, and for a list of several hundred names.
 LINE_LIMIT = 10_000
 
 
 def printable(text: str) -> str:
-    """Text on one line, with an escape for every character that would not show, or would change what others show.
+    """Text on one line, with an escape for every character that is invisible or changes how others appear.
 
-    These are control characters (ESC and the 8-bit ones too), separators of lines and paragraphs, marks of writing
-    direction, and the halves of surrogate pairs that stand for the bytes of a file name that is no UTF-8.
+    These are control characters (including ESC and the 8-bit ones), line and paragraph separators, text direction
+    marks, and the surrogates that stand for bytes of a file name that is not UTF-8.
     """
     if text.isprintable():
         return text
@@ -26,49 +26,49 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, limit: int = LINE_LIMIT) -> str:
-    """At most ``limit`` characters of printable text: where it is longer, its beginning and its end.
+    """At most ``limit`` characters of printable text; a longer text keeps its beginning and its end.
 
-    Messages begin with what they are about and end with what to do.
+    A message begins with its subject and ends with the remedy, so both remain.
     """
-    # Cut twice: escapes are longer than what they stand for, and a text of gigabytes is not worth escaping.
+    # Cut twice, because escapes lengthen the text, and because escaping gigabytes would take too long.
     return _cut(printable(_cut(text, limit, len(text))), limit, len(text))
 
 
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
-    """`shortened` text with its white space, line breaks included, made single spaces."""
+    """`shortened` text in which each run of white space, including line breaks, is one space."""
     return _cut(printable(" ".join(_cut(text, limit, len(text)).split())), limit, len(text))
 
 
 def shown(value: object, limit: int = 120, *, quoted: bool = False) -> str:
-    """``value`` as printable text on one line, at most ``limit`` characters: a piece of a message.
+    """``value`` as printable text on one line, at most ``limit`` characters, for use in a message.
 
-    ``quoted`` text is in quotes, as in Python.
+    With ``quoted``, the text is in quotes as in Python.
     """
     try:
         text = repr(value) if quoted else str(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
-        text = f"a value of type {type(value).__name__} that is too long to be shown"
+    except (ValueError, RecursionError):  # an integer with thousands of digits; deeply nested lists
+        text = f"a value of type {type(value).__name__} that is too long to show"
     safe = printable(text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape as ``(108, 36)``; ``()`` is a scalar."""
+    """A shape, such as ``(108, 36)``; a scalar is ``()``."""
     return shown("(" + ", ".join(map(str, shape)) + ")", limit=80)
 
 
 def listed(entries: Iterable[str], most: int = 12) -> str:
-    """Entries joined by commas; beyond ``most`` only their number is told."""
+    """Entries joined by commas; of those beyond ``most``, only the number is given."""
     entries = list(entries)
     rest = f" and {len(entries) - most} more" if len(entries) > most else ""
     return ", ".join(entries[:most]) + rest
 
 
-def _cut(text: str, limit: int, told: int) -> str:
-    """Beginning and end of a text that is too long, and between them how long it was ``told`` to be."""
+def _cut(text: str, limit: int, length: int) -> str:
+    """The beginning and the end of a text that is too long, with its original ``length`` between them."""
     if len(text) <= limit:
         return text
-    mark = f" ... ({told:,} characters) ... "
+    mark = f" ... ({length:,} characters) ... "
     kept = max(limit - len(mark), 0)
     tail = kept // 3
     return text[: kept - tail] + mark + text[len(text) - tail :]

@@ -231,7 +231,7 @@ def test_folders_for_several_scans(refused, brains, scan: Path, tmp_path: Path) 
     line = refused("prepare", scan.name, "run-2.nii", "-o", "clips.npy", *HERE)
     assert line.startswith("clips.npy: expected a folder for the clips of 2 scans, found the name of a file")
     line = refused("prepare", scan.name, "run-2.nii", "-o", "z.nii/clips", *HERE)
-    assert line.startswith("z.nii/clips: expected a folder, found a file on the way to it")
+    assert line.startswith("z.nii/clips: expected a folder, found a file in its path")
     assert left(tmp_path) == before
 
 

@@ -124,7 +124,7 @@ def test_the_workers_own_error_comes_through(toys, tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (signal.SIGKILL, "jax.export on model.jax: killed, most likely for want of memory"),
+        (signal.SIGKILL, "jax.export on model.jax: killed, probably because memory ran out"),
         (signal.SIGSEGV, "jax.export on model.jax: crashed with SIGSEGV"),
     ],
 )

@@ -222,7 +222,7 @@ def test_neither_links_nor_names_lead_to_what_is_read_or_to_one_file(brains, sca
     reading = Reading(CENTRED)
     for source in (scan, mask):
         out.symlink_to(source)
-        with pytest.raises(UsageError, match=r"sub-01\.npy: is what would be read"):
+        with pytest.raises(UsageError, match=r"sub-01\.npy: is also the input"):
             prepared(scan, out, mask=mask)
         out.unlink()
     picture = out.with_suffix(".png")
@@ -257,7 +257,7 @@ def test_values_beyond_float16(torch_file, out, tmp_path):
         ("out/clips.npz", r"clips\.npz: expected a name that ends in \.npy"),
         ("out/clips", r"expected a name that ends in \.npy"),
         ("absent/clips.npy", r"clips\.npy: expected a folder .* there is none"),
-        ("out/folder.npy", "expected the name of a file, found a folder"),
+        ("out/folder.npy", "expected a file name, found a folder"),
     ],
 )
 def test_places_that_take_no_file(scan, out, tmp_path, name, message):

@@ -118,7 +118,7 @@ def test_ratios_are_to_the_denominator_of_the_same_rounds() -> None:
     assert (ours.measured, ours.word) == ("0.50", "met")
     peers = found["our ONNX / jax2onnx's, both in ONNX Runtime"]
     assert (peers.measured, peers.word) == ("0.50", "**not met**")
-    faster = found["our ONNX in OpenVINO, the faster target / jax.jit of the plain forward"]
+    faster = found["our ONNX in OpenVINO, faster target / jax.jit of the plain forward"]
     assert (faster.measured, faster.word) == ("0.30", "met")
     assert found["the same with every block masked"].word == "not measured"
     (golden,) = [verdict for what, verdict in found.items() if what.startswith("golden features")]

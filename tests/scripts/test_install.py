@@ -117,7 +117,7 @@ def test_first_use_installs_and_later_ones_are_silent(clone: Clone, tmp_path: Pa
 def test_an_extra_is_added_when_a_command_asks_for_it(clone: Clone) -> None:
     assert "with the extra" not in clone.run().stdout
     added = clone.run(SWIFT_EXPORT_EXTRAS="fmri")
-    assert "this needs fmri: installing" in added.stderr
+    assert "this command needs fmri: installing" in added.stderr
     assert "with the extra" in added.stdout
     assert clone.run().stderr == ""
 
@@ -153,7 +153,7 @@ def test_an_interrupted_install_is_done_again(clone: Clone, stop: signal.Signals
     _, stderr = process.communicate(timeout=300)
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert stderr.splitlines()[-1] == "swift-export: interrupted; the next run begins the install anew"
+        assert stderr.splitlines()[-1] == "swift-export: interrupted; the next run repeats the installation"
     again = clone.run("again")
     assert "first use: installing" in again.stderr
     assert again.returncode == 0
@@ -163,7 +163,7 @@ def test_two_first_runs_at_once_wait_for_each_other(clone: Clone) -> None:
     first = clone.start()
     wait_until((clone.venv / "installed.json").exists)
     second = clone.run("second")
-    assert "another install is under way, waiting for it" in second.stderr
+    assert "waiting for another installation to finish" in second.stderr
     assert "first use" not in second.stderr
     assert "second" in second.stdout
     assert "again" in first.communicate(timeout=300)[0]
@@ -199,7 +199,7 @@ def test_somebody_elses_venv_is_left_alone(clone: Clone) -> None:
 @pytest.mark.parametrize(
     ("requirement", "message"),
     [
-        ("core_library==1.0 --hash=sha256:" + "0" * 64, "a download is not the file that the lock file pins"),
+        ("core_library==1.0 --hash=sha256:" + "0" * 64, "a download does not match the hash in the lock file"),
         ("for_others==1.0 --hash=sha256:" + "0" * 64, "no wheel of for_others==1.0"),
     ],
 )
@@ -225,7 +225,7 @@ def test_too_little_space_is_told_before_anything_is_installed(clone: Clone) -> 
     clone.lock("core", "core_library==1.0", download=10**9)
     failed = clone.run()
     assert failed.returncode == 1
-    assert "MB are free, 1000000002 MB are needed; nothing was installed" in failed.stderr
+    assert "expected 1000000002 MB of free disk space, found " in failed.stderr
     assert not clone.venv.exists()
 
 
@@ -326,7 +326,7 @@ def test_a_running_command_keeps_its_environment(clone: Clone) -> None:
     assert second.stderr
     assert "first use" in second.stderr.readline()
     assert second.stderr.readline() == (
-        "swift-export: .venv has to be made anew, waiting for the commands that still run in it\n"
+        "swift-export: .venv must be recreated; waiting for the commands that still run in it\n"
     )
     (packages,) = clone.venv.glob("lib/*/site-packages")
     assert running.communicate("\n", timeout=300)[0] == f"found {packages / 'core_library.py'}\n"

@@ -95,14 +95,14 @@ def test_places_where_no_file_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name, words in (
-        ("absent/model.onnx", "expected a folder .*absent to write into, there is none"),
-        ("file/model.onnx", "expected a folder .*file to write into, found a file"),
-        ("folder", "expected the name of a file, found a folder"),
-        ("pipe", "expected a plain file or none, found a device or pipe"),
+        ("absent/model.onnx", "expected an existing folder .*absent, found none"),
+        ("file/model.onnx", "expected an existing folder .*file, found a file"),
+        ("folder", "expected a file name, found a folder"),
+        ("pipe", "expected a regular file or none, found a device or pipe"),
     ):
         with pytest.raises(UsageError, match=words):
             check_output(tmp_path / name)
-    with pytest.raises(UsageError, match="is what would be read"):
+    with pytest.raises(UsageError, match="is also the input"):
         check_output(tmp_path / "file", sources=tmp_path / "folder" / ".." / "file")
     check_output(tmp_path / "file")
     check_output(tmp_path / "new")
@@ -121,7 +121,7 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "circle.onnx").symlink_to("circle.onnx")
     with pytest.raises(UsageError, match=r"circle\.onnx: expected a link to somewhere"):
         check_output(tmp_path / "circle.onnx")
-    with pytest.raises(UsageError, match="lead in a circle"), replaced(tmp_path / "circle.onnx"):
+    with pytest.raises(UsageError, match="loop of links"), replaced(tmp_path / "circle.onnx"):
         pass
     assert (tmp_path / "circle.onnx").is_symlink()
 
@@ -143,7 +143,7 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/scratch")
     with pytest.raises(ConnectionResetError), replaced(output):
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-    words = r"model\.onnx: expected a folder, found a file on the way"
+    words = r"model\.onnx: expected a folder, found a file in its path"
     with pytest.raises(UsageError, match=words), replaced(output) as draft:
         (draft / "file").write_text("")
     assert list(tmp_path.iterdir()) == []

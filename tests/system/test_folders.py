@@ -93,7 +93,7 @@ def test_errors_are_called_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), replaced_folder(tmp_path / "a", anything_goes):
         (tmp_path / "elsewhere").read_text()
     with (
-        pytest.raises(UsageError, match=r"/a: cannot be written \(nothing can be made there\)"),
+        pytest.raises(UsageError, match=r"/a: cannot be written \(its folder does not exist and cannot be created\)"),
         replaced_folder(tmp_path / "a", anything_goes) as draft,
     ):
         (draft / "absent" / "file").write_text("")

@@ -371,7 +371,7 @@ def test_a_link_to_a_bundle_stays_a_link(weights: Weights, bundle: Path, tmp_pat
         assert (tmp_path / name).readlink() == leads_to
         assert load_weights(leads_to).digest == other.digest
     (tmp_path / "circle").symlink_to("circle")
-    with refused("found links that lead in a circle", error=UsageError):
+    with refused("found loop of links", error=UsageError):
         write_bundle(other, tmp_path / "circle", force=True)
 
 
