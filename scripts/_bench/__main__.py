@@ -1,8 +1,8 @@
 """Measures SwiFT's artifacts and those of other exporters against jax.jit on this CPU, in one run, as one table.
 
-A run of all rows also checks the golden cases with our ONNX files, and writes docs/benchmark.json, .md and .svg, and the
-times that the command line quotes. Any other run writes only to --output. The exit status is 1 if features differ by more than 1e-5, or if a file cannot be
-made, loaded or run.
+A run of all rows also checks the golden cases with our ONNX files, and writes docs/benchmark.json, .md and .svg, and
+the times that the command line quotes. Any other run writes only to --output. The exit status is 1 if features differ
+by more than 1e-5, or if a file cannot be made, loaded or run.
 """
 
 from __future__ import annotations

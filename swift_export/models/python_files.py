@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swift_export.errors import SwiftExportError, UsageError
 from swift_export.formats.signature import Signature
 from swift_export.models.from_python import as_model, is_model_like
