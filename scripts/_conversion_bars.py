@@ -48,8 +48,8 @@ def conversion_bars(command: Sequence[str], scratch: Path) -> Iterator[Bar]:
 
 def _lowering() -> float:
     from swift_export.converter import stablehlo_to_onnx
-    from swift_export.lowering.hub import argument_names, lower_open
-    from swift_export.lowering.settings import ExportSettings
+    from swift_export.lowering.lower import argument_names, lower_open
+    from swift_export.lowering.onnx_settings import ExportSettings
     from swift_export.models.swift.forms import choose_forms
     from swift_export.models.swift.variants import VARIANTS
     from swift_export.models.swift.weights import synthetic_weights

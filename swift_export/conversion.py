@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from swift_export._version import __version__
 from swift_export.converter.opsets import OPSETS, TARGETS, check_target
-from swift_export.converter.sources import Options, Source, SourceError
-from swift_export.converter.sources.opening import open_source
 from swift_export.errors import CheckFailed, LoweringError, UsageError
+from swift_export.sources import Options, Source, SourceError
+from swift_export.sources.opening import open_source
 from swift_export.system.files import check_output, replaced
 from swift_export.system.items import as_items
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as oir
 
-    from swift_export.converter.sources import Lowered
     from swift_export.parity.converted import ConvertedReport
+    from swift_export.sources import Lowered
 
 __all__ = ["PROTOBUF_LIMIT", "Conversion", "convert"]
 

@@ -16,7 +16,7 @@ from swift_export.artifacts.writing import transaction
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
 from swift_export.formats.facts import read_facts
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.system.items import as_items
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def run_export(
 
 def identified(model: Model) -> Model:
     """The model with what tells it from others of the same weights, or without any: a digest of its StableHLO."""
-    from swift_export.lowering.hub import lower_open
+    from swift_export.lowering.lower import lower_open
 
     if model.card.architecture:
         return model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.export import ExportResult, run_export
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 from swift_export.system.items import as_items
 
@@ -109,7 +109,7 @@ def _export(
     device: str = "cpu",
     force: bool = False,
 ) -> ExportResult:
-    from swift_export.models.swift.model import swift_model
+    from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.scans.placement import parse_placement
 

@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 
 from swift_export.errors import SwiftExportError, WeightsError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.weights import Weights, synthetic_weights
 

@@ -14,7 +14,7 @@ import pytest
 
 from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
 

@@ -22,12 +22,14 @@ NAME = PACKAGE.name
 #: From the top down: a module may import from its own room and from those in the lines below, not from its neighbours.
 ORDER = (
     ("cli",),
-    # The commands as Python functions, and `swift_export` itself, which names them.
+    # The commands as Python functions, SwiFT's before those of any model.
+    ("export_swift",),
     ("export", "conversion"),
     ("features", "serving"),
     ("parity",),
     ("artifacts",),
     ("lowering",),
+    ("sources",),  # files to convert, and what runs them
     ("runtimes",),  # the reference runs a model
     ("models",),
     ("converter",),

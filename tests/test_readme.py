@@ -44,7 +44,7 @@ def shell_lines() -> list[str]:
 def served(tmp_path_factory) -> Path:
     """A folder with the tiny model's files where the README has the published model's."""
     from swift_export.lowering.onnx_file import write_onnx
-    from swift_export.lowering.settings import ExportSettings
+    from swift_export.lowering.onnx_settings import ExportSettings
     from swift_export.lowering.stablehlo import write_stablehlo
     from swift_export.models.swift.weights import load_weights
 

@@ -8,8 +8,8 @@ import typer
 
 from swift_export._version import __version__
 from swift_export.cli import checking, converting, exporting, inspecting, modelling, models, preparing, runtimes
+from swift_export.cli.epilog import examples
 from swift_export.cli.help import App
-from swift_export.cli.text import examples
 
 __all__ = ["app"]
 

@@ -12,10 +12,10 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import SEVERAL, numbers, words
-from swift_export.cli.text import examples
 from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weig
 
 def _given_model(target: str, paths: Sequence[Path], weights: str | None, variant: str | None) -> Model:
     """The model of a Python file, for the inputs that the first artifact takes."""
-    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.python_files import load_again, split_target
     from swift_export.parity.targets import find_artifacts
 

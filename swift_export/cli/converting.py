@@ -11,11 +11,11 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED
-from swift_export.cli.text import examples
-from swift_export.converter.sources.kinds import kind_of_folder
 from swift_export.errors import UsageError
+from swift_export.sources.kinds import kind_of_folder
 from swift_export.system.files import check_output
 
 if TYPE_CHECKING:

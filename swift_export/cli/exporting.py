@@ -12,14 +12,14 @@ from swift_export.artifacts.layout import FORMATS
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import words
-from swift_export.cli.targets import describe_target
-from swift_export.cli.text import examples
+from swift_export.cli.onnx_targets import describe_target
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import find_variant
 
@@ -208,7 +208,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
 
     from swift_export.export import run_export
     from swift_export.export_swift import default_output
-    from swift_export.models.swift.model import swift_model
+    from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
     from swift_export.parity.report import to_dict
@@ -222,7 +222,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     settings.check(weights.config)
     inputs = job.inputs.load(weights.config, settings.frames, weights.contract, console, most=max(BATCHES))
     # Only now: importing jax takes a second, and everything above may say no.
-    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.lowering.lower import keep_off_accelerators
 
     keep_off_accelerators()
 

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from swift_export.errors import CheckFailed, SwiftExportError, UsageError
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.model import swift_model
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.variants import VARIANTS
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.measure.measuring import Plan, measure
@@ -121,7 +121,7 @@ def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
 
 def _export(model: Model, folder: Path) -> list[str]:
     """Write every format that can be written here; returns what is absent."""
-    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.lowering.onnx_file import write_onnx
     from swift_export.lowering.stablehlo import write_stablehlo
 

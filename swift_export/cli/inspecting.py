@@ -10,7 +10,7 @@ import typer
 
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
-from swift_export.cli.text import examples
+from swift_export.cli.epilog import examples
 from swift_export.models.model import sizes_text
 from swift_export.system.text import shortened, shown
 

@@ -11,12 +11,12 @@ from swift_export.artifacts.layout import FORMATS
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import words
-from swift_export.cli.text import examples
 from swift_export.converter.opsets import DEFAULT_OPSET
 from swift_export.errors import UsageError
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 
 if TYPE_CHECKING:
     from swift_export.parity.results import ParityReport
@@ -100,7 +100,7 @@ def model(
         need_extra("savedmodel", "a SavedModel")
 
     from swift_export.export import identified, run_export
-    from swift_export.lowering.hub import keep_off_accelerators
+    from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.input_specs import parse_input
     from swift_export.models.python_files import load_model, split_target
     from swift_export.parity.report import to_dict

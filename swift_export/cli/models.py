@@ -9,7 +9,7 @@ import typer
 
 from swift_export.cli import options
 from swift_export.cli.console import Console
-from swift_export.cli.text import examples
+from swift_export.cli.epilog import examples
 
 __all__ = ["bundle", "register", "variants"]
 

@@ -13,8 +13,8 @@ import typer
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
-from swift_export.cli.text import examples
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract, contract_of
 from swift_export.scans.sidecar import stem

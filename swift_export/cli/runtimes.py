@@ -8,8 +8,8 @@ import typer
 
 from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
+from swift_export.cli.epilog import examples
 from swift_export.cli.extras import EXTRAS
-from swift_export.cli.text import examples
 
 if TYPE_CHECKING:
     from swift_export.runtimes.registry import Runtime

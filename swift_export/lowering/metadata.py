@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from swift_export._version import __version__
 from swift_export.formats.metadata import SIGNATURE_KEY
 from swift_export.formats.signature import Signature, TensorSpec
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models import Model
 from swift_export.system.plain_data import encode
 

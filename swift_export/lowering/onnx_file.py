@@ -10,9 +10,9 @@ import onnx_ir as oir
 
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import UsageError
-from swift_export.lowering.hub import Lowered, lower_open
+from swift_export.lowering.lower import Lowered, lower_open
 from swift_export.lowering.metadata import essentials
-from swift_export.lowering.settings import OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models import Model
 
 __all__ = ["model_to_onnx", "write_onnx"]

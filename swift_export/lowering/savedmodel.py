@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.formats.metadata import METADATA_ASSET, SAVEDMODEL_FILE, SIGNATURE
-from swift_export.lowering.hub import lower_open, named_forward, private_locations
+from swift_export.lowering.lower import lower_open, named_forward, private_locations
 from swift_export.lowering.metadata import essentials
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.portable import portable
-from swift_export.lowering.settings import OnnxSettings
 from swift_export.lowering.stablehlo import JAX_PLATFORMS
 from swift_export.models import Model
 from swift_export.system.tensorflow import import_tensorflow

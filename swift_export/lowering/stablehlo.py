@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_export.formats.signature import TensorSpec
-from swift_export.lowering.hub import lower_closed
+from swift_export.lowering.lower import lower_closed
 from swift_export.lowering.metadata import essentials
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.portable import portable
-from swift_export.lowering.settings import OnnxSettings
 from swift_export.models import Model
 from swift_export.models.drawing import default_sizes
 

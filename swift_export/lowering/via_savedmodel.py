@@ -11,9 +11,9 @@ from swift_export.converter.passes import run_passes
 from swift_export.converter.tf2onnx_handler import Record
 from swift_export.converter.through_tf2onnx import through_tf2onnx
 from swift_export.formats.metadata import SIGNATURE
-from swift_export.lowering.hub import Lowered
+from swift_export.lowering.lower import Lowered
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import OnnxSettings
 from swift_export.models import Model
 
 __all__ = ["savedmodel_to_onnx"]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swift_export.errors import WeightsError
-from swift_export.models.naming import check_distinct, weight_name
+from swift_export.models.names import check_distinct, weight_name
 from swift_export.system.text import listed, shape_text, shown
 
 __all__ = ["Adapted", "exchanged", "is_array", "named_arrays", "parameters_of", "title_of"]

@@ -12,7 +12,7 @@ import numpy as np
 from swift_export.errors import UsageError
 from swift_export.models.adapted import Adapted, as_numpy, exchanged, is_array, parameters_of, title_of
 from swift_export.models.layer_names import named_layers
-from swift_export.models.naming import check_distinct, part_of, weight_name
+from swift_export.models.names import check_distinct, part_of, weight_name
 from swift_export.system.text import listed
 
 __all__ = ["adapt_equinox", "is_stateful_pair"]

@@ -10,7 +10,7 @@ import jax
 from swift_export.errors import UsageError
 from swift_export.models.adapted import Adapted, as_numpy, exchanged, is_array, named_arrays, parameters_of, title_of
 from swift_export.models.layer_names import named_layers
-from swift_export.models.naming import check_distinct, weight_name
+from swift_export.models.names import check_distinct, weight_name
 
 if TYPE_CHECKING:
     from flax import linen, nnx

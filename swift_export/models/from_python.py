@@ -15,7 +15,7 @@ from swift_export.models.drawing import ExampleInputs, RandomInputs
 from swift_export.models.functions import adapt_function
 from swift_export.models.input_specs import Arguments, arguments_of
 from swift_export.models.model import Card, CheckInput, Model, Procedure, Sizes
-from swift_export.models.naming import check_distinct, check_model_name
+from swift_export.models.names import check_distinct, check_model_name
 from swift_export.models.outputs import Outputs, outputs_of
 from swift_export.models.provenance import Provenance
 from swift_export.system.text import shown

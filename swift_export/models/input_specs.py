@@ -16,7 +16,7 @@ import numpy as np
 
 from swift_export.errors import UsageError
 from swift_export.formats.signature import TensorSpec
-from swift_export.models.naming import check_dim, check_distinct, check_input_names, path_name
+from swift_export.models.names import check_dim, check_distinct, check_input_names, path_name
 from swift_export.system.text import listed, shown
 
 __all__ = ["Arguments", "arguments_of", "parse_input", "parse_spec"]

@@ -13,7 +13,7 @@ from swift_export.models.model import Card, CheckInput, Model
 from swift_export.models.provenance import Provenance
 from swift_export.models.swift.check_inputs import Phantom
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.model import read_settings, rebuild, swift_model
+from swift_export.models.swift.swift_model import read_settings, rebuild, swift_model
 from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
 from swift_export.scans.contract import InputContract
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from swift_export.converter.dims import Shape, Size
-from swift_export.converter.sources import Reference, SizesError
 from swift_export.errors import CheckFailed
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.elements import draw
 from swift_export.parity.measure.tolerances import Tolerance, allowed_for
 from swift_export.runtimes.base import Session
+from swift_export.sources import Reference, SizesError
 from swift_export.system.text import one_line
 
 __all__ = ["Compared", "ConvertedReport", "check_converted", "open_converted"]

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from swift_export.artifacts.layout import find_format, is_inside
-from swift_export.artifacts.manifest import Measurement
+from swift_export.artifacts.manifest import GoldenInput, Measurement
 from swift_export.errors import CheckFailed
 from swift_export.models.model import Picture, Setting, Sizes, sizes_text
 from swift_export.parity.measure.compare import Difference
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.runtimes.base import RuntimeInfo
 
-if TYPE_CHECKING:
-    from swift_export.parity.golden.golden_outputs import GoldenOutputs
+__all__ = [
+    "BlockError",
+    "Broken",
+    "Checked",
+    "Comparison",
+    "Fault",
+    "GoldenOutputs",
+    "Outputs",
+    "ParityReport",
+    "RunTime",
+    "WeightsTag",
+]
 
-__all__ = ["BlockError", "Broken", "Checked", "Comparison", "Fault", "ParityReport", "RunTime", "WeightsTag"]
+
+#: Outputs of a model by their names.
+Outputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,19 @@ class Broken:
     file: str
     runtime: str
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenOutputs:
+    """What ``reference`` gave for one case of a check: the first item of a batch, or the whole of the first case.
+
+    ``settings`` are those of the model, ``input`` says how to draw the case's arrays again.
+    """
+
+    settings: Mapping[str, Any]
+    input: GoldenInput
+    reference: RuntimeInfo
+    outputs: Outputs
 
 
 @dataclass(frozen=True)

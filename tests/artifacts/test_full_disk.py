@@ -9,7 +9,7 @@ import pytest
 from swift_export.artifacts import open_artifact, verify
 from swift_export.errors import MachineError
 from swift_export.export import run_export
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from swift_export.artifacts.inspect import Part
 from swift_export.errors import ArtifactError
 from swift_export.formats.metadata import essentials_in
 from swift_export.formats.signature import TensorSpec
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.system.plain_data import dumps
 
 SETTINGS = ExportSettings(outputs=("stage0", "features"))
@@ -92,7 +92,7 @@ def test_the_stablehlo_files(folder: Path) -> None:
 def test_a_savedmodel(tmp_path: Path, exporting: ModuleType, start) -> None:
     program = (
         "import runpy, sys; from pathlib import Path; from swift_export.lowering.savedmodel import write_savedmodel\n"
-        "from swift_export.lowering.settings import ExportSettings; module = runpy.run_path(sys.argv[1])\n"
+        "from swift_export.lowering.onnx_settings import ExportSettings; module = runpy.run_path(sys.argv[1])\n"
         "write_savedmodel(module['weights'](), ExportSettings(), Path(sys.argv[2]))"
     )
     assert start(exporting.__file__, tmp_path, program=program).wait(120) == 0

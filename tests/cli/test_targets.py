@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from swift_export.cli.targets import describe_target, speed_up
+from swift_export.cli.onnx_targets import describe_target, speed_up
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -20,10 +20,10 @@ from jax import export
 from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
-from swift_export.lowering.hub import lower_closed, lower_open
+from swift_export.lowering.lower import lower_closed, lower_open
 from swift_export.lowering.onnx_file import write_onnx
+from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
 from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import ATTENTION, ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.backbone import SwiFT, parameter_shapes
 from swift_export.models.swift.forms import choose_forms

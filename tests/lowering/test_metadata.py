@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from swift_export.lowering.metadata import essentials
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.forms import choose_forms
 from swift_export.models.swift.weights import Weights
 from swift_export.models.swift.weights.weights import Training

@@ -18,8 +18,8 @@ from jax import lax
 
 from swift_export.lowering import hub
 from swift_export.lowering.onnx_file import backbone_to_onnx
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.lowering.savedmodel import write_savedmodel
-from swift_export.lowering.settings import ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.backbone.attention import Cut, WindowAttention
 from swift_export.models.swift.backbone.blocks import MLP, Block
@@ -29,7 +29,7 @@ from swift_export.models.swift.backbone.swift import SwiFT
 from swift_export.models.swift.check_inputs import Phantom
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
-from swift_export.models.swift.model import backbone_model
+from swift_export.models.swift.swift_model import backbone_model
 from swift_export.models.swift.weights import Weights
 from swift_export.parity.locate.intermediate_values import Inside
 from swift_export.parity.locate.locating import locate

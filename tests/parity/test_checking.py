@@ -19,7 +19,7 @@ import pytest
 
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import ArtifactError, CheckFailed, InputError, MachineError, UsageError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.check_inputs import Given, noise
 from swift_export.models.swift.clip import Clip
 from swift_export.models.swift.weights import load_weights, synthetic_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swift_export.errors import UsageError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import diff_artifacts
 

@@ -11,7 +11,7 @@ import pytest
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.cli.gpu_check import TINY
 from swift_export.errors import MachineError, UsageError
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.measure.tolerances import TOLERANCES, Limits

@@ -10,7 +10,7 @@ import pytest
 
 from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import write_onnx
-from swift_export.lowering.settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.structure.weight_identity import digests, weight_identity

@@ -14,7 +14,7 @@ import pytest
 from swift_export.errors import InputError
 from swift_export.formats.signature import TensorSpec
 from swift_export.models import Card, Model, Procedure, Provenance
-from swift_export.models.swift.model import backbone_model
+from swift_export.models.swift.swift_model import backbone_model
 from swift_export.parity.measure.running import measure_noise, run_items, run_reference, write_items
 from swift_export.runtimes.base import LoadError
 from swift_export.runtimes.reference import session_of
@@ -120,7 +120,7 @@ def test_a_file_holds_all_that_another_process_needs(model: Model, tmp_path: Pat
         "n": np.ones((), np.int64),
         "q": np.ones(2, ml_dtypes.int4),
     }
-    procedure = Procedure("swift_export.models.swift.model", {"sizes": [1, 2], "name": "x"})
+    procedure = Procedure("swift_export.models.swift.swift_model", {"sizes": [1, 2], "name": "x"})
 
     path = tmp_path / "reference.safetensors"
     write_reference(replace(model, weights=weights, rebuild=procedure), path, outputs=["mean"], places=["a/b"])

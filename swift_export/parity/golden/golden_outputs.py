@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import tokenize
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.layout import FORMATS, MANIFEST, golden_file
@@ -25,14 +23,13 @@ from swift_export.models.model import little_endian
 from swift_export.models.recovery import Recorded, golden_input
 from swift_export.parity.measure.cases import Case, fits
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
+from swift_export.parity.results import GoldenOutputs, Outputs, ParityReport
 from swift_export.system.arrays import dtype_of, load_array, save_array
 
 if TYPE_CHECKING:
-    from swift_export.parity.results import ParityReport
     from swift_export.runtimes.base import RuntimeInfo
 
 __all__ = [
-    "GoldenOutputs",
     "draw_golden_input",
     "golden_case",
     "golden_outputs",
@@ -43,22 +40,6 @@ __all__ = [
 
 #: No output of one case is larger.
 MAX_BYTES = 2**32
-
-#: By name, each of one clip: (1, channels, h, w, d, T), or (1, channels).
-Outputs = Mapping[str, Float[np.ndarray, "1 ..."]]
-
-
-@dataclass(frozen=True, eq=False)
-class GoldenOutputs:
-    """What ``reference`` gave for one case of a check: the first item of a batch, or the whole of the first case.
-
-    ``settings`` are those of the model, ``input`` says how to draw the case's arrays again.
-    """
-
-    settings: Mapping[str, Any]
-    input: GoldenInput
-    reference: RuntimeInfo
-    outputs: Outputs
 
 
 def golden_case(model: Model, cases: Sequence[Case]) -> Case:

@@ -14,12 +14,12 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST
 from swift_export.artifacts.manifest import Golden, Manifest
 from swift_export.errors import UsageError
 from swift_export.models.recovery import Recorded
-from swift_export.parity.golden.golden_outputs import Outputs, draw_golden_input, golden_tolerance, read_golden
+from swift_export.parity.golden.golden_outputs import draw_golden_input, golden_tolerance, read_golden
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.running import artifact_request, compare_runs, part_key
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import Tolerance, tolerance
-from swift_export.parity.results import Checked, ParityReport, RunTime, WeightsTag
+from swift_export.parity.results import Checked, Outputs, ParityReport, RunTime, WeightsTag
 from swift_export.parity.targets import Choice, Target, find_artifacts
 from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.messages import Answer

@@ -15,7 +15,7 @@ from swift_export.models.model import value_name
 from swift_export.parity.measure.cases import Case, Files
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.tolerances import Tolerance
-from swift_export.parity.results import Comparison
+from swift_export.parity.results import Comparison, Outputs
 from swift_export.runtimes.base import Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult
 from swift_export.runtimes.process import run_worker
@@ -25,7 +25,6 @@ from swift_export.system.arrays import load_array
 
 __all__ = [
     "Expected",
-    "Outputs",
     "artifact_request",
     "compare_runs",
     "expected_of",
@@ -37,9 +36,6 @@ __all__ = [
     "run_reference",
     "values_of",
 ]
-
-#: Outputs by their names.
-Outputs = Mapping[str, np.ndarray]
 
 #: The reference's outputs for a part of a case, by `part_key`.
 Expected = Mapping[tuple[str, ...], Outputs]

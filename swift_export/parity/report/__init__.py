@@ -10,7 +10,7 @@ from swift_export.parity.report.data import (
     to_dict,
     to_json,
 )
-from swift_export.parity.report.files import report_files
+from swift_export.parity.report.documents import report_files
 from swift_export.parity.report.markdown import table, to_markdown
 from swift_export.parity.report.page import to_html
 from swift_export.parity.report.rows import COLUMNS, render, rows

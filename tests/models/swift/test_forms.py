@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swift_export.lowering.settings import ExportSettings
+from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.backbone import SwiFTConfig
 from swift_export.models.swift.config import WindowPlan
 from swift_export.models.swift.forms import choose_forms, excess_limit, forms_text

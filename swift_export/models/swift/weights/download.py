@@ -12,7 +12,7 @@ from pathlib import Path
 
 from swift_export.errors import MachineError, SwiftExportError, UsageError, WeightsError
 from swift_export.models.swift.variants import UPSTREAM, Variant
-from swift_export.models.swift.weights.digests import file_digests
+from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.models.swift.weights.network import UnreachableError, host_of, open_url
 from swift_export.system.text import shown
 

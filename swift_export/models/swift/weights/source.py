@@ -14,8 +14,8 @@ from swift_export.formats.checkpoint.reading import read_checkpoint
 from swift_export.models.swift.variants import CUSTOM, VARIANTS, Variant, find_variant
 from swift_export.models.swift.weights.architecture import read_training, resolve_architecture
 from swift_export.models.swift.weights.bundle import Bundle, read_bundle
-from swift_export.models.swift.weights.digests import file_digests
 from swift_export.models.swift.weights.download import published_file
+from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.models.swift.weights.hub import HubBundle, fetch_bundle, is_hub_id
 from swift_export.models.swift.weights.mapping import TensorInFile, map_state
 from swift_export.models.swift.weights.network import UnreachableError

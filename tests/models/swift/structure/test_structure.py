@@ -12,7 +12,7 @@ import pytest
 
 from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
 from swift_export.models.swift.backbone import SwiFT
 from swift_export.models.swift.backbone.partition import Partition, WindowGroup, partition
 from swift_export.models.swift.check_inputs import noise

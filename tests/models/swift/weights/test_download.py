@@ -18,8 +18,8 @@ import pytest
 import swift_export
 from swift_export.errors import MachineError, UsageError
 from swift_export.models.swift.variants import UPSTREAM, VARIANTS, Variant
-from swift_export.models.swift.weights.digests import file_digests
 from swift_export.models.swift.weights.download import cache_folder, published_file, published_url
+from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.models.swift.weights.network import UnreachableError
 
 Refused = Callable[..., AbstractContextManager[None]]

@@ -18,7 +18,7 @@ from swift_export.errors import ArchitectureError, UsageError
 from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
 from swift_export.models.swift.variants import VARIANTS, Variant
 from swift_export.models.swift.weights import Provenance, Weights, load_weights
-from swift_export.models.swift.weights.digests import file_digests
+from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.scans.placement import DATASETS
 
 Refused = Callable[..., AbstractContextManager[None]]

@@ -11,10 +11,10 @@ from jax.extend.mlir import serialize_portable_artifact
 
 import swift_export
 import swift_export.conversion
-from swift_export.converter.sources import SourceError
-from swift_export.converter.sources.kinds import Kind, digest_of, kind_of_bytes, portable_version
 from swift_export.errors import LoweringError, SwiftExportError
 from swift_export.formats.stablehlo_module import read_module
+from swift_export.sources import SourceError
+from swift_export.sources.kinds import Kind, digest_of, kind_of_bytes, portable_version
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import FIVE, bytecode, exported, shape

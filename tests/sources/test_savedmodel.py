@@ -17,8 +17,8 @@ import pytest
 
 import swift_export
 from swift_export.converter import tf2onnx_handlers
-from swift_export.converter.sources import SourceError
 from swift_export.errors import CheckFailed, LoweringError, UsageError
+from swift_export.sources import SourceError
 
 pytestmark = [
     pytest.mark.requires("savedmodel"),

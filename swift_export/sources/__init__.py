@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swift_export.converter.sources.interface import (
+from swift_export.sources.interface import (
     Arrays,
     DimNames,
     Lowered,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from jax.extend.mlir import ir
 
 from swift_export.converter import mlir
-from swift_export.converter.sources.interface import Arrays, SizesError
 from swift_export.errors import MachineError
 from swift_export.formats.element_types import FLOATING, from_mlir
+from swift_export.sources.interface import Arrays, SizesError
 from swift_export.system.text import one_line
 
 if TYPE_CHECKING:

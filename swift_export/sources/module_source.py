@@ -7,8 +7,8 @@ import numpy as np
 from swift_export.converter import mlir, stablehlo_to_onnx
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.entry_signature import PLATFORM_INDEX, EntrySignature, read_entry_signature
-from swift_export.converter.sources.interface import DimNames, Lowered, Options, Reference, SourceError
 from swift_export.errors import UsageError
+from swift_export.sources.interface import DimNames, Lowered, Options, Reference, SourceError
 
 __all__ = ["ModuleSource", "chosen_dims"]
 
@@ -57,8 +57,8 @@ class ModuleSource:
         """The module on XLA."""
         import jax
 
-        from swift_export.converter.sources.reference import SessionReference, float_types
         from swift_export.runtimes import portable
+        from swift_export.sources.source_reference import SessionReference, float_types
 
         session = portable.session_of(
             lambda: mlir.read_module(self._data),

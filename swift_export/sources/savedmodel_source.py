@@ -10,15 +10,15 @@ import onnx_ir as oir
 from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.passes import run_passes
-from swift_export.converter.sources.interface import DimNames, Lowered, Options, Reference, SourceError
-from swift_export.converter.sources.kinds import Kind
-from swift_export.converter.sources.reference import SessionReference, float_types
-from swift_export.converter.sources.sandboxed_read import SandboxedRead
 from swift_export.converter.tf2onnx_handler import Record
 from swift_export.converter.through_tf2onnx import TF2ONNX_OPSET, quiet_tensorflow, through_tf2onnx
 from swift_export.errors import UsageError
 from swift_export.formats.element_types import FLOATING
 from swift_export.formats.metadata import SAVEDMODEL_FILE, SIGNATURE, TAG
+from swift_export.sources.interface import DimNames, Lowered, Options, Reference, SourceError
+from swift_export.sources.kinds import Kind
+from swift_export.sources.sandboxed_read import SandboxedRead
+from swift_export.sources.source_reference import SessionReference, float_types
 from swift_export.system.tensorflow import import_tensorflow
 
 __all__ = ["SavedModelSource"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swift_export.converter.sources.interface import Options, Source
-from swift_export.converter.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
-from swift_export.converter.sources.sandboxed_read import SandboxedRead
 from swift_export.errors import UsageError
+from swift_export.sources.interface import Options, Source
+from swift_export.sources.kinds import Kind, digest_of, kind_of_bytes, kind_of_folder, read_input
+from swift_export.sources.sandboxed_read import SandboxedRead
 
 __all__ = ["open_source"]
 
@@ -20,18 +20,18 @@ def open_source(path: Path, options: Options) -> Source:
         kind_of_folder(path)
         if options.platform is not None:
             raise UsageError("--platform: belongs to modules and jax.export files, which SavedModels hold ready")
-        from swift_export.converter.sources.savedmodel_source import SavedModelSource
+        from swift_export.sources.savedmodel_source import SavedModelSource
 
         return SavedModelSource(path, digest, options)
     kind = kind_of_bytes(data, str(path))
     if options.signature is not None:
         raise UsageError(f"--signature {options.signature}: belongs to a SavedModel, found {kind.value}")
     with SandboxedRead(str(path), [data], kind) as reading:
-        from swift_export.converter.sources.module_source import ModuleSource
+        from swift_export.sources.module_source import ModuleSource
 
         reading.finish()
     if kind is Kind.EXPORTED:
-        from swift_export.converter.sources.exported_source import ExportedSource
+        from swift_export.sources.exported_source import ExportedSource
 
         return ExportedSource(data, kind.value, digest, options)
     return ModuleSource(data.decode("utf-8-sig") if kind is Kind.TEXT else data, kind.value, digest, options)

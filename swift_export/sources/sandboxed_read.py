@@ -1,7 +1,7 @@
 """Reading a module for the first time, in a process of its own: LLVM ends the process on some bytecode that is damaged
 and on text that is nested without end, and writes to the standard error what it thinks of others.
 
-The process is ``python -m swift_export.converter.sources.sandboxed_read KIND`` with the inputs as its standard input,
+The process is ``python -m swift_export.sources.sandboxed_read KIND`` with the inputs as its standard input,
 each behind its length. It starts before the caller imports what it needs itself, so that on two processors it costs
 little time.
 """
@@ -14,9 +14,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from swift_export.converter.sources.interface import SourceError
-from swift_export.converter.sources.kinds import Kind
 from swift_export.formats.bytecode import MLIR, portable_version
+from swift_export.sources.interface import SourceError
+from swift_export.sources.kinds import Kind
 from swift_export.system.processes import ModuleProcess
 
 __all__ = ["SandboxedRead", "parser_words"]

@@ -7,9 +7,9 @@ import hashlib
 import struct
 from pathlib import Path
 
-from swift_export.converter.sources.interface import SourceError
 from swift_export.formats.bytecode import MLIR, portable_version
 from swift_export.formats.metadata import SAVEDMODEL_FILE, XLA_CALL
+from swift_export.sources.interface import SourceError
 
 __all__ = [
     "Kind",

@@ -6,10 +6,10 @@ import jax
 from jax import export
 
 from swift_export.converter import mlir
-from swift_export.converter.sources.interface import Lowered, Options, Reference
-from swift_export.converter.sources.module_source import ModuleSource
-from swift_export.converter.sources.reference import SessionReference, float_types
 from swift_export.errors import MachineError
+from swift_export.sources.interface import Lowered, Options, Reference
+from swift_export.sources.module_source import ModuleSource
+from swift_export.sources.source_reference import SessionReference, float_types
 
 __all__ = ["ExportedSource"]
 
