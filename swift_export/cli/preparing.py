@@ -1,4 +1,4 @@
-"""``prepare``: scans in, clips as the model was trained on out."""
+"""``prepare``: turns scans into clips like those that the model was trained on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODEL, _WINDOWS, _FILE = "Model", "Windows", "File"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this module."""
     app.command(
         epilog=examples(
             "swift-export prepare sub-01_bold.nii.gz -o sub-01.npy --mask sub-01_mask.nii.gz --placement hcp",
@@ -52,42 +52,40 @@ def prepare(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT", help="The .npy file to write; of several scans, the folder for theirs."
-        ),
+        typer.Option("--output", "-o", metavar="OUT", help="The .npy file to write; for several scans, a folder."),
     ],
     variant: options.Variant = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="PATH",
-            help="The checkpoint or bundle that the clips are for: it says which data set it was trained on.",
+            help="The checkpoint or bundle that the clips are for; it states its training data set.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     frames: options.Frames = None,
-    windows: Annotated[
-        str, typer.Option(metavar="all|N", help="How many windows to take.", rich_help_panel=_WINDOWS)
-    ] = "all",
+    windows: Annotated[str, typer.Option(metavar="all|N", help="Number of windows.", rich_help_panel=_WINDOWS)] = "all",
     stride: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Frames from the start of one window to that of the next.",
+            help="Frames between the starts of consecutive windows.",
             show_default="no overlap",
             rich_help_panel=_WINDOWS,
         ),
     ] = None,
     dtype: Annotated[
         Literal["float32", "float16"],
-        typer.Option(help="How clips are stored; float16 as in training.", rich_help_panel=_FILE),
+        typer.Option(help="Type of the stored clips; float16 as in training.", rich_help_panel=_FILE),
     ] = "float32",
     picture: Annotated[
         Path | None,
         typer.Option(
             metavar="PNG",
-            help="Also draw the mean volume on the model's grid, the windows and the values; of several scans, the "
-            "folder for their pictures.",
+            help=(
+                "Also draw the mean volume on the model's grid, the windows and the values. For several scans, a "
+                "folder."
+            ),
             rich_help_panel=_FILE,
         ),
     ] = None,
@@ -96,10 +94,10 @@ def prepare(
     scans: ScanOptions,
     answer: Answer,
 ) -> None:
-    """Write all windows of scans as arrays of clips, each with a sidecar that says how they were made."""
+    """Write all windows of each scan as an array of clips, with a sidecar that states their provenance."""
     count = _count(windows)
     if stride is not None and stride < 1:
-        raise UsageError(f"--stride {stride}: expected a number of frames from 1 on")
+        raise UsageError(f"--stride {stride}: expected a number of frames of at least 1")
     inputs = InputFiles(files, scans)
     inputs.check()
     masks = scans.masks_for(files)
@@ -114,12 +112,12 @@ def prepare(
     console.placement(reading, scans.contract(contract), any(not file.is_dir() for file in files))
     config.check_frames(frames or config.frames)
     if config.in_chans != 1:
-        raise InputError(f"a BOLD run has one channel, the model takes {config.in_chans}")
+        raise InputError(f"expected a model with one channel, as a BOLD run has, found {config.in_chans}")
     done: list[dict[str, Any]] = []
     answer.add(clips=done)
     folders = {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}
     for file, mask, path, drawn in zip(files, masks, outputs, pictures, strict=True):
-        with _made(folders), console.progress() as tell:
+        with _made(folders), console.progress() as on_progress:
             made = prepare_scan(
                 file,
                 path,
@@ -130,24 +128,24 @@ def prepare(
                 dtype=dtype,
                 picture=drawn,
                 warn=console.warning,
-                tell=tell,
+                on_progress=on_progress,
             )
         done.append({"path": str(made.path), "sidecar": str(made.sidecar), **made.facts})
         console.line(f"wrote {made.path}, {made.shape[0]} windows, {dtype} ({', '.join(map(str, made.shape))})")
         if made.picture:
-            console.line(f"wrote {made.picture}, a picture to look at")
+            console.line(f"wrote {made.picture}, a picture for visual inspection")
 
 
 def _count(windows: str) -> int | None:
     if windows == "all":
         return None
     if not re.fullmatch("[0-9]{1,6}", windows) or int(windows) < 1:
-        raise UsageError(f"--windows {windows}: expected all, or a number from 1 on")
+        raise UsageError(f"--windows {windows}: expected all, or a number of at least 1")
     return int(windows)
 
 
 def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[InputContract, SwiFTConfig]:
-    """The input contract and the architecture that the clips are made for; by default the published one."""
+    """The input contract and the architecture of the clips' model; by default the published ones."""
     from swift_export.models.swift.variants import VARIANTS, find_variant
 
     if weights is not None:
@@ -166,7 +164,7 @@ def _outputs(files: Sequence[Path], output: Path) -> list[Path]:
     if len(files) == 1 and not output.is_dir():
         return [output]
     if not output.is_dir() and (output.exists() or output.suffix == ".npy"):
-        found = "a file" if output.exists() else "the name of a file"
+        found = "a file" if output.exists() else "a file name"
         raise UsageError(f"{output}: expected a folder for the clips of {len(files)} scans, found {found}")
     return _named(files, output, ".npy")
 
@@ -183,7 +181,7 @@ def _pictures(files: Sequence[Path], picture: Path | None) -> list[Path | None]:
 
 @contextmanager
 def _made(folders: Iterable[Path]) -> Iterator[None]:
-    """The folders are there in the block; those that were made for it are gone after it where no file came of it."""
+    """Create the folders for the block; afterwards, remove those of them that are empty."""
     new = {folder for path in folders for folder in (path, *path.parents) if not folder.exists()}
     try:
         for path in folders:
@@ -199,11 +197,11 @@ def _made(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _named(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
-    """A file for each scan, named after it."""
+    """A file for each scan, with the name of the scan."""
     stems = [stem(file.resolve().name if file.is_dir() else file.name) for file in files]
     twice = [name for name in stems if stems.count(name) > 1]
     if twice:
         raise UsageError(
-            f"{folder}: two scans are called {twice[0]}, and their clips would have one name; prepare them one by one"
+            f"{folder}: expected scans with different names, found two called {twice[0]}; prepare them separately"
         )
     return [folder / f"{name}{suffix}" for name in stems]

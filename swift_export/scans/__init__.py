@@ -1,1 +1,1 @@
-"""Scans in, clips out: NIfTI runs prepared by the model's input contract."""
+"""Turns scans into clips: NIfTI runs, prepared according to the input contract of the model."""

@@ -1,4 +1,4 @@
-"""Which affine a NIfTI header states: its sform where that is usable, else its qform, in mm."""
+"""The affine in a NIfTI header, in mm: its sform if usable, otherwise its qform."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ __all__ = ["Affine", "read_affine"]
 
 Affine = Float[np.ndarray, "4 4"]
 
-#: Below this share of the box that its axes would span at right angles, a voxel is flat.
+#: A voxel is flat if its volume is below this share of the box with the same edges.
 _FLAT = 1e-3
-#: Beyond these, in any unit, steps and places are no image's; what computes with them would overflow.
+#: Limits of steps and positions, in any unit. Beyond them, no header is valid and computations would overflow.
 _SMALLEST, _LARGEST = 1e-9, 1e9
-#: How far the square of a quaternion's length may lie above 1: rounding to four digits, 0.03 degrees.
+#: Allowed excess of a quaternion's squared length over 1, from rounding to four digits (0.03 degrees).
 _QUATERNION_TOLERANCE = 1e-3
-#: Below this cosine between the directions that they give to one axis, sform and qform contradict each other.
+#: sform and qform contradict each other if their directions of an axis have a smaller cosine.
 _AGREEMENT = 0.5
-#: Codes of spatial units other than mm (2) and unknown (0), and their mm.
+#: Codes of spatial units other than mm (2) and unknown (0), with name and size in mm.
 _UNITS = {1: ("metres", 1e3), 3: ("microns", 1e-3)}
-#: Edges of voxels, in mm, that an image of a brain may have.
+#: Plausible edge lengths of voxels in a brain image, in mm.
 _EDGES = (0.1, 50.0)
 
 
 def read_affine(path: Path, header: Any) -> tuple[Affine | None, tuple[str, ...]]:
-    """The affine from voxel indices to mm, and what of the header was not taken as it stands, a line each.
+    """The affine from voxel indices to mm, and one line for each correction of the header.
 
-    A form counts if its code is positive. The sform decides; a damaged one (not finite, flat, absurdly large) leaves it
-    to the qform. None where no form counts, or where both do and point in different ways: neither can be relied on.
+    A form applies if its code is positive. The sform has priority. If it is damaged (not finite, flat, absurdly large),
+    the qform is used. The affine is None if no form applies, or if both do and contradict each other.
 
-    Raises InputError where a form counts and none is usable.
+    Raises:
+        InputError: a form applies, but none is usable.
+
     """
-    # What is stored may be anything; what overflows or is no number fails the comparisons below.
+    # The header may hold any values. Overflows and NaN fail the comparisons below.
     with np.errstate(all="ignore"):
         forms = {"sform": _sform, "qform": _qform}
         coded = {name: read(header) for name, read in forms.items() if int(header[f"{name}_code"]) > 0}
         good = {name: affine for name, affine in coded.items() if _is_usable(affine)}
         if coded and not good:
             raise InputError(
-                f"{path}: the header's affine ({' and '.join(coded)}) is damaged, not finite or not invertible; "
+                f"{path}: the header's affine ({' and '.join(coded)}) is damaged (not finite or not invertible); "
                 "correct it or convert the file again"
             )
-        # A qfac of 0 was left out: a good sform tells which way the qform's third axis runs.
+        # With a missing qfac (0), a good sform determines the direction of the qform's third axis.
         if len(good) == 2 and not float(header["pixdim"][0]):
             good["qform"][:, 2] *= np.sign(np.linalg.det(good["qform"]) * np.linalg.det(good["sform"]))
         if not good or _cosine(*good.values()) < _AGREEMENT:
@@ -55,7 +57,7 @@ def read_affine(path: Path, header: Any) -> tuple[Affine | None, tuple[str, ...]
         used, stated = next(iter(good.items()))
         affine, notes = _in_mm(path, header, stated)
     ignored = [
-        f"{path}: the header's {name} is damaged and was left aside; the voxels lie where its {used} puts them"
+        f"{path}: the header's {name} is damaged and was ignored; its {used} was used"
         for name in coded
         if name not in good
     ]
@@ -67,7 +69,7 @@ def _sform(header: Any) -> Affine:
 
 
 def _qform(header: Any) -> Affine:
-    """The affine of quaternion, voxel sizes and offset, as nifti1.h defines it; NaN where they define none."""
+    """The affine from quaternion, voxel sizes and offset, as defined by nifti1.h; NaN if they are invalid."""
     affine = np.full((4, 4), np.nan)
     # "If pixdim[0]=0.0 (which should not occur), we take qfac=1."
     qfac = float(header["pixdim"][0]) or 1.0
@@ -76,7 +78,7 @@ def _qform(header: Any) -> Affine:
     rest = 1 - (b * b + c * c + d * d)
     if qfac in (-1, 1) and (sizes > 0).all() and rest >= -_QUATERNION_TOLERANCE:
         a = math.sqrt(max(rest, 0.0))
-        # Of length 1, unless b, c and d were rounded to a little more.
+        # Normalise to length 1, which rounding of b, c and d may exceed.
         a, b, c, d = np.array((a, b, c, d)) / math.hypot(a, b, c, d)
         rotation = [
             (a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)),
@@ -97,7 +99,7 @@ def _is_usable(affine: Affine) -> bool:
 
 
 def _cosine(one: Affine, other: Affine | None = None) -> float:
-    """The smallest cosine between the directions that two affines give to an axis; 1 for one alone."""
+    """The smallest cosine between the directions of an axis in two affines; 1 for a single affine."""
     if other is None:
         return 1.0
     steps = one[:3, :3] * other[:3, :3]
@@ -106,7 +108,7 @@ def _cosine(one: Affine, other: Affine | None = None) -> float:
 
 
 def _in_mm(path: Path, header: Any, affine: Affine) -> tuple[Affine, tuple[str, ...]]:
-    """Convert metres and microns, unless that makes of a brain's voxels something else."""
+    """Convert metres and microns to mm, unless only the unconverted voxels have a plausible size."""
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS:
         return affine, ()
@@ -114,7 +116,7 @@ def _in_mm(path: Path, header: Any, affine: Affine) -> tuple[Affine, tuple[str, 
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if _are_edges(edges) and not _are_edges(edges * factor):
         sizes = " x ".join(f"{edge:.4g}" for edge in edges)
-        return affine, (f"{path}: the header says voxels of {sizes} {unit}; the unit was taken to be mm",)
+        return affine, (f"{path}: the header states voxels of {sizes} {unit}; mm was assumed as the unit",)
     affine = affine.copy()
     affine[:3] *= factor
     return affine, (f"{path}: the header's affine is in {unit}; it was converted to mm",)

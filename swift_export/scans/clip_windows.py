@@ -1,4 +1,4 @@
-"""Which frames of a run make which clip."""
+"""The assignment of frames in a run to clips."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Windows", "plan_windows"]
 
 @dataclass(frozen=True)
 class Windows:
-    """Clips of ``frames`` frames, ``stride`` apart within a clip, from each of ``starts``.
+    """Clips of ``frames`` frames, ``stride`` apart within a clip, one from each of ``starts``.
 
-    Frames are counted in what is left of a run after frames were dropped and the run resampled, ``total`` of them.
+    Indices count the ``total`` frames that remain after dropping frames and resampling.
     """
 
     starts: tuple[int, ...]
@@ -22,7 +22,7 @@ class Windows:
     total: int
 
     def indices(self, window: int) -> range:
-        """The frames of one window."""
+        """The frame indices of one window."""
         start = self.starts[window]
         return range(start, start + self.frames * self.stride, self.stride)
 
@@ -38,29 +38,34 @@ def plan_windows(
     count: int | None = None,
     step: int | None = None,
 ) -> Windows:
-    """Windows over ``total`` frames, as the authors' code cuts them.
+    """Windows over ``total`` frames, as in the authors' code.
 
-    A window takes ``frames * stride`` frames of the run, and the remainder of the run is left out. The next one starts
-    ``step`` frames later, by default where the last one ended. ``count`` is how many to take, by default all.
-    ``name`` and ``left``, a remark on what was left out, are for messages. Raises InputError where the run holds fewer.
+    A window covers ``frames * stride`` frames of the run. The next window starts ``step`` frames later, by default at
+    the end of the previous one, and remaining frames are left out. ``count`` is the number of windows, by default all.
+    ``name`` and ``left``, a remark on dropped frames, are for messages.
+
+    Raises:
+        InputError: the run has too few frames.
+        UsageError: an option is out of range.
+
     """
     if frames < 1:
         raise UsageError(f"--frames {frames}: expected at least 1")
     if start < 0:
-        raise UsageError(f"--start {start}: expected a frame from 0 on")
+        raise UsageError(f"--start {start}: expected a frame number of at least 0")
     if count is not None and count < 1:
-        raise UsageError(f"--windows {count}: expected all, or a number from 1 on")
+        raise UsageError(f"--windows {count}: expected all, or a number of at least 1")
     if step is not None and step < 1:
-        raise UsageError(f"--stride {step}: expected a number of frames from 1 on")
+        raise UsageError(f"--stride {step}: expected a number of frames of at least 1")
     span = frames * stride
     starts = range(start, total - span + 1, step or span)
     wanted = 1 if count is None else count
     if len(starts) < wanted:
         needed = start + (wanted - 1) * (step or span) + span
-        apart = f", every {stride}. of {span}" if stride > 1 else ""
-        what = f"{frames} from frame {start}{apart}" if wanted == 1 else f"{wanted} windows from frame {start}"
+        apart = f", {stride} apart" if stride > 1 else ""
+        request = f"{frames} from frame {start}{apart}" if wanted == 1 else f"{wanted} windows from frame {start}"
         raise InputError(
-            f"{name}: expected at least {needed} frames ({what}), found {total}{left}; give a longer run, "
-            "or a model of fewer --frames"
+            f"{name}: expected at least {needed} frames ({request}), found {total}{left}; give a longer run, "
+            "or use fewer --frames"
         )
     return Windows(tuple(starts if count is None else starts[:count]), frames, stride, total)

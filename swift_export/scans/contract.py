@@ -1,4 +1,4 @@
-"""The input contract of a model: how the scans that it was trained on became its input; part of every artifact."""
+"""The input contract of a model: the preparation of its training scans. It is part of every artifact."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from swift_export.scans.placement import (
 
 __all__ = ["MAX_STRIDE", "InputContract", "contract_of"]
 
-#: Frames between two frames of a clip, and frames dropped at an end of a run: a run has thousands at most.
+#: Limits of the frames between two frames of a clip, and of dropped frames. A run has thousands at most.
 MAX_STRIDE, _MAX_DROPPED = 1000, 100_000
 
-_UNKNOWN = "the weights do not tell which data set they were trained on"
+_UNKNOWN = "the weights do not state their training data set"
 
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a scan has to be brought to.
+    """The required preparation of a scan.
 
     Attributes:
-        placement: its name, or a point ``X,Y,Z`` in mm; None where nothing tells.
+        placement: a name, or a point ``X,Y,Z`` in mm; None if unknown.
         point: the point of MNI152, in mm, at index 48 of each axis.
         orientation: ``LAS`` or ``RAS``.
-        drop_frames: frames left out at the beginning and at the end of a run.
-        stride: frames of the run between two frames of a clip.
-        source: where this stands, in words.
+        drop_frames: frames dropped at the beginning and at the end of a run.
+        stride: distance in the run between two frames of a clip.
+        source: the origin of these values, in words.
 
     """
 
@@ -47,12 +47,12 @@ class InputContract:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InputContract:
-        """Read what `to_dict` gave, from a file that nobody vouches for; raises ValueError for anything else."""
+        """Read the result of `to_dict` from an untrusted file; raises ValueError for anything else."""
         name, orientation, dropped, stride, source = (
             values.get(key) for key in ("placement", "orientation", "drop_frames", "stride", "source")
         )
         if type(stride) is not int or not 1 <= stride <= MAX_STRIDE or not isinstance(source, str) or len(source) > 400:
-            raise ValueError("it states no stride and source as swift-export does")
+            raise ValueError("expected stride and source in the form that swift-export writes")
         if name is None:
             return cls(None, None, None, None, stride, source)
         try:
@@ -62,9 +62,9 @@ class InputContract:
         counts = isinstance(dropped, (list, tuple)) and all(type(n) is int and 0 <= n <= _MAX_DROPPED for n in dropped)
         point = values.get("point")
         if placement.point is None or not isinstance(point, (list, tuple)) or tuple(point) != placement.point:
-            raise ValueError(f"it states no point as swift-export's placement {placement.name} has it")
+            raise ValueError(f"expected the point of swift-export's placement {placement.name}")
         if orientation not in ("LAS", "RAS") or not counts or len(dropped or ()) != 2:
-            raise ValueError("it states no placement, orientation and dropped frames as swift-export does")
+            raise ValueError("expected placement, orientation and dropped frames in the form that swift-export writes")
         return cls(placement.name, placement.point, orientation, tuple(dropped or ()), stride, source)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class InputContract:
     def placed(self) -> Placement:
         """The placement, with this orientation and these frames to drop.
 
-        Raises UsageError that names the choices where there is none.
+        Raises UsageError, with the available choices, if the placement is unknown.
         """
         if self.placement is None:
             raise UsageError(f"{self.source}: give --placement {PLACEMENT_CHOICES}")
@@ -86,7 +86,7 @@ class InputContract:
     def changed(
         self, placement: Placement | None, orientation: str | None, drop_frames: tuple[int, int] | None
     ) -> InputContract:
-        """With what the user says of the model in its place; what is said of a single array is no contract."""
+        """The contract with the choices of the user; voxel paddings, which belong to one array, do not change it."""
         contract = self
         if placement is not None and placement.point is not None:
             contract = _from(placement, self.stride, "given with --placement")
@@ -97,12 +97,12 @@ class InputContract:
         return contract if drop_frames is None else replace(contract, drop_frames=drop_frames)
 
     def same_as(self, other: InputContract) -> bool:
-        """Whether both bring a scan to the same array, whoever says so."""
+        """Whether both result in the same array, regardless of their source."""
         return replace(self, source="") == replace(other, source="")
 
     @property
     def brief(self) -> str:
-        """What decides, in a few words."""
+        """The decisive values, in a few words."""
         if self.placement is None:
             return "no placement"
         dropped = ",".join(map(str, self.drop_frames or (0, 0)))
@@ -110,7 +110,7 @@ class InputContract:
 
     @property
     def text(self) -> str:
-        """All of it in a sentence."""
+        """The whole contract in one sentence."""
         every = f", every {self.stride}. of the run" if self.stride > 1 else ""
         dropped = self.drop_frames or (0, 0)
         left_out = f" without its first {dropped[0]} and last {dropped[1]} frames" if any(dropped) else ""

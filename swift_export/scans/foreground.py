@@ -1,7 +1,7 @@
-"""The foreground of a run, set aside frame by frame: a quarter of what the file holds, and taken in any order later.
+"""Temporary storage for the foreground of a run, about a quarter of its values, with random access to frames.
 
-It goes into a file without a name, which is gone when it is closed, however the process ends: a run is decompressed
-once, and neither it nor its foreground is held in memory.
+The storage is an unnamed file, which disappears when it is closed or the process ends in any way. A run is thus
+decompressed once, and neither the run nor its foreground is held in memory.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class _Entry:
 
 @dataclass
 class ForegroundStore:
-    """Which voxels of each frame are foreground, and their values in the type of the file.
+    """The foreground voxels of each frame, and their values in the type of the file.
 
-    Voxels are numbered along one axis, ``voxels`` of them. The pattern of voxels is written only where it differs from
-    the frame before: in most runs it never does.
+    The ``voxels`` voxels are numbered along one axis. The pattern of foreground voxels is written only if it differs
+    from that of the previous frame, which is rare.
     """
 
     file: IO[bytes]
@@ -47,7 +47,7 @@ class ForegroundStore:
     _last: Pattern | None = None
 
     def add(self, pattern: Pattern, values: np.ndarray) -> None:
-        """Set the next frame's foreground aside."""
+        """Store the foreground of the next frame."""
         if self._last is not None and (pattern is self._last or np.array_equal(pattern, self._last)):
             place = self._entries[-1].pattern
         else:
@@ -56,21 +56,21 @@ class ForegroundStore:
         self._entries.append(_Entry(place, self._write(values), len(values)))
 
     def finish(self) -> None:
-        """All frames are there: from now on threads may read side by side."""
+        """Mark all frames as stored; from now on, threads may read concurrently."""
         self.file.flush()
 
     def pattern(self, frame: int) -> int:
-        """A number that frames of the same foreground share, for `voxels_of`."""
+        """An identifier of the foreground pattern of a frame, for `voxels_of`."""
         return self._entries[frame].pattern
 
     def voxels_of(self, pattern: int) -> Int[np.ndarray, " foreground"]:
-        """The numbers of a pattern's voxels, rising."""
+        """The voxel numbers of a pattern, in ascending order."""
         size = (self.voxels + 7) // 8
         packed = np.frombuffer(os.pread(self.file.fileno(), size, pattern), np.uint8)
         return np.flatnonzero(np.unpackbits(packed, count=self.voxels))
 
     def values(self, frame: int) -> np.ndarray:
-        """The values of a frame's foreground, in the order of its voxels."""
+        """The foreground values of a frame, in the order of its voxels."""
         entry = self._entries[frame]
         size = entry.count * self.dtype.itemsize
         return np.frombuffer(os.pread(self.file.fileno(), size, entry.values), self.dtype)
@@ -83,12 +83,12 @@ class ForegroundStore:
 
 @contextmanager
 def foreground_store(voxels: int, dtype: np.dtype, folder: Path | None) -> Iterator[ForegroundStore]:
-    """A store in ``folder``, by default the one for temporary files, where a full disk is a MachineError."""
+    """A store in ``folder``, by default the folder for temporary files; a full disk there is a MachineError."""
     try:
         with tempfile.TemporaryFile(prefix=".swift-export-", dir=folder) as file:
             yield ForegroundStore(file, voxels, dtype)
     except OSError as error:
-        # Whoever names a folder writes there, and says so in the name of what is written.
+        # A caller that gives a folder also writes its output there, and reports a full disk itself.
         if folder is not None or not disk_is_full(error):
             raise
         raise MachineError(f"{tempfile.gettempdir()}: the disk is full; free some space or set TMPDIR") from None

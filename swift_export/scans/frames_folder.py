@@ -1,7 +1,7 @@
-"""The authors' own training volumes: a folder of ``frame_N.pt``, one float16 tensor (x, y, z, 1) a frame.
+"""The authors' own training volumes: a folder of ``frame_N.pt``, each one float16 tensor (x, y, z, 1).
 
-They are already normalised, cropped and rid of the frames that were dropped; what is left to do is the placement's
-padding, with the background that their first voxel holds, as SwiFT's ``datasets.py`` does.
+The volumes are normalised and cropped, and dropped frames are already removed. They only need the padding of the
+placement, with the value of their first voxel as background, as in SwiFT's ``datasets.py``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FRAME = re.compile(r"frame_(\d{1,6})\.pt")
 
 @dataclass(frozen=True)
 class FolderRun:
-    """Frames that lie in files of their own, in z values; ``background`` is the value around the brain."""
+    """Frames in separate files, as z values; ``background`` is the value around the brain."""
 
     path: Path
     files: tuple[Path, ...]
@@ -39,7 +39,7 @@ class FolderRun:
     dtype: str
 
     def columns(self, frames: Sequence[int]) -> Columns:
-        """Frames by their place in ``files``; raises InputError for a damaged or differing one."""
+        """Frames by index in ``files``; raises InputError for a damaged or differing frame."""
         on_grid = np.arange(np.prod(self.geometry.size)).reshape(self.geometry.size)
         values = np.stack([self.geometry.keep(self._volume(frame)).ravel() for frame in frames])
         return Columns(on_grid[self.geometry.target].ravel(), values, self.background)
@@ -48,19 +48,19 @@ class FolderRun:
         path = self.files[frame]
         values, _ = _read(path)
         if values.shape != self.shape:
-            raise InputError(f"{path}: expected shape {self.shape} as the first, found {values.shape}")
+            raise InputError(f"{path}: expected shape {self.shape} of the first frame, found {values.shape}")
         if not np.isfinite(values).all():
             raise InputError(f"{path}: expected finite values, found NaN or infinite; prepare the run again")
         return values
 
 
 def is_frames_folder(path: Path) -> bool:
-    """Whether it is a folder that holds frames."""
+    """Whether the path is a folder that contains frames."""
     return path.is_dir() and any(map(_FRAME.fullmatch, os.listdir(path)))
 
 
 def open_frames_folder(path: Path, placement: Placement, size: Axes) -> FolderRun:
-    """Look at the frames; raises InputError where some are missing, or of a shape that the placement does not know."""
+    """Open the frames; raises InputError if some are missing, or if the placement does not define their shape."""
     numbers = sorted(int(found[1]) for name in os.listdir(path) if (found := _FRAME.fullmatch(name)))
     first, count = numbers[0], len(numbers)
     if numbers != list(range(first, first + count)):

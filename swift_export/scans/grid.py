@@ -1,9 +1,9 @@
-"""Where a scan's voxels go on the model's grid: exchanged and flipped axes, then an offset; never interpolation.
+"""Maps the voxels of a scan to the model's grid by permuted and flipped axes and an offset, never by interpolation.
 
-The model's position embeddings are absolute: a brain that is mirrored, turned, of another voxel size or shifted gives
-features that look right and are not. So either the affine has to describe a lattice of 2 mm voxels along MNI152's axes
-that holds the placement's point, or the caller has to say, with ``keep``, that the array is stored as a data set of the
-training was, or how many voxels to pad it by.
+The position embeddings of the model are absolute. A mirrored, rotated or shifted brain, or one with another voxel size,
+gives features that look plausible and are wrong. Therefore the affine must describe a lattice of 2 mm voxels along the
+axes of MNI152 with a voxel at the placement's point. Alternatively, with ``keep``, the caller states that the array is
+stored like a training data set, or gives the paddings in voxels.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["VOXEL_SIZE", "Geometry", "geometry_of", "stored_geometry"]
 
-#: Of the model's grid, in mm.
+#: Voxel size of the model's grid, in mm.
 VOXEL_SIZE = 2.0
 
-#: In mm a voxel: adds up to a quarter of a voxel between the centre and the edge of 96.
+#: In mm per voxel. From the centre to the edge of 96 voxels it adds up to a quarter of a voxel.
 _SIZE_TOLERANCE = 0.01
-#: In degrees: half a voxel over the same way.
+#: In degrees. Over the same distance it adds up to half a voxel.
 _ANGLE_TOLERANCE = 0.6
-#: How far, in mm, the voxel that becomes the centre may lie from the placement's point: a quarter of a voxel, which
-#: templates of some versions are shifted by (an origin of -96.5 mm), and what float32 affines are rounded by.
+#: Allowed distance in mm between the central voxel and the placement's point: a quarter of a voxel, the shift of some
+#: template versions (an origin of -96.5 mm), plus the rounding of float32 affines.
 _POINT_TOLERANCE = 0.505
 
 _RESAMPLE = (
@@ -45,16 +45,16 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How stored volumes become volumes on the model's grid.
+    """The mapping of stored volumes to the model's grid.
 
     Attributes:
-        order: for each axis of the model's grid the stored axis that runs along it.
-        flips: the stored axes that run the other way.
+        order: for each axis of the model's grid, the parallel stored axis.
+        flips: the stored axes with the opposite direction.
         grid: voxels along each axis of the oriented volume.
-        front: index on the model's grid of the oriented volume's first voxel; negative where voxels are cut.
+        front: index on the model's grid of the oriented volume's first voxel; negative if voxels are cropped.
         size: voxels of the model's grid.
-        covered: the part of the oriented volume that the authors' code leaves; statistics are taken over it.
-        distance: mm between the placement's point and the voxel that becomes the centre.
+        covered: the part of the oriented volume inside the authors' crop, over which statistics are computed.
+        distance: mm between the placement's point and the central voxel.
 
     """
 
@@ -67,16 +67,16 @@ class Geometry:
     distance: float = 0.0
 
     def oriented(self, volume: np.ndarray) -> np.ndarray:
-        """The volume with its axes as on the model's grid; a view."""
+        """The volume with the axes of the model's grid, as a view."""
         return np.flip(volume, self.flips).transpose(self.order)
 
     def cover(self, volume: np.ndarray) -> np.ndarray:
-        """Of the stored volume the part that the training arrays covered, oriented; a view."""
+        """The oriented part of a stored volume that the training arrays covered, as a view."""
         return self.oriented(volume)[self.covered]
 
     @property
     def kept(self) -> Box:
-        """The part of the covered volume that lies on the model's grid, in indices of the covered volume."""
+        """The part of the covered volume on the model's grid, in indices of the covered volume."""
         return _box(
             (max(c.start, -f) - c.start, min(c.stop, m - f) - c.start)
             for c, f, m in zip(self.covered, self.front, self.size, strict=True)
@@ -84,56 +84,58 @@ class Geometry:
 
     @property
     def target(self) -> Box:
-        """Where the kept part lies on the model's grid."""
+        """The position of the kept part on the model's grid."""
         return _box(
             (k.start + c.start + f, k.stop + c.start + f)
             for k, c, f in zip(self.kept, self.covered, self.front, strict=True)
         )
 
     def keep(self, volume: np.ndarray) -> np.ndarray:
-        """Of the stored volume what the model sees, oriented; a view."""
+        """The oriented part of a stored volume that the model sees, as a view."""
         return self.cover(volume)[self.kept]
 
     @property
     def paddings(self) -> list[tuple[int, int]]:
-        """Voxels in front of and behind the oriented volume on each axis; negative where they are cut."""
+        """Voxels in front of and behind the oriented volume on each axis; negative if cropped."""
         return [(f, m - n - f) for f, n, m in zip(self.front, self.grid, self.size, strict=True)]
 
 
 def geometry_of(scan: NiftiFile, placement: Placement, orientation: Orientation, size: Axes) -> Geometry:
-    """How the scan's volumes go onto a grid of ``size`` voxels.
+    """The mapping of a scan's volumes to a grid of ``size`` voxels.
 
-    Unless the orientation is ``keep``, by the affine: exactly, for every grid of 2 mm voxels along MNI152's axes whose
-    lattice holds the placement's point. With ``keep`` as `stored_geometry`.
+    Unless the orientation is ``keep``, the mapping follows the affine. It is exact for every grid of 2 mm voxels along
+    the axes of MNI152 with a voxel at the placement's point. With ``keep``, see `stored_geometry`.
 
-    Raises InputError when the affine is missing, oblique, not of 2 mm, or puts no voxel at the point, and for a scan
-    that lies outside of the model's grid; UsageError for options that do not fit each other.
+    Raises:
+        InputError: the affine is missing, oblique, not of 2 mm or has no voxel at the point; or the scan is outside the
+            model's grid.
+        UsageError: the options contradict each other.
+
     """
     if orientation == "keep":
         return stored_geometry(scan.grid, placement, size, str(scan.path))
     if placement.point is None:
         raise UsageError(
-            f"--placement {placement.name}: voxel paddings are those of an array as stored; add --orientation keep, or "
+            f"--placement {placement.name}: voxel paddings apply to an array as stored; add --orientation keep, or "
             "give hcp, ukb, abcd or a point X,Y,Z in mm"
         )
     if scan.affine is None:
         raise InputError(
-            f"{scan.path}: the header states no orientation to rely on (sform_code and qform_code are 0 or disagree); "
-            "expected an affine into MNI152; correct the header, or, where the array is stored as a data set of the "
-            "training was, take it so with --orientation keep"
+            f"{scan.path}: expected an affine into MNI152, found no reliable one (sform_code and qform_code are 0 or "
+            "disagree); correct the header or, if the array is stored like a training data set, use --orientation keep"
         )
     axes, signs = _directions(scan, scan.affine)
     wanted = np.array([-1 if orientation == "LAS" else 1, 1, 1])
     flips = signs != wanted[axes]
     point = np.array(placement.point)
-    # Bounded, for a damaged offset may lead anywhere: the distance tells.
+    # Clipped, because a damaged offset may be arbitrarily large; the distance check rejects it.
     stored = np.rint(np.clip(np.linalg.solve(scan.affine, [*point, 1])[:3], -(2**31), 2**31)).astype(int)
     nearest = (scan.affine @ [*stored, 1])[:3]
     distance = float(np.abs(nearest - point).max())
     if distance > _POINT_TOLERANCE:
         raise InputError(
-            f"{scan.path}: no voxel lies at {_mm(point)} mm, the centre of placement {placement.name}: the nearest is "
-            f"at {_mm(nearest)} mm; {_RESAMPLE}"
+            f"{scan.path}: expected a voxel at {_mm(point)} mm, the centre of placement {placement.name}, found the "
+            f"nearest at {_mm(nearest)} mm; {_RESAMPLE}"
         )
     grid = np.array(scan.grid)
     order = np.argsort(axes)
@@ -146,18 +148,22 @@ def geometry_of(scan: NiftiFile, placement: Placement, orientation: Orientation,
 
 
 def stored_geometry(grid: Axes, placement: Placement, size: Axes, name: str) -> Geometry:
-    """How an array of shape ``grid`` goes onto the model's grid as it is stored, by the placement's voxel paddings.
+    """The mapping of a stored array of shape ``grid`` to the model's grid, by the voxel paddings of the placement.
 
-    ``name`` is whose array it is, for messages. Raises InputError for a shape that the placement does not know, or that
-    its six paddings do not bring to ``size``; UsageError for a placement that is a point of the user's own.
+    ``name`` identifies the array in messages.
+
+    Raises:
+        InputError: the placement does not define this shape, or its six paddings do not result in ``size``.
+        UsageError: the placement is a point given by the user.
+
     """
     if placement.stored:
         if grid not in placement.stored:
             known = " and ".join(_shape(shape) for shape in placement.stored)
             raise InputError(
-                f"{name}: placement {placement.name} knows arrays as stored of {known} voxels, found {_shape(grid)}; "
-                "leave out --orientation keep to place the scan by its affine, or give --placement as six voxel "
-                "paddings, front and back of each axis"
+                f"{name}: expected {known} voxels for placement {placement.name} with --orientation keep, found "
+                f"{_shape(grid)}; omit --orientation keep to place the scan by its affine, or give --placement as six "
+                "voxel paddings, front and back of each axis"
             )
         front = [f + m // 2 - CENTRE for f, m in zip(placement.stored[grid], size, strict=True)]
     elif placement.paddings is not None:
@@ -170,8 +176,8 @@ def stored_geometry(grid: Axes, placement: Placement, size: Axes, name: str) -> 
             )
     else:
         raise UsageError(
-            f"--orientation keep: reads no affine, so --placement {placement.name} cannot be found in the array; give "
-            "hcp, ukb, abcd or six voxel paddings, front and back of each axis"
+            f"--orientation keep: ignores the affine, so --placement {placement.name} has no position in the array; "
+            "give hcp, ukb, abcd or six voxel paddings, front and back of each axis"
         )
     return _geometry((0, 1, 2), (), grid, front, placement, size, name)
 
@@ -193,14 +199,14 @@ def _geometry(
     geometry = Geometry(order, flips, grid, _axes(front), size, covered, distance)
     if any(part.start >= part.stop for part in (*covered, *geometry.kept)):
         raise InputError(
-            f"{name}: no voxel of the {_shape(grid)} grid lies on the model's grid with placement "
-            f"{placement.name}; is the run registered to MNI152?"
+            f"{name}: no voxel of the {_shape(grid)} grid is on the model's grid with placement "
+            f"{placement.name}; check that the run is registered to MNI152"
         )
     return geometry
 
 
 def _directions(scan: NiftiFile, affine: Float[np.ndarray, "4 4"]) -> tuple[np.ndarray, np.ndarray]:
-    """For each stored axis the axis of MNI152 that it runs along, and 1 or -1 for the way; refuses any other grid."""
+    """For each stored axis, the parallel axis of MNI152 and the direction, 1 or -1; rejects any other grid."""
     steps = affine[:3, :3]
     sizes = np.linalg.norm(steps, axis=0)
     if np.abs(sizes - VOXEL_SIZE).max() > _SIZE_TOLERANCE:
@@ -213,7 +219,8 @@ def _directions(scan: NiftiFile, affine: Float[np.ndarray, "4 4"]) -> tuple[np.n
     angle = float(np.degrees(np.arccos(np.minimum(np.abs(along), 1))).max())
     if angle > _ANGLE_TOLERANCE or len(set(axes)) < 3:
         raise InputError(
-            f"{scan.path}: the grid is turned or sheared ({angle:.1f} degrees) against the axes of MNI152; {_RESAMPLE}"
+            f"{scan.path}: the grid is rotated or sheared by {angle:.1f} degrees against the axes of MNI152; "
+            f"{_RESAMPLE}"
         )
     return axes, np.sign(along).astype(int)
 
@@ -233,5 +240,5 @@ def _shape(grid: Sequence[int]) -> str:
 
 
 def _mm(point: np.ndarray) -> str:
-    # Adding 0 makes of a negative zero a plain one.
+    # Adding 0 removes the sign of a negative zero.
     return f"({', '.join(f'{round(float(mm), 3) + 0:g}' for mm in point)})"

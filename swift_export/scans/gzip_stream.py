@@ -1,7 +1,7 @@
-"""Reading gzip files as people have them: in several members, zero-padded, or with other bytes behind the stream.
+"""Reads real-world gzip files: with several members, zero padding, or other bytes after the stream.
 
-Python's ``gzip`` refuses a file whose last byte is followed by anything but zeros; the data before is whole and its
-checksum right. This reader stops there instead, and says how much it left.
+Python's ``gzip`` rejects a file with trailing bytes other than zeros, although the data before them is complete and its
+checksum correct. This reader stops there and reports the number of trailing bytes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["GZIP_MAGIC", "GzipStream"]
 
-#: How a gzip file starts.
+#: The first bytes of a gzip file.
 GZIP_MAGIC = b"\x1f\x8b"
-#: The same with its only compression method, deflate: what a further member of a file has to start with.
+#: The first bytes of a further member: the same plus the only compression method, deflate.
 _MEMBER = GZIP_MAGIC + b"\x08"
-#: Bytes read from the file, and the most that are inflated, at once.
+#: Bytes read at once, and the limit of bytes inflated at once.
 _INPUT, _OUTPUT = 2**15, 2**20
 
 
 class GzipStream(io.RawIOBase):
-    """The data of an open gzip file, front to back; meant to be wrapped in an `io.BufferedReader`.
+    """The data of an open gzip file, read sequentially; intended for an `io.BufferedReader`.
 
-    Reading raises EOFError where a member is cut off, and zlib.error where it is damaged; a member's checksum is
-    compared when its end is reached. After the end, ``trailing`` is the number of bytes that were not read because
-    they are neither zeros nor a further member.
+    Reading raises EOFError if a member is truncated, and zlib.error if it is damaged. The checksum of a member is
+    compared at its end. After the last member, ``trailing`` is the number of unread bytes that are neither zeros nor a
+    member.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -40,28 +40,28 @@ class GzipStream(io.RawIOBase):
         self._ended = False
 
     def readable(self) -> bool:
-        """True: the one thing that this stream can do."""
+        """True, because this stream supports only reading."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Inflate into the buffer; 0 only at the end of the last member."""
+        """Inflate into the buffer; returns 0 only at the end of the last member."""
         target = memoryview(buffer)
         size = min(target.nbytes, _OUTPUT)
         while not self._ended:
             data = self._pending or self._file.read(_INPUT)
             if not data:
-                raise EOFError("it ends within its compressed stream")
+                raise EOFError("the compressed stream is incomplete")
             inflated = self._member.decompress(data, size)
             self._pending = self._member.unconsumed_tail
             if self._member.eof:
-                self._go_on(self._member.unused_data)
+                self._next_member(self._member.unused_data)
             if inflated:
                 target[: len(inflated)] = inflated
                 return len(inflated)
         return 0
 
-    def _go_on(self, rest: bytes) -> None:
-        """Past the end of a member: skip zeros, then begin the next member or stop."""
+    def _next_member(self, rest: bytes) -> None:
+        """After the end of a member: skip zeros, then start the next member or stop."""
         rest = rest.lstrip(b"\0")
         while not rest:
             data = self._file.read(_INPUT)

@@ -1,4 +1,4 @@
-"""The brain mask of a scan: which of its voxels, as stored, are brain."""
+"""The brain mask of a scan, on its stored voxels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from swift_export.scans.nifti import NiftiFile, Warn, open_nifti
 
 __all__ = ["read_mask"]
 
-#: Two lattices are one if no corner is further apart than this, in mm: affines are stored rounded to float32.
+#: Largest distance, in mm, between corresponding corners of equal lattices: affines are rounded to float32.
 _DISTANCE = 0.05
-#: A value is a whole number if it lies this near one: scaling and resampling round.
+#: Tolerance for whole numbers, because scaling and resampling round.
 _ROUNDING = 1e-3
 
 _Axes = tuple[int, ...]
@@ -24,27 +24,31 @@ _Axes = tuple[int, ...]
 def read_mask(
     path: Path, scan: NiftiFile, *, as_stored: bool = False, warn: Warn = lambda _: None
 ) -> Bool[np.ndarray, "x y z"]:
-    """The voxels of a scan's stored grid that a 3D NIfTI of the same voxels calls brain.
+    """The brain voxels on a scan's stored grid, from a 3D NIfTI on the same lattice.
 
-    A mask holds 0 and one other value, or whole numbers such as labels, of which every one but 0 is brain. NaN counts
-    as 0. Its axes may be stored in another order or direction than the scan's; the affines say which. With
-    ``as_stored`` no affine is read and the arrays are laid on each other as they are. ``warn`` is told what of the
-    file was not taken as it stands.
+    A mask holds 0 and one other value, or whole numbers such as labels, all of which are brain except 0. NaN counts as
+    0. Its axes may have another order or direction than those of the scan, as the affines state. With ``as_stored``,
+    the affines are ignored and the arrays are matched as stored. ``warn`` receives the corrections of the file's
+    header.
 
-    Raises UsageError when the file holds several volumes, and InputError when it is none that can be read, when its
-    voxels are not the scan's, when it is a probability map (it needs a threshold that only its user knows), or when it
-    selects nothing or everything.
+    Raises:
+        UsageError: the file has several volumes.
+        InputError: the file is unreadable or on another lattice, or selects nothing or everything. Or it is a
+            probability map, which needs a threshold that only the user knows.
+
     """
     mask = open_nifti(path, as_stored=as_stored)
     for note in mask.notes:
         warn(note)
     if mask.frames != 1:
-        raise UsageError(f"{path}: --mask expects a 3D NIfTI, found shape {mask.shape}; is it the scan itself?")
+        raise UsageError(
+            f"{path}: --mask: expected a 3D NIfTI, found shape {mask.shape}; give the brain mask, not the scan"
+        )
     order, flips = ((0, 1, 2), ()) if as_stored else _turn(mask, scan)
     if tuple(mask.grid[axis] for axis in order) != scan.grid:
         raise InputError(
-            f"{path}: the mask's grid is {mask.grid}, the scan's {scan.grid}; give the mask of the same space and "
-            "resolution"
+            f"{path}: expected a mask on the grid {scan.grid} of the scan, found {mask.grid}; give the mask in the "
+            "same space and resolution"
         )
     if not as_stored:
         _check_lattice(mask, scan, order, flips)
@@ -52,18 +56,18 @@ def read_mask(
     inside = _inside(path, values)
     if not inside.any() or inside.all():
         raise InputError(
-            f"{path}: the mask holds {'no' if not inside.any() else 'every'} voxel; expected some voxels, those of the "
-            "brain"
+            f"{path}: expected a mask that selects the brain, found one that selects "
+            f"{'no' if not inside.any() else 'every'} voxel"
         )
     return np.asarray(np.flip(inside, flips).transpose(order))
 
 
 def _turn(mask: NiftiFile, scan: NiftiFile) -> tuple[_Axes, _Axes]:
-    """Which axis of the mask becomes each axis of the scan, and the axes of the mask that are flipped before."""
+    """The axis of the mask for each axis of the scan, and the axes of the mask to flip first."""
     steps = np.linalg.solve(_affine(scan, mask)[:3, :3], _affine(mask, mask)[:3, :3])
     along = np.abs(steps).argmax(axis=0)
     if len(set(along)) < 3:
-        # Turned by some angle: another lattice, which the corners will show.
+        # A rotated lattice; the check of the corners rejects it.
         return (0, 1, 2), ()
     return tuple(np.argsort(along).tolist()), tuple(np.flatnonzero(steps[along, range(3)] < 0).tolist())
 
@@ -72,9 +76,9 @@ def _affine(file: NiftiFile, mask: NiftiFile) -> Affine:
     if file.affine is None:
         name = "mask" if file is mask else "scan"
         raise InputError(
-            f"{file.path}: the {name}'s header states no affine to rely on (sform_code and qform_code are 0 or "
-            "disagree); copy it from a file of the same voxels (FSL: fslcpgeom FROM TO -d), or have mask and scan laid "
-            "on each other as stored with --orientation keep"
+            f"{file.path}: the {name}'s header has no reliable affine (sform_code and qform_code are 0 or disagree); "
+            "copy it from a file on the same voxels (FSL: fslcpgeom FROM TO -d), or match mask and scan as stored "
+            "with --orientation keep"
         )
     return file.affine
 
@@ -89,8 +93,8 @@ def _check_lattice(mask: NiftiFile, scan: NiftiFile, order: _Axes, flips: _Axes)
     distance = np.linalg.norm(((affine - _affine(scan, mask)) @ corners)[:3], axis=0).max()
     if distance > _DISTANCE:
         raise InputError(
-            f"{mask.path}: the mask's affine puts voxels up to {distance:.3g} mm from where the scan's puts them; give "
-            "the mask of the same space and resolution"
+            f"{mask.path}: expected a mask on the voxels of the scan, found voxels up to {distance:.3g} mm away; give "
+            "the mask in the same space and resolution"
         )
 
 
@@ -105,5 +109,7 @@ def _inside(path: Path, values: Float[np.ndarray, "x y z"]) -> Bool[np.ndarray, 
         values, exact = np.rint(values), values
         whole = bool(np.abs(values - exact).max() <= _ROUNDING)
     if not whole:
-        raise InputError(f"{path}: a mask holds whole numbers, 0 outside the brain; threshold a probability map first")
+        raise InputError(
+            f"{path}: expected whole numbers, 0 outside the brain, found fractions; threshold a probability map first"
+        )
     return np.asarray(values != 0)

@@ -1,8 +1,8 @@
-"""Reading NIfTI-1 and NIfTI-2 files frame by frame, within bounds that a hostile header cannot move.
+"""Reads NIfTI-1 and NIfTI-2 files frame by frame, within limits that a hostile header cannot exceed.
 
-Nibabel decodes headers; the values are read here, as one stream: the statistics of a run need every frame once,
-in order, and never more than one frame in memory. What a header claims is compared with limits and with the
-file's own size before anything of that size is allocated.
+Nibabel decodes the headers. This module reads the values as one stream, because the statistics of a run need every
+frame once, in order, with only one frame in memory. The claims of a header are checked against limits and against the
+size of the file before memory is allocated.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from swift_export.scans.gzip_stream import GZIP_MAGIC, GzipStream
 
 __all__ = ["MAX_FRAMES", "MAX_VOXELS", "NiftiFile", "Warn", "open_nifti"]
 
-#: The largest volume (256 MiB in float64) and the longest run that are read. MNI152 at 2 mm has a million voxels, at
-#: 0.7 mm 21 million; an hour at 0.72 s has 5,000 frames.
+#: Limits of a volume (256 MiB in float64) and of a run. MNI152 has a million voxels at 2 mm, and 21 million at 0.7 mm.
+#: An hour at 0.72 s has 5,000 frames.
 MAX_VOXELS, MAX_FRAMES = 2**25, 100_000
-#: NIfTI's codes of the types of real numbers; complex, colour and 128-bit types have no place in BOLD.
+#: NIfTI's codes of real types. Complex, colour and 128-bit types do not occur in BOLD data.
 _DTYPES = {2: "u1", 256: "i1", 4: "i2", 512: "u2", 8: "i4", 768: "u4", 1024: "i8", 1280: "u8", 16: "f4", 64: "f8"}
-#: Header extensions end where the values begin; 64 MiB is beyond any in use.
+#: Limit of the offset of the values, and so of header extensions; 64 MiB exceeds all in use.
 _MAX_OFFSET = 64 * 2**20
-#: Deflate cannot shrink data further than this, so a gzip file bounds what it can hold (RFC 1951: 258 bytes in 2 bits).
+#: The highest compression ratio of deflate, which limits the content of a gzip file (RFC 1951: 258 bytes in 2 bits).
 _MAX_DEFLATE_RATIO = 1032
-#: Codes of NIfTI's units of time, and what divides them into seconds. Of an unknown unit (0) people mean one of two.
+#: NIfTI's codes of time units, and their number per second. An unknown unit (0) means s or ms in practice.
 _TIME_UNITS: dict[int, tuple[float, ...]] = {8: (1,), 16: (1e3,), 24: (1e6,), 0: (1, 1e3)}
-#: Repetition times that a run of BOLD can have, in seconds.
+#: Plausible repetition times of a BOLD run, in seconds.
 _REPETITION_TIMES = (0.05, 30.0)
 #: Intents of CIFTI-2, and the code of the header extension that holds its XML.
 _CIFTI_INTENTS, _CIFTI_EXTENSION = range(3000, 3100), 32
-#: Bytes that are inflated ahead, or skipped, at once.
+#: Bytes inflated ahead or skipped at once.
 _BUFFER = 2**20
 
-#: Takes one line that names the file, for a user to see.
+#: Receives a line for the user that names the file.
 Warn = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
 
 
 def _ignore(_: str) -> None:
-    """The default for `Warn`."""
+    """The default `Warn`, which ignores the line."""
 
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """What the header of a NIfTI file says, checked. The values are read by `volumes`.
+    """The checked header of a NIfTI file. `volumes` reads the values.
 
-    ``shape`` has three or four axes (x, y, z, frames). ``affine`` maps voxel indices to mm; it is None where the header
-    gives no orientation to rely on (sform_code and qform_code are both 0, or the two point different ways), and where
-    the file was opened ``as_stored``. ``repetition_time`` is in seconds, None where the header states no plausible one.
-    ``notes`` are lines for the user, each naming the file, on what of the header was not taken as it stands.
+    ``shape`` has three or four axes (x, y, z, frames). ``affine`` maps voxel indices to mm. It is None if the header
+    has no reliable orientation (sform_code and qform_code are both 0, or contradict each other), or if the file was
+    opened ``as_stored``. ``repetition_time`` is in seconds, or None if the header states no plausible one. ``notes``
+    are lines for the user about corrections of the header; each names the file.
     """
 
     path: Path
@@ -82,16 +82,18 @@ class NiftiFile:
 
     @property
     def frames(self) -> int:
-        """Volumes in the file."""
+        """Number of volumes in the file."""
         return self.shape[3] if len(self.shape) == 4 else 1
 
     def raw_volumes(self, warn: Warn = _ignore) -> Iterator[bytes]:
-        """The stored bytes of every frame in order, for `decode`; any thread may take them.
+        """The stored bytes of every frame in order, for `decode`; any thread may iterate.
 
-        After the last frame the checksum of a compressed file is verified, and ``warn`` is told of bytes that follow
-        its stream and of frames beyond those that the header promises.
+        After the last frame, the checksum of a compressed file is verified, and ``warn`` receives notices about bytes
+        after the stream and about frames beyond those in the header.
 
-        Raises InputError where the file ends early or its compressed stream is damaged.
+        Raises:
+            InputError: the file is truncated, or its compressed stream is damaged.
+
         """
         size = math.prod(self.grid) * self.dtype.itemsize
         with _open(self.path, self.compressed) as stream:
@@ -100,29 +102,26 @@ class NiftiFile:
                 stored = stream.read(size)
                 if len(stored) < size:
                     raise InputError(
-                        f"{self.path}: the file ends within frame {frame} of {self.frames} that its header promises; "
-                        "it is truncated: copy or convert it again"
+                        f"{self.path}: expected {self.frames} frames, as its header states, found the end of the file "
+                        f"within frame {frame}; it is truncated: copy or convert it again"
                     )
                 yield stored
                 del stored
-            # Reaching the end of a gzip stream is what makes zlib compare the checksum.
+            # zlib compares the checksum only at the end of a gzip stream.
             if _skip(stream, max(size, _BUFFER)) >= size:
                 warn(
-                    f"{self.path}: the file goes on after the {self.frames} frames that its header promises; they "
-                    "alone are read; is the header right?"
+                    f"{self.path}: the file continues after the {self.frames} frames in its header; only these are "
+                    "read; check the header"
                 )
             elif isinstance(stream.raw, GzipStream) and stream.raw.trailing:
-                warn(
-                    f"{self.path}: {stream.raw.trailing} bytes follow the compressed data, which are whole; they were "
-                    "not read"
-                )
+                warn(f"{self.path}: {stream.raw.trailing} bytes after the complete compressed data were ignored")
 
     def stored(self, raw: bytes | bytearray | memoryview) -> np.ndarray:
-        """The values of a frame as the file has them, (x, y, z)."""
+        """The values of a frame as stored, (x, y, z)."""
         return np.frombuffer(raw, self.dtype).reshape(self.grid, order="F")
 
     def scaled(self, values: np.ndarray) -> Float[np.ndarray, ...]:
-        """Stored values in float64, with the header's scaling applied; what overflows becomes infinite."""
+        """Stored values in float64 with the header's scaling; overflows become infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = values.astype(np.float64)
             if self.scaling:
@@ -132,21 +131,23 @@ class NiftiFile:
         return scaled
 
     def decode(self, raw: bytes | bytearray | memoryview) -> Volume:
-        """The values of a frame in float64, with the header's scaling applied; what overflows becomes infinite."""
+        """The values of a frame in float64 with the header's scaling; overflows become infinite."""
         return self.scaled(self.stored(raw))
 
     def volumes(self, warn: Warn = _ignore) -> Iterator[Volume]:
-        """Every frame in order, decoded; warns and raises as `raw_volumes` does."""
+        """All frames in order, decoded; warns and raises like `raw_volumes`."""
         return map(self.decode, self.raw_volumes(warn))
 
 
 def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
-    """Read and check the header of a single-file NIfTI, compressed or not (told apart by content, not by name).
+    """Read and check the header of a single-file NIfTI, compressed or not (detected from its content, not its name).
 
-    With ``as_stored`` the affine is not looked at, however damaged it may be, and None.
+    With ``as_stored``, the affine is ignored, even if it is damaged, and is None.
 
-    Raises InputError for a file that is unreadable, no NIfTI of volumes, truncated, of a type without real numbers, or
-    larger than the limits of this module.
+    Raises:
+        InputError: the file is unreadable, truncated, not a NIfTI of volumes, not of a real type, or larger than the
+            limits of this module.
+
     """
     with _reading(path):
         check_regular(path)
@@ -162,8 +163,8 @@ def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
     needed = offset + math.prod(shape) * dtype.itemsize
     if needed > file_size * (_MAX_DEFLATE_RATIO if compressed else 1):
         raise InputError(
-            f"{path}: the header promises {shape} values of {dtype.itemsize} B, more than a file of {file_size} B "
-            "can hold; it is truncated or damaged: copy or convert it again"
+            f"{path}: expected {shape} values of {dtype.itemsize} B, as the header states, found a file of "
+            f"{file_size} B; it is truncated or damaged: copy or convert it again"
         )
     affine, notes = (None, ()) if as_stored else read_affine(path, header)
     return NiftiFile(
@@ -173,7 +174,7 @@ def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a file, zlib or the operating system complain of into one line that names the file."""
+    """Convert errors of the file, zlib or the operating system to one line that names the file."""
     try:
         yield
     except (EOFError, zlib.error) as error:
@@ -191,7 +192,7 @@ def _open(path: Path, compressed: bool) -> Iterator[io.BufferedReader]:
 
 
 def _skip(stream: io.BufferedReader, count: int) -> int:
-    """Read over as many bytes, or to the end, without keeping them; the number of bytes that there were."""
+    """Skip up to ``count`` bytes, or to the end; returns the number of skipped bytes."""
     left = count
     while left and (data := stream.read(min(left, _BUFFER))):
         left -= len(data)
@@ -205,15 +206,15 @@ def _parse(path: Path, head: bytes, compressed: bool) -> Any:
     kinds: list[tuple[Any, int, int, bytes]] = [(Nifti1Header, 348, 344, b"n+1\0"), (Nifti2Header, 540, 4, b"n+2\0")]
     for kind, size, place, magic in kinds:
         if head.startswith(magic, place) and len(head) >= size:
-            # Unchecked: nibabel's own checks repair and log; what is used of the header is checked below.
+            # Unchecked, because nibabel's checks repair and log. The used parts of the header are checked below.
             header = kind(head[:size], check=False)
-            # Behind the header: whether there are extensions, and the first one's size and code.
+            # After the header: a flag for extensions, and the size and code of the first one.
             extended, extension = any(head[size : size + 4]), head[size + 8 : size + 12]
             code = np.array(_CIFTI_EXTENSION, f"{header.endianness}i4").tobytes()
             if int(header["intent_code"]) in _CIFTI_INTENTS or (extended and extension == code):
                 raise InputError(
-                    f"{path}: it is a CIFTI file, values on the cortical surface without volumes; give the run's "
-                    "volume file, a .nii.gz in MNI152 space"
+                    f"{path}: expected a volume file, found a CIFTI file (values on the cortical surface); give the "
+                    "run's volume file, a .nii.gz in MNI152 space"
                 )
             return header
     raise InputError(explain_foreign(path, head, compressed))
@@ -224,16 +225,16 @@ def _shape(path: Path, header: Any) -> tuple[int, ...]:
     shape = tuple(int(n) for n in header["dim"][1 : axes + 1])
     if not 1 <= axes <= 7 or any(n < 1 for n in shape):
         raise InputError(f"{path}: the header's dimensions {shape} are damaged; copy or convert the file again")
-    # Time is the fourth axis, or a later one in files that keep axes of a single place before it or after it.
+    # Time is the fourth axis, or a later one in files with further axes of length 1.
     times = [n for n in shape[3:] if n > 1]
     if len(shape) < 3 or len(times) > 1:
-        raise InputError(f"{path}: expected the three axes of a volume and time, found shape {shape}")
+        raise InputError(f"{path}: expected three spatial axes and time, found shape {shape}")
     if len(shape) > 3:
         shape = (*shape[:3], *(times or (1,)))
     if math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape[3:]) > MAX_FRAMES:
         raise InputError(
-            f"{path}: the header claims shape {shape}; at most {MAX_VOXELS} voxels and {MAX_FRAMES} frames are read; "
-            "is the header damaged?"
+            f"{path}: expected at most {MAX_VOXELS} voxels and {MAX_FRAMES} frames, found shape {shape}; check the "
+            "header for damage"
         )
     return shape
 
@@ -250,11 +251,13 @@ def _dtype(path: Path, header: Any) -> np.dtype:
 def _offset(path: Path, header: Any) -> int:
     offset = float(header["vox_offset"])
     least = int(header.sizeof_hdr) + 4
-    # 0 means "right after the header" in files of old SPM versions.
+    # 0 means "directly after the header" in files from old SPM versions.
     if offset == 0:
         return least
     if not least <= offset <= _MAX_OFFSET or not offset.is_integer():
-        raise InputError(f"{path}: the header puts the values at byte {offset:g}, which is damaged; convert it again")
+        raise InputError(
+            f"{path}: the header states an invalid offset of the values, byte {offset:g}; convert the file again"
+        )
     return int(offset)
 
 
@@ -264,12 +267,12 @@ def _scaling(path: Path, header: Any) -> tuple[float, float] | None:
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
-        raise InputError(f"{path}: the header's scaling is damaged ({error}); convert it again") from error
+        raise InputError(f"{path}: the header's scaling is damaged ({error}); convert the file again") from error
     return None if slope is None else (slope, intercept)
 
 
 def _repetition_time(header: Any) -> float | None:
-    # By its shortest decimal: 0.72 stored in float32 means 0.72, not 0.7200000286.
+    # Use the shortest decimal: 0.72 stored in float32 means 0.72, not 0.7200000286.
     step = float(str(header["pixdim"][4]))
     least, most = _REPETITION_TIMES
     times = (step / unit for unit in _TIME_UNITS.get(int(header["xyzt_units"]) & 0x38, ()))

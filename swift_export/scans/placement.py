@@ -1,11 +1,10 @@
-"""Where the training arrays lay on the model's grid: one placement for each data set that the models were trained on.
+"""The position of the training arrays on the model's grid: one placement for each training data set.
 
-The model's position embeddings are absolute, and the authors placed every data set in a way of its own. A placement is
-the point of MNI152, in mm, that lies at the centre voxel of the grid (index 48 of 96 on each axis), the orientation
-that goes with it, and what else the authors' code did to that data set: the box that it cut out of the volumes, and the
-frames that it dropped.
+The position embeddings of the model are absolute, and the authors placed each data set differently. A placement
+consists of the point of MNI152, in mm, at the centre voxel of the grid (index 48 of 96 on each axis), the orientation,
+and the other steps of the authors' code for that data set: the box cropped from the volumes, and the dropped frames.
 
-What the authors' code does, in voxels of the stored array:
+The authors' code, in voxels of the stored array:
 
 ``hcp``   91x109x91 LAS, ``[8:-8, 8:-8, 0:-10]``, then padded by (11,10), (2,1), (8,7). SwiFT ``datasets.py``, class
           S1200; the crop: ML4HPC/4D_fMRI_Transformer ``preprocessing2.py``.
@@ -40,10 +39,10 @@ __all__ = [
 Orientation = Literal["LAS", "RAS", "keep"]
 
 Axes = tuple[int, int, int]
-#: Voxels in front of and behind an array on each axis: padded where positive, cut where negative.
+#: Voxels in front of and behind an array on each axis: padding if positive, cropping if negative.
 Paddings = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
-#: The index that a placement's point lies at, on the published grid of 96; on another grid, half its size.
+#: Index of a placement's point on the published grid of 96; on another grid, half its size.
 CENTRE = 48
 
 PLACEMENT_CHOICES = "hcp, ukb, abcd or a point X,Y,Z of MNI152 in mm"
@@ -51,17 +50,17 @@ PLACEMENT_CHOICES = "hcp, ukb, abcd or a point X,Y,Z of MNI152 in mm"
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the voxels of a scan go.
+    """The position of a scan's voxels on the model's grid.
 
     Attributes:
-        name: ``hcp``, ``ukb``, ``abcd``, or what the user wrote.
-        point: of MNI152, in mm, at the centre voxel of the grid; None where only paddings are known.
-        orientation: of the arrays that the model was trained on.
-        drop_frames: how many the authors left out at the beginning and at the end of each run.
-        paddings: those of the authors' code, around the box of voxels that their arrays held.
-        stored: by the shape that a data set's volumes are stored in, how many voxels lie in front of them on a grid of
-            96 (negative: are cut), for arrays that are taken as stored; the whole grid first.
-        note: what is not certain about it.
+        name: ``hcp``, ``ukb``, ``abcd``, or the text from the user.
+        point: point of MNI152, in mm, at the centre voxel of the grid; None if only paddings are known.
+        orientation: orientation of the training arrays.
+        drop_frames: frames that the authors dropped at the beginning and at the end of each run.
+        paddings: paddings of the authors' code around the box of voxels in their arrays.
+        stored: for arrays used as stored, the voxels in front of them on a grid of 96 (negative: cropped), by shape.
+            The whole grid comes first.
+        note: a remark on uncertain values.
 
     """
 
@@ -74,9 +73,9 @@ class Placement:
     note: str | None = None
 
     def box(self, size: Axes) -> tuple[slice, slice, slice] | None:
-        """The indices on a grid of ``size`` that the training arrays covered, which may lead out of the grid.
+        """The indices on a grid of ``size`` that the training arrays covered; they may extend beyond the grid.
 
-        None where nothing is known of it, for a point of the user's own.
+        None if unknown, as for a point given by the user.
         """
         if self.paddings is None or not self.stored:
             return None
@@ -87,9 +86,9 @@ class Placement:
         return x, y, z
 
     def left(self, size: Axes) -> tuple[slice, slice, slice]:
-        """The indices on a grid of ``size`` that the authors' code leaves of a scan: `box`, open where it cuts nothing.
+        """The indices on a grid of ``size`` that the authors' crop keeps: `box`, but open on sides without a crop.
 
-        On such a side the training arrays end with the grid that they are stored on, and a larger one goes on.
+        On such a side, the training arrays end with their stored grid, and a larger grid may extend further.
         """
         box = self.box(size)
         if box is None:
@@ -143,10 +142,10 @@ PLACEMENTS = {
     )
 }
 
-#: Placements by what the authors' training code calls the data sets (``dataset_name`` of a checkpoint).
+#: Placements by the data set names in the authors' training code (``dataset_name`` of a checkpoint).
 DATASETS = {"S1200": PLACEMENTS["hcp"], "UKB": PLACEMENTS["ukb"], "ABCD": PLACEMENTS["abcd"]}
 
-# [0-9], for \d is a digit of any script.
+# [0-9], because \d matches digits of any script.
 _NUMBER = r"\s*[+-]?(?:[0-9]{1,5}(?:\.[0-9]{0,6})?|\.[0-9]{1,6})\s*"
 _INTEGER = r"\s*[+-]?[0-9]{1,5}\s*"
 
@@ -165,13 +164,13 @@ def parse_placement(text: str) -> Placement:
         a, b, c, d, e, f = map(int, text.split(","))
         return Placement(text.replace(" ", ""), None, paddings=((a, b), (c, d), (e, f)))
     raise UsageError(
-        f"--placement {text}: expected {PLACEMENT_CHOICES}; with --orientation keep also six voxel paddings, front and "
-        "back of each axis, as 3,2,-7,-6,3,2"
+        f"--placement {text}: expected {PLACEMENT_CHOICES}; with --orientation keep, also six voxel paddings, front "
+        "and back of each axis, such as 3,2,-7,-6,3,2"
     )
 
 
 def check_orientation(orientation: str) -> Orientation:
-    """The orientation of that name; raises UsageError for any other."""
+    """The orientation with this name; raises UsageError for any other name."""
     names: dict[str, Orientation] = {name.lower(): name for name in get_args(Orientation)}
     if orientation.lower() not in names:
         raise UsageError(f"--orientation {orientation}: expected one of {', '.join(names.values())}")
@@ -181,7 +180,7 @@ def check_orientation(orientation: str) -> Orientation:
 def parse_drop_frames(text: str) -> tuple[int, int]:
     """``FIRST,LAST`` as two numbers of frames; raises UsageError for anything else."""
     if not re.fullmatch(r"\s*[0-9]{1,6}\s*,\s*[0-9]{1,6}\s*", text):
-        raise UsageError(f"--drop-frames {text}: expected two numbers of frames, first and last, as 10,10")
+        raise UsageError(f"--drop-frames {text}: expected two numbers of frames, first and last, such as 10,10")
     first, last = map(int, text.split(","))
     return first, last
 

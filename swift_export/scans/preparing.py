@@ -1,4 +1,4 @@
-"""A whole run becomes a file of clips: all its windows, in one pass over the run, and a sidecar that says how."""
+"""Converts a whole run to a file of clips, in one pass over the run, with a sidecar that states the provenance."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from swift_export.system.machine import processors
 
 __all__ = ["DTYPES", "FRAMES", "GRID", "Prepared", "prepare_scan", "sidecar_of"]
 
-#: What clips may be stored as; the training volumes were float16.
+#: Types of stored clips; the training volumes were float16.
 DTYPES: tuple[Literal["float32", "float16"], ...] = ("float32", "float16")
-#: More threads than this gain nothing: they wait for memory.
+#: More threads bring no gain, because memory bandwidth is the limit.
 _MOST_THREADS = 4
 
 #: The grid of the published models, and the frames of their clips.
@@ -39,7 +39,7 @@ GRID, FRAMES = (96, 96, 96), 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written: the array, its sidecar, the picture if one was asked for, and the sidecar's content."""
+    """The written files: the array, its sidecar and the optional picture; and the content of the sidecar."""
 
     path: Path
     sidecar: Path
@@ -53,7 +53,7 @@ class Prepared:
 
 
 def sidecar_of(output: Path) -> Path:
-    """Where the sidecar of an array lies: beside it, as ``.json``."""
+    """Path of the sidecar of an array: beside it, with the suffix ``.json``."""
     return output.with_suffix(".json")
 
 
@@ -68,44 +68,52 @@ def prepare_scan(
     dtype: str = DTYPES[0],
     picture: Path | None = None,
     warn: Warn | None = None,
-    tell: Progress = lambda what: None,
+    on_progress: Progress = lambda text: None,
 ) -> Prepared:
     """Write the windows of a scan as a ``.npy`` array (windows, 1, H, W, D, frames), with a JSON sidecar beside it.
 
-    The run is read once, and neither it nor the clips are held in memory. All files appear complete or not at all.
-    ``dtype`` is ``float32``, or ``float16`` as the training volumes were stored. ``picture`` is where a PNG goes that
-    shows the mean volume on the model's grid, the windows and the values. Otherwise as `open_scan`.
+    The run is read once, and neither the run nor the clips are held in memory. All files appear complete or not at all.
+    ``dtype`` is ``float32``, or ``float16`` like the training volumes. ``picture`` is the path of a PNG with the mean
+    volume on the model's grid, the windows and the values. The other arguments are those of `open_scan`.
 
-    Raises InputError for a scan that does not meet the input contract, UsageError for options and places that do not
-    fit, MachineError for a full disk.
+    Raises:
+        InputError: the scan does not meet the input contract.
+        UsageError: an option or an output path is invalid.
+        MachineError: the disk is full.
+
     """
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: expected {' or '.join(DTYPES)}")
     if output.suffix != ".npy":
-        raise UsageError(f"{output}: expected a name that ends in .npy")
+        raise UsageError(f"{output}: expected a file name that ends in .npy")
     if picture is not None and picture.suffix.lower() != ".png":
-        raise UsageError(f"--picture {picture}: expected a name that ends in .png")
+        raise UsageError(f"--picture {picture}: expected a file name that ends in .png")
     sidecar = sidecar_of(output)
     places = (output, sidecar, *([picture] if picture else []))
     for path in places:
         for source in (scan, *([mask] if mask else [])):
             check_output(path, sources=source)
     if len({followed(path) for path in places}) < len(places):
-        raise UsageError(f"{output}: links make one file of it, its sidecar and the picture; name another file")
+        raise UsageError(
+            f"{output}: expected separate files for array, sidecar and picture, found links to one file; name another "
+            "file"
+        )
     if not (is_nifti(scan) or scan.is_dir()):
         raise InputError(f"{scan}: expected a NIfTI run (.nii, .nii.gz) or a folder of frame_N.pt")
     _keep_others_sidecar(sidecar)
-    # As a hidden file beside the output, what is unpacked finds the room that the output finds.
+    # The unpacked foreground is a hidden file beside the output, where there is enough space.
     with (
         nullcontext() if picture is None else replaced(picture) as picture_draft,
         replaced(sidecar) as sidecar_draft,
         replaced(output) as draft,
-        open_scan(scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, tell=tell) as opened,
+        open_scan(
+            scan, reading, size, frames, mask=mask, spool=output.parent, warn=warn, on_progress=on_progress
+        ) as opened,
     ):
         shape = (len(opened), 1, *size, frames)
         with draft.open("r+b") as file:
             begin = _allocate(file, shape, np.dtype(dtype).newbyteorder("<"))
-            digest = _fill(file.fileno(), begin, np.dtype(dtype).newbyteorder("<"), opened, scan, tell)
+            digest = _fill(file.fileno(), begin, np.dtype(dtype).newbyteorder("<"), opened, scan, on_progress)
         facts = {
             "source": opened.name,
             "source_sha256": digest,
@@ -116,12 +124,12 @@ def prepare_scan(
         }
         sidecar_draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         if picture_draft is not None:
-            _draw(picture_draft, opened, tell)
+            _draw(picture_draft, opened, on_progress)
     return Prepared(output, sidecar, picture, facts)
 
 
 def _keep_others_sidecar(path: Path) -> None:
-    """Raise UsageError where the sidecar's name is taken, as by a scan's own one of BIDS."""
+    """Raise UsageError if a foreign file has the name of the sidecar, such as the BIDS sidecar of the scan."""
     if not path.exists():
         return
     try:
@@ -130,13 +138,13 @@ def _keep_others_sidecar(path: Path) -> None:
         ours = False
     if not ours:
         raise UsageError(
-            f"{path}: would be replaced by the sidecar of the clips, and is none that swift-export wrote (of BIDS, the "
-            "scan's own?); give the output another name or folder"
+            f"{path}: the sidecar of the clips would replace this file, which swift-export did not write (perhaps the "
+            "BIDS sidecar of the scan); give the output another name or folder"
         )
 
 
 def _allocate(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Write the header of an array and take the room for its values, or refuse it; returns where they begin."""
+    """Write the header of an array and reserve space for its values; returns their offset."""
     descr = np.lib.format.dtype_to_descr(dtype)
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
     file.flush()
@@ -146,12 +154,12 @@ def _allocate(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> int:
     return begin
 
 
-def _fill(file: int, begin: int, dtype: np.dtype, opened: Scan, path: Path, tell: Progress) -> str | None:
-    """Compute all windows, side by side, and write each at its place; returns the digest of the scan's file."""
+def _fill(file: int, begin: int, dtype: np.dtype, opened: Scan, path: Path, on_progress: Progress) -> str | None:
+    """Compute all windows concurrently and write each to its position; returns the digest of the scan's file."""
     count, written, stopped = len(opened), Queue[int](), Event()
 
     def write(numbers: Sequence[int]) -> None:
-        # Written whole, not through mapped memory: a fault for each of its pages takes five times as long.
+        # Not through mapped memory: its page faults take five times as long.
         window = np.empty((*opened.size, opened.windows.frames), np.float32)
         for number in numbers:
             if stopped.is_set():
@@ -162,8 +170,8 @@ def _fill(file: int, begin: int, dtype: np.dtype, opened: Scan, path: Path, tell
                     stored = window.astype(dtype, copy=False)
             except FloatingPointError:
                 raise InputError(
-                    f"{path}: z values to {np.abs(window).max():.3g}, more than --dtype float16 holds; give --dtype "
-                    "float32"
+                    f"{path}: --dtype float16: expected z values within its range, found {np.abs(window).max():.3g}; "
+                    "use --dtype float32"
                 ) from None
             _write(file, stored.data.cast("B"), begin + number * stored.nbytes)
             written.put(number)
@@ -178,7 +186,7 @@ def _fill(file: int, begin: int, dtype: np.dtype, opened: Scan, path: Path, tell
                 for part in parts:
                     if part.done():
                         part.result()
-                tell(f"writing {path.name}: {written.qsize()} of {count} windows")
+                on_progress(f"writing {path.name}: {written.qsize()} of {count} windows")
             for part in parts:
                 part.result()
             return digest.result()
@@ -200,8 +208,8 @@ def _digest(path: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _draw(path: Path, opened: Scan, tell: Progress) -> None:
+def _draw(path: Path, opened: Scan, on_progress: Progress) -> None:
     from swift_export.scans.picture import draw_scan
 
-    tell(f"drawing {opened.name}")
+    on_progress(f"drawing {opened.name}")
     draw_scan(opened).save(path, format="PNG")

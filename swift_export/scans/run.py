@@ -1,11 +1,11 @@
-"""A run, measured in one pass over its file, whose frames are then taken in any order as the model sees them.
+"""A run: measured in one pass over its file, then read in any order of frames, as the model sees them.
 
-The steps are those of the published preprocessing (input contract in ``docs/input-contract.md``): background is every
-value equal to 0, voxel by voxel and frame by frame; mean and standard deviation (n - 1) are taken over all other values
-of the run; background becomes the smallest z value of the run.
+The steps are those of the published preprocessing (see ``docs/input-contract.md``). Background is every value equal to
+0, voxel by voxel and frame by frame. Mean and standard deviation (n - 1) are computed over all other values of the run.
+Background becomes the smallest z value of the run.
 
-Voxels are numbered along the axes of the model's grid, the first one fastest. So the values of a brain come in one
-order, and its statistics are the same to the bit, whatever grid and orientation it is stored in.
+Voxels are numbered along the axes of the model's grid, the first axis fastest. The values of a brain therefore have one
+order, and its statistics are identical to the bit in every stored grid and orientation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Columns", "NiftiRun", "Progress", "measured"]
 
 T = TypeVar("T")
 
-#: Told in a few words what is done now.
+#: Receives a short description of the current step.
 Progress = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
@@ -41,9 +41,9 @@ Numbers = Int[np.ndarray, " voxels"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Some frames as the model sees them: z values of some voxels, ``background`` everywhere else.
+    """Some frames as the model sees them: z values of some voxels, and ``background`` elsewhere.
 
-    ``voxels`` are numbered along the model's grid, its last axis fastest.
+    ``voxels`` are numbered along the model's grid, the last axis fastest.
     """
 
     voxels: Numbers
@@ -53,16 +53,16 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class NiftiRun:
-    """The frames of a scan that are left after some were dropped.
+    """The frames of a scan that remain after dropping some.
 
     Attributes:
         scan: the file.
-        geometry: how its volumes go onto the model's grid.
-        statistics: of the frames that are left.
-        mean_volume: their mean, of all voxels that the mask leaves, oriented as on the model's grid.
-        cut: how many voxels that are not 0 in some frame do not go onto the model's grid, but for what the rounding
-            of resampling leaves around a brain.
-        foreground: of each frame, how many values that are not 0 do.
+        geometry: the mapping of its volumes to the model's grid.
+        statistics: statistics of the remaining frames.
+        mean_volume: their mean over all voxels inside the mask, oriented like the model's grid.
+        cut: number of voxels outside the model's grid that are non-zero in some frame, apart from rounding residues of
+            resampling.
+        foreground: number of non-zero values on the model's grid, for each frame.
 
     """
 
@@ -76,7 +76,7 @@ class NiftiRun:
     _first: int
 
     def columns(self, frames: Sequence[int]) -> Columns:
-        """Frames in z values, counted from the first that was not dropped."""
+        """Frames in z values, counted from the first remaining one."""
         statistics, numbers = self.statistics, self._numbers
         voxels = {pattern: self._store.voxels_of(pattern) for pattern in {self._pattern(frame) for frame in frames}}
         seen = {pattern: numbers[found] >= 0 for pattern, found in voxels.items()}
@@ -104,7 +104,7 @@ class NiftiRun:
 
     @cached_property
     def _numbers(self) -> Numbers:
-        """For each voxel of the oriented volume its number on the model's grid, -1 where it is not seen."""
+        """For each voxel of the oriented volume, its number on the model's grid, or -1 outside."""
         geometry = self.geometry
         numbers = np.full(geometry.grid, -1, np.int64, order="F")
         on_grid = np.arange(np.prod(geometry.size)).reshape(geometry.size)
@@ -123,24 +123,25 @@ def measured(
     allow_crop: bool = False,
     spool: Path | None = None,
     warn: Warn,
-    tell: Progress = lambda what: None,
+    on_progress: Progress = lambda text: None,
 ) -> Iterator[NiftiRun]:
-    """Read a run once, from its first frame to its last, and give its frames as long as the block lasts.
+    """Read a run once, from first to last frame, and provide its frames within the block.
 
     Args:
         scan: a 4D file.
-        geometry: how its volumes go onto the model's grid.
-        drop: frames to leave out at the beginning and at the end.
-        wanted: the frames, counted from the first that is not dropped, that will be asked for; by default all.
-        inside: what belongs to the brain, as stored; everything else becomes background.
-        allow_crop: cut voxels that are not 0.
-        spool: folder for the run's foreground; by default the one for temporary files.
-        warn: is told of oddities of the file.
-        tell: is told what is being done.
+        geometry: the mapping of its volumes to the model's grid.
+        drop: frames to drop at the beginning and at the end.
+        wanted: the frames that will be requested, counted from the first remaining one; by default all.
+        inside: the brain voxels, as stored; all others become background.
+        allow_crop: crop non-zero voxels.
+        spool: folder for the foreground of the run; by default the one for temporary files.
+        warn: receives notices about irregularities of the file.
+        on_progress: receives the current step.
 
-    Raises InputError when a value (inside the mask) is not finite, with the count and the first place; when the run is
-    not masked, holds nothing but background or one constant; when voxels would be cut that are not 0; and when the file
-    is truncated or damaged.
+    Raises:
+        InputError: a value (inside the mask) is not finite; the run is not masked, or contains only background or one
+            constant; non-zero voxels would be cropped; or the file is truncated or damaged.
+
     """
     first, last = drop[0], scan.frames - drop[1]
     kept = range(last - first) if wanted is None else wanted
@@ -148,7 +149,7 @@ def measured(
     dtype = scan.dtype.newbyteorder("=")
     with foreground_store(int(np.prod(geometry.grid)), dtype, spool) as store:
         for number, raw in enumerate(_ahead(scan.raw_volumes(warn))):
-            tell(f"reading {scan.path.name}: frame {number + 1} of {scan.frames}")
+            on_progress(f"reading {scan.path.name}: frame {number + 1} of {scan.frames}")
             if not first <= number < last:
                 continue
             pattern, values = gathering.look(raw, number)
@@ -168,19 +169,19 @@ def _refuse_cut(name: str, cut: int, geometry: Geometry) -> None:
     size = "x".join(map(str, geometry.size))
     whole = all(c.stop - c.start == n for c, n in zip(geometry.covered, geometry.grid, strict=True))
     box = "x".join(str(k.stop - k.start) for k in geometry.kept)
-    seen = size if whole else f"{size}, of which the crop of the training data leaves {box}"
+    seen = size if whole else f"{size}, cropped to {box} as in training"
     raise InputError(
-        f"{name}: {cut} voxels that are not 0 lie outside of what the model sees on its grid ({seen}); expected them "
-        "to be background; give a tighter --mask, or --allow-crop to cut them"
+        f"{name}: expected only background outside the model's grid ({seen}), found {cut} non-zero voxels; give a "
+        "tighter --mask, or use --allow-crop to crop them"
     )
 
 
 class _Gathering:
-    """Gathers frame by frame what one pass over a run tells."""
+    """Collects, frame by frame, the results of one pass over a run."""
 
     def __init__(self, scan: NiftiFile, geometry: Geometry, inside: Bool[np.ndarray, "x y z"] | None) -> None:
         self.statistics, self.broken = RunStatistics(), NonFinite()
-        #: Of each frame, how many voxels that are not 0 go onto the model's grid.
+        #: Number of non-zero voxels on the model's grid, for each frame.
         self.foreground: list[int] = []
         self._scan, self._geometry, self._inside = scan, geometry, inside
         self._flat_inside = None if inside is None else self._flat(inside)
@@ -193,7 +194,7 @@ class _Gathering:
         self._sum: Float[np.ndarray, " foreground"] | float = 0.0
         self._cut = np.zeros(self._seen.shape, bool)
         self._taken = 0
-        # Of the frame before.
+        # State of the previous frame.
         self._pattern: Bool[np.ndarray, " voxels"] | None = None
         self._voxels: Numbers = np.zeros(0, int)
         self._inner: Bool[np.ndarray, " foreground"] | None = None
@@ -202,29 +203,29 @@ class _Gathering:
 
     @property
     def cut(self) -> int:
-        """How many voxels of the grid do not go onto the model's although they are more than noise in some frame."""
+        """Number of voxels outside the model's grid that exceed noise in some frame."""
         return int(np.count_nonzero(self._cut))
 
     @property
     def share(self) -> float:
-        """Of all values of the file, mask applied, those that are not 0."""
+        """Share of non-zero values in the file, inside the mask."""
         return self._taken / (self._seen.size * len(self.statistics.frame_means))
 
     @property
     def mean_volume(self) -> Volume:
-        """The mean over all frames, 0 counted."""
+        """The mean over all frames, including values of 0."""
         self._settle()
         return (self._total / len(self.statistics.frame_means)).reshape(self._geometry.grid, order="F")
 
     def look(self, raw: bytes, number: int) -> tuple[Bool[np.ndarray, " voxels"], np.ndarray]:
-        """Take a frame into account; returns which voxels are foreground, and their values as stored."""
+        """Add a frame; returns the pattern of foreground voxels, and their stored values."""
         stored = self._flat(self._scan.stored(raw))
         self._turn(self._foreground(stored))
         assert self._pattern is not None
         taken = stored[self._voxels]
         values = self._scan.scaled(taken)
         with np.errstate(over="ignore", invalid="ignore"):
-            # A sum is not finite where a value is not.
+            # The sum is finite only if all values are.
             if not np.isfinite(values.sum()):
                 volume = self._scan.decode(raw)
                 self.broken.look(volume if self._inside is None else np.where(self._inside, volume, 0.0), number)
@@ -243,7 +244,7 @@ class _Gathering:
         return self._geometry.oriented(volume).ravel("F")
 
     def _foreground(self, stored: np.ndarray) -> Bool[np.ndarray, " voxels"]:
-        # Unless something is added to them, values are 0 where the stored ones are.
+        # Without an intercept, values are 0 exactly where the stored ones are.
         shifted = self._scan.scaling is not None and self._scan.scaling[1] != 0
         pattern: np.ndarray = (self._scan.scaled(stored) if shifted else stored) != 0
         if self._flat_inside is not None:
@@ -251,7 +252,7 @@ class _Gathering:
         return pattern
 
     def _turn(self, pattern: Bool[np.ndarray, " voxels"]) -> None:
-        """To the foreground of another frame; in most runs it is that of the frame before."""
+        """Switch to the foreground of another frame; in most runs it equals that of the previous frame."""
         if self._pattern is not None and np.array_equal(pattern, self._pattern):
             return
         self._settle()
@@ -263,13 +264,13 @@ class _Gathering:
         self._seen_count = len(self._voxels) - len(outer)
 
     def _settle(self) -> None:
-        """Add what frames of one foreground have summed up to the sum of all."""
+        """Add the sum over frames with the same foreground to the total."""
         self._total[self._voxels] += self._sum
         self._sum = 0.0
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each computed in another thread while the one before is worked on."""
+    """The items; a thread computes the next item while the current one is in use."""
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(next, items, None)
         while (item := upcoming.result()) is not None:

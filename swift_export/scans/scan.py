@@ -1,6 +1,6 @@
-"""A scan as the model takes it: windows of frames on the model's grid, computed when they are asked for.
+"""A scan as the model sees it: windows of frames on the model's grid, computed on request.
 
-A scan is a NIfTI run, or a folder of the authors' own ``frame_N.pt``.
+A scan is a NIfTI run, or a folder of the authors' ``frame_N.pt``.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ Window = Float32[np.ndarray, "h w d t"]
 
 @dataclass(frozen=True)
 class Reading:
-    """How scans are read.
+    """Options for reading scans.
 
     Attributes:
-        placement: where their voxels go.
-        orientation: that they are brought to; None: the placement's.
-        drop_frames: left out at the beginning and at the end, of statistics and windows; None: the placement's.
-        start: where the first window begins, in frames of what is left.
-        windows: how many to take; None: all.
-        step: frames from the start of one window to that of the next; None: no overlap.
-        stride: frames between the frames of a window.
-        resample_tr: the repetition time in s to interpolate to; None: the run's own.
-        allow_crop: cut voxels that are not background.
-        strict: take warnings for errors.
+        placement: the position of their voxels on the grid.
+        orientation: the orientation of the windows; None: the placement's.
+        drop_frames: frames excluded from statistics and windows, first and last; None: the placement's.
+        start: first frame of the first window, counted after dropped frames.
+        windows: number of windows; None: all.
+        step: frames between the starts of consecutive windows; None: no overlap.
+        stride: distance between the frames of a window.
+        resample_tr: target repetition time in s for interpolation; None: that of the run.
+        allow_crop: crop voxels that are not background.
+        strict: treat warnings as errors.
 
     """
 
@@ -62,27 +62,27 @@ class Reading:
 
     @property
     def oriented(self) -> Orientation:
-        """The orientation that holds."""
+        """The effective orientation."""
         return self.orientation or self.placement.orientation
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """The frames of a NIfTI run that are left out; of a folder of frames only what ``drop_frames`` says is."""
+        """The dropped frames of a NIfTI run; for a folder of frames, only ``drop_frames`` applies."""
         return self.placement.drop_frames if self.drop_frames is None else self.drop_frames
 
 
 class _Run(Protocol):
-    """A source of frames, in z values on the model's grid."""
+    """A source of frames in z values, on the model's grid."""
 
     def columns(self, frames: Sequence[int]) -> Columns: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An opened scan; iterating over it, or `window`, computes its windows.
+    """An open scan. Iteration, or `window`, computes its windows.
 
-    ``facts`` are plain data for JSON: how the scan became the windows. ``warnings`` tell what may make their features
-    meaningless. ``run`` is what was measured of a NIfTI run, None for a folder of frames.
+    ``facts`` are the provenance of the windows, as plain data for JSON. ``warnings`` list conditions that may make
+    their features meaningless. ``run`` holds the measurements of a NIfTI run; it is None for a folder of frames.
     """
 
     name: str
@@ -107,12 +107,12 @@ class Scan:
         return window
 
     def write(self, number: int, out: Window) -> None:
-        """Compute a window into ``out``, C-contiguous. Windows may be computed side by side in threads."""
+        """Compute a window into the C-contiguous ``out``. Threads may compute windows concurrently."""
         indices = self.windows.indices(number)
         columns = self._run.columns(indices) if self._resampling is None else self._resampled(indices)
         flat = out.reshape(-1, len(indices))
         flat[...] = columns.background
-        # A voxel's frames lie side by side: turned before, they are written as a whole.
+        # The frames of a voxel are contiguous. Transposed first, they are written in one piece.
         flat[columns.voxels] = np.ascontiguousarray(columns.values.T)
 
     def _resampled(self, indices: Sequence[int]) -> Columns:
@@ -127,7 +127,7 @@ class Scan:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether its name is that of a NIfTI file, in whatever case."""
+    """Whether the name is that of a NIfTI file, in upper or lower case."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
@@ -141,27 +141,30 @@ def open_scan(
     mask: Path | None = None,
     spool: Path | None = None,
     warn: Warn | None = None,
-    tell: Progress = lambda what: None,
+    on_progress: Progress = lambda text: None,
 ) -> Iterator[Scan]:
-    """Read a scan once, for its statistics, and give its windows as long as the block lasts.
+    """Read a scan once for its statistics, and provide its windows within the block.
 
     Args:
         path: a NIfTI run, registered to MNI152 at 2 mm and brain-masked (or given with ``mask``), or a folder of
             ``frame_N.pt``.
-        reading: how.
-        size: voxels of the model's grid.
-        frames: of a window.
-        mask: a 3D NIfTI on the scan's grid; what it leaves out becomes background.
-        spool: folder for what is unpacked of a compressed file; by default the one for temporary files.
-        warn: is told of what may make the features meaningless; by default a ScanWarning is issued.
-        tell: is told what is being done.
+        reading: the options.
+        size: size of the model's grid in voxels.
+        frames: frames per window.
+        mask: a 3D NIfTI on the scan's grid; voxels outside become background.
+        spool: folder for the unpacked foreground; by default the one for temporary files.
+        warn: receives conditions that may make the features meaningless; by default a ScanWarning is issued.
+        on_progress: receives the current step.
 
-    Raises InputError for a scan that does not meet the input contract, UsageError for options that do not fit it.
+    Raises:
+        InputError: the scan does not meet the input contract.
+        UsageError: an option does not apply to the scan.
+
     """
     doubt = Doubts(path, reading.strict, warn)
     if is_frames_folder(path):
         if mask is not None:
-            raise UsageError(f"{path}: --mask applies to NIfTI runs; the frames of a folder are taken as prepared")
+            raise UsageError(f"{path}: --mask applies only to NIfTI runs; frames in a folder are already masked")
         yield _folder(path, reading, size, frames, doubt)
         return
     _need_nibabel(path)
@@ -188,7 +191,7 @@ def open_scan(
         allow_crop=reading.allow_crop,
         spool=spool,
         warn=doubt,
-        tell=tell,
+        on_progress=on_progress,
     ) as run:
         _refuse_empty(path, run, windows, resampled)
         for line in doubts(
@@ -212,16 +215,16 @@ def open_scan(
             "deviation": statistics.deviation,
             "background": statistics.background,
             **_windows(windows),
-            "warnings": list(doubt.told),
+            "warnings": list(doubt.messages),
         }
-        yield Scan(path.name, size, windows, facts, tuple(doubt.told), run, run, resampled)
+        yield Scan(path.name, size, windows, facts, tuple(doubt.messages), run, run, resampled)
 
 
 def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts) -> Scan:
     if reading.resample_tr is not None:
-        raise UsageError(f"{path}: --resample-tr needs a repetition time, which a folder of frames does not tell")
+        raise UsageError(f"{path}: --resample-tr needs a repetition time, which a folder of frames does not have")
     run = open_frames_folder(path, reading.placement, size)
-    # The authors' files are those of the frames that were not dropped.
+    # The authors' folders contain only the frames that were not dropped.
     drop = reading.drop_frames or (0, 0)
     left = _left(path, len(run.files), drop)
     windows = _plan(path, left, frames, reading, drop)
@@ -229,8 +232,8 @@ def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts
     smallest = float(run.columns([0]).values.min())
     if smallest < run.background:
         doubt(
-            f"the first voxel ({run.background:.3g}), taken for background, is not the smallest value "
-            f"({smallest:.3g}): are the frames cropped and normalised as the authors' are?"
+            f"the first voxel ({run.background:.3g}), used as background, is not the smallest value ({smallest:.3g}); "
+            "check that the frames are cropped and normalised like the authors'"
         )
     doubt.pass_on()
     facts = {
@@ -242,35 +245,35 @@ def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts
         "stored": run.dtype,
         "background": run.background,
         **_windows(windows),
-        "warnings": list(doubt.told),
+        "warnings": list(doubt.messages),
     }
-    return Scan(path.resolve().name, size, shifted, facts, tuple(doubt.told), None, run)
+    return Scan(path.resolve().name, size, shifted, facts, tuple(doubt.messages), None, run)
 
 
 @dataclass
 class Doubts:
-    """Gathers warnings about a scan, each once, until it is accepted: one that is refused gets its error alone.
+    """Collects the warnings about a scan, each once, until it is accepted; a rejected scan reports only its error.
 
-    With ``strict`` the first one is an error. Without ``warn``, who is told of them, ScanWarnings are issued.
+    With ``strict``, the first warning is an error. Warnings go to ``warn`` or, without it, are issued as ScanWarning.
     """
 
     path: Path
     strict: bool
     warn: Warn | None = None
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def __call__(self, message: str) -> None:
-        """Note it; raises InputError with ``strict``."""
-        # What readers of files tell begins with the file's name, which may be the mask's.
+        """Add a warning; raises InputError with ``strict``."""
+        # Notices from file readers begin with the name of the file, which may be the mask.
         message = message.removeprefix(f"{self.path}: ")
         if self.strict:
-            raise InputError(f"{self.path}: {message} (an error by --strict)")
-        if message not in self.told:
-            self.told.append(message)
+            raise InputError(f"{self.path}: {message} (an error because of --strict)")
+        if message not in self.messages:
+            self.messages.append(message)
 
     def pass_on(self) -> None:
-        """Tell of all that was noted: the scan is accepted."""
-        for message in self.told:
+        """Issue all collected warnings, because the scan is accepted."""
+        for message in self.messages:
             line = f"{self.path}: {message}"
             if self.warn is None:
                 python_warnings.warn(line, ScanWarning, stacklevel=2)
@@ -280,27 +283,27 @@ class Doubts:
 
 def _need_nibabel(path: Path) -> None:
     try:
-        import nibabel  # noqa: F401 - the readers import what they use of it
+        import nibabel  # noqa: F401 - the readers import its parts
     except ImportError as error:
         raise UsageError(
-            f"{path}: reading NIfTI needs nibabel; install it with: pip install 'swift-export[fmri]'"
+            f"{path}: reading NIfTI requires nibabel; install it with: pip install 'swift-export[fmri]'"
         ) from error
 
 
 def _left(path: Path, frames: int, drop: tuple[int, int]) -> int:
     if min(drop) < 0:
-        raise UsageError(f"--drop-frames {drop[0]},{drop[1]}: expected numbers of frames from 0 on")
+        raise UsageError(f"--drop-frames {drop[0]},{drop[1]}: expected numbers of frames of at least 0")
     left = frames - sum(drop)
     if left < 1:
         raise InputError(
-            f"{path}: of its {frames} frames the first {drop[0]} and the last {drop[1]} are dropped, and none is left; "
-            "give a longer run, or --drop-frames FIRST,LAST"
+            f"{path}: expected frames that remain after dropping the first {drop[0]} and the last {drop[1]}, found "
+            f"{frames} in total; give a longer run, or use --drop-frames FIRST,LAST"
         )
     return left
 
 
 def _plan(path: Path, total: int, frames: int, reading: Reading, drop: tuple[int, int]) -> Windows:
-    remark = f", after {drop[0]} dropped at the beginning and {drop[1]} at the end" if any(drop) else ""
+    remark = f" after dropping {drop[0]} at the beginning and {drop[1]} at the end" if any(drop) else ""
     return plan_windows(
         total,
         frames,
@@ -318,14 +321,14 @@ def _resampled(path: Path, frames: int, time: RepetitionTime | None, reading: Re
         return None
     if time is None:
         raise InputError(
-            f"{path}: --resample-tr {reading.resample_tr:g}: neither the header nor a sidecar states a "
-            "plausible repetition time of the run; put a .json with RepetitionTime, in seconds, beside it"
+            f"{path}: --resample-tr {reading.resample_tr:g}: expected a repetition time in the header or a sidecar, "
+            "found no plausible one; put a .json with RepetitionTime, in seconds, beside the scan"
         )
     return resampling(frames, time.seconds, reading.resample_tr)
 
 
 def _wanted(windows: Windows, resampled: Resampling | None) -> range:
-    """The frames of the run that windows are computed from."""
+    """The frames of the run that the windows need."""
     first, last = windows.indices(0)[0], windows.indices(len(windows.starts) - 1)[-1]
     if resampled is None:
         return range(first, last + 1)
@@ -340,16 +343,16 @@ def _refuse_empty(path: Path, run: NiftiRun, windows: Windows, resampled: Resamp
         if not any(run.foreground[i] for i in sources):
             size = "x".join(map(str, run.geometry.size))
             raise InputError(
-                f"{path}: frames {indices[0]} to {indices[-1]} hold background alone on the model's grid {size}; "
-                "expected a brain at the grid's centre"
+                f"{path}: expected a brain at the centre of the model's grid {size}, found only background in frames "
+                f"{indices[0]} to {indices[-1]}"
             )
 
 
 def _origin(geometry: Geometry, reading: Reading) -> tuple[float, ...] | None:
-    """Where the oriented volume's first voxel lies in mm, and the mm a step on each axis."""
+    """Position of the oriented volume's first voxel, and the step on each axis, in mm."""
     if reading.placement.point is None:
         return None
-    # An array taken as stored is one of the data set's.
+    # An array used as stored has the orientation of the data set.
     oriented = reading.placement.orientation if reading.oriented == "keep" else reading.oriented
     steps = [-VOXEL_SIZE if oriented == "LAS" else VOXEL_SIZE, VOXEL_SIZE, VOXEL_SIZE]
     firsts = [

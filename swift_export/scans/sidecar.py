@@ -1,4 +1,4 @@
-"""Reading the JSON that lies beside a scan or beside clips, within bounds that a hostile file cannot move."""
+"""Reads the JSON beside a scan or beside clips, within limits that a hostile file cannot exceed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 __all__ = ["read_sidecar", "stem"]
 
-#: BIDS sidecars have some kB, those of clips some 10 more for a thousand windows.
+#: BIDS sidecars have a few kB; those of clips have about 10 kB more for a thousand windows.
 _MAX_BYTES = 4 * 2**20
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; raises ValueError, with the reason, for anything else."""
+    """The object in a JSON file; raises ValueError with the reason for anything else."""
     try:
         if not path.is_file():
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a regular file")
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
@@ -25,12 +25,12 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     except (OSError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(content, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError("it is not a JSON object")
     return content
 
 
 def stem(name: str) -> str:
-    """A scan's name without ``.nii`` or ``.nii.gz``, in whatever case: what its sidecar and its clips are called."""
+    """The name of a scan without ``.nii`` or ``.nii.gz`` in any case, which its sidecar and clips share."""
     for suffix in (".gz", ".nii"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name

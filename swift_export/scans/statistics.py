@@ -1,4 +1,4 @@
-"""What one pass over a run gathers: the statistics that normalise it, and what tells whether they mean something."""
+"""Statistics from one pass over a run: for its normalisation, and for checks of plausibility."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from swift_export.errors import InputError
 
 __all__ = ["NOISE", "TINY", "NonFinite", "RunStatistics"]
 
-#: A value below this share of its frame's largest is no signal of a brain: what resampling leaves around one.
+#: Values below this share of the frame's largest are not brain signal, but residues of resampling.
 TINY = 1e-3
-#: Below this share of its frame's largest a value is no more than the rounding of one.
+#: Values below this share of the frame's largest are only rounding.
 NOISE = 1e-6
 
 Volume = Float[np.ndarray, "x y z"]
@@ -23,13 +23,13 @@ Values = Float[np.ndarray, " values"]
 
 @dataclass
 class RunStatistics:
-    """Mean, standard deviation and range of the non-background values of a run, gathered frame by frame.
+    """Mean, standard deviation and range of the non-background values of a run, accumulated frame by frame.
 
-    Accumulated in float64; frames are combined by the update of Chan, Golub and LeVeque (1979), which does not lose
-    the deviations in the size of the mean as a sum of squares would.
+    Accumulation uses float64 and the update of Chan, Golub and LeVeque (1979), which, unlike a sum of squares, does not
+    lose small deviations beside a large mean.
 
     ``frame_means`` are the means of the frames' non-background values, NaN for empty frames, and ``tiny`` counts values
-    that are nearly 0 beside the largest of their frame.
+    that are nearly 0 compared with the largest of their frame.
     """
 
     values: int = 0
@@ -43,16 +43,16 @@ class RunStatistics:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation with n - 1, as torch's ``std`` has it."""
+        """Standard deviation with n - 1, like torch's ``std``."""
         return math.sqrt(self._squares / (self.foreground - 1)) if self.foreground > 1 else 0.0
 
     @property
     def background(self) -> float:
-        """The smallest z value of the run: what background becomes."""
+        """The z value of background: the smallest of the run."""
         return (self.smallest - self.mean) / self.deviation
 
     def add(self, inside: Values, size: int) -> None:
-        """Take a frame of ``size`` values into account whose non-background values are ``inside``."""
+        """Add a frame of ``size`` values with the non-background values ``inside``."""
         self.values += size
         if not inside.size:
             self.frame_means.append(math.nan)
@@ -62,7 +62,7 @@ class RunStatistics:
         self.tiny += int(np.count_nonzero(np.abs(inside) < TINY * max(-smallest, largest)))
         mean = float(inside.mean())
         self.frame_means.append(mean)
-        # Squared and summed here: a product by BLAS starts threads that wait for each other.
+        # Not a BLAS product, which would start threads that wait for each other.
         off = inside - mean
         off *= off
         total = self.foreground + inside.size
@@ -74,23 +74,23 @@ class RunStatistics:
 
 @dataclass
 class NonFinite:
-    """Counts the values that are no numbers and remembers where the first one is."""
+    """Counts non-finite values and records the position of the first."""
 
     count: int = 0
     first: tuple[int, ...] = ()
 
     def look(self, volume: Volume, frame: int) -> None:
-        """Take a stored volume into account."""
+        """Add a stored volume."""
         bad = ~np.isfinite(volume)
         found = int(np.count_nonzero(bad))
         if found and not self.count:
-            # In the order of the file: x fastest.
+            # The first in the order of the file, with x fastest.
             z, y, x = (int(i) for i in np.unravel_index(int(np.argmax(bad.T)), bad.T.shape))
             self.first = (x, y, z, frame)
         self.count += found
 
     def refuse(self, name: str, masked: bool) -> None:
-        """Raise InputError if there was any."""
+        """Raise InputError if there are any."""
         if self.count:
             where = " inside the mask" if masked else ""
             advice = "" if masked else ", or give --mask if they lie outside the brain"

@@ -1,4 +1,4 @@
-"""The time between the frames of a run, and bringing a run to another one."""
+"""The time between the frames of a run, and resampling to another one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINING_TR", "RepetitionTime", "Resampling", "repetition_time", "resampling"]
 
-#: Repetition times, in s, near enough to those of the training data (0.72 s of HCP to 0.8 s of ABCD).
+#: Repetition times, in s, close to those of the training data (from 0.72 s in HCP to 0.8 s in ABCD).
 TRAINING_TR = (0.6, 1.0)
-#: What programs write into a header where they know no better.
+#: The value that programs write into a header if they do not know the real one.
 _DEFAULT_TR = 1.0
-#: Seconds that a repetition time can be.
+#: Longest plausible repetition time in s.
 _LONGEST_TR = 60.0
 
 
 @dataclass(frozen=True)
 class RepetitionTime:
-    """Seconds between two frames, and where that stands: ``sidecar`` or ``header``."""
+    """Seconds between two frames, and the source of this value: ``sidecar`` or ``header``."""
 
     seconds: float
     source: str
@@ -37,7 +37,7 @@ class RepetitionTime:
 
 @dataclass(frozen=True)
 class Resampling:
-    """Linear interpolation between frames, as ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
+    """Linear interpolation between frames: ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
 
     Frame i of the result is ``first[i]`` times ``1 - weight[i]`` plus ``second[i]`` times ``weight[i]``.
     """
@@ -50,7 +50,7 @@ class Resampling:
         return len(self.weight)
 
     def sources(self, frame: int) -> tuple[int, int]:
-        """The frames that a frame of the result lies between."""
+        """The two source frames of a frame of the result."""
         return int(self.first[frame]), int(self.second[frame])
 
     @property
@@ -60,28 +60,35 @@ class Resampling:
 
 
 def repetition_time(scan: NiftiFile, warn: Warn) -> RepetitionTime | None:
-    """From the BIDS sidecar beside the scan, else from the header; None where neither tells."""
+    """The repetition time from the BIDS sidecar beside the scan, otherwise from the header; None if unknown."""
     header = scan.repetition_time
     sidecar = _sidecar(scan.path, warn)
     if sidecar is None:
         return None if header is None else RepetitionTime(header, "header")
     if header not in (None, _DEFAULT_TR) and abs(header - sidecar) > 0.01 * sidecar:
-        warn(f"the sidecar's RepetitionTime is {sidecar:g} s, the header's {header:g} s; the sidecar's is taken")
+        warn(f"the sidecar's RepetitionTime is {sidecar:g} s, the header's {header:g} s; the sidecar's was used")
     return RepetitionTime(sidecar, "sidecar")
 
 
 def resampling(frames: int, seconds: float, target: float) -> Resampling:
-    """From ``frames`` frames, ``seconds`` apart, to frames ``target`` seconds apart.
+    """Resampling from ``frames`` frames, ``seconds`` apart, to frames ``target`` seconds apart.
 
-    The weights are torch's on today's processors: the scale is rounded to float32, and so is the place once, for
-    ``area_pixel_compute_source_index`` is compiled to a fused multiplication and addition. Raises UsageError for a
-    target that is no time, InputError for one that leaves no frame, or absurdly many.
+    The weights equal torch's on current processors. The scale is rounded to float32, and so is the position, but only
+    once, because ``area_pixel_compute_source_index`` is compiled to a fused multiply-add.
+
+    Raises:
+        UsageError: the target is not a positive time.
+        InputError: the target results in no frame, or in too many.
+
     """
     check_positive("--resample-tr", target)
     count = round(min(seconds * frames / target, 2 * MAX_FRAMES))
     if not 1 <= count <= MAX_FRAMES:
-        found = "no frame" if count < 1 else f"more than {MAX_FRAMES} frames"
-        raise InputError(f"--resample-tr {target:g}: makes {found} of {frames} frames of {seconds:g} s")
+        found = "none" if count < 1 else "more"
+        raise InputError(
+            f"--resample-tr {target:g}: expected 1 to {MAX_FRAMES} frames from {frames} frames of {seconds:g} s, found "
+            f"{found}; choose another time"
+        )
     scale = np.float64(np.float32(frames) / np.float32(count))
     place = np.maximum(scale * (np.arange(count) + 0.5) - 0.5, 0).astype(np.float32)
     first = np.minimum(place.astype(np.int64), frames - 1)
@@ -96,13 +103,13 @@ def _sidecar(scan: Path, warn: Warn) -> float | None:
     try:
         value = read_sidecar(path).get("RepetitionTime")
     except ValueError as error:
-        warn(f"the sidecar {path.name} cannot be read ({error}); the header's repetition time is taken")
+        warn(f"the sidecar {path.name} cannot be read ({error}); the header's repetition time was used")
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_TR:
         return float(value)
     if value is not None:
         warn(
-            f"the sidecar {path.name} has RepetitionTime {value!r:.20}, which is no time in seconds; the header's is "
-            "taken"
+            f"the sidecar {path.name} has RepetitionTime {value!r:.20}, which is not a time in seconds; the header's "
+            "was used"
         )
     return None

@@ -148,7 +148,7 @@ GOLDEN = "artifacts/onnx/golden"
         ("surprise", 1, "top level: unexpected 'surprise'"),
         ("input", "hcp", r"input: expected .*InputContract.*, found 'hcp'"),
         ("input", {}, "input: missing 'drop_frames', 'orientation'"),
-        ("input/stride", 0, "input: it states no stride"),
+        ("input/stride", 0, "input: expected stride and source"),
         ("input/stride", "1", "input.stride: expected int, found '1'"),
         ("input/placement", "mni", "input: --placement mni: expected hcp, ukb, abcd"),
         ("tool", "swift-export", "tool: expected an object, found 'swift-export'"),

@@ -38,7 +38,7 @@ def test_a_run_becomes_a_file_of_clips(run, scan: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     # The brain of 18 x 22 x 14 mm is warned of, on stderr, a line each.
     assert all(line.startswith("swift-export: warning: sub-01_bold.nii.gz: ") for line in result.stderr.splitlines())
-    assert "the brain extends over 18 x 22 x 14 mm" in result.stderr
+    assert "the brain measures 18 x 22 x 14 mm" in result.stderr
     assert result.stdout.startswith("placement  index 48 at (0, -18, 18) mm, LAS (given with --placement)\n")
     assert result.stdout.endswith("wrote clips.npy, 4 windows, float32 (4, 1, 48, 48, 48, 8)\n")
     reading = Reading(parse_placement("0,-18,18"), start=1, step=5)
@@ -101,20 +101,20 @@ def test_scans_of_one_name_are_refused(refused, brains, scan: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-o", "clips.npz"], "clips.npz: expected a name that ends in .npy"),
+        (["-o", "clips.npz"], "clips.npz: expected a file name that ends in .npy"),
         (["--placement", "mni"], "--placement mni: expected hcp, ukb, abcd or a point X,Y,Z"),
         (["--orientation", "keep"], "cannot be found in the array"),
         (["--drop-frames", "5"], "--drop-frames 5: expected two numbers of frames"),
-        (["--windows", "0"], "--windows 0: expected all, or a number from 1 on"),
+        (["--windows", "0"], "--windows 0: expected all, or a number of at least 1"),
         (["--windows", "some"], "--windows some: expected all"),
-        (["--windows", "9" * 5000], "expected all, or a number from 1 on"),
-        (["--windows", "\uff12"], "expected all, or a number from 1 on"),
-        (["--stride", "0"], "--stride 0: expected a number of frames from 1 on"),
+        (["--windows", "9" * 5000], "expected all, or a number of at least 1"),
+        (["--windows", "\uff12"], "expected all, or a number of at least 1"),
+        (["--stride", "0"], "--stride 0: expected a number of frames of at least 1"),
         (["--resample-tr", "nan"], "--resample-tr nan: expected a positive number"),
         (["--frames", "9"], "expected 1 to 8"),
         (["--mask", "absent.nii"], "absent.nii: no such file"),
-        (["--picture", "out.jpg"], "--picture out.jpg: expected a name that ends in .png"),
-        (["--strict"], "(an error by --strict)"),
+        (["--picture", "out.jpg"], "--picture out.jpg: expected a file name that ends in .png"),
+        (["--strict"], "(an error because of --strict)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -211,7 +211,7 @@ def test_a_mask_needs_a_run(refused, brains, torch_file, tmp_path: Path) -> None
     torch_file.write(folder / "frame_0.pt", torch_file.Tensor(np.zeros((75, 93, 81, 1), np.float16)))
     brains.write(tmp_path / "mask.nii", np.ones((9, 11, 7), np.uint8))
     line = refused("prepare", "100206", "-o", "c.npy", *HERE, "--mask", "mask.nii")
-    assert line == "--mask mask.nii: belongs to a NIfTI run, and none was given"
+    assert line == "--mask mask.nii: expected a NIfTI run that it belongs to, found none"
 
 
 def test_an_error_of_a_later_scan_keeps_what_was_written(run, brains, scan: Path, tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_an_export_is_checked_on_a_scan_and_says_how_its_model_takes_them(run, s
     assert "the first 2 and the last 1 frames of each NIfTI run" in again.stdout
     strict = run("check", "out", "--weights", TINY, "--input", scan.name, "--strict")
     assert strict.returncode == 2
-    assert "(an error by --strict)" in strict.stderr
+    assert "(an error because of --strict)" in strict.stderr
 
 
 def test_files_of_clips_and_scans_side_by_side(run, artifact: Path, scan: Path, tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_masks_are_counted(refused, artifact: Path, brains, scan: Path, tmp_path
     both = ["--input", scan.name, "--input", other.name, "--mask", "mask.nii"]
     for command in (["check", artifact, "--weights", TINY], ["onnx", "--weights", TINY, "-o", "out"]):
         line = refused(*command, *both)
-        assert line == "--mask: expected one for each of the 2 NIfTI runs, in their order, found 1"
+        assert line == "--mask: expected one for each of the 2 NIfTI runs, in the same order, found 1"
     line = refused("prepare", scan.name, other.name, "-o", "clips", *HERE, "--mask", "mask.nii")
     assert line.startswith("--mask: expected one for each of the 2 NIfTI runs")
 

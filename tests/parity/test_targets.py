@@ -59,7 +59,7 @@ def test_a_folder_states_its_contract(weights, folder):
         assert find_subject(path, replace(weights, training=Training("UKB"))).contract == MINE
     manifest["input"]["point"] = [0, 0, 0]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=r"manifest\.json: input: it states no point as .* 0,-20,4 has it"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json: input: expected the point of .* 0,-20,4"):
         find_artifacts(folder)
 
 

@@ -83,9 +83,7 @@ def test_sform_decides_where_both_are_good(brains, tmp_path, name):
 def test_a_good_sform_decides_where_the_qform_is_damaged(brains, tmp_path, name, fields):
     scan = scan_with(brains, tmp_path / name, brains.centred(SHAPE), 4, 1, **fields)
     np.testing.assert_array_equal(scan.affine, brains.centred(SHAPE))
-    assert scan.notes == (
-        f"{scan.path}: the header's qform is damaged and was left aside; the voxels lie where its sform puts them",
-    )
+    assert scan.notes == (f"{scan.path}: the header's qform is damaged and was ignored; its sform was used",)
     with pytest.raises(InputError, match=r"the header's affine \(qform\) is damaged"):
         scan_with(brains, tmp_path / name, brains.centred(SHAPE), 0, 1, **fields)
 
@@ -107,9 +105,7 @@ def test_a_good_sform_decides_where_the_qform_is_damaged(brains, tmp_path, name,
 def test_a_good_qform_decides_where_the_sform_is_damaged(brains, tmp_path, name, fields):
     scan = scan_with(brains, tmp_path / name, brains.centred(SHAPE), 4, 1, **fields)
     np.testing.assert_array_equal(scan.affine, brains.centred(SHAPE))
-    assert scan.notes == (
-        f"{scan.path}: the header's sform is damaged and was left aside; the voxels lie where its qform puts them",
-    )
+    assert scan.notes == (f"{scan.path}: the header's sform is damaged and was ignored; its qform was used",)
     with pytest.raises(InputError, match=r"the header's affine \(sform\) is damaged"):
         scan_with(brains, tmp_path / name, brains.centred(SHAPE), 4, 0, **fields)
     with pytest.raises(InputError, match=r"the header's affine \(sform and qform\) is damaged") as error:
@@ -175,4 +171,4 @@ def test_other_units_are_mm(brains, tmp_path, unit):
 def test_a_unit_that_cannot_be_meant_is_mm(brains, tmp_path, unit, word):
     scan = scan_with(brains, tmp_path / "scan.nii", brains.centred(SHAPE), 4, 1, xyzt_units=unit)
     np.testing.assert_array_equal(scan.affine, brains.centred(SHAPE))
-    assert scan.notes == (f"{scan.path}: the header says voxels of 2 x 2 x 2 {word}; the unit was taken to be mm",)
+    assert scan.notes == (f"{scan.path}: the header states voxels of 2 x 2 x 2 {word}; mm was assumed as the unit",)

@@ -40,7 +40,7 @@ def test_a_number_of_windows():
     [
         ({}, r"run\.nii: expected at least 20 frames \(20 from frame 0\), found 19; give a longer run"),
         ({"start": 5}, r"expected at least 25 frames \(20 from frame 5\), found 19"),
-        ({"stride": 2}, r"expected at least 40 frames \(20 from frame 0, every 2\. of 40\), found 19"),
+        ({"stride": 2}, r"expected at least 40 frames \(20 from frame 0, 2 apart\), found 19"),
         ({"count": 3, "start": 1}, r"expected at least 61 frames \(3 windows from frame 1\), found 19"),
         ({"count": 3, "step": 5}, r"expected at least 30 frames \(3 windows from frame 0\), found 19"),
         ({"left": ", after 10 dropped"}, r"found 19, after 10 dropped; give"),
@@ -54,9 +54,9 @@ def test_runs_that_are_too_short(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": -1}, "--start -1: expected a frame from 0 on"),
-        ({"count": 0}, "--windows 0: expected all, or a number from 1 on"),
-        ({"step": 0}, "--stride 0: expected a number of frames from 1 on"),
+        ({"start": -1}, "--start -1: expected a frame number of at least 0"),
+        ({"count": 0}, "--windows 0: expected all, or a number of at least 1"),
+        ({"step": 0}, "--stride 0: expected a number of frames of at least 1"),
         ({"step": -3}, "--stride -3"),
         ({"frames": 0}, "--frames 0: expected at least 1"),
     ],

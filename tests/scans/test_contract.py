@@ -30,7 +30,10 @@ def test_the_checkpoints_data_set_decides(dataset, name, orientation, dropped):
 def test_else_the_variant_else_nothing():
     assert contract_of(None, 1, "hcp", "as trained").source == "as trained"
     assert contract_of("Cobre", 1, "hcp", "as trained").placement == "hcp"
-    for dataset, words in ((None, "the weights do not tell which data set"), ("Cobre", "dataset_name is Cobre, which")):
+    for dataset, words in (
+        (None, "the weights do not state their training data set"),
+        ("Cobre", "dataset_name is Cobre, which"),
+    ):
         unknown = contract_of(dataset, 3, None, "")
         assert (unknown.placement, unknown.point, unknown.stride) == (None, None, 3)
         with pytest.raises(UsageError, match=rf"{words}.*: give --placement hcp, ukb, abcd or a point X,Y,Z") as error:
@@ -67,7 +70,7 @@ def test_in_words():
     assert "frames, every" not in text
     assert "20 consecutive frames, every 2. of the run" in CONTRACTS[2].text
     assert "inferred" in CONTRACTS[2].text
-    assert "as the training data were: the weights do not tell" in CONTRACTS[3].text
+    assert "as the training data were: the weights do not state" in CONTRACTS[3].text
     assert "(0,-18.5,18) mm; orientation RAS" in CONTRACTS[4].text
     assert "placement" not in CONTRACTS[4].text.split(";")[2]
 

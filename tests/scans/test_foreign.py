@@ -43,13 +43,13 @@ def zipped(file: io.BytesIO) -> None:
 FOREIGN = {
     "empty": (b"", "an empty file.*download or copy it again"),
     "zeros": (bytes(1000), "found zeros.*download or copy it again"),
-    "one byte": (b"\x5c", "data of an unknown kind|a text"),
-    "binary": (bytes(range(7, 256)) * 4, "data of an unknown kind.*give a single-file NIfTI"),
+    "one byte": (b"\x5c", "data of an unknown type|a text"),
+    "binary": (bytes(range(7, 256)) * 4, "data of an unknown type.*give a single-file NIfTI"),
     "text": (b"not a scan\n" * 100, "found a text.*give the image"),
     "page": (b"\n<!DOCTYPE html><html>Log in</html>", "web page.*failed download"),
     "page without type": (b"<HTML><head>", "web page.*failed download"),
     "denied": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text.*download"),
-    "sidecar": (b'{"RepetitionTime": 0.8}', "a JSON text.*not its sidecar"),
+    "sidecar": (b'{"RepetitionTime": 0.8}', "a JSON text.*instead of its sidecar"),
     "GIFTI": (b'<?xml version="1.0"?>\n<!DOCTYPE GIFTI SYSTEM "gifti.dtd">\n<GIFTI Version="1.0">', "a GIFTI surface"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull$"),
     "annex": (b"/annex/objects/MD5E-s123--4d7a.nii.gz\n", r"git-annex.*datalad get \S*scan\.nii\.gz$"),
@@ -65,19 +65,19 @@ FOREIGN = {
     "MINC 2": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file.*mnc2nii"),
     "MINC 1": (b"CDF\x01" + bytes(100), "a netCDF file.*mnc2nii"),
     "netCDF": (b"CDF\x02" + bytes(100), "a netCDF file"),
-    "MGH": (struct.pack(">7i", 1, 256, 256, 256, 1, 3, 0) + bytes(600), "an MGH volume.*mri_convert"),
+    "MGH": (struct.pack(">7i", 1, 256, 256, 256, 1, 3, 0) + bytes(600), "a FreeSurfer MGH volume.*mri_convert"),
     "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB"),
     "ECAT": (b"MATRIX72v", "an ECAT file"),
     "NumPy": (archive(lambda file: np.save(file, np.zeros(9))), "a NumPy array.*name it .npy"),
     "NRRD": (b"NRRD0005\ntype: float\n", "an NRRD file.*convert"),
     "MetaImage": (b"ObjectType = Image\nNDims = 4\n", "a MetaImage.*convert"),
-    "macOS": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", r"macOS's attributes.*without \._"),
+    "macOS": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", r"a macOS metadata file.*does not begin with \._"),
     "PAR": (b"# === DATA DESCRIPTION FILE ====\n", "Philips PAR/REC.*dcm2niix"),
-    "AFNI": (b"\ntype  = string-attribute\nname  = TYPESTRING\n", "a header of AFNI.*3dAFNItoNIFTI"),
+    "AFNI": (b"\ntype  = string-attribute\nname  = TYPESTRING\n", "an AFNI header.*3dAFNItoNIFTI"),
     "Analyze": (struct.pack("<i", 348) + bytes(340) + bytes(4) + bytes(100), "Analyze 7.5.*pair"),
     "Analyze, big-endian": (struct.pack(">i", 348) + bytes(400), "Analyze 7.5.*pair"),
-    "cut header": (struct.pack("<i", 348) + bytes(200), "204 B of a header of 348.*again"),
-    "cut NIfTI-2": (struct.pack(">i", 540) + b"n+2\0\r\n\x1a\n" + bytes(50), "62 B of a header of 540.*again"),
+    "cut header": (struct.pack("<i", 348) + bytes(200), "204 of the 348 bytes of a header.*again"),
+    "cut NIfTI-2": (struct.pack(">i", 540) + b"n+2\0\r\n\x1a\n" + bytes(50), "62 of the 540 bytes of a header.*again"),
 }
 
 
@@ -92,14 +92,16 @@ def test_foreign_files_are_called_what_they_are(tmp_path, kind, compressed):
         open_nifti(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
-    assert ("within gzip" in str(error.value)) == (compressed and kind not in ("lfs", "annex"))
+    assert ("inside gzip data" in str(error.value)) == (compressed and kind not in ("lfs", "annex"))
 
 
 @pytest.mark.requires("fmri")
 def test_gzip_twice(brains, tmp_path):
     path = brains.write(tmp_path / "scan.nii.gz", brains.run(SHAPE))
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(InputError, match=r"found gzip data within gzip, no NIfTI header; unpack it once with gunzip$"):
+    with pytest.raises(
+        InputError, match=r"expected a NIfTI header, found gzip data inside gzip data; unpack it once with gunzip$"
+    ):
         open_nifti(path)
 
 
@@ -119,7 +121,10 @@ def test_a_pairs_header_under_the_name_of_an_image(brains, tmp_path, version):
     pair = nib.Nifti1Pair if version == 1 else nib.Nifti2Pair
     nib.save(pair(brains.run(SHAPE), brains.centred(SHAPE)), tmp_path / "run.img")
     os.rename(tmp_path / "run.hdr", tmp_path / "run.nii")
-    with pytest.raises(InputError, match=r"run\.nii: found the header of a NIfTI pair.*convert the .hdr/.img pair"):
+    with pytest.raises(
+        InputError,
+        match=r"run\.nii: expected a NIfTI header, found the header of a NIfTI pair.*convert the .hdr/.img pair",
+    ):
         open_nifti(tmp_path / "run.nii")
 
 
@@ -137,7 +142,7 @@ def test_cifti_is_surface_data(brains, tmp_path, by, order):
     else:
         image.header["intent_code"] = 3002
     nib.save(image, tmp_path / "run.dtseries.nii")
-    with pytest.raises(InputError, match=r"it is a CIFTI file, values on the cortical surface.*give the run's volume"):
+    with pytest.raises(InputError, match=r"found a CIFTI file .values on the cortical surface.*give the run's volume"):
         open_nifti(tmp_path / "run.dtseries.nii")
 
 
@@ -163,13 +168,13 @@ def refusal(path: Path) -> str:
 
 def test_a_folder_is_called_a_folder(tmp_path):
     (tmp_path / "x.nii.gz").mkdir()
-    assert "x.nii.gz: expected a NIfTI file, it is a folder" in refusal(tmp_path / "x.nii.gz")
+    assert "x.nii.gz: expected a NIfTI file, found a folder" in refusal(tmp_path / "x.nii.gz")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.nii")
-    assert "it is a pipe or a device" in refusal(tmp_path / "x.nii")
-    assert "it is a pipe or a device" in refusal(Path(os.devnull))
+    assert "found a pipe or a device" in refusal(tmp_path / "x.nii")
+    assert "found a pipe or a device" in refusal(Path(os.devnull))
 
 
 def test_what_git_annex_has_not_fetched(tmp_path):
@@ -177,7 +182,10 @@ def test_what_git_annex_has_not_fetched(tmp_path):
     folder.mkdir(parents=True)
     scan = folder / "x.nii.gz"
     scan.symlink_to("../.git/annex/objects/xK/2j/MD5E-s123--4d7a.nii.gz/MD5E-s123--4d7a.nii.gz")
-    assert refusal(scan) == f"{scan}: git-annex has not fetched the file's content; get it with: datalad get '{scan}'"
+    assert (
+        refusal(scan)
+        == f"{scan}: git-annex has not fetched the content of the file; fetch it with: datalad get '{scan}'"
+    )
     (tmp_path / "y.nii.gz").symlink_to(scan)
     assert "git-annex has not fetched" in refusal(tmp_path / "y.nii.gz")
 
@@ -185,8 +193,8 @@ def test_what_git_annex_has_not_fetched(tmp_path):
 def test_a_link_to_nothing(tmp_path):
     (tmp_path / "x.nii").symlink_to("gone\nfor ever.nii")
     message = refusal(tmp_path / "x.nii")
-    assert "it is a broken link, '" in message
-    assert r"gone\nfor ever.nii' does not exist" in message
+    assert "found a broken link to '" in message
+    assert r"gone\nfor ever.nii'; give the file itself" in message
 
 
 @pytest.mark.requires("fmri")

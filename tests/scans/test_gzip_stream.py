@@ -95,7 +95,7 @@ def test_trailing_bytes_are_told_once(brains, tmp_path):
     said = []
     volumes = list(open_nifti(path).volumes(said.append))
     np.testing.assert_array_equal(np.stack(volumes, axis=-1), run)
-    assert said == [f"{path}: 8 bytes follow the compressed data, which are whole; they were not read"]
+    assert said == [f"{path}: 8 bytes after the complete compressed data were ignored"]
     assert sum(1 for _ in open_nifti(path).raw_volumes()) == 4
 
 
@@ -160,4 +160,4 @@ def test_what_follows_the_frames_is_not_inflated_to_its_end(brains, tmp_path):
     said = []
     assert sum(1 for _ in open_nifti(path).volumes(said.append)) == 4
     assert len(said) == 1
-    assert "goes on after the 4 frames" in said[0]
+    assert "continues after the 4 frames" in said[0]

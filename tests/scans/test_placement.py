@@ -97,7 +97,7 @@ def test_frames_to_drop():
     assert parse_drop_frames(" 5 , 0 ") == (5, 0)
     for text in ("", "5", "5,", "-1,0", "1,2,3", "a,b", "1.5,0", "9999999,0", "\uff11,0"):
         with pytest.raises(
-            UsageError, match=r"--drop-frames .*: expected two numbers of frames, first and last, as 10"
+            UsageError, match=r"--drop-frames .*: expected two numbers of frames, first and last, such as 10"
         ):
             parse_drop_frames(text)
 

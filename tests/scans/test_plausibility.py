@@ -60,12 +60,14 @@ def test_denoised_and_z_scored_runs(brains, tmp_path, brain):
     noise = np.random.default_rng(1).standard_normal((*SHAPE, FRAMES), np.float32) * inside[..., None]
     denoised = told(brains, tmp_path, noise * 40)
     assert len(denoised) == 1
-    assert re.match(r"the brain's mean \(\S+\) is near 0 beside its deviation \(\S+\): anatomy is gone", denoised[0])
+    assert re.match(
+        r"the brain's mean \(\S+\) is near 0 compared with its deviation \(\S+\): the run has no anatomy", denoised[0]
+    )
     # Every voxel scaled to the mean of 100, or of 10,000.
     noise -= noise.mean(axis=3, keepdims=True)
     for scaled in (100 + noise * 2, 10_000 + noise * 2000):
         (line,) = told(brains, tmp_path, np.where(inside[..., None], scaled, 0))
-        assert line.startswith("every voxel has the same mean over time: anatomy is gone")
+        assert line.startswith("every voxel has the same mean over time: the run has no anatomy")
         assert "desc-preproc_bold" in line
     # Frames that are dropped after the scaling take their part of each mean with them.
     (line,) = told(brains, tmp_path, np.where(inside[..., None], 100 + noise * 2, 0), drop_frames=(3, 2))
@@ -80,11 +82,11 @@ def test_tiny_values_around_the_brain(brains, tmp_path, brain):
     # Whether the placement leaves them on its grid or not: nothing is lost that would have to be cut on purpose.
     for placement in (UKB, PLACEMENTS["hcp"]):
         (line,) = told(brains, tmp_path, run, placement=placement, drop_frames=(0, 0))
-        assert re.match(r"\d\d% of the values that are not 0 are less than a thousandth of the largest", line)
+        assert re.match(r"\d\d% of the non-zero values are below a thousandth of the largest", line)
         assert line.endswith("give the brain mask with --mask")
     stray = run.copy()
     stray[45, 2, 40, 3] = 900
-    with pytest.raises(InputError, match="1 voxels that are not 0 lie outside"):
+    with pytest.raises(InputError, match="found 1 non-zero voxels"):
         told(brains, tmp_path, stray)
     wide = brains.write(
         tmp_path / "wide.nii", ((run[..., 0] != 0) & (rng.random(SHAPE) < 0.9)).astype(np.uint8), brains.FSL[1]
@@ -101,7 +103,7 @@ def test_first_frames_that_are_not_steady(brains, tmp_path, brain):
     steady *= 1 + 0.001 * np.random.default_rng(0).standard_normal(FRAMES)
     steady[..., :3] *= [1.5, 1.2, 1.1]
     (line,) = told(brains, tmp_path, steady)
-    assert line.startswith("the first 3 frames are brighter than the rest: magnetisation was not steady yet")
+    assert line.startswith("the first 3 frames are brighter than the rest, before the magnetisation was steady")
     assert "--drop-frames 3,0" in line
     (line,) = told(brains, tmp_path, steady, drop_frames=(2, 0))
     assert "the first 1 frame is brighter" in line
@@ -126,39 +128,44 @@ def test_a_brain_of_another_size(brains, tmp_path, brain):
     small[15:75, 18:90, 15:75] = brain[np.ix_(*every)]
     line, *others = told(brains, tmp_path, small, orientation="keep")
     assert others == []
-    assert re.match(r"the brain extends over \d+ x \d+ x \d+ mm, MNI152's over 146 x 182 x 152: is the run reg", line)
-    assert any("the brain extends over" in line for line in told(brains, tmp_path, small))
+    assert re.match(r"the brain measures \d+ x \d+ x \d+ mm, MNI152's 146 x 182 x 152; check that the run is reg", line)
+    assert any("the brain measures" in line for line in told(brains, tmp_path, small))
 
 
 def test_a_brain_in_another_place(brains, tmp_path, brain):
     affine = brains.FSL[1].copy()
     affine[1, 3] -= 30
     lines = told(brains, tmp_path, brain, affine=affine, allow_crop=True)
-    (line,) = (line for line in lines if "middle" in line)
-    assert re.match(r"the brain's middle lies at \(0, -\d+, 6\) mm, MNI152's at \(0, -17, 6\)", line)
+    (line,) = (line for line in lines if "centre is at" in line)
+    assert re.match(r"the brain's centre is at \(0, -\d+, 6\) mm, MNI152's at \(0, -17, 6\)", line)
 
 
 @pytest.mark.parametrize(("seconds", "number"), [(0.59, 1), (0.6, 0), (0.72, 0), (1.0, 0), (1.01, 1), (3.0, 1)])
 def test_the_repetition_time(brains, tmp_path, brain, seconds, number):
     lines = told(brains, tmp_path, brain, seconds=seconds)
     assert len(lines) == number
-    assert all("training had 0.72 to 0.8 s; --resample-tr 0.8 interpolates" in line for line in lines)
+    assert all("(0.72 to 0.8 s in training); use --resample-tr 0.8 to interpolate" in line for line in lines)
 
 
 def test_strict_makes_errors_of_warnings(brains, tmp_path, brain):
     assert told(brains, tmp_path, brain, strict=True) == []
-    with pytest.raises(InputError, match=r"run\.nii: the repetition time is 3 s.* \(an error by --strict\)"):
+    with pytest.raises(InputError, match=r"run\.nii: the repetition time is 3 s.* \(an error because of --strict\)"):
         told(brains, tmp_path, brain, seconds=3.0, strict=True)
     bright = brain.astype(np.float32)
     bright[..., 0] *= 2
-    with pytest.raises(InputError, match=r"run\.nii: the first 1 frame is brighter .* \(an error by --strict\)"):
+    with pytest.raises(
+        InputError, match=r"run\.nii: the first 1 frame is brighter .* \(an error because of --strict\)"
+    ):
         told(brains, tmp_path, bright, strict=True)
     # What readers tell while the run is read too.
     path = tmp_path / "run.nii.gz"
     brains.timed(path, brain[..., :4], 0.8, brains.FSL[1])
     path.write_bytes(path.read_bytes() + b"trailing")
     with (
-        pytest.raises(InputError, match=r"run\.nii\.gz: 8 bytes follow the compressed data.* \(an error by --strict\)"),
+        pytest.raises(
+            InputError,
+            match=r"run\.nii\.gz: 8 bytes after the complete compressed data.* \(an error because of --strict\)",
+        ),
         open_scan(path, Reading(UKB, strict=True), SIZE, 4),
     ):
         pass

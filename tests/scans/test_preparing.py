@@ -119,7 +119,7 @@ def test_the_sidecar_says_how(brains, scan, out, tmp_path):
         "dtype": "float32",
         "shape": [3, 1, *SIZE, 4],
     }
-    assert any("the brain extends over" in line for line in told["warnings"])
+    assert any("the brain measures" in line for line in told["warnings"])
     assert str(tmp_path) not in sidecar_of(out).read_text()
 
 
@@ -190,7 +190,7 @@ def test_an_interruption_leaves_what_was_there(scan, out, old):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare_scan(scan, out, Reading(CENTRED), size=SIZE, frames=4, warn=lambda _: None, tell=interrupt)
+        prepare_scan(scan, out, Reading(CENTRED), size=SIZE, frames=4, warn=lambda _: None, on_progress=interrupt)
     assert files(out.parent) == old
 
 
@@ -207,7 +207,7 @@ def test_the_scans_own_sidecar_is_not_replaced(scan):
     bids = scan.with_name("sub-01_bold.json")
     for content in ('{"RepetitionTime": 0.72}', "", "[]", '{"versions": 3}', '{"versions": {"dcm2niix": "1"}}'):
         bids.write_text(content)
-        with pytest.raises(UsageError, match=r"sub-01_bold\.json: would be replaced by the sidecar of the clips"):
+        with pytest.raises(UsageError, match=r"sub-01_bold\.json: the sidecar of the clips would replace this file"):
             prepared(scan, out)
         assert bids.read_text() == content
         assert not out.exists()
@@ -228,7 +228,7 @@ def test_neither_links_nor_names_lead_to_what_is_read_or_to_one_file(brains, sca
     picture = out.with_suffix(".png")
     for link, target in ((out, out.with_suffix(".json")), (picture, out)):
         link.symlink_to(target)
-        with pytest.raises(UsageError, match=r"sub-01\.npy: links make one file of it, its sidecar and the picture"):
+        with pytest.raises(UsageError, match=r"sub-01\.npy: expected separate files for array, sidecar and picture"):
             prepare_scan(scan, out, reading, size=SIZE, frames=4, picture=picture)
         link.unlink()
     assert files(scan.parent) == before
@@ -243,7 +243,7 @@ def test_values_beyond_float16(torch_file, out, tmp_path):
         torch_file.write(tmp_path / f"frame_{number}.pt", torch_file.Tensor(values))
     placement = parse_placement("4,3,5,6,5,3")
     with pytest.raises(
-        InputError, match=r"z values to 6\.55e\+04, more than --dtype float16 holds; give --dtype float32"
+        InputError, match=r"--dtype float16: expected z values .* found 6\.55e\+04; use --dtype float32"
     ):
         prepared(tmp_path, out, placement=placement, dtype="float16")
     assert files(out.parent) == {}
@@ -254,9 +254,9 @@ def test_values_beyond_float16(torch_file, out, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out/clips.npz", r"clips\.npz: expected a name that ends in \.npy"),
-        ("out/clips", r"expected a name that ends in \.npy"),
-        ("absent/clips.npy", r"clips\.npy: expected a folder .* there is none"),
+        ("out/clips.npz", r"clips\.npz: expected a file name that ends in \.npy"),
+        ("out/clips", r"expected a file name that ends in \.npy"),
+        ("absent/clips.npy", r"clips\.npy: expected an existing folder .* found none"),
         ("out/folder.npy", "expected a file name, found a folder"),
     ],
 )

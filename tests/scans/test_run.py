@@ -118,12 +118,12 @@ def test_dropped_frames_take_no_part(brains, tmp_path):
     np.testing.assert_allclose(
         prepared(path, placement=placement), by_the_book(run[..., 2:-1], 0, 4), rtol=0, atol=3e-7
     )
-    refused(path, r"of its 8 frames the first 8 and the last 0 are dropped, and none is left", drop_frames=(8, 0))
+    refused(path, r"dropping the first 8 and the last 0, found 8 in total", drop_frames=(8, 0))
     refused(
-        path, r"at least 4 frames \(4 from frame 0\), found 3, after 2 dropped at the beginning and 3 at the end",
+        path, r"at least 4 frames \(4 from frame 0\), found 3 after dropping 2 at the beginning and 3 at the end",
         drop_frames=(2, 3),
     )  # fmt: skip
-    with pytest.raises(UsageError, match="--drop-frames -1,0: expected numbers of frames from 0 on"):
+    with pytest.raises(UsageError, match="--drop-frames -1,0: expected numbers of frames of at least 0"):
         prepared(path, drop_frames=(-1, 0))
 
 
@@ -149,7 +149,7 @@ def test_statistics_are_of_the_training_box_or_of_the_whole_run(brains, tmp_path
     run = brains.run((31, 11, 7, 4))
     run[:5, 5, 3] = 3000
     path = brains.write(tmp_path / "run.nii", run)
-    refused(path, r"\d+ voxels that are not 0 lie outside")
+    refused(path, r"found \d+ non-zero voxels")
     # 31 voxels of x on 12: 9 are cut in front, 10 behind.
     signal = run[run != 0].astype(np.float64)
     expected = (np.where(run == 0, signal.min(), run)[9:21] - signal.mean()) / signal.std(ddof=1)
@@ -176,7 +176,10 @@ def test_cut_voxels_are_those_that_are_ever_not_0(brains, tmp_path):
     clip = prepared(path)
     run[0, 5, 3, 1] = run[1, 5, 3, 2] = run[1, 5, 3, 5] = run[15, 0, 0, 0] = 800  # 2 are cut in front, 2 behind
     path = brains.write(tmp_path / "out.nii", run)
-    refused(path, r"3 voxels that are not 0 .* \(12x12x12\); expected .* give a tighter --mask, or --allow-crop")
+    refused(
+        path,
+        r"expected only background .* \(12x12x12\), found 3 non-zero voxels; give a tighter --mask, or use --allow",
+    )
     with opened(path, allow_crop=True) as scan:
         assert scan.facts["cut_voxels"] == 3
         # Its background is the same; statistics are those of the run, of which four values more are 800.
@@ -269,7 +272,7 @@ def test_fewer_frames_than_asked(brains, tmp_path):
     refused(path, r"at least 9 frames \(9 from frame 0\), found 8", frames=9)
     refused(path, r"at least 9 frames \(4 from frame 5\), found 8", start=5)
     refused(path, r"at least 12 frames \(3 windows from frame 0\), found 8", windows=3)
-    refused(path, r"at least 12 frames \(4 from frame 0, every 3\. of 12\), found 8", stride=3)
+    refused(path, r"at least 12 frames \(4 from frame 0, 3 apart\), found 8", stride=3)
     refused(brains.write(tmp_path / "one.nii", brains.run((*SHAPE[:3], 1))), "at least 4 frames .*, found 1")
     assert prepared(path, frames=8).shape == (*SIZE, 8)
 
@@ -298,32 +301,36 @@ def test_only_values_inside_the_mask_must_be_numbers(brains, tmp_path):
 def test_a_run_with_its_skull_is_not_masked(brains, tmp_path):
     run = np.random.default_rng(0).normal(1000, 50, SHAPE).astype(np.float32)
     path = brains.write(tmp_path / "all.nii", run)
-    refused(path, "100% of the values are not 0: .* not brain-masked.*--mask")
+    refused(path, "expected a brain-masked run, found 100% non-zero values.*--mask")
     head = np.zeros(SHAPE[:3], np.uint8)
     head[:7] = 1  # 7 of 9 slices
     refused(
-        path, r"the mask leaves 78% of the values, expected the brain, at most 50%",
+        path, r"expected a mask that keeps at most 50% of the values, found 78%",
         mask=brains.write(tmp_path / "head.nii", head),
     )  # fmt: skip
     run[:4] = 0  # 5 of 9 slices are left
-    refused(brains.write(tmp_path / "most.nii", run), "56% of the values are not 0")
+    refused(brains.write(tmp_path / "most.nii", run), "found 56% non-zero values")
     run[4] = 0
     prepared(brains.write(tmp_path / "some.nii", run))
 
 
 def test_runs_without_signal(brains, tmp_path):
     run = np.zeros(SHAPE, np.float32)
-    refused(brains.write(tmp_path / "zero.nii", run), "found 0 alone in the run")
+    refused(brains.write(tmp_path / "zero.nii", run), "found only 0 in the run")
     run[4:7, 4:7, 3] = 0.1
     refused(brains.write(tmp_path / "one.nii", run), "found one constant in the run")
     run[4:7, 4:7, 3, 5] = 0.2
     prepared(brains.write(tmp_path / "two.nii", run))
     huge = np.where(run == 0, 0, np.random.default_rng(0).uniform(-1e200, 1e200, SHAPE))
-    refused(brains.write(tmp_path / "huge.nii", huge), r"found values to 9\.\d+e\+199; is it damaged")
-    refused(brains.write(tmp_path / "tiny.nii", huge * 1e-200 * 1e-200), r"found values to 9\.\d+e-201; is it damaged")
+    refused(brains.write(tmp_path / "huge.nii", huge), r"found values up to 9\.\d+e\+199; check the file")
+    refused(
+        brains.write(tmp_path / "tiny.nii", huge * 1e-200 * 1e-200), r"found values up to 9\.\d+e-201; check the file"
+    )
     run[..., :4] = 0
-    refused(brains.write(tmp_path / "late.nii", run), "frames 0 to 3 hold background alone")
-    refused(brains.write(tmp_path / "late.nii", run), "frames 1 to 3 hold background alone", frames=3, step=1, start=1)
+    refused(brains.write(tmp_path / "late.nii", run), "found only background in frames 0 to 3")
+    refused(
+        brains.write(tmp_path / "late.nii", run), "found only background in frames 1 to 3", frames=3, step=1, start=1
+    )
     prepared(brains.write(tmp_path / "late.nii", run), start=1)
 
 

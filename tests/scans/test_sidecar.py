@@ -15,7 +15,7 @@ def test_objects_are_read_and_nothing_else(tmp_path: Path) -> None:
     path.write_text('{"RepetitionTime": 0.8}')
     assert read_sidecar(path) == {"RepetitionTime": 0.8}
     contents = {
-        b"[1]": "no JSON object",
+        b"[1]": "not a JSON object",
         b"{": "Expecting",
         b"[" * 10**5: "recursion",
         b" " * (2**22 + 1): "larger than",
@@ -28,7 +28,7 @@ def test_objects_are_read_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
-    with pytest.raises(ValueError, match="no plain file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_sidecar(tmp_path / "run.json")
-    with pytest.raises(ValueError, match="no plain file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_sidecar(tmp_path / "absent.json")

@@ -84,10 +84,12 @@ def test_by_hand():
 
 
 def test_times_that_make_no_run():
-    with pytest.raises(InputError, match=r"--resample-tr 30: makes no frame of 10 frames of 1 s"):
+    with pytest.raises(
+        InputError, match=r"--resample-tr 30: expected 1 to \d+ frames from 10 frames of 1 s, found none"
+    ):
         resampling(10, 1.0, 30.0)
     for target in (1e-6, 1e-300, 5e-324):
-        with pytest.raises(InputError, match=f"makes more than {MAX_FRAMES} frames of 10 frames of 1 s"):
+        with pytest.raises(InputError, match=f"expected 1 to {MAX_FRAMES} frames from 10 frames of 1 s, found more"):
             resampling(10, 1.0, target)
     for target in (0.0, -0.8, np.nan, np.inf):
         with pytest.raises(UsageError, match=r"--resample-tr .*: expected a positive number"):
@@ -109,7 +111,7 @@ def test_the_sidecar_decides_then_the_header(brains, tmp_path):
     sidecar.write_text(json.dumps({"RepetitionTime": 2}))
     assert found_in(path) == (
         RepetitionTime(2.0, "sidecar"),
-        ["the sidecar's RepetitionTime is 2 s, the header's 0.72 s; the sidecar's is taken"],
+        ["the sidecar's RepetitionTime is 2 s, the header's 0.72 s; the sidecar's was used"],
     )
     brains.patch(brains.write(tmp_path / "plain.nii", brains.run(SHAPE)), xyzt_units=0, pixdim=[1, 2, 2, 2, 0, 0, 0, 0])
     assert found_in(tmp_path / "plain.nii") == (None, [])
@@ -122,12 +124,12 @@ def test_the_sidecar_decides_then_the_header(brains, tmp_path):
     ("content", "told"),
     [
         ("{}", None),
-        ('{"RepetitionTime": "0.8"}', "RepetitionTime '0.8', which is no time in seconds"),
+        ('{"RepetitionTime": "0.8"}', "RepetitionTime '0.8', which is not a time in seconds"),
         ('{"RepetitionTime": "0.8\\n"}', "RepetitionTime '0.8\\n', which"),
         ('{"RepetitionTime": true}', "RepetitionTime True, which"),
         ('{"RepetitionTime": [0.8]}', "RepetitionTime [0.8], which"),
         ('{"RepetitionTime": null}', None),
-        ('{"RepetitionTime": 800}', "RepetitionTime 800, which is no time in seconds"),
+        ('{"RepetitionTime": 800}', "RepetitionTime 800, which is not a time in seconds"),
         ('{"RepetitionTime": 0}', "RepetitionTime 0, which"),
         ('{"RepetitionTime": -0.8}', "RepetitionTime -0.8, which"),
         ('{"RepetitionTime": NaN}', "RepetitionTime nan, which"),
@@ -156,10 +158,10 @@ def test_sidecars_that_tell_no_time(brains, tmp_path, content, told):
     ("seconds", "resampled", "told"),
     [
         (0.72, None, None), (0.8, None, None), (0.6, None, None), (1.0, None, None), (3.0, 0.8, None),
-        (0.59, None, "the repetition time is 0.59 s, training had 0.72 to 0.8 s; --resample-tr 0.8 interpolates"),
+        (0.59, None, "the repetition time is 0.59 s (0.72 to 0.8 s in training); use --resample-tr 0.8 to interpolate"),
         (3.0, None, "the repetition time is 3 s"),
-        (0.8, 2.0, "the repetition time is 2 s, training had 0.72 to 0.8 s; choose one near it"),
-        (None, None, "the repetition time is not known, training had 0.72 to 0.8 s: neither the header nor a sidecar"),
+        (0.8, 2.0, "the repetition time is 2 s (0.72 to 0.8 s in training); choose a closer value"),
+        (None, None, "the repetition time is unknown (0.72 to 0.8 s in training): neither the header nor a sidecar"),
     ],
 )  # fmt: skip
 def test_what_is_told_of_the_repetition_time(seconds, resampled, told):
@@ -214,7 +216,8 @@ def test_resampling_needs_a_time(brains, tmp_path):
     reading = Reading(CENTRED, resample_tr=0.8)
     with (
         pytest.raises(
-            InputError, match=r"run\.nii: --resample-tr 0.8: neither the header nor a sidecar .* put a .json"
+            InputError,
+            match=r"run\.nii: --resample-tr 0.8: expected a repetition time in the header or a sidecar, .* put a .json",
         ),
         open_scan(path, reading, SIZE, 5, warn=lambda _: None),
     ):

@@ -1,4 +1,4 @@
-"""A picture of how a scan became windows, to be looked at before any feature is trusted."""
+"""A picture of the preparation of a scan, for visual inspection before its features are used."""
 
 from __future__ import annotations
 

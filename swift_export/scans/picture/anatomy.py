@@ -1,4 +1,4 @@
-"""The mean volume with its place on the model's grid, and the values of the brain: what there is to draw."""
+"""The data to draw: the mean volume with its position on the model's grid, and the values of the brain."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from swift_export.scans.scan import Scan
 
 __all__ = ["Anatomy", "Ranges", "Sample", "anatomy_of", "codes_of", "ranges", "sample_of"]
 
-#: Windows are computed for the picture until they have so many frames.
+#: Windows are computed for the picture until they have this number of frames.
 _FRAMES = 40
-#: How far from it, in deviations or as a share of it, a value still is background: interpolating frames rounds.
+#: Tolerance for background values, in deviations or as a share: interpolation between frames rounds.
 _BACKGROUND_TOLERANCE = 1e-4
 
 #: Ranges of indices, one for each axis.
@@ -28,11 +28,11 @@ class Sample:
     """Some windows of a scan.
 
     Attributes:
-        frames: how many.
+        frames: number of frames.
         values: z values of the brain, of all frames.
-        means: for each frame its place among the frames that were not dropped, and the mean of its brain.
-        volume: how far above the background the mean over the frames lies, on the model's grid.
-        inside: where the volume is not background in every frame.
+        means: for each frame, its index among the remaining frames and the mean of its brain.
+        volume: mean over the frames minus the background, on the model's grid.
+        inside: voxels that are not background in every frame.
 
     """
 
@@ -45,17 +45,17 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """A mean volume and the boxes around it, whose ranges are indices on the model's grid.
+    """A mean volume and its boxes, in indices on the model's grid.
 
     Attributes:
-        volume: the mean volume, oriented, or that less the background.
-        inside: where it is not background.
+        volume: the oriented mean volume, or its difference from the background.
+        inside: voxels that are not background.
         front: index on the model's grid of its first voxel.
         size: voxels of the model's grid.
-        scan: what the scan's grid takes.
+        scan: the extent of the scan's grid.
         covered: the part of it that the training arrays covered.
-        kept: the part of that which lies on the model's grid.
-        cut: how many voxels that are not 0 lie outside of it.
+        kept: the part of ``covered`` on the model's grid.
+        cut: number of non-zero voxels outside of ``kept``.
 
     """
 
@@ -70,7 +70,7 @@ class Anatomy:
 
 
 def sample_of(scan: Scan) -> Sample:
-    """Compute a few windows, evenly spread over the run."""
+    """Compute a few windows, spread evenly over the run."""
     background = np.float32(scan.facts["background"])
     tolerance = _BACKGROUND_TOLERANCE * max(1.0, abs(float(background)))
     windows = scan.windows
@@ -97,7 +97,7 @@ def sample_of(scan: Scan) -> Sample:
 
 
 def anatomy_of(scan: Scan, sample: Sample) -> Anatomy:
-    """The mean volume: the run's, or, of a folder of frames, that of the sample on the model's grid."""
+    """The mean volume of the run or, for a folder of frames, of the sample on the model's grid."""
     size = scan.size
     if scan.run is None:
         grid = ranges((front, m - back) for (front, back), m in zip(scan.facts["paddings"], size, strict=True))
@@ -115,7 +115,7 @@ def anatomy_of(scan: Scan, sample: Sample) -> Anatomy:
 
 
 def codes_of(scan: Scan) -> str:
-    """For each axis the direction that its indices rise to; of an array taken as stored, its data set's."""
+    """For each axis, the direction of rising indices; for an array used as stored, that of its data set."""
     orientation = str(scan.facts["orientation"])
     if orientation != "keep":
         return orientation

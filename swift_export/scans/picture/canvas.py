@@ -1,4 +1,4 @@
-"""What the picture is drawn with: its colours, text in Pillow's own font, and lines."""
+"""Drawing primitives: colours, text in Pillow's own font, and lines."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ __all__ = [
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 
-#: Of the picture, in pixels.
+#: Size of the picture in pixels.
 WIDTH, MARGIN = 1500, 32
 
 PAGE, PANEL, FAINT, DIM = (17, 21, 27), (28, 34, 42), (48, 57, 68), (84, 96, 110)
 INK, MUTED = (233, 237, 241), (154, 166, 178)
-#: After Okabe and Ito, lightened for the dark page: they differ in lightness too, for whatever eyes.
+#: After Okabe and Ito, lightened for the dark page. They also differ in lightness, for readers with colour blindness.
 GRID, BRAIN, COVERED, CUT = (86, 180, 233), (240, 228, 66), (0, 190, 140), (255, 100, 20)
 WARNING = (245, 190, 90)
-#: One window and the next.
+#: Colours of alternating windows.
 WINDOWS = ((86, 180, 233), (40, 108, 158))
 
-#: Curves are drawn as many times larger.
+#: Factor of oversampling for curves.
 _SMOOTH = 4
 
 
@@ -65,29 +65,29 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @cache
 def _drawable(character: str) -> bool:
-    """Whether the font has it: what it lacks is all drawn as one box."""
+    """Whether the font has the character; missing ones are all drawn as the same box."""
     lacking = _font(20).getmask("\U0010fffe")
     return character.isascii() or bytes(_font(20).getmask(character)) != bytes(lacking)
 
 
 def safe(value: object, limit: int = 400) -> str:
-    """Whatever a file calls itself, as one line that the font can draw; other characters by their number."""
+    """The name of a file as one line that the font can draw; other characters appear as escapes."""
     line = shown(value, limit)
     return "".join(c if _drawable(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in line)
 
 
 def text_width(text: str, size: int) -> float:
-    """In pixels."""
+    """Width of a text in pixels."""
     return _font(size).getlength(text)
 
 
 def plural(count: int, noun: str) -> str:
-    """As ``1 frame``, ``1,200 frames``."""
+    """A count with its noun, such as ``1 frame`` or ``1,200 frames``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def fitted(text: str, size: int, width: float) -> str:
-    """The text, shortened in its middle where it is wider: names differ at both ends."""
+    """The text, shortened in the middle if too wide, because names differ at both ends."""
     kept = len(text)
     short = text
     while kept > 2 and text_width(short, size) > width:
@@ -97,7 +97,7 @@ def fitted(text: str, size: int, width: float) -> str:
 
 
 def wrapped(text: str, size: int, width: float, most: int) -> list[str]:
-    """The text in at most ``most`` lines, broken between words, and within those that are wider than a line."""
+    """The text in at most ``most`` lines, broken between words, or within words wider than a line."""
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()
@@ -125,7 +125,7 @@ class Axis:
     end: float
 
     def place(self, value: float) -> float:
-        """Where a value lies."""
+        """The pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, most: int, whole: bool = False) -> list[tuple[float, str]]:
@@ -135,7 +135,7 @@ class Axis:
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
         step = max(step, 1.0) if whole else step
         numbers = range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
-        # Adding 0 makes of a negative zero a plain one.
+        # Adding 0 removes the sign of a negative zero.
         return [(self.place(number * step), f"{number * step + 0:.8g}") for number in numbers]
 
 
@@ -149,22 +149,22 @@ class Key:
 
 
 class Canvas:
-    """An image and the ways to draw on it."""
+    """An image with methods for drawing."""
 
     def __init__(self, height: int) -> None:
         self.image = Image.new("RGB", (WIDTH, height), PAGE)
         self.draw = ImageDraw.Draw(self.image)
 
     def write(self, x: float, y: float, text: str, size: int, colour: Colour = INK, anchor: str = "ls") -> None:
-        """Text whose anchor, by default the left end of its baseline, lies at the place."""
+        """Write text with its anchor, by default the left end of the baseline, at the position."""
         self.draw.text((round(x), round(y)), text, colour, _font(size), anchor)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int = 1) -> None:
-        """A line between two places."""
+        """Draw a line between two positions."""
         self.draw.line([*map(round, (*start, *end))], colour, width)
 
     def dashed(self, box: Box, colour: Colour, dash: int = 6, gap: int = 5) -> None:
-        """The edges of a box, dashed."""
+        """Draw the dashed edges of a box."""
         left, top, right, bottom = box
         for x in range(left, right + 1, dash + gap):
             for y in (top, bottom):
@@ -174,7 +174,7 @@ class Canvas:
                 self.draw.line([x, y, x, min(y + dash, bottom)], colour)
 
     def hatched(self, box: Box, colour: Colour, ground: Colour, step: int = 7) -> None:
-        """A box filled with slanting lines."""
+        """Fill a box with slanting lines."""
         left, top, right, bottom = box
         if right < left or bottom < top:
             return
@@ -187,7 +187,7 @@ class Canvas:
     def curves(
         self, stretches: Sequence[Sequence[tuple[float, float]]], colour: Colour, width: float, within: Box
     ) -> None:
-        """Smooth lines through the points of each stretch; a dot where there is one alone."""
+        """Draw smooth lines through the points of each stretch, or a dot for a single point."""
         left, top, right, bottom = within
         mask = Image.new("L", ((right - left + 1) * _SMOOTH, (bottom - top + 1) * _SMOOTH))
         draw = ImageDraw.Draw(mask)
@@ -200,7 +200,7 @@ class Canvas:
         self.image.paste(colour, (left, top), mask.resize((right - left + 1, bottom - top + 1), Image.Resampling.BOX))
 
     def legend(self, x: float, y: float, keys: Sequence[Key]) -> None:
-        """Entries side by side; ``y`` is the baseline of their labels."""
+        """Draw entries side by side; ``y`` is the baseline of their labels."""
         for key in keys:
             box = (round(x), round(y) - 11, round(x) + 15, round(y) + 1)
             if key.kind == "frame":
@@ -218,7 +218,7 @@ class Canvas:
 
 
 def pieces(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
-    """The points in stretches without a gap: neither one of no number, nor a wider step than others."""
+    """The points split into stretches at gaps: at NaN values, and at larger steps than usual."""
     step = min((after[0] - before[0] for before, after in pairwise(points)), default=0.0)
     piece: list[tuple[float, float]] = []
     for x, y in points:

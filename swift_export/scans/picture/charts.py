@@ -1,4 +1,4 @@
-"""Which frames of the run became windows, how bright each frame is, and the values that the model sees."""
+"""Charts of the frames in each window, the brightness of each frame, and the values that the model sees."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from swift_export.scans.scan import Scan
 
 __all__ = ["Timeline", "draw_histogram", "draw_timeline", "timeline_of"]
 
-#: Windows that overlap are drawn in rows, at most so many.
+#: Largest number of rows for overlapping windows.
 _MOST_ROWS = 12
-#: Bars that are narrower, in pixels, are drawn ten, or a hundred, as one.
+#: Bars narrower than this, in pixels, are merged by ten or by a hundred.
 _NARROWEST = 4
 _BINS = 120
 
@@ -42,8 +42,8 @@ _BINS = 120
 class Timeline:
     """The run in frames of the file, from 0 to ``frames``; windows and unused stretches as (start, end).
 
-    ``means`` are places, of the middle of a frame, with the mean of its brain; NaN where it has none. ``seconds`` is
-    the repetition time.
+    ``means`` are positions of frame centres with the mean of the brain, or NaN without a brain. ``seconds`` is the
+    repetition time.
     """
 
     frames: int
@@ -55,7 +55,7 @@ class Timeline:
 
     @property
     def rows(self) -> int:
-        """In how many rows windows lie that overlap."""
+        """Number of rows for overlapping windows."""
         if len(self.windows) < 2:
             return 1
         (start, end), (following, _) = self.windows[:2]
@@ -63,11 +63,11 @@ class Timeline:
 
 
 def timeline_of(scan: Scan, sample: Sample) -> Timeline:
-    """The scan's timeline; the means of a folder of frames are those of the sample."""
+    """The timeline of the scan; for a folder of frames, the means are those of the sample."""
     facts, windows = scan.facts, scan.windows
     frames = int(facts["grid"][3])
     first, last = facts["drop_frames"]
-    # Windows of a resampled run are counted in its frames, which together last as long as those of the file.
+    # Windows of a resampled run count its frames, whose total duration is that of the file.
     scale = (frames - first - last) / windows.total
     span = windows.frames * windows.stride
     taken = [(first + start * scale, first + (start + span) * scale) for start in facts["starts"]]
@@ -84,7 +84,7 @@ def timeline_of(scan: Scan, sample: Sample) -> Timeline:
 
 
 def _between(taken: Sequence[tuple[float, float]], start: float, end: float) -> Iterator[tuple[float, float]]:
-    """The stretches from ``start`` to ``end`` that no window takes."""
+    """The stretches from ``start`` to ``end`` outside all windows."""
     for left, right in (*taken, (end, end)):
         if left - start > 1e-6:
             yield start, left
@@ -92,9 +92,9 @@ def _between(taken: Sequence[tuple[float, float]], start: float, end: float) -> 
 
 
 def draw_timeline(canvas: Canvas, box: Box, timeline: Timeline, means: str) -> None:
-    """Means as a line above the windows as bars, over the frames of the file and their seconds.
+    """Draw means as a line above windows as bars, over the frames of the file and their seconds.
 
-    ``means`` says what they are means of.
+    ``means`` is the label of the means.
     """
     left, top, right, bottom = box
     canvas.write(left, top + 12, "WINDOWS OVER THE RUN", 15)
@@ -118,7 +118,7 @@ def draw_timeline(canvas: Canvas, box: Box, timeline: Timeline, means: str) -> N
 
 
 def _aside(canvas: Canvas, timeline: Timeline, across: Axis, chart: Box, strip: Box) -> None:
-    """What no window takes: hatched where it was dropped, plain where it is left over."""
+    """Draw frames outside all windows: hatched if dropped, plain if left over."""
     first, last = timeline.dropped
     for _, top, _, bottom in (chart, strip):
         for start, end in timeline.unused:
@@ -167,7 +167,7 @@ def _bars(canvas: Canvas, timeline: Timeline, across: Axis, strip: Box, thick: i
 
 
 def _together(timeline: Timeline, across: Axis) -> int:
-    """How many windows share a shade, so that the shades can be told apart."""
+    """Number of windows per shade that keeps the shades distinguishable."""
     start, end = timeline.windows[0]
     width = across.place(end) - across.place(start)
     return next(many for many in (1, 10, 100, 1000, 10_000, 100_000) if width * many >= _NARROWEST)
@@ -197,7 +197,7 @@ def _keys(timeline: Timeline, means: str, across: Axis) -> list[Key]:
 
 
 def draw_histogram(canvas: Canvas, box: Box, sample: Sample, background: float) -> None:
-    """How often each z value occurs in the brain, with the mean of the run and the background marked."""
+    """Draw the histogram of z values in the brain, with marks for the mean of the run and the background."""
     left, top, right, bottom = box
     canvas.write(left, top + 12, "VALUES IN THE BRAIN", 15)
     canvas.write(right, top + 12, f"z, of {sample.frames:,} frames", 14, MUTED, "rs")
@@ -220,7 +220,7 @@ def draw_histogram(canvas: Canvas, box: Box, sample: Sample, background: float) 
 
 
 def _reach(values: np.ndarray, background: float) -> tuple[float, float]:
-    """The range to draw: nearly all values and 0, and the background unless it lies far off."""
+    """The range to draw: nearly all values and 0, and the background unless it is far away."""
     some = values[:: 1 + values.size // 1_000_000]
     low, high = np.percentile(some, (0.1, 99.9)).tolist() if some.size else (-1.0, 1.0)
     low, high = min(low, 0.0), max(high, 0.0)

@@ -1,4 +1,4 @@
-"""The whole picture: what the scan is, three slices, the run's windows and its values."""
+"""The whole picture: facts about the scan, three slices, the windows of the run and its values."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _CHARTS, _HISTOGRAM = 316, 380
 
 
 def draw_scan(scan: Scan) -> Image.Image:
-    """Draw an opened scan: the mean volume on the model's grid, which frames became windows, and the brain's values.
+    """Draw an open scan: the mean volume on the model's grid, the frames of the windows, and the values of the brain.
 
-    A few windows are computed for it. The same scan gives the same pixels. Slices lie as the model sees them: an axis's
-    indices rise to the right or upwards, and letters say which way that is in the body.
+    A few windows are computed for it. The same scan gives the same pixels. Slices appear as the model sees them:
+    indices rise to the right or upwards, and letters give the anatomical directions.
     """
     sample = sample_of(scan)
     charts = Canvas(_CHARTS)
@@ -57,7 +57,7 @@ def _stacked(parts: Sequence[Image.Image]) -> Image.Image:
 
 
 def _head(scan: Scan) -> Image.Image:
-    """Name, facts in columns, and warnings."""
+    """Draw the name, the facts in columns, and the warnings."""
     room = WIDTH - 2 * MARGIN
     rows = _columns(_facts(scan), room)
     lines = _warnings(scan, room - 18)
@@ -78,7 +78,7 @@ def _head(scan: Scan) -> Image.Image:
 
 
 def _columns(facts: Sequence[tuple[str, str]], room: float) -> list[list[tuple[float, str, str]]]:
-    """Facts side by side, in as many rows as they need: where each begins, its label and its value."""
+    """Facts side by side, in as many rows as needed: position, label and value of each."""
     rows: list[list[tuple[float, str, str]]] = [[]]
     x = 0.0
     for label, value in facts:
@@ -104,7 +104,7 @@ def _facts(scan: Scan) -> list[tuple[str, str]]:
     *grid, frames = facts["grid"]
     found = [
         ("placement", _placement(scan)),
-        ("orientation", f"as stored, taken for {codes_of(scan)}" if facts["orientation"] == "keep" else codes_of(scan)),
+        ("orientation", f"as stored, assumed {codes_of(scan)}" if facts["orientation"] == "keep" else codes_of(scan)),
         ("grid", f"{_shape(grid)}, {plural(frames, 'frame')}"),
         ("windows", f"{len(scan):,} x {plural(windows.frames, 'frame')}{_apart(windows.stride)}"),
         ("repetition time", _repetition_time(scan)),
@@ -121,7 +121,7 @@ def _facts(scan: Scan) -> list[tuple[str, str]]:
 
 
 def _placement(scan: Scan) -> str:
-    """Its name, and what lies where: the point at the centre voxel, or the voxels around an array as stored."""
+    """The name of the placement, with the point at the centre voxel or the paddings of a stored array."""
     name, point = safe(scan.facts["placement"], 60), scan.facts["point"]
     if point is None:
         return f"voxel paddings {name}"
@@ -137,7 +137,7 @@ def _apart(stride: int) -> str:
 
 def _repetition_time(scan: Scan) -> str:
     time, target = scan.facts.get("repetition_time"), scan.facts.get("resample_tr")
-    found = f"{time['seconds']:g} s ({time['source']})" if time else "not known"
+    found = f"{time['seconds']:g} s ({time['source']})" if time else "unknown"
     return found if target is None else f"{found}, resampled to {target:g} s"
 
 

@@ -31,31 +31,31 @@ from swift_export.scans.picture.canvas import (
 
 __all__ = ["Panel", "draw_slices", "lay_out"]
 
-#: Around a slice, for the letters of its directions; between panels; the most that a slice is high.
+#: Margin around a slice for the letters of its directions; gap between panels; largest height of a slice.
 _PADDING, _GAP, _TALLEST = 24, 16, 560
 _HEAD, _LEGEND = 34, 66
 #: The darkest grey of a brain: background is black.
 _DARKEST = 44
 
-#: The plane that a slice across such an axis lies in.
+#: Name of the plane across each axis.
 _PLANES = {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "I": "axial", "S": "axial"}
 _OPPOSITE = dict(zip("LRAPIS", "RLPASI", strict=True))
-#: For each slice the axis across it, and those that run to the right and up.
+#: For each slice: the axis across it, the axis to the right and the axis up.
 _VIEWS = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Where a slice is drawn.
+    """The position of a slice in the picture.
 
     Attributes:
         normal: the axis across it.
-        across: the axis that runs to the right.
-        up: the axis that runs upwards.
+        across: the axis to the right.
+        up: the axis upwards.
         box: pixels of the panel.
-        union: for each axis the range, in indices on the model's grid, that is shown.
+        union: the shown range of each axis, in indices on the model's grid.
         place: the pixel of its lower left corner.
-        scale: pixels a voxel.
+        scale: pixels per voxel.
 
     """
 
@@ -68,14 +68,14 @@ class Panel:
     scale: float
 
     def point(self, across: float, up: float) -> tuple[int, int]:
-        """The pixel of a place on the model's grid; voxel i reaches from i to i + 1."""
+        """The pixel of a position on the model's grid; voxel i extends from i to i + 1."""
         x, y = self.place
         (left, _), (low, _) = self.union[self.across], self.union[self.up]
         return round(x + (across - left) * self.scale), round(y - (up - low) * self.scale)
 
     @property
     def shown(self) -> Box:
-        """The pixels of the edges of all that is drawn to scale."""
+        """The pixels of the edges of the area drawn to scale."""
         return self.rectangle(self.union)
 
     def rectangle(self, voxels: Ranges) -> Box:
@@ -87,14 +87,14 @@ class Panel:
 
 
 def lay_out(anatomy: Anatomy) -> tuple[Panel, ...]:
-    """Three panels side by side over the whole width, at one scale, that show the scan's grid and the model's."""
+    """Three panels side by side, at the same scale, for the scan's grid and the model's."""
     union = ranges((min(0, start), max(n, stop)) for n, (start, stop) in zip(anatomy.size, anatomy.scan, strict=True))
     extent = [stop - start for start, stop in union]
     room = WIDTH - 2 * MARGIN - 2 * _GAP - 6 * _PADDING
     wanted = sum(extent[across] for _, across, _ in _VIEWS)
     tallest = max(extent[up] for _, _, up in _VIEWS)
     scale = min(room / wanted, _TALLEST / tallest)
-    # Whole pixels a voxel, where there are any: all voxels are then of one size.
+    # Use whole pixels per voxel if possible, so that all voxels have the same size.
     scale = float(int(scale)) if scale >= 1 else scale
     spare = (room - wanted * scale) / 3
     height = round(tallest * scale) + 2 * _PADDING
@@ -109,9 +109,9 @@ def lay_out(anatomy: Anatomy) -> tuple[Panel, ...]:
 
 
 def draw_slices(anatomy: Anatomy, codes: str, point: Sequence[float] | None) -> Image.Image:
-    """The slices, titled, with a legend.
+    """Draw the slices with titles and a legend.
 
-    ``codes`` are the directions that the axes rise to, ``point`` is what lies at the centre of the grid, in mm.
+    ``codes`` are the directions of rising indices. ``point`` is the point at the centre of the grid, in mm.
     """
     panels = lay_out(anatomy)
     canvas = Canvas(panels[0].box[3] + _LEGEND)
@@ -130,7 +130,7 @@ def _draw(
     codes: str,
     point: Sequence[float] | None,
 ) -> None:
-    """One slice with its title and all around it."""
+    """Draw one slice with its title and surroundings."""
     left, top, right, _ = panel.box
     number = _slice(anatomy, panel.normal)
     code = codes[panel.normal]
@@ -154,7 +154,7 @@ def _draw(
 
 
 def _letters(canvas: Canvas, panel: Panel, codes: str) -> None:
-    """Which way its edges lie in the body."""
+    """Write the anatomical directions at the edges."""
     left, top, right, bottom = panel.shown
     away = _PADDING / 2
     for x, y, code in (
@@ -167,7 +167,7 @@ def _letters(canvas: Canvas, panel: Panel, codes: str) -> None:
 
 
 def _slice(anatomy: Anatomy, axis: int) -> int:
-    """The slice through the grid's centre, or the nearest one with a brain on it, in indices of the volume."""
+    """The slice through the grid's centre, or the nearest one with brain, as an index of the volume."""
     others = tuple(other for other in range(3) if other != axis)
     centre = anatomy.size[axis] // 2 - anatomy.front[axis]
     found = np.flatnonzero(anatomy.inside.any(axis=others))
@@ -177,7 +177,7 @@ def _slice(anatomy: Anatomy, axis: int) -> int:
 
 
 def _greys(anatomy: Anatomy) -> UInt8[np.ndarray, "x y z"]:
-    """Grey levels; the few darkest and brightest voxels are clipped."""
+    """Convert to grey levels; the few darkest and brightest voxels are clipped."""
     brain = anatomy.volume[anatomy.inside]
     grey = np.zeros(anatomy.volume.shape, np.uint8)
     if brain.size:
@@ -190,13 +190,13 @@ def _greys(anatomy: Anatomy) -> UInt8[np.ndarray, "x y z"]:
 def _paste_voxels(
     canvas: Canvas, panel: Panel, anatomy: Anatomy, grey: UInt8[np.ndarray, "x y z"], number: int
 ) -> None:
-    """The slice in greys with the brain's outline, and what is cut from this slice or another one."""
+    """The slice in grey with the outline of the brain, and the cropped voxels of this and other slices."""
     across, up = anatomy.front[panel.across], anatomy.front[panel.up]
     columns, rows = anatomy.volume.shape[panel.across], anatomy.volume.shape[panel.up]
     (x0, y1), (x1, y0) = panel.point(across, up), panel.point(across + columns, up + rows)
 
     def pixels(plane: UInt8[np.ndarray, "columns rows"]) -> Image.Image:
-        # The first axis to the right, the second upwards.
+        # The first axis points to the right, the second upwards.
         upright = Image.fromarray(np.ascontiguousarray(np.flipud(plane.T)))
         return upright.resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.NEAREST)
 
@@ -205,7 +205,7 @@ def _paste_voxels(
     outline = _edges(np.asarray(pixels(_white(inside))) > 0)
     canvas.image.paste(BRAIN, (x0, y0), Image.fromarray(_white(outline)))
     if anatomy.cut:
-        # Every voxel that is cut lies beside what is kept along some axis: two of the three views show it.
+        # Every cropped voxel is beside the kept part along some axis, so two of the three views show it.
         lost = np.asarray(anatomy.inside.any(axis=panel.normal))
         (left, right), (low, high) = anatomy.kept[panel.across], anatomy.kept[panel.up]
         lost[left - across : right - across, low - up : high - up] = False
@@ -213,19 +213,19 @@ def _paste_voxels(
 
 
 def _edges(inside: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
-    """The pixels of an area that touch what is outside of it."""
+    """The pixels of an area that touch its outside."""
     framed = np.pad(inside, 1)
     inner = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
     return np.asarray(inside & ~inner)
 
 
 def _white(where: Bool[np.ndarray, "a b"]) -> UInt8[np.ndarray, "a b"]:
-    """White there, and black elsewhere: what Pillow takes for a mask."""
+    """A mask for Pillow: white inside, black outside."""
     return np.where(where, np.uint8(255), np.uint8(0))
 
 
 def _grid(canvas: Canvas, panel: Panel, anatomy: Anatomy) -> None:
-    """The model's grid, with ticks at its centre voxel."""
+    """Draw the model's grid, with ticks at its centre voxel."""
     left, top, right, bottom = panel.rectangle(ranges((0, n) for n in anatomy.size))
     canvas.draw.rectangle((left, top, right, bottom), outline=GRID, width=2)
     x, y = panel.point(anatomy.size[panel.across] // 2 + 0.5, anatomy.size[panel.up] // 2 + 0.5)
@@ -243,8 +243,8 @@ def _legend(canvas: Canvas, anatomy: Anatomy, y: int) -> None:
     size = " x ".join(map(str, anatomy.size))
     keys = [Key("frame", GRID, f"the model's grid, {size}, ticks at its centre voxel")]
     if anatomy.covered != anatomy.scan:
-        keys.append(Key("dashed", COVERED, "what the training arrays covered"))
+        keys.append(Key("dashed", COVERED, "extent of the training arrays"))
     keys += [Key("frame", BRAIN, "the brain"), Key("filled", (0, 0, 0), "the scan")]
     if anatomy.cut:
-        keys.append(Key("filled", CUT, f"{plural(anatomy.cut, 'voxel')} cut, in these or other slices"))
+        keys.append(Key("filled", CUT, f"{plural(anatomy.cut, 'voxel')} cropped, in these or other slices"))
     canvas.legend(MARGIN, y, keys)
