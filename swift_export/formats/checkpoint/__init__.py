@@ -1,1 +1,1 @@
-"""PyTorch checkpoints as data: archive, pickle and tensors are read without torch, and nothing is executed."""
+"""Reads PyTorch checkpoints (archive, pickle and tensors) without torch and without executing anything."""

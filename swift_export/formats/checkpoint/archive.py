@@ -1,8 +1,8 @@
 """The zip archive that ``torch.save`` writes, mapped into memory.
 
-torch stores every member uncompressed, so a tensor's bytes lie as they are somewhere in the file. This reader
-accepts nothing else: what is not stored is refused, so no small file can unfold into a large one, and every
-offset and size is checked against the file before it is used.
+torch stores every member uncompressed, so the bytes of a tensor are contiguous in the file. This reader rejects
+compressed members, so that no small file can expand into a large one. It checks every offset and size against the file
+before use.
 
 Format: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.5.3 (zip64).
 """
@@ -34,7 +34,7 @@ _ENTRY = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 _FULL32 = 0xFFFFFFFF
 
-#: What people hand in instead, told by the first bytes.
+#: Other files that users pass by mistake, recognised by their first bytes.
 _LOOKALIKES = (
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "torch's legacy format; load it with torch and torch.save it again"),
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself (git lfs pull)"),
@@ -51,20 +51,19 @@ class _Member:
 
 
 class TorchArchive:
-    """Members of a ``torch.save`` archive by the name torch gives them (``data.pkl``, ``data/0``).
+    """The members of a ``torch.save`` archive under torch's names (``data.pkl``, ``data/0``).
 
-    Raises WeightsError for anything that is not such an archive. The file stays mapped, not loaded: only the
-    bytes that are asked for are read.
+    Raises WeightsError for anything but such an archive. The file is mapped, not loaded: only requested bytes are read.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = shown(path, limit=4096)
         if not path.is_file():
-            raise WeightsError(f"{self.name}: expected a checkpoint file, found {_what(path)}")
+            raise WeightsError(f"{self.name}: expected a checkpoint file, found {_kind(path)}")
         try:
             with path.open("rb") as file:
                 self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except ValueError:  # mmap's word for a file of no bytes
+        except ValueError:  # mmap raises this for an empty file
             raise WeightsError(f"{self.name}: expected a PyTorch checkpoint, found an empty file") from None
         except OSError as error:
             raise WeightsError(f"{self.name}: cannot be read ({error.strerror})") from None
@@ -84,20 +83,18 @@ class TorchArchive:
         self.byte_order = self._read_byte_order()
 
     def member_size(self, name: str) -> int | None:
-        """Bytes of a member; None where there is no such member."""
+        """Size of a member in bytes, or None if it does not exist."""
         member = self._members.get(name)
         return None if member is None else member.size
 
     def read(self, name: str) -> bytes:
-        """A small member's bytes, checked against its checksum."""
+        """The bytes of a small member, verified by its checksum."""
         if (self.member_size(name) or 0) > MAX_SMALL_MEMBER:
-            raise self._broken(
-                f"{name} has {self.member_size(name)} bytes, more than the {MAX_SMALL_MEMBER} it may have"
-            )
+            raise self._broken(f"{name}: expected at most {MAX_SMALL_MEMBER} bytes, found {self.member_size(name)}")
         return bytes(self.view(name))
 
     def view(self, name: str) -> memoryview:
-        """A member's bytes inside the mapped file, checked against its checksum."""
+        """The bytes of a member inside the mapped file, verified by its checksum."""
         member = self._members.get(name)
         if member is None:
             raise self._broken(f"{shown(name)} is missing")
@@ -108,17 +105,17 @@ class TorchArchive:
         if signature != b"PK\x03\x04" or start + member.size > self.size:
             raise self._broken(f"{shown(name)} lies outside the file")
         data = self._map[start : start + member.size]
-        # torch writes zeros where it was told to compute no checksums (set_crc32_options).
+        # torch writes zeros if checksums are disabled (set_crc32_options).
         if member.crc and name not in self._verified and zlib.crc32(data) != member.crc:
             raise self._broken(f"the checksum of {shown(name)} does not match its bytes")
         self._verified.add(name)
         return data
 
-    def _broken(self, what: str) -> WeightsError:
-        return WeightsError(f"{self.name}: damaged or no checkpoint: {what}; get the file again")
+    def _broken(self, problem: str) -> WeightsError:
+        return WeightsError(f"{self.name}: damaged, or not a checkpoint: {problem}; get the file again")
 
     def _read_byte_order(self) -> _ByteOrder:
-        """``<`` or ``>``; files older than torch 2.1 do not say and are little-endian."""
+        """``<`` or ``>``. Files from before torch 2.1 do not state it and are little-endian."""
         if "byteorder" not in self._members:
             return "<"
         orders: dict[bytes, _ByteOrder] = {b"little": "<", b"big": ">"}
@@ -128,10 +125,10 @@ class TorchArchive:
         return order
 
     def _directory(self) -> dict[str, _Member]:
-        """The central directory, every entry checked."""
+        """The central directory, with every entry checked."""
         count, length, at = self._end_record()
         if count > MAX_MEMBERS or length > MAX_DIRECTORY:
-            raise self._broken(f"{count} members and {length} bytes of directory, more than a checkpoint has")
+            raise self._broken(f"its directory has {count} members and {length} bytes, more than any checkpoint")
         if at + length > self.size or count * _ENTRY.size > length:
             raise self._broken("its zip directory lies outside the file")
         directory = self._map[at : at + length]
@@ -152,14 +149,14 @@ class TorchArchive:
             if method or flags & 1:
                 kind = "compressed" if method else "encrypted"
                 raise WeightsError(
-                    f"{self.name}: {shown(name)} is {kind}, but torch.save stores members as they are; "
+                    f"{self.name}: {shown(name)} is {kind}, but torch.save stores members uncompressed; "
                     "get the original file"
                 )
             size, packed, header = _wide(size, packed, entry[16], directory[extras : extras + extra_length])
             if packed != size or header + _LOCAL.size + size > self.size:
                 raise self._broken(f"{shown(name)} claims {size} bytes at {header}, the file has {self.size}")
             if name in members:
-                raise self._broken(f"{shown(name)} is there twice")
+                raise self._broken(f"{shown(name)} appears twice")
             members[name] = _Member(header, size, crc)
         return members
 
@@ -168,7 +165,9 @@ class TorchArchive:
         tail = bytes(self._map[max(0, self.size - _END.size - 0xFFFF) :])
         found = tail.rfind(b"PK\x05\x06")
         if found < 0 or found + _END.size > len(tail):
-            raise WeightsError(f"{self.name}: truncated: the zip archive has no end; download or copy it again")
+            raise WeightsError(
+                f"{self.name}: truncated: the end of the zip archive is missing; download or copy it again"
+            )
         count, length, at = _END.unpack_from(tail, found)[4:7]
         end = self.size - len(tail) + found
         locator = end - _END64_LOCATOR.size
@@ -182,7 +181,7 @@ class TorchArchive:
 
 
 def _wide(size: int, packed: int, header: int, extra: memoryview) -> tuple[int, int, int]:
-    """Sizes and offset with those that did not fit 32 bits taken from the zip64 extra field."""
+    """Sizes and offset; those that exceed 32 bits come from the zip64 extra field."""
     wanted = [n == _FULL32 for n in (size, packed, header)]
     position = 0
     while any(wanted) and position + 4 <= len(extra):
@@ -199,13 +198,13 @@ def _wide(size: int, packed: int, header: int, extra: memoryview) -> tuple[int, 
 
 def _lookalike(data: memoryview) -> str:
     start = bytes(data[:32])
-    for signature, what in _LOOKALIKES:
+    for signature, description in _LOOKALIKES:
         if start.startswith(signature):
-            return what
-    return "a file of another kind"
+            return description
+    return "another type of file"
 
 
-def _what(path: Path) -> str:
+def _kind(path: Path) -> str:
     if path.is_dir():
         return "a folder"
-    return "something that is no plain file" if path.exists() else "no such file"
+    return "a device or pipe" if path.exists() else "no such file"

@@ -1,4 +1,4 @@
-"""Reading a PyTorch-Lightning checkpoint without torch and without executing it."""
+"""Reads a PyTorch Lightning checkpoint without torch and without executing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "StoredTensor", "read_checkpoint", "read_tensor"]
 
 MAX_RANK = 16
 
-#: NumPy's code and torch's name of the types that torch stores under these names.
+#: NumPy's code and torch's type name for each storage class of torch.
 _STORAGES = {
     "DoubleStorage": ("f8", "float64"),
     "FloatStorage": ("f4", "float32"),
@@ -37,7 +37,7 @@ _STORAGES = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that still lies in the file. ``offset`` and ``strides`` count elements and have been checked."""
+    """A tensor in the file, not yet read. ``offset`` and ``strides`` are checked, and count elements."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,16 +48,16 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        """Size of the values as the file stores them."""
+        """Size of the values in the file, in bytes."""
         return math.prod(self.shape) * np.dtype(_STORAGES[self.storage.kind][0]).itemsize
 
     def read(self) -> np.ndarray:
-        """The values, a copy. bfloat16, which NumPy lacks, comes as float32, which holds it exactly."""
+        """A copy of the values. bfloat16, which NumPy lacks, becomes float32, which represents it exactly."""
         if 0 in self.shape:
             return np.zeros(self.shape, np.float32)
         code = np.dtype(_STORAGES[self.storage.kind][0]).newbyteorder(self.archive.byte_order)
         elements = np.frombuffer(self.archive.view(f"data/{self.storage.key}"), code, self.storage.length)
-        # A storage's first byte need not be aligned in the file; the byte strides of a view need not either.
+        # Neither the first byte of a storage nor the strides of a view need be aligned.
         view = np.lib.stride_tricks.as_strided(
             elements[self.offset :], self.shape, [s * code.itemsize for s in self.strides], writeable=False
         )
@@ -69,16 +69,18 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed of a checkpoint: its tensors, still in the file, and its hyper-parameters as plain data."""
+    """The relevant parts of a checkpoint: its tensors, not yet read, and its hyper-parameters as plain data."""
 
     state: Mapping[str, StoredTensor]
     hyper_parameters: Mapping[str, Any]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Open a ``.ckpt``. Optimizer states and whatever else it holds stay on disk; nothing is executed.
+    """Open a ``.ckpt``. Optimizer states and other contents stay on disk, and nothing is executed.
 
-    Raises WeightsError for files that are damaged, hostile, of another kind or without a ``state_dict``.
+    Raises:
+        WeightsError: the file is damaged, hostile, of another type or without a ``state_dict``.
+
     """
     archive = TorchArchive(path)
     try:
@@ -87,7 +89,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(f"{archive.name}: refused: {error}") from None
     if not isinstance(content, dict):
         raise WeightsError(
-            f"{archive.name}: expected a checkpoint, a dictionary with state_dict, found {described(content)}"
+            f"{archive.name}: expected a checkpoint (a dictionary with state_dict), found {described(content)}"
         )
     state = content.get("state_dict")
     if not isinstance(state, dict):
@@ -100,9 +102,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_tensor(path: Path) -> StoredTensor:
-    """Open what ``torch.save`` wrote of a single tensor; its values stay on disk, and nothing is executed.
+    """Open a file with a single tensor from ``torch.save``; its values stay on disk, and nothing is executed.
 
-    Raises WeightsError for files that are damaged, hostile or hold anything else.
+    Raises:
+        WeightsError: the file is damaged, hostile or holds anything else.
+
     """
     archive = TorchArchive(path)
     try:
@@ -115,7 +119,7 @@ def read_tensor(path: Path) -> StoredTensor:
 
 
 def _hyper_parameters(content: Mapping[Any, Any], name: str) -> Mapping[str, Any]:
-    """Hyper-parameters under today's key or the one of Lightning before 0.8; empty where the file has none."""
+    """Hyper-parameters under the current key or that of Lightning before 0.8; empty if the file has none."""
     found = content.get("hyper_parameters", content.get("hparams"))
     if found is None:
         return {}
@@ -139,7 +143,7 @@ def _tensors(state: Mapping[Any, Any], archive: TorchArchive) -> dict[str, Store
     if strangers:
         raise WeightsError(f"{archive.name}: state_dict: expected named tensors only, but {listed(strangers)}")
     tensors = {key: _tensor(f"state_dict: {shown(key)}", ref, archive) for key, ref in state.items()}
-    # Distinct parameters never share bytes; a small file whose tensors do could ask for any amount of memory.
+    # Distinct parameters never share bytes. If they could, a small file might request any amount of memory.
     claimed = sum(tensor.nbytes for tensor in tensors.values())
     if claimed > archive.size:
         raise WeightsError(
@@ -148,11 +152,11 @@ def _tensors(state: Mapping[Any, Any], archive: TorchArchive) -> dict[str, Store
     return tensors
 
 
-def _tensor(what: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
-    """Check a claimed view against its storage and the storage against the file."""
+def _tensor(subject: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
+    """Check a claimed view against its storage, and the storage against the file."""
 
-    def refuse(why: str) -> WeightsError:
-        return WeightsError(f"{archive.name}: {what}: {why}")
+    def refuse(reason: str) -> WeightsError:
+        return WeightsError(f"{archive.name}: {subject}: {reason}")
 
     storage = ref.storage
     if not isinstance(storage, StorageRef) or storage.kind not in _STORAGES:
@@ -164,12 +168,12 @@ def _tensor(what: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
         raise refuse("its shape, strides or offset are not lists of non-negative numbers")
     shape, strides = tuple(ref.shape), tuple(ref.strides)
     elements = math.prod(shape)
-    # An expanded tensor (stride 0) is larger than its storage; parameters are not, and memory must not be either.
+    # An expanded tensor (stride 0) exceeds its storage. Parameters never do, and the used memory must not either.
     last = ref.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if elements and (last >= storage.length or elements > storage.length):
         raise refuse(
-            f"the view {shape_text(shape)} with strides {shape_text(strides)} from {ref.offset} on "
-            f"leaves its storage of {storage.length} elements"
+            f"the view {shape_text(shape)} with strides {shape_text(strides)} at offset {ref.offset} "
+            f"exceeds its storage of {storage.length} elements"
         )
     code, dtype = _STORAGES[storage.kind]
     found = archive.member_size(f"data/{storage.key}")
@@ -179,5 +183,5 @@ def _tensor(what: str, ref: TensorRef, archive: TorchArchive) -> StoredTensor:
 
 
 def _counts(values: Any) -> bool:
-    """Whether these are sizes or strides: a few non-negative integers of 64 bits at most."""
+    """Whether these are sizes or strides: at most `MAX_RANK` non-negative integers of 63 bits."""
     return isinstance(values, (list, tuple)) and len(values) <= MAX_RANK and all(map(is_count, values))

@@ -1,8 +1,8 @@
-"""What the names in a checkpoint's pickle stand for: an allow-list.
+"""The meaning of names in a checkpoint's pickle: an allow-list.
 
-Only the names in ``_MEANINGS`` get a meaning, and every meaning is a plain value or a description of a tensor. All
-other classes stay inert. Names of Python's standard library that no checkpoint needs (``os.system``, ``builtins.eval``)
-are a sign of an attack and are refused by name, although nothing here could call them.
+Only the names in ``_MEANINGS`` have a meaning, which is a plain value or a description of a tensor. All other classes
+stay inert. Names of Python's standard library that no checkpoint needs (``os.system``, ``builtins.eval``) indicate an
+attack and are rejected, although nothing here could call them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StorageRef:
 
 @dataclass(frozen=True, slots=True)
 class TensorRef:
-    """A view of a storage, as the pickle claims it; nothing of it has been checked. Counts are in elements."""
+    """A view of a storage, as claimed by the pickle and not yet checked. Sizes count elements."""
 
     storage: Any
     offset: Any
@@ -48,7 +48,7 @@ def is_count(value: Any) -> bool:
 
 
 def read_torch_pickle(data: bytes) -> Any:
-    """What ``torch.save`` pickled: plain data, with TensorRef for tensors and Inert for everything unknown.
+    """The content of a pickle from ``torch.save``: plain data, TensorRef for tensors, Inert for everything unknown.
 
     Raises PickleError for malformed pickles and for names that only an attack needs.
     """
@@ -56,9 +56,9 @@ def read_torch_pickle(data: bytes) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as numbers, texts, lists and dictionaries with text keys; what is neither becomes its description.
+    """``value`` as numbers, text, lists and dictionaries with text keys; anything else becomes its description.
 
-    Raises PickleError for values that are nested too deep or, shared parts counted each time, too many.
+    Raises PickleError for values that are nested too deep, or too many (shared parts count each time).
     """
     return _Plain().convert(value, 0)
 
@@ -71,7 +71,7 @@ class _Plain:
         self.left -= 1
         if self.left < 0 or depth > MAX_PLAIN_DEPTH:
             raise PickleError(
-                f"it nests deeper than {MAX_PLAIN_DEPTH} levels or holds more than {MAX_PLAIN_VALUES} values"
+                f"expected at most {MAX_PLAIN_VALUES} values, nested at most {MAX_PLAIN_DEPTH} deep, found more"
             )
         if value is None or isinstance(value, (bool, float)):
             return value
@@ -88,7 +88,7 @@ class _Plain:
 
 
 def _entries(value: Any) -> Mapping[Any, Any] | None:
-    """The contents of the mapping-like classes that hold hyper-parameters in Lightning's files."""
+    """The entries of an object of a mapping-like class that Lightning uses for hyper-parameters, or None."""
     if not isinstance(value, Inert) or not isinstance(value.origin, Global):
         return None
     if value.origin in _NAMESPACES:
@@ -100,7 +100,7 @@ def _entries(value: Any) -> Mapping[Any, Any] | None:
 
 _NAMESPACES = {Global("argparse", "Namespace"), Global("types", "SimpleNamespace")}
 
-#: Modules of the standard library whose classes real checkpoints name: harmless, and inert like all others.
+#: Modules of the standard library in real checkpoints; their classes are harmless, and inert like all others.
 _EXPECTED_MODULES = {
     "_codecs", "abc", "argparse", "array", "collections", "copy_reg", "copyreg", "dataclasses", "datetime", "decimal",
     "enum", "fractions", "functools", "itertools", "logging", "math", "numbers", "pathlib", "random", "re", "string",
@@ -117,12 +117,12 @@ def _refuse_dangerous(name: Global) -> None:
     if top in ("builtins", "__builtin__"):
         expected = name.name in _EXPECTED_BUILTINS
     else:
-        # Python 2's names of the modules that run commands are no longer in the standard library's list.
+        # Python 2's modules that run commands are missing from today's list of the standard library.
         is_standard = top in sys.stdlib_module_names or top in ("commands", "popen2", "nt", "posix")
         expected = not is_standard or top in _EXPECTED_MODULES
     if not expected:
-        what = shown(f"{name.module}.{name.name}")
-        raise PickleError(f"its pickle refers to {what}, which an attack needs and no checkpoint; nothing was executed")
+        found = shown(f"{name.module}.{name.name}")
+        raise PickleError(f"its pickle refers to {found}, which only an attack needs; nothing was executed")
 
 
 def _call(origin: Global, args: Any) -> Any:
@@ -139,10 +139,10 @@ def _persistent(reference: Any) -> Any:
         tag, kind, key, _, length = reference[:5]
         if tag == "storage" and isinstance(kind, Global) and isinstance(key, str) and is_count(length):
             return StorageRef(kind.name, key, length)
-    raise PickleError("its pickle refers to something outside it that is no tensor storage")
+    raise PickleError("its pickle has an external reference that is not a tensor storage")
 
 
-# A meaning returns None where the arguments are not what torch or NumPy write; the call then stays inert.
+# A meaning returns None for arguments that torch or NumPy never write; the call then stays inert.
 
 
 def _tensor(args: tuple[Any, ...]) -> Any:
@@ -169,7 +169,7 @@ def _ordered_dict(args: tuple[Any, ...]) -> Any:
 
 
 def _encode(args: tuple[Any, ...]) -> Any:
-    """Protocol 2's spelling of bytes. NumPy scalars are short; anything longer stays as it is."""
+    """Bytes as protocol 2 spells them. NumPy scalars are short; longer ones stay inert."""
     if len(args) == 2 and isinstance(args[0], str) and len(args[0]) <= 64 and args[1] == "latin1":
         return args[0].encode("latin1") if all(ord(c) < 256 for c in args[0]) else None
     return None

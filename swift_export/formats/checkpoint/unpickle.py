@@ -1,15 +1,15 @@
-"""A pickle reader that builds data and nothing else.
+"""A pickle reader that builds only data.
 
-Python's own unpickler imports what a pickle names and calls it. This one is a separate machine for the same
-language: it knows lists, dictionaries, numbers and text, and turns every name, call and object into a description
-(``Global``, ``Inert``). There is no instruction with which a pickle could reach Python: nothing is imported,
-nothing called, no attribute set. Which descriptions mean something (a tensor) is the caller's affair.
+Python's unpickler imports and calls the names in a pickle. This reader is a separate machine for the same language. It
+builds lists, dictionaries, numbers and text, and turns every name, call and object into a description (``Global``,
+``Inert``). No instruction gives a pickle access to Python: nothing is imported or called, and no attribute is set. The
+caller decides which descriptions have a meaning (such as a tensor).
 
-Work and memory are linear in the pickle's size: no instruction copies what an earlier one built, keys are never hashed
-beyond plain scalars, and nothing is ever walked recursively.
+Time and memory are linear in the size of the pickle: no instruction copies earlier values, only plain scalars are
+hashed, and nothing is traversed recursively.
 
-Instructions: CPython's Lib/pickletools.py. Protocols 2 to 5, the ones torch writes, without the textual instructions
-of protocol 0.
+Instructions: CPython's Lib/pickletools.py. Supported are protocols 2 to 5, which torch writes, without the textual
+instructions of protocol 0.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Inert:
-    """What a pickle says of an object: its class or function, the arguments, the state, the contents."""
+    """The description of an object in a pickle: its class or function, arguments, state and contents."""
 
     origin: Any
     args: Any
@@ -61,7 +61,7 @@ class Inert:
 
 
 def described(value: Any) -> str:
-    """What a value is, for a message: ``a dict``, ``<posix.system>``."""
+    """A value described for a message, such as ``a dict`` or ``<posix.system>``."""
     return shown(value) if isinstance(value, (Global, Inert)) else f"a {type(value).__name__}"
 
 
@@ -70,16 +70,16 @@ def read_pickle(
 ) -> Any:
     """The value that a pickle describes.
 
-    ``call(global, args)`` says what a call stands for, ``persistent(id)`` what a reference out of the pickle stands
-    for, and ``name(global)`` may refuse a name by raising. Raises PickleError for whatever is not a well-formed pickle.
+    ``call(global, args)`` returns the meaning of a call, and ``persistent(id)`` that of an external reference;
+    ``name(global)`` may reject a name by raising. Raises PickleError for a malformed pickle.
     """
     machine = _Machine(data, call, persistent, name)
     try:
         return machine.run()
     except (IndexError, struct.error):
-        raise PickleError("its pickle ends too early or takes from an empty stack") from None
+        raise PickleError("its pickle ends too early, or reads from an empty stack") from None
     except UnicodeDecodeError:
-        raise PickleError("its pickle holds text that is not UTF-8") from None
+        raise PickleError("its pickle contains text that is not UTF-8") from None
 
 
 class _Machine:
@@ -114,7 +114,7 @@ class _Machine:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise PickleError(f"its pickle claims {count} bytes where {len(self.data) - self.position} are left")
+            raise PickleError(f"its pickle claims {count} bytes, but only {len(self.data) - self.position} remain")
         piece = self.data[self.position : end]
         self.position = end
         return piece
@@ -131,7 +131,7 @@ class _Machine:
         return piece.decode("utf-8")
 
     def to_mark(self) -> list[Any]:
-        """The values above the last mark, taken off the stack."""
+        """Remove and return the values above the last mark."""
         above, self.stack = self.stack, self.marks.pop()
         return above
 
@@ -144,7 +144,7 @@ class _Machine:
 
     def push_global(self, module: Any, name: Any) -> None:
         if not all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in (module, name)):
-            raise PickleError("its pickle names a class by something that is no short text")
+            raise PickleError("its pickle has a class name that is not a short text")
         found = Global(module, name)
         self.name(found)
         self.push(found)
@@ -174,7 +174,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, Inert):
             target.state = state
-        elif not isinstance(target, dict):  # the attributes of an OrderedDict (a state_dict's _metadata) are not needed
+        elif not isinstance(target, dict):  # attributes of an OrderedDict (a state_dict's _metadata) are ignored
             raise PickleError(f"its pickle sets the state of {described(target)}")
 
     def remember(self, key: int) -> None:
@@ -182,7 +182,7 @@ class _Machine:
 
     def recall(self, key: int) -> None:
         if key not in self.memo:
-            raise PickleError(f"its pickle refers to an object {key} that it never made")
+            raise PickleError(f"its pickle refers to object {key}, which does not exist")
         self.push(self.memo[key])
 
     def start(self) -> None:
@@ -201,10 +201,10 @@ class _Machine:
 
 
 def _is_cheap_key(key: Any) -> bool:
-    """Whether a value can be a dictionary's key here; others become an Inert, which hashes by identity.
+    """Whether a value can be a dictionary key here. Others become an Inert, which hashes by identity.
 
-    Hashing a nested tuple can take for ever or overflow the C stack, and so can comparing long texts or numbers again
-    and again.
+    Hashing a nested tuple, or repeated comparison of long texts or numbers, can take arbitrarily long or overflow the
+    C stack.
     """
     if isinstance(key, (str, bytes)):
         return len(key) <= _LONGEST_KEY
@@ -237,7 +237,7 @@ _STOP = ord(".")
 
 _STEPS: dict[int, Callable[[_Machine], object]] = {
     0x80: _Machine.start,
-    0x95: lambda m: m.take(8),  # a frame's length, of use to readers of streams only
+    0x95: lambda m: m.take(8),  # the length of a frame, useful only to stream readers
     # scalars
     ord("N"): _constant(None),
     0x88: _constant(True),
@@ -255,7 +255,7 @@ _STEPS: dict[int, Callable[[_Machine], object]] = {
     ord("C"): _counted(1, bytes),
     0x8E: _counted(8, bytes),
     0x96: _counted(8, bytes),
-    # containers; a set is read as a list, for its members need not be hashable here
+    # containers; a set is read as a list, because its members need not be hashable here
     ord("("): _Machine.mark,
     ord("0"): lambda m: m.stack.pop() if m.stack else m.to_mark(),
     ord("1"): _Machine.to_mark,

@@ -66,7 +66,7 @@ def test_a_comment_at_the_end_is_fine(torch_file: ModuleType, tmp_path: Path) ->
 
 NO_ARCHIVES = {
     "empty": (b"", "empty file"),
-    "text": (b"hello, weights\n" * 100, "file of another kind"),
+    "text": (b"hello, weights\n" * 100, "another type of file"),
     "web page": (b"<!DOCTYPE html><html></html>", "web page"),
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 52998337\n", "git lfs pull"),
     "torch's legacy format": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "torch.save it again"),
@@ -131,7 +131,7 @@ def test_a_name_given_twice(refused: Refused, torch_file: ModuleType, tmp_path: 
         archive.writestr("a/data.pkl", b"N.")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a/data.pkl", b"]")
-    with refused(str(path), "is there twice"):
+    with refused(str(path), "appears twice"):
         read(path)
 
 
