@@ -1,4 +1,4 @@
-"""A clip: what the model takes, and where it came from. Read from a NIfTI run or from a prepared ``.npy`` array."""
+"""Clips, the input of the model, with their provenance, from a NIfTI run or a prepared ``.npy`` array."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["Clip", "load_clip"]
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Prepared clips of one file, float32, as the exported model's input ``bold`` takes them.
+    """Prepared clips from one file, float32, for the input ``bold`` of the exported model.
 
-    ``name`` is the file's name without folders; ``provenance`` is plain data for JSON: how the file became the array.
+    ``name`` is the file name without folders. ``provenance`` states how the array was made, as plain data for JSON.
     """
 
     name: str
@@ -53,23 +53,28 @@ def load_clip(
     most: int | None = None,
     warn: Warn | None = None,
 ) -> Clip:
-    """Read ``frames`` frames (default: as many as the model takes), ``stride`` apart, from frame ``start`` of a scan.
+    """Read ``frames`` frames (default: the model's), ``stride`` apart, from frame ``start`` of a scan.
 
-    A ``.nii`` or ``.nii.gz`` is a 4D BOLD run, registered to MNI152 at 2 mm and brain-masked (or given with ``mask``);
-    it is oriented, normalised and placed by the input contract. ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point
-    ``X,Y,Z`` in mm, and brings its orientation and the frames to be dropped with it, unless others are given. So it is
-    for a folder of ``frame_N.pt``, the authors' own volumes. A ``.npy`` holds prepared clips, (C, H, W, D, T) or a
-    batch of them, and is taken as it is, the first ``most`` of them.
+    A ``.nii`` or ``.nii.gz`` is a 4D BOLD run, registered to MNI152 at 2 mm and brain-masked (or given with ``mask``).
+    It is oriented, normalised and placed according to the input contract. ``placement`` is ``hcp``, ``ukb``, ``abcd``
+    or a point ``X,Y,Z`` in mm; it implies an orientation and the dropped frames, unless others are given. The same
+    applies to a folder of ``frame_N.pt``, the authors' own volumes. A ``.npy`` holds prepared clips, (C, H, W, D, T) or
+    a batch of them. The first ``most`` of them are used unchanged.
 
-    ``warn`` is told of what may make the features meaningless; by default a ScanWarning is issued, and with ``strict``
-    it is an error. Raises InputError for a file that does not meet all this, UsageError for options that do not fit it.
+    ``warn`` receives conditions that may make the features meaningless. By default a ScanWarning is issued; with
+    ``strict`` they are errors.
+
+    Raises:
+        InputError: the file does not meet these requirements.
+        UsageError: an option does not apply to the file.
+
     """
     path = Path(path)
     frames = config.frames if frames is None else frames
     config.check_frames(frames)
     if path.suffix == ".npy":
         if mask is not None:
-            raise UsageError(f"{path}: --mask applies to NIfTI runs; a .npy array is taken as prepared")
+            raise UsageError(f"{path}: --mask applies only to NIfTI runs; a .npy array is already masked")
         array, how = _read_npy(path, config, frames, start, most)
         if placement is not None:
             _hold_sidecar(path, placement if isinstance(placement, str) else placement.name, strict, warn)
@@ -96,22 +101,20 @@ def load_clip(
 
 
 def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -> None:
-    """Tell of clips that `prepare` made for a model of another placement."""
+    """Warn about clips that `prepare` made for another placement."""
     try:
         stated = read_sidecar(path.with_suffix(".json")).get("placement")
-    except ValueError:  # none, or of other origin
+    except ValueError:  # no sidecar, or a foreign one
         return
     if isinstance(stated, str) and stated != placement:
         doubt = Doubts(path, strict, warn)
-        doubt(f"its sidecar states placement {shown(stated)}, the model expects {placement}")
+        doubt(f"its sidecar states placement {shown(stated)}, but the model expects {placement}")
         doubt.pass_on()
 
 
 def _placement(path: Path, given: str | Placement | None) -> Placement:
     if given is None:
-        raise UsageError(
-            f"{path}: where its voxels go depends on the training data: give a placement, {PLACEMENT_CHOICES}"
-        )
+        raise UsageError(f"{path}: the placement depends on the training data; give one: {PLACEMENT_CHOICES}")
     return parse_placement(given) if isinstance(given, str) else given
 
 
@@ -119,7 +122,9 @@ def _prepare(
     path: Path, reading: Reading, config: SwiFTConfig, frames: int, mask: Path | None, warn: Warn | None
 ) -> tuple[Float32[np.ndarray, "1 c h w d t"], dict[str, Any]]:
     if config.in_chans != 1:
-        raise InputError(f"{path}: a BOLD run has one channel, the model takes {config.in_chans}; give a .npy array")
+        raise InputError(
+            f"{path}: a BOLD run has one channel, but the model takes {config.in_chans}; give a .npy array"
+        )
     with open_scan(path, reading, config.img_size[:3], frames, mask=mask, warn=warn) as scan:
         return scan.window(0)[None, None], dict(scan.facts)
 
@@ -130,7 +135,7 @@ def _read_npy(
     stored = _map_npy(path)
     clips = (stored[None] if stored.ndim == 5 else stored)[:most]
     if start < 0:
-        raise UsageError(f"--start {start}: expected a frame from 0 on")
+        raise UsageError(f"--start {start}: expected a frame number of at least 0")
     c, h, w, d = config.input_shape()[:4]
     if clips.ndim != 6 or clips.shape[1:5] != (c, h, w, d):
         raise InputError(
@@ -154,7 +159,7 @@ def _read_npy(
 
 
 def _map_npy(path: Path) -> np.ndarray:
-    """Map the floats of a .npy file; what its header claims is checked before, and no pickle is ever loaded."""
+    """Map the floats of a .npy file after checking its header; no pickle is ever loaded."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with path.open("rb") as file:
@@ -165,12 +170,14 @@ def _map_npy(path: Path) -> np.ndarray:
             offset, size = file.tell(), path.stat().st_size
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # The header is a Python literal: nested deeply enough, it exhausts the parser before NumPy sees it.
+    # The header is a Python literal. Deep nesting exhausts the parser before NumPy sees it.
     except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         found = (str(error).splitlines() or ["a damaged header"])[0]
         raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {found}") from error
     if dtype.kind != "f" or dtype.itemsize > 8:
         raise InputError(f"{path}: expected float16, float32 or float64 values, found {dtype}; convert the array")
     if min(shape, default=0) < 1 or math.prod(shape) * dtype.itemsize > size - offset:
-        raise InputError(f"{path}: the header claims shape {shape}, the file holds {size - offset} B; save it again")
+        raise InputError(
+            f"{path}: expected values of shape {shape}, as the header states, found {size - offset} B; save it again"
+        )
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")

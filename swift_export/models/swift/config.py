@@ -1,4 +1,4 @@
-"""The architecture of a SwiFT backbone, as its hyper-parameters state it."""
+"""The architecture of a SwiFT backbone, defined by its hyper-parameters."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = [
 Axes = tuple[int, int, int, int]
 
 LAYER_NORM_EPSILON = 1e-5
-#: What a shifted block adds to the score of two tokens of different regions.
+#: Added in a shifted block to the score of two tokens from different regions.
 MASK_VALUE = -100.0
-#: How far below the score of a token with itself a masked score may fall where windows are cut into groups. Lower ones
-#: weigh nothing either way (256 e^-50 is below 2^-53), but their exponentials are denormal numbers, at which runtimes
-#: that keep them are ten times slower.
+#: Largest distance of a masked score below the token's score with itself, if windows are split into groups. Lower
+#: scores have no weight in either case (256 e^-50 is below 2^-53), but their exponentials are denormal numbers, which
+#: make some runtimes ten times slower.
 MASK_FLOOR = 50.0
-#: ``features`` as the last stage's map, or as its mean over all tokens.
+#: ``features`` as the map of the last stage, or as its mean over all tokens.
 OUTPUT_KINDS = ("features", "embedding")
-#: Settings that change no tensor's shape: a wrong value loads silently and gives wrong features.
+#: Settings that affect no tensor shape: a wrong value loads without an error and gives wrong features.
 SHAPE_INVISIBLE = ("window_size", "first_window_size", "last_layer_full_MSA")
 
-#: How large a model may be, in float32. An architecture is a few numbers in anyone's file, and weights, clips and masks
-#: are allocated by them: of the published models the parameters have 17 MB, a clip 71 MB, and the largest array that
-#: is computed from one, the scores of the first stage, 252 MB.
+#: Limits of a model's size in float32. The architecture comes from untrusted files, and determines the memory of
+#: weights, clips and masks. In the published models, the parameters have 17 MB, a clip has 71 MB, and the largest array
+#: computed from one (the scores of the first stage) has 252 MB.
 MAX_BLOCKS = 1000
 MAX_PARAMETER_BYTES = 2**32
 MAX_CLIP_BYTES = 2**31
@@ -50,9 +50,9 @@ MAX_ARRAY_BYTES = 2**34
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How one block cuts its grid (h, w, d, t) into windows.
+    """The division of a block's grid (h, w, d, t) into windows.
 
-    ``window`` and ``shift`` are the effective ones, ``grid`` the block's grid and ``padded`` the grid
+    ``window`` and ``shift`` are the effective values. ``grid`` is the grid of the block, and ``padded`` is the grid
     after zero padding at the end of each axis to a multiple of the window.
     """
 
@@ -62,34 +62,34 @@ class WindowPlan:
 
     @property
     def padded(self) -> Axes:
-        """The grid that the windows tile."""
+        """The padded grid, which the windows tile."""
         h, w, d, t = (-(-n // w) * w for n, w in zip(self.grid, self.window, strict=True))
         return h, w, d, t
 
     @property
     def counts(self) -> Axes:
-        """Windows along each axis."""
+        """Number of windows along each axis."""
         h, w, d, t = (n // w for n, w in zip(self.padded, self.window, strict=True))
         return h, w, d, t
 
     @property
     def tokens(self) -> int:
-        """Tokens of a window."""
+        """Number of tokens in a window."""
         return math.prod(self.window)
 
     @property
     def shifted(self) -> bool:
-        """Whether the windows are shifted on any axis."""
+        """Whether the windows are shifted along any axis."""
         return any(self.shift)
 
 
 @dataclass(frozen=True)
 class SwiFTConfig:
-    """Hyper-parameters of SwiFT (arXiv:2307.05916), under the names upstream checkpoints use.
+    """Hyper-parameters of SwiFT (arXiv:2307.05916), with the names in upstream checkpoints.
 
     Grid axes are (h, w, d, t); ``img_size`` is in voxels and frames, windows are in tokens.
-    Raises ArchitectureError for anything that the published forward pass does not define, and for a model that is too
-    large to be what it says.
+    Raises ArchitectureError for values that the published forward pass does not define, and for models that exceed the
+    size limits of this module.
     """
 
     img_size: Axes
@@ -117,14 +117,14 @@ class SwiFTConfig:
             )
         if len(self.depths) != len(self.num_heads):
             raise ArchitectureError(
-                f"depths and num_heads: expected one entry a stage each, found {len(self.depths)} and "
+                f"depths and num_heads: expected one entry per stage each, found {len(self.depths)} and "
                 f"{len(self.num_heads)}"
             )
         if self.patch_size[3] != 1:
-            raise ArchitectureError(f"patch_size: expected 1 frame a patch, found {self.patch_size[3]}")
+            raise ArchitectureError(f"patch_size: expected 1 frame per patch, found {self.patch_size[3]}")
         for axis, n, p in zip("HWD", self.img_size, self.patch_size, strict=False):
             if n % p:
-                raise ArchitectureError(f"img_size: {axis} = {n} is no multiple of the patch, {p}")
+                raise ArchitectureError(f"img_size: expected {axis} as a multiple of the patch size {p}, found {n}")
         for stage in range(self.stages - 1):
             odd = [axis for axis, n in zip("hwd", self.grid(stage), strict=False) if n % 2]
             if odd:
@@ -140,28 +140,28 @@ class SwiFTConfig:
         self._check_size()
 
     def _check_size(self) -> None:
-        if sum(self.depths) > MAX_BLOCKS:  # before the parameters of them all are listed
+        if sum(self.depths) > MAX_BLOCKS:  # before all their parameters are listed
             raise ArchitectureError(f"depths: expected at most {MAX_BLOCKS} blocks, found {sum(self.depths)}")
         sizes = {
             "parameters": (4 * sum(map(math.prod, parameter_shapes(self).values())), MAX_PARAMETER_BYTES),
             "clips": (self.clip_bytes(), MAX_CLIP_BYTES),
             "arrays of one clip": (4 * max(map(self._largest_array, range(self.stages))), MAX_ARRAY_BYTES),
         }
-        for what, (size, limit) in sizes.items():
+        for part, (size, limit) in sizes.items():
             if size > limit:
                 raise ArchitectureError(
-                    f"architecture: expected {what} of at most {limit:,} bytes in float32, found {size:,}"
+                    f"architecture: expected {part} of at most {limit:,} bytes in float32, found {size:,}"
                 )
 
     def _largest_array(self, stage: int) -> int:
-        """Elements of the largest array that a stage computes of one clip: its attention's scores or its MLP."""
+        """Number of elements in the largest array of a stage for one clip: attention scores or MLP."""
         plans = [self.window_plan(stage, block) for block in range(min(2, self.depths[stage]))]
         width = max(self.num_heads[stage] * max(plan.tokens for plan in plans), 4 * self.dim(stage))
         return width * max(math.prod(plan.padded) for plan in plans)
 
     @classmethod
     def from_hyper_parameters(cls, values: Mapping[str, Any]) -> SwiFTConfig:
-        """Build from a mapping that may hold other hyper-parameters too; raises when one is missing."""
+        """Build from a mapping that may contain other entries; raises ArchitectureError if one is missing."""
         missing = [f.name for f in fields(cls) if f.name not in values]
         if missing:
             raise ArchitectureError(f"hyper-parameters: missing {', '.join(missing)}")
@@ -173,12 +173,12 @@ class SwiFTConfig:
 
     @property
     def stages(self) -> int:
-        """How many stages there are."""
+        """Number of stages."""
         return len(self.depths)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Every output that can be asked for: ``features`` and the map after each stage."""
+        """All available outputs: ``features`` and the map after each stage."""
         return ("features", *(f"stage{i}" for i in range(self.stages)))
 
     @property
@@ -192,11 +192,11 @@ class SwiFTConfig:
         return self.dim(self.stages - 1)
 
     def dim(self, stage: int) -> int:
-        """Channels of a stage's tokens."""
+        """Channels of the tokens in a stage."""
         return self.embed_dim * int(self.c_multiplier**stage)
 
     def grid(self, stage: int, frames: int | None = None) -> Axes:
-        """Tokens along (h, w, d, t) in a stage."""
+        """Number of tokens along (h, w, d, t) in a stage."""
         h, w, d = (n // p // 2**stage for n, p in zip(self.img_size[:3], self.patch_size[:3], strict=True))
         return h, w, d, self.frames if frames is None else frames
 
@@ -206,11 +206,11 @@ class SwiFTConfig:
         return self.in_chans, h, w, d, t if frames is None else frames
 
     def clip_bytes(self, frames: int | None = None) -> int:
-        """Bytes of one clip in float32."""
+        """Size of one clip in float32, in bytes."""
         return 4 * math.prod(self.input_shape(frames))
 
     def output_shape(self, frames: int | None = None) -> tuple[int, int, int, int, int]:
-        """(channels, h, w, d, T) of one clip's features."""
+        """(channels, h, w, d, T) of the features of one clip."""
         return self.out_dim, *self.grid(self.stages - 1, frames)
 
     def check_frames(self, frames: int) -> None:
@@ -221,7 +221,7 @@ class SwiFTConfig:
             )
 
     def window_plan(self, stage: int, block: int, frames: int | None = None) -> WindowPlan:
-        """Effective window and shift of a block, from its grid and the parity of its index."""
+        """The effective window and shift of a block, from its grid and the parity of its index."""
         grid = self.grid(stage, frames)
         if self.last_layer_full_MSA and stage == self.stages - 1:
             wanted: tuple[int, ...] = (*grid[:3], self.window_size[3])
@@ -236,7 +236,7 @@ class SwiFTConfig:
 
 
 def _integer(name: str, value: Any) -> int:
-    # bool is an int to Python and no hyper-parameter here; numpy integers are fine.
+    # A bool is an int in Python, but not a valid value here; NumPy integers are.
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= int(value) <= 2**20:
         raise ArchitectureError(f"{name}: expected a positive integer, found {shown(value, 200, quoted=True)}")
     return int(value)
@@ -252,7 +252,7 @@ def _integers(name: str, values: Any, length: int | None = None) -> tuple[int, .
 
 
 def parameter_shapes(config: SwiFTConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor that the forward pass uses, by its name in a published checkpoint."""
+    """Shapes of all tensors in the forward pass, by their names in the published checkpoints."""
     dim = config.embed_dim
     kh, kw, kd, kt = config.patch_size
     shapes: dict[str, tuple[int, ...]] = {

@@ -1,9 +1,9 @@
-"""Which form each shifted block is exported in: decided from a bound on its scores that holds for every input.
+"""The exported form of each shifted block, chosen by a bound on its scores that holds for every input.
 
-A token attends to another region of its window with e^-100 of the weight that its score alone would give. Where no
-input can make such a score exceed the token's score with itself by more than a limit, all of that weight together is
-below half a unit in the last place even of float64, beyond what float32 can show: the form ``regions``, which leaves it
-out, computes the same numbers. Elsewhere the mask stays.
+A token attends to another region of its window with e^-100 of the unmasked weight. If no input can make such a score
+exceed the token's score with itself by more than a limit, the sum of these weights is below half a unit in the last
+place even in float64, and invisible in float32. The form ``regions``, which omits them, then computes the same numbers.
+Otherwise the mask stays.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "for
 
 @dataclass(frozen=True)
 class BlockForm:
-    """A shifted block's form (see `backbone.partition`), the bound and the limit that decided."""
+    """The form of a shifted block (see `backbone.partition`), with the bound and the limit that decided it."""
 
     form: str
     excess: float
     limit: float
 
 
-#: Forms of the shifted blocks, by the numbers of stage and block.
+#: Forms of the shifted blocks, by stage and block number.
 Forms = Mapping[tuple[int, int], BlockForm]
 
 
@@ -44,19 +44,19 @@ def choose_forms(config: SwiFTConfig, tensors: Mapping[str, np.ndarray], setting
             if plan.shifted:
                 name = f"model.layers.{stage}.blocks.{block}"
                 excess, limit = score_excess(tensors, name, config.num_heads[stage], plan), excess_limit(plan)
-                # Not a number compares false: weights that no bound can be found for keep the mask.
+                # NaN compares false, so weights without a bound keep the mask.
                 allowed = settings.attention == "auto" and excess <= limit
                 forms[stage, block] = BlockForm("regions" if allowed else "masked", excess, limit)
     return forms
 
 
 def by_name(forms: Forms) -> dict[str, BlockForm]:
-    """The same by ``stageI/blockJ``, as files name blocks."""
+    """The forms by the block names in files, ``stageI/blockJ``."""
     return {f"stage{stage}/block{block}": found for (stage, block), found in forms.items()}
 
 
 def forms_text(forms: Forms) -> str:
-    """JSON for a file's metadata; null for a bound that there is not."""
+    """JSON for the metadata of a file; a missing bound is null."""
     rounded = {
         name: {
             "form": found.form,
@@ -69,5 +69,5 @@ def forms_text(forms: Forms) -> str:
 
 
 def excess_limit(plan: WindowPlan) -> float:
-    """The excess up to which a window's masked keys together weigh less than 2^-53 of the query's own token."""
+    """The excess up to which all masked keys of a window weigh less than 2^-53 of the query's own token."""
     return -MASK_VALUE - 53 * math.log(2) - math.log(plan.tokens)

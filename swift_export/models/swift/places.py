@@ -1,4 +1,4 @@
-"""Places inside the backbone, in the order of computation, by the names that exported files give to their values."""
+"""Places inside the backbone, in the order of computation, with the names of their values in exported files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from swift_export.models.swift.config import SwiFTConfig
 
 __all__ = ["block_of", "is_output", "outline", "place_names"]
 
-#: What is computed within a block, one after the other.
+#: The values within a block, in the order of computation.
 _IN_BLOCK = ("norm1", "attention", "norm2", "mlp", "output")
 
 
 def place_names(config: SwiFTConfig) -> tuple[str, ...]:
-    """``patch_embed``, ``stage0/embedding``, ``stage0/block0/norm1``, ...: ``attention`` is with its residual
-    connection, ``mlp`` without, ``output`` the block's result.
+    """``patch_embed``, ``stage0/embedding``, ``stage0/block0/norm1``, ...
+
+    ``attention`` includes the residual connection, ``mlp`` does not, and ``output`` is the result of the block.
     """
     names = ["patch_embed"]
     for stage, depth in enumerate(config.depths):
@@ -24,16 +25,16 @@ def place_names(config: SwiFTConfig) -> tuple[str, ...]:
 
 
 def outline(config: SwiFTConfig) -> tuple[str, ...]:
-    """The places between blocks: `place_names` but for what lies within one."""
+    """The places between blocks: `place_names` without those within blocks."""
     return tuple(place for place in place_names(config) if block_of(place) is None or is_output(place))
 
 
 def is_output(place: str) -> bool:
-    """Whether a place is a block's result."""
+    """Whether a place is the result of a block."""
     return block_of(place) is not None and place.endswith("/output")
 
 
 def block_of(place: str) -> str | None:
-    """``stageI/blockJ`` where a place lies in a block."""
+    """``stageI/blockJ`` for a place in a block, otherwise None."""
     parts = place.split("/")
     return "/".join(parts[:2]) if len(parts) == 3 else None

@@ -1,4 +1,4 @@
-"""Scans in Python: the clips of one, computed one by one or written as a file."""
+"""Python functions for scans: computing the clips one by one, or writing them to a file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Options", "open_scan", "prepare"]
 
 
 class Options(TypedDict, total=False):
-    """How a scan is read.
+    """Options for reading a scan.
 
     ``placement`` is ``hcp``, ``ukb``, ``abcd`` or a point ``X,Y,Z`` of MNI152 in mm; by default that of ``variant``. It
-    brings its ``orientation`` and the frames to be dropped with it, unless others are given. ``frames`` is how many a
-    window has, ``windows`` how many to take, by default all, ``start`` where the first one begins, and ``stride`` the
-    frames from the start of one to that of the next, by default as many as it has. ``mask`` is a 3D NIfTI,
-    ``resample_tr`` a repetition time in s to interpolate to. ``warn`` is told of what may make the features
-    meaningless; by default a ScanWarning is issued, and with ``strict`` it is an error.
+    implies the ``orientation`` and the dropped frames, unless others are given. ``frames`` is the number of frames per
+    window, ``windows`` the number of windows (default: all), ``start`` the first frame of the first window, and
+    ``stride`` the distance between the starts of windows (default: no overlap). ``mask`` is a 3D NIfTI. ``resample_tr``
+    is a target repetition time in s. ``warn`` receives conditions that may make the features meaningless. By default a
+    ScanWarning is issued; with ``strict`` they are errors.
     """
 
     placement: str | Placement | None
@@ -52,13 +52,16 @@ class _How(TypedDict):
 
 @contextmanager
 def open_scan(scan: str | Path, **options: Unpack[Options]) -> Iterator[Scan]:
-    """Read a scan once, for its statistics, and give its windows, which are computed when they are asked for.
+    """Read a scan once for its statistics, and provide its windows, which are computed on request.
 
         with swift_export.open_scan("sub-01_bold.nii.gz", placement="hcp", mask="sub-01_mask.nii.gz") as scan:
             for window in scan:  # float32 (96, 96, 96, 20)
                 ...
 
-    Raises InputError for a scan that does not meet the input contract, UsageError for `Options` that do not fit.
+    Raises:
+        InputError: the scan does not meet the input contract.
+        UsageError: one of the `Options` is invalid or does not apply to the scan.
+
     """
     reading, how = _parsed(scan, **options)
     with scans.open_scan(Path(scan), reading, GRID, **how) as opened:
@@ -92,7 +95,7 @@ def _parsed(
 ) -> tuple[Reading, _How]:
     if placement is None:
         if variant is None:
-            raise UsageError(f"{scan}: where its voxels go depends on the training data: give a placement or a variant")
+            raise UsageError(f"{scan}: the placement depends on the training data; give a placement or a variant")
         placement = find_variant(variant).placement
     reading = Reading(
         placement=parse_placement(placement) if isinstance(placement, str) else placement,

@@ -1,4 +1,4 @@
-"""How far the scores of a block can let a masked key outweigh the query's own token, whatever the input."""
+"""A bound, for every input, on how far the score of a masked key can exceed the query's score with itself."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from swift_export.models.swift.config import WindowPlan
 
 __all__ = ["score_excess"]
 
-#: Factors that are tried for a free parameter of a bound: any gives a bound, the smallest is taken.
+#: Factors tried for a free parameter of a bound. Each gives a valid bound; the smallest is used.
 GRID = np.logspace(-3, 3, 121)
 
 
 def score_excess(tensors: Mapping[str, np.ndarray], name: str, heads: int, plan: WindowPlan) -> float:
     """An upper bound on (score of a query with any key) - (its score with its own token), over all heads and inputs.
 
-    ``name`` is the block's in a checkpoint. Not a number where the weights are not finite.
+    ``name`` is the name of the block in a checkpoint. The result is NaN if the weights are not finite.
 
-    What LayerNorm gives is ``weight * z + bias`` with z of mean 0 and |z|^2 at most the number n of channels. With
-    queries ``a + A z`` (scale included) and keys ``b + K z'`` the difference is ``(a + A z) . K (z' - z)``, for a given
-    z at most ``sqrt(n) |y| - z . y`` where ``y = K^T (a + A z)``, all of it within the space of mean 0. Since
-    ``sqrt(n) |y| <= n |y|^2 / (2 t) + t / 2`` for every t > 0, that is a quadratic form in z, bounded over the ball by
-    its Lagrange dual. In tests it is reached to four digits. Padding adds a key that is 0 after the LayerNorm.
+    The LayerNorm computes ``weight * z + bias``, where z has mean 0 and |z|^2 is at most the number n of channels. With
+    queries ``a + A z`` (including the scale) and keys ``b + K z'``, the difference is ``(a + A z) . K (z' - z)``. For a
+    given z it is at most ``sqrt(n) |y| - z . y`` with ``y = K^T (a + A z)``, in the space of mean 0. Since
+    ``sqrt(n) |y| <= n |y|^2 / (2 t) + t / 2`` for every t > 0, this is a quadratic form in z, which its Lagrange dual
+    bounds over the ball. In tests, inputs reach the bound to four digits. Padding adds a key of 0 after the LayerNorm.
     """
     weight, bias = (np.asarray(tensors[f"{name}.norm1.{k}"], np.float64) for k in ("weight", "bias"))
     qkv, offset = (np.asarray(tensors[f"{name}.attn.qkv.{k}"], np.float64) for k in ("weight", "bias"))
@@ -38,10 +38,10 @@ def score_excess(tensors: Mapping[str, np.ndarray], name: str, heads: int, plan:
         rows = slice(head * dim, (head + 1) * dim)
         query, key = qkv[rows] / math.sqrt(dim), qkv[channels:][rows]
         a = query @ bias + offset[rows] / math.sqrt(dim)
-        # Only what queries and keys look at matters: twice ``dim`` directions of mean 0, or fewer.
-        looked_at = np.concatenate([query * weight, key * weight])
-        looked_at -= looked_at.mean(1, keepdims=True)
-        queries, keys = np.split(looked_at @ np.linalg.qr(looked_at.T)[0], 2)
+        # Only the directions that queries and keys use matter: at most twice ``dim``, of mean 0.
+        used = np.concatenate([query * weight, key * weight])
+        used -= used.mean(1, keepdims=True)
+        queries, keys = np.split(used @ np.linalg.qr(used.T)[0], 2)
         excess = max(excess, _tokens(keys.T @ queries, keys.T @ a, channels))
         if plan.padded != plan.grid:
             pad = key @ bias
@@ -51,7 +51,7 @@ def score_excess(tensors: Mapping[str, np.ndarray], name: str, heads: int, plan:
 
 
 def _tokens(matrix: Float[np.ndarray, "n n"], y0: Float[np.ndarray, " n"], channels: int) -> float:
-    """Bound of ``sqrt(channels) |y| - z . y`` for ``y = y0 + matrix z``."""
+    """Bound on ``sqrt(channels) |y| - z . y`` for ``y = y0 + matrix z``."""
     largest = math.sqrt(channels) * np.linalg.norm(matrix, 2) + np.linalg.norm(y0)
     if largest == 0:
         return 0.0
@@ -65,7 +65,7 @@ def _tokens(matrix: Float[np.ndarray, "n n"], y0: Float[np.ndarray, " n"], chann
 
 
 def _maximum(quadratic: Float[np.ndarray, "n n"], linear: Float[np.ndarray, " n"], radius2: float) -> float:
-    """Bound of ``z . quadratic z + linear . z`` over |z|^2 <= radius2: the dual at the best multiplier tried."""
+    """Bound on ``z . quadratic z + linear . z`` over |z|^2 <= radius2: the dual at the best multiplier tried."""
     values, vectors = np.linalg.eigh(quadratic)
     components = (vectors.T @ linear) ** 2
     floor = max(float(values[-1]), 0.0)

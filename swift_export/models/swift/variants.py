@@ -1,4 +1,4 @@
-"""The published models: architecture, where their weights come from, licence, citation, input contract."""
+"""The published models: architecture, source of the weights, licence, citation, input contract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swift_export.scans.contract import InputContract, contract_of
 
 __all__ = ["CITATION", "CUSTOM", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
 
-#: Name of a model whose weights were given without ``--variant``.
+#: Name of a model with weights given without ``--variant``.
 CUSTOM = "custom"
 
 LICENCE = "Apache-2.0"
@@ -39,9 +39,9 @@ UPSTREAM = Upstream("Transconnectome/SwiFT", "0b07cb156d77a7de33078c8f6fe3ddffa7
 class Variant:
     """One published model.
 
-    ``git_blob`` (SHA-1 over ``blob <size>\\0`` + content) decides whether a download is the published file;
-    ``sha256`` and ``size`` are a second, independent check where they are known. ``placement`` is the one of its
-    training data, for the reason ``placed_because``.
+    ``git_blob`` (SHA-1 over ``blob <size>\\0`` + content) identifies the published file. ``sha256`` and ``size``, if
+    known, are a second, independent check. ``placement`` is that of its training data, for the reason
+    ``placed_because``.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Variant:
 
     @property
     def contract(self) -> InputContract:
-        """How scans become its input, where the checkpoint does not say otherwise."""
+        """The preparation of scans for this model, unless the checkpoint states another one."""
         return contract_of(None, 1, self.placement, self.placed_because)
 
 
@@ -103,7 +103,7 @@ VARIANTS = {
 
 
 def find_variant(name: str) -> Variant:
-    """The published variant of that name; raises UsageError for any other."""
+    """The published variant with this name; raises UsageError for any other name."""
     if name not in VARIANTS:
         raise UsageError(f"--variant {name}: expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]

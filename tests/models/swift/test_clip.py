@@ -54,7 +54,7 @@ def test_real_scan_needs_words_of_its_user(brains, tmp_path):
     with pytest.raises(InputError, match=r"found 4 x 4 x 8 mm.*resample") as error:
         load_clip(path, FULL, placement="hcp")
     assert "keep" not in str(error.value)
-    with pytest.raises(InputError, match=r"placement hcp knows arrays as stored of .*, found 17x21x3"):
+    with pytest.raises(InputError, match=r"voxels for placement hcp .*, found 17x21x3"):
         load_clip(path, FULL, placement="hcp", orientation="keep")
     told: list[str] = []
     stored = {"placement": "40,39,38,37,47,46", "orientation": "keep", "warn": told.append}
@@ -63,7 +63,7 @@ def test_real_scan_needs_words_of_its_user(brains, tmp_path):
     mask = brains.threshold_mask(path, tmp_path / "mask.nii.gz", 3700)
     told.clear()
     clip = load_clip(path, FULL, mask=mask, **stored)
-    assert any("the brain extends over" in line for line in told), "17 x 21 x 3 voxels are no brain"
+    assert any("the brain measures" in line for line in told), "17 x 21 x 3 voxels are no brain"
 
     import nibabel as nib
 
@@ -101,7 +101,7 @@ def test_a_clip_is_the_first_window(brains, tmp_path):
         assert {name: clip.provenance[name] for name in scan.facts if name != "frames"} == {
             name: value for name, value in scan.facts.items() if name != "frames"
         }
-    with pytest.raises(InputError, match=r"\(an error by --strict\)"):
+    with pytest.raises(InputError, match=r"\(an error because of --strict\)"):
         load_clip(path, SMALL, placement="0,-18,18", strict=True)
     # A placement brings the frames that its data set left out.
     as_hcp = load_clip(path, SMALL, placement="hcp", allow_crop=True, warn=lambda _: None)
@@ -122,9 +122,7 @@ def test_a_folder_of_frames_is_an_input(torch_file, tmp_path):
 @pytest.mark.parametrize("name", ["run.nii", "folder"])
 def test_where_voxels_go_has_to_be_said(tmp_path, name):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(
-        UsageError, match=rf"{name}: where its voxels go depends on the training data: .* hcp, ukb, abcd"
-    ):
+    with pytest.raises(UsageError, match=rf"{name}: the placement depends on the training data; .* hcp, ukb, abcd"):
         load_clip(tmp_path / name, SMALL)
     with pytest.raises(UsageError, match="--placement mni: expected hcp, ukb, abcd"):
         load_clip(tmp_path / name, SMALL, placement="mni")
@@ -135,7 +133,7 @@ def test_frames_beyond_the_models_are_refused(brains, tmp_path):
     path = brains.write(tmp_path / "run.nii", brains.run((9, 11, 7, 30)))
     with pytest.raises(ArchitectureError, match="expected 1 to 20"):
         load_clip(path, FULL, frames=21, placement="hcp")
-    with pytest.raises(UsageError, match="--start -1: expected a frame from 0 on"):
+    with pytest.raises(UsageError, match="--start -1: expected a frame number of at least 0"):
         load_clip(path, SMALL, start=-1, placement="0,-18,18", warn=lambda _: None)
 
 
@@ -200,7 +198,7 @@ def test_frames_of_a_prepared_array(tmp_path):
         (prepared(1, 4, 12, 18, 12), "expected shape"),
         (prepared(2, 12, 18, 12, 4), "expected shape"),
         (prepared(1, 12, 18, 12, 3), "at least 4 frames"),
-        (np.zeros((0, 1, 12, 18, 12, 4), np.float32), "claims shape"),
+        (np.zeros((0, 1, 12, 18, 12, 4), np.float32), "expected values of shape"),
         (np.ones((1, 12, 18, 12, 4), np.int16), "expected float16, float32 or float64 values, found int16"),
         (np.ones((1, 12, 18, 12, 4), np.complex64), "found complex64"),
         (np.full((1, 12, 18, 12, 4), 1e300), "found 10368 NaN or infinite in float32"),
@@ -263,5 +261,5 @@ def test_damaged_and_hostile_arrays(tmp_path, content):
 
 def test_mask_with_a_prepared_array_is_a_mistake(tmp_path):
     np.save(tmp_path / "clip.npy", prepared(1, 12, 18, 12, 4))
-    with pytest.raises(UsageError, match="--mask applies to NIfTI"):
+    with pytest.raises(UsageError, match="--mask applies only to NIfTI"):
         load_clip(tmp_path / "clip.npy", SMALL, mask=tmp_path / "mask.nii")

@@ -1,4 +1,4 @@
-"""The backbone: its architecture (light to import) and its Equinox module (imports jax when first used)."""
+"""The backbone: its architecture (light to import) and its Equinox module (imports jax on first use)."""
 
 from __future__ import annotations
 

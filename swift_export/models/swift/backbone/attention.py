@@ -19,7 +19,7 @@ from swift_export.models.swift.config import MASK_FLOOR, WindowPlan
 
 __all__ = ["Cut", "Mask", "WindowAttention"]
 
-#: What is added to the scores of windows; None where nothing is.
+#: Added to the scores of windows; None without a mask.
 Mask = Float[Array, "windows 1 tokens tokens"] | None
 
 
@@ -32,7 +32,7 @@ class Cut:
 
     @classmethod
     def load(cls, plan: WindowPlan, form: str) -> Cut:
-        """Cut as `partition` says."""
+        """The partition with its masks, on the device."""
         found = partition(plan, form)
         return cls(found, tuple(None if g.regions is None else region_mask(g.regions) for g in found.groups))
 
@@ -52,14 +52,14 @@ class WindowAttention(eqx.Module):
     def __call__(
         self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask
     ) -> Float[Array, "batch h w d t channels"]:
-        """As it is defined: cut into windows, attend, put back."""
+        """The definition: split into windows, attend, reassemble."""
         q, k, v = self._projected(split_windows(x, plan))
         return merge_windows(self.proj(self._attend(q, k, v, mask)), plan)
 
     def by_group(
         self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
     ) -> Float[Array, "batch tokens channels"]:
-        """The same, cut otherwise; the grid's tokens come and go in C order."""
+        """The same result with another partition; input and output are the grid's tokens in C order."""
         batch, _, channels = x.shape
         if plan.padded != plan.grid:
             x = pad_grid(x.reshape(batch, *plan.grid, channels), plan).reshape(batch, -1, channels)
@@ -67,7 +67,7 @@ class WindowAttention(eqx.Module):
         start, attended = 0, []
         for group, mask in zip(cut.partition.groups, cut.masks, strict=True):
             stop = start + group.sets * group.tokens
-            # Masks tell the sets of a clip apart. Without one, clips and sets are one axis: runtimes look for
+            # With masks, the sets of a clip need an axis. Without, clips and sets share one, because runtimes recognise
             # attention in four dimensions.
             front = (batch * group.sets,) if mask is None else (batch, group.sets)
             q, k, v = (
@@ -82,7 +82,7 @@ class WindowAttention(eqx.Module):
         return out
 
     def _projected(self, tokens: Float[Array, "*batch channels"]) -> Sequence[Float[Array, "*batch channels"]]:
-        """Queries, scaled, keys and values."""
+        """Scaled queries, keys and values."""
         channels = tokens.shape[-1]
         q, k, v = lax.split(self.qkv(tokens), (channels,) * 3, axis=tokens.ndim - 1)
         return q * jnp.float32((channels // self.heads) ** -0.5), k, v
@@ -117,8 +117,9 @@ class WindowAttention(eqx.Module):
 def _take(
     x: Float[Array, "batch tokens channels"], order: Int[np.ndarray, " places"]
 ) -> Float[Array, "batch places channels"]:
-    """``x[:, order]``. The batch is a batching dimension of the gather, not part of its slices: its size may be
-    unknown, and slices of unknown size make another op, which few programs read.
+    """``x[:, order]``, with the batch as a batching dimension of the gather.
+
+    In the slices, a batch of unknown size would need another op, which few programs can read.
     """
     batch = x.shape[0]
     indices = jnp.broadcast_to(jnp.asarray(order)[None, :, None], (batch, len(order), 1))

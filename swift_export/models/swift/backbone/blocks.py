@@ -1,4 +1,4 @@
-"""A transformer block: attention and MLP, each behind a LayerNorm and beside a residual connection."""
+"""A transformer block: attention and MLP, each after a LayerNorm and with a residual connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Block"]
 
 
 class MLP(eqx.Module):
-    """Two linear layers around an exact GELU; four times as wide inside."""
+    """Two linear layers around an exact GELU, with four times the width inside."""
 
     linear1: Linear
     linear2: Linear
@@ -27,7 +27,7 @@ class MLP(eqx.Module):
         return cls(Linear.load(tensors, f"{name}.linear1"), Linear.load(tensors, f"{name}.linear2"))
 
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
-        """Token by token."""
+        """Apply to each token."""
         return self.linear2(gelu(self.linear1(x)))
 
 
@@ -52,13 +52,13 @@ class Block(eqx.Module):
     def __call__(
         self, x: Float[Array, "batch h w d t channels"], plan: WindowPlan, mask: Mask
     ) -> Float[Array, "batch h w d t channels"]:
-        """As it is defined; ``mask`` is what ``attention_mask(plan)`` gives."""
+        """The definition; ``mask`` is the result of ``attention_mask(plan)``."""
         return self._around(x, lambda y: self.attention(y, plan, mask))
 
     def by_group(
         self, x: Float[Array, "batch tokens channels"], plan: WindowPlan, cut: Cut
     ) -> Float[Array, "batch tokens channels"]:
-        """The same with the attention cut into groups."""
+        """The same result with attention split into groups."""
         return self._around(x, lambda y: self.attention.by_group(y, plan, cut))
 
     def _around(
@@ -72,6 +72,6 @@ class Block(eqx.Module):
             y = self.norm2(x)
         with jax.named_scope("mlp"):
             y = self.mlp(y)
-        # A scope of its own: exporters name the block's result after it.
+        # A separate scope, after which exporters name the result of the block.
         with jax.named_scope("output"):
             return x + y

@@ -1,4 +1,4 @@
-"""The two layers that everything else is made of, on channels-last tokens."""
+"""The basic layers, on channels-last tokens."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Linear(eqx.Module):
 
     @classmethod
     def load(cls, tensors: Tensors, name: str, *, bias: bool = True) -> Linear:
-        """Take ``name.weight`` and, unless told otherwise, ``name.bias``."""
+        """Take ``name.weight`` and, by default, ``name.bias``."""
         return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"] if bias else None)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Over the last axis."""
+        """Apply to the last axis."""
         y = lax.dot_general(x, self.weight, (((x.ndim - 1,), (1,)), ((), ())))
         return y if self.bias is None else y + self.bias
 
@@ -45,7 +45,7 @@ class LayerNorm(eqx.Module):
         return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
-        """Over the last axis."""
+        """Apply to the last axis."""
         centred = x - x.mean(-1, keepdims=True)
         variance = (centred * centred).mean(-1, keepdims=True)
         return centred * lax.rsqrt(variance + LAYER_NORM_EPSILON) * self.weight + self.bias
@@ -54,6 +54,6 @@ class LayerNorm(eqx.Module):
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Exact GELU.
 
-    Spelled with erf, which lowers to one op: ``jax.nn.gelu`` takes erfc, which lowers to a polynomial.
+    It uses erf, which lowers to one op. ``jax.nn.gelu`` uses erfc, which lowers to a polynomial.
     """
     return 0.5 * x * (1.0 + lax.erf(x * jnp.float32(0.5**0.5)))

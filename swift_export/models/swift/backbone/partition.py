@@ -1,8 +1,8 @@
-"""How a shifted block cuts its tokens into groups that attend among themselves.
+"""Splits the tokens of a shifted block into groups with separate attention.
 
-The definition attends inside windows and subtracts 100 from the score of every pair of tokens from different regions
-(see `windows`). The same numbers come cheaper: windows that hold one region need no mask, and where the scores of a
-block cannot spread far enough for e^-100 to be seen, each region attends for itself and no mask is left at all.
+By definition, tokens attend within windows, and 100 is subtracted from the score of every pair of tokens from different
+regions (see `windows`). The same numbers can be computed at lower cost. A window with a single region needs no mask. If
+the scores of a block cannot spread far enough to make e^-100 visible, each region attends separately without a mask.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from swift_export.models.swift.config import WindowPlan
 
 __all__ = ["FORMS", "Partition", "WindowGroup", "partition"]
 
-#: ``masked``: windows, with a mask where it is needed. ``regions``: one region of one window, no mask.
+#: ``masked``: sets are windows, with a mask if needed. ``regions``: sets are regions of a window, without a mask.
 FORMS = ("masked", "regions")
+#: Fewest windows without a mask that form a separate group.
 WORTH_A_GROUP = 32
 
 
 @dataclass(frozen=True)
 class WindowGroup:
-    """Sets of equally many tokens; ``regions`` numbers the tokens' regions where pairs of them need the mask."""
+    """Sets with the same number of tokens; ``regions`` holds the region of each token, if pairs need the mask."""
 
     sets: int
     tokens: int
@@ -33,22 +34,22 @@ class WindowGroup:
 
 @dataclass(frozen=True)
 class Partition:
-    """``order`` lists the padded grid's tokens, numbered in C order, set after set and group after group."""
+    """``order`` lists the tokens of the padded grid, numbered in C order, by group and set."""
 
     order: Int[np.ndarray, " tokens"]
     groups: tuple[WindowGroup, ...]
 
     @property
     def inverse(self) -> Int[np.ndarray, " tokens"]:
-        """Where each token of the grid stands in ``order``."""
+        """The position in ``order`` of each token of the grid."""
         return np.argsort(self.order).astype(np.int32)
 
 
 def partition(plan: WindowPlan, form: str) -> Partition:
-    """Cut a block's tokens as ``form`` says: sets of one size together, unmasked before masked, large before small."""
+    """Group the tokens of a block by ``form`` and set size: unmasked before masked, large before small."""
     windows, regions = window_tokens(plan), window_regions(plan)
     cut = (regions != regions[:, :1]).any(1)
-    # Few windows that need no mask are not worth a group of their own.
+    # A separate group does not pay off for a few windows without a mask.
     masked = cut | (np.count_nonzero(~cut) < WORTH_A_GROUP and bool(cut.any()))
     sets: dict[tuple[bool, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for tokens, region, with_mask in zip(windows, regions, masked, strict=True):

@@ -1,4 +1,4 @@
-"""A stage: position embeddings, blocks and, but in the last one, patch merging. And the patch embedding before all."""
+"""The patch embedding, and the stages: position embeddings, blocks and, except in the last, patch merging."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class PatchEmbedding(eqx.Module):
         return cls(Linear.load(tensors, "model.patch_embed.fc"), config.patch_size[:3])
 
     def __call__(self, bold: Float[Array, "batch in H W D T"]) -> Float[Array, "batch h w d t channels"]:
-        """Cut into patches and map them to tokens."""
+        """Split into patches and map them to tokens."""
         batch, chans, *volume, frames = bold.shape
         h, w, d = (n // k for n, k in zip(volume, self.patch, strict=True))
         kh, kw, kd = self.patch
         x = bold.reshape(batch, chans, h, kh, w, kw, d, kd, frames)
-        # A patch flattens to (kh, kw, kd, channel). Time stays innermost: whole runs of frames move, not single
-        # numbers, which is several times faster on a clip of 71 MB.
+        # A patch flattens to (kh, kw, kd, channel). Time stays innermost, so that whole runs of frames move instead of
+        # single numbers, which is several times faster for a clip of 71 MB.
         x = x.transpose(0, 2, 4, 6, 3, 5, 7, 1, 8).reshape(batch, h * w * d, -1, frames)
         y = lax.dot_general(x, self.fc.weight, (((2,), (1,)), ((), ())))
         assert self.fc.bias is not None
@@ -45,7 +45,7 @@ class PatchEmbedding(eqx.Module):
 
 
 class PositionEmbedding(eqx.Module):
-    """Learnt embeddings of the place and of the frame, added to the tokens."""
+    """Learnt embeddings of position and frame, added to the tokens."""
 
     space: Float[Array, "1 channels h w d 1"]
     time: Float[Array, "1 channels 1 1 1 frames"]
@@ -56,7 +56,7 @@ class PositionEmbedding(eqx.Module):
         return cls(tensors[f"{name}.pos_embed"], tensors[f"{name}.time_embed"])
 
     def __call__(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h w d t channels"]:
-        """A clip of fewer frames than the model's takes the first of the time embeddings."""
+        """Add the embeddings; a shorter clip uses the first time embeddings."""
         to_tokens = (0, 2, 3, 4, 5, 1)
         time = lax.slice_in_dim(self.time, 0, x.shape[4], axis=5)
         return x + self.space.transpose(to_tokens) + time.transpose(to_tokens)
@@ -108,8 +108,10 @@ class Stage(eqx.Module):
         x: Float[Array, "batch h w d t channels"],
         forms: Mapping[tuple[int, int], str] | None = None,
     ) -> Float[Array, "batch h2 w2 d2 t channels2"]:
-        """As it is defined, or with the attention cut into groups: ``forms`` says how, by the numbers of stage and
-        block, for all shifted blocks. Frames are read off ``x``: they decide the windows of the time axis.
+        """Compute by definition or, with ``forms``, with attention split into groups.
+
+        ``forms`` holds the forms of all shifted blocks by stage and block number. The number of frames comes from ``x``
+        and determines the windows along the time axis.
         """
         with jax.named_scope("embedding"):
             x = self.embedding(x)
@@ -134,7 +136,7 @@ class Stage(eqx.Module):
     ) -> Float[Array, "batch h w d t channels"]:
         shape = x.shape
         cuts: dict[tuple[WindowPlan, str], Cut] = {}
-        # Blocks do not look at the grid: their results, which exporters name, are the grid's tokens in C order.
+        # Blocks do not need the grid. Their results, which exporters name, are its tokens in C order.
         with jax.named_scope("embedding"):
             x = x.reshape(shape[0], -1, shape[-1])
         for j, block in enumerate(self.blocks):
@@ -150,5 +152,5 @@ class Stage(eqx.Module):
 
 
 def channels_first(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels h w d t"]:
-    """The layout of features and stage maps outside the backbone."""
+    """Convert to the layout of features and stage maps outside the backbone."""
     return x.transpose(0, 5, 1, 2, 3, 4)

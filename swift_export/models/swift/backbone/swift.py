@@ -26,9 +26,9 @@ __all__ = ["SwiFT"]
 class SwiFT(eqx.Module):
     """SwiFT's backbone (Kim et al., NeurIPS 2023, arXiv:2307.05916).
 
-    ``tensors`` are named and laid out as in the published checkpoints; they may be traced values.
-    Called on clips ``(batch, in_chans, H, W, D, T)``, or on one clip without the batch axis, it gives features
-    ``(batch, channels, h, w, d, T)``, likewise; T may be anything up to the frames of the time embedding.
+    ``tensors`` have the names and layouts of the published checkpoints, and may be traced values. The input is a batch
+    of clips ``(batch, in_chans, H, W, D, T)``, or one clip without the batch axis. The output is features ``(batch,
+    channels, h, w, d, T)``, or without the batch axis. T is at most the length of the time embedding.
     """
 
     patch_embed: PatchEmbedding
@@ -39,7 +39,9 @@ class SwiFT(eqx.Module):
         expected = parameter_shapes(config)
         wrong = [f"{k} {v}" for k, v in expected.items() if k not in tensors or tuple(tensors[k].shape) != v]
         if wrong:
-            raise WeightsError(f"weights: missing or of another shape than expected: {', '.join(wrong)}")
+            raise WeightsError(
+                f"weights: missing tensors, or tensors of another shape than expected: {', '.join(wrong)}"
+            )
         arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in expected}
         self.config = config
         self.patch_embed = PatchEmbedding.load(arrays, config)
@@ -53,7 +55,7 @@ class SwiFT(eqx.Module):
     @classmethod
     def from_pretrained(cls, source: str | Path, *, variant: str | None = None) -> SwiFT:
         """Build from a variant's name, a hub id, a bundle folder or a ``.ckpt`` file."""
-        # Reading weights comes before the backbone in the way that data takes; only this convenience looks back.
+        # Weights precede the backbone in the data flow; only this convenience function imports them.
         from swift_export.models.swift.weights import load_weights
 
         return cls.from_weights(load_weights(source, variant=variant))
@@ -71,12 +73,11 @@ class SwiFT(eqx.Module):
         output_kind: str = "features",
         forms: Mapping[tuple[int, int], str] | None = None,
     ) -> dict[str, Array]:
-        """Features and the maps after stages, by name, all ``(batch, channels, h, w, d, T)``.
+        """Features and stage maps by name, all ``(batch, channels, h, w, d, T)``.
 
-        ``output_kind="embedding"`` makes ``features`` the mean over all tokens, ``(batch, channels)``. Stage maps are
-        what upstream's ``layers.i`` returns: after merging where the stage merges. ``forms``
-        says by stage and block how shifted blocks attend (see `backbone.partition`); without it, all is
-        computed as it is defined.
+        With ``output_kind="embedding"``, ``features`` is the mean over all tokens, ``(batch, channels)``. Stage maps
+        are the results of upstream's ``layers.i``, including the merging. ``forms`` states, by stage and block, how
+        shifted blocks attend (see `backbone.partition`). Without it, the definition is computed.
         """
         self._check(bold)
         if unknown := [name for name in outputs if name not in self.config.output_names]:

@@ -1,4 +1,4 @@
-"""Windows over the (h, w, d, t) grid of tokens: padding, cyclic shift, partition and their reverse.
+"""Windows over the (h, w, d, t) grid of tokens: padding, cyclic shift, partition and their inverses.
 
 After Liu et al., arXiv:2103.14030, in four dimensions as in SwiFT, arXiv:2307.05916.
 """
@@ -29,7 +29,7 @@ __all__ = [
 def split_windows(
     x: Float[Array, "batch h w d t channels"], plan: WindowPlan
 ) -> Float[Array, "batch windows tokens channels"]:
-    """Pad the end of every axis with zeros, shift back cyclically and cut into windows."""
+    """Pad the end of every axis with zeros, shift back cyclically and split into windows."""
     x = pad_grid(x, plan)
     for axis, shift in enumerate(plan.shift, start=1):
         x = _roll(x, shift, axis)
@@ -42,7 +42,7 @@ def split_windows(
 def merge_windows(
     x: Float[Array, "batch windows tokens channels"], plan: WindowPlan
 ) -> Float[Array, "batch h w d t channels"]:
-    """The reverse of ``split_windows``; what padding added is cropped."""
+    """The inverse of ``split_windows``; padding is cropped."""
     batch, channels = x.shape[0], x.shape[-1]
     x = x.reshape(batch, *plan.counts, *plan.window, channels)
     x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4, 8, 9)
@@ -61,7 +61,7 @@ def pad_grid(x: Float[Array, "batch h w d t channels"], plan: WindowPlan) -> Flo
 
 
 def crop_grid(x: Float[Array, "batch H W D T channels"], plan: WindowPlan) -> Float[Array, "batch h w d t channels"]:
-    """The reverse of ``pad_grid``."""
+    """The inverse of ``pad_grid``."""
     for axis, (n, p) in enumerate(zip(plan.grid, plan.padded, strict=True), start=1):
         if n != p:
             x = lax.slice_in_dim(x, 0, n, axis=axis)
@@ -69,15 +69,16 @@ def crop_grid(x: Float[Array, "batch H W D T channels"], plan: WindowPlan) -> Fl
 
 
 def window_tokens(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
-    """Number of each window's tokens on the padded grid before the shift, counted in C order."""
+    """Index of the tokens of each window on the padded grid before the shift, in C order."""
     numbers = np.arange(np.prod(plan.padded), dtype=np.int32).reshape(plan.padded)
     return _cut(np.roll(numbers, [-shift for shift in plan.shift], (0, 1, 2, 3)), plan)
 
 
 def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
-    """Number of the region that each token of each window comes from, on the padded and shifted grid.
+    """Region number of each token of each window, on the padded and shifted grid.
 
-    Regions of an axis of n tokens are [0, n-window), [n-window, n-shift) and [n-shift, n); one where shift is 0.
+    Regions of an axis of n tokens are [0, n-window), [n-window, n-shift) and [n-shift, n); a single region if shift is
+    0.
     """
     regions = np.zeros(plan.padded, np.int32)
     for axis, (n, window, shift) in enumerate(zip(plan.padded, plan.window, plan.shift, strict=True)):
@@ -88,10 +89,10 @@ def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
 
 
 def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] | None:
-    """What a shifted block adds to its scores: -100 for a pair of tokens of different regions, else 0.
+    """The addend to the scores of a shifted block: -100 for tokens from different regions, otherwise 0.
 
-    Computed from the regions in the lowered program: as a constant it would weigh more than all weights (84 MB in
-    the first stage of the published models).
+    The lowered program computes it from the regions. As a constant it would be larger than all weights (84 MB in the
+    first stage of the published models).
     """
     if not plan.shifted:
         return None
@@ -99,7 +100,7 @@ def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] 
 
 
 def region_mask(regions: Int[np.ndarray, "windows tokens"]) -> Float[Array, "windows 1 tokens tokens"]:
-    """-100 for every pair of tokens of one window that come from different regions, else 0."""
+    """-100 for every pair of tokens of a window from different regions, otherwise 0."""
     numbers = jnp.asarray(regions)
     same = numbers[:, None, :, None] == numbers[:, None, None, :]
     return lax.select(same, jnp.zeros(same.shape, jnp.float32), jnp.full(same.shape, MASK_VALUE, jnp.float32))

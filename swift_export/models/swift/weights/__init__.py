@@ -1,4 +1,4 @@
-"""Weights of a SwiFT backbone: read from checkpoints and bundles, downloaded or drawn, and written as bundles."""
+"""Weights of a SwiFT backbone: from checkpoints, bundles, downloads or a random generator; written as bundles."""
 
 from __future__ import annotations
 

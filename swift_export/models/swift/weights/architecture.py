@@ -1,4 +1,4 @@
-"""Which architecture a file's hyper-parameters describe, with or without a published variant to hold them against."""
+"""The architecture described by the hyper-parameters of a file, optionally compared with a published variant."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ __all__ = ["read_training", "resolve_architecture"]
 def resolve_architecture(
     values: Mapping[str, Any], variant: Variant | None, file: str
 ) -> tuple[SwiFTConfig, dict[str, Any]]:
-    """The architecture, and the hyper-parameters that had to be assumed.
+    """The architecture, and the hyper-parameters that were assumed.
 
-    What the file states decides. What it lacks (or states as null) is taken from the variant; where the two differ,
-    WeightsError lists every hyper-parameter. Without a variant, the file must state all.
-    Raises ArchitectureError, naming the file, for hyper-parameters that describe no backbone.
+    The values in the file have priority. Missing (or null) values come from the variant. Without a variant, the file
+    must state all.
+
+    Raises:
+        WeightsError: values are missing, or file and variant differ; the message lists each hyper-parameter.
+        ArchitectureError: the hyper-parameters do not describe a backbone; the message names the file.
+
     """
     names = [field.name for field in fields(SwiFTConfig)]
     stated = {name: values[name] for name in names if values.get(name) is not None}
@@ -31,7 +35,7 @@ def resolve_architecture(
     if lacking and variant is None:
         raise WeightsError(
             f"{file}: its hyper-parameters lack {', '.join(lacking)}; give --variant ({', '.join(VARIANTS)}) to "
-            "take the published values, which will be recorded as assumed"
+            "use the published values, which are then recorded as assumed"
         )
     assumed = {name: getattr(variant.config, name) for name in lacking} if variant is not None else {}
     try:
@@ -47,20 +51,21 @@ def resolve_architecture(
         if differing:
             raise WeightsError(
                 f"{file}: differs from --variant {variant.name} in {shown(', '.join(differing), 1000)}; "
-                "leave --variant out to take what the file says"
+                "omit --variant to use the values in the file"
             )
     return config, assumed
 
 
 def read_training(values: Mapping[str, Any], file: str) -> Training:
-    """What the hyper-parameters say of the training clips.
+    """The properties of the training clips that the hyper-parameters state.
 
-    Raises WeightsError for a model whose clips this tool cannot make: ``with_voxel_norm`` adds two volumes to each.
+    Raises WeightsError for a model with ``with_voxel_norm``, which adds two volumes to each clip: this tool cannot
+    prepare such clips.
     """
     if values.get("with_voxel_norm") not in (None, False):
         raise WeightsError(
-            f"{file}: with_voxel_norm is {shown(values['with_voxel_norm'])}: its clips hold two more volumes, the mean "
-            "and deviation of each voxel, which no scan is prepared to here; expected a model trained without it"
+            f"{file}: expected a model trained without with_voxel_norm, found {shown(values['with_voxel_norm'])}; its "
+            "clips contain the mean and deviation of each voxel, which this tool does not prepare"
         )
     stride, dataset = values.get("stride_within_seq"), values.get("dataset_name")
     stride = 1 if stride is None else stride

@@ -1,8 +1,8 @@
 """Bundles: ``model.safetensors``, ``config.json`` and a model card in one folder.
 
-``config.json`` follows the layout of ilex's bundles on the hub as far as it is publicly known: a table ``_ilex`` whose
-``constructor_kwargs`` are the architecture. What this project adds (variant, provenance, digest) is in a table of
-its own, ``_swift_export``, and may be absent.
+``config.json`` follows the layout of ilex's bundles on the hub as far as it is public: a table ``_ilex`` with the
+architecture in ``constructor_kwargs``. The additions of this project (variant, provenance, digest) are in the optional
+table ``_swift_export``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["CONFIG", "MODEL", "About", "Bundle", "BundleTensor", "bundle_paths",
 MODEL = "model.safetensors"
 CONFIG = "config.json"
 MAX_CONFIG = 2**20
-#: A backbone's header has some 16 kB; safetensors itself allows 100 MB.
+#: The header of a backbone has about 16 kB; safetensors itself allows 100 MB.
 MAX_HEADER = 8 * 2**20
 
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
@@ -32,7 +32,7 @@ _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat
 
 @dataclass(frozen=True)
 class BundleTensor:
-    """A tensor that still lies in a safetensors file."""
+    """A tensor in a safetensors file, not yet read."""
 
     name: str
     dtype: str
@@ -40,15 +40,16 @@ class BundleTensor:
     file: Any
 
     def read(self) -> np.ndarray:
-        """The values; bfloat16 comes as float32, which holds it exactly."""
+        """The values; bfloat16 becomes float32, which represents it exactly."""
         values: np.ndarray = self.file.get_tensor(self.name)
         return values.astype(np.float32) if self.dtype == "bfloat16" else values
 
 
 @dataclass(frozen=True)
 class About:
-    """What our own table says: the variant, the tensors' digest, the provenance before the bundle was made, and the
-    input contract, which older bundles lack.
+    """The table ``_swift_export``: variant, digest of the tensors, earlier provenance, and the input contract.
+
+    Older bundles lack the input contract.
     """
 
     variant: str | None = None
@@ -62,7 +63,7 @@ class About:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's content: the tensors, still in the file ``model``, and what ``config.json`` says."""
+    """The content of a bundle: the tensors in the file ``model``, not yet read, and the values of ``config.json``."""
 
     model: Path
     state: Mapping[str, BundleTensor]
@@ -71,14 +72,14 @@ class Bundle:
 
 
 def bundle_paths(path: Path) -> tuple[Path, Path]:
-    """The tensors' and the architecture's file of a bundle: a folder, or a safetensors file with its config beside."""
+    """The tensor and the architecture file of a bundle, which is a folder, or a safetensors file beside its config."""
     if path.is_dir():
         return path / MODEL, path / CONFIG
     return path, path.parent / CONFIG
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Open a bundle folder or ``.safetensors`` file. Raises WeightsError for what is missing, damaged or oversized."""
+    """Open a bundle folder or ``.safetensors`` file; raises WeightsError if a part is missing, damaged or oversized."""
     model, config = bundle_paths(path)
     for file in (model, config):
         if not file.is_file():
@@ -99,7 +100,8 @@ def _about(table: Mapping[str, Any], file: Path) -> About:
         value = parent.get(key)
         if type(value) not in kinds or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
             raise WeightsError(
-                f"{shown(file, 4096)}: _swift_export: expected {key} as swift-export writes it, found {shown(value)}"
+                f"{shown(file, 4096)}: _swift_export: expected {key} in the form that swift-export writes, found "
+                f"{shown(value)}"
             )
         return value
 
@@ -134,7 +136,7 @@ def _read_config(file: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{name}: expected JSON, found something else ({shown(error)})") from None
+        raise WeightsError(f"{name}: expected JSON, found other data ({shown(error)})") from None
     except OSError as error:
         raise WeightsError(f"{name}: cannot be read ({error.strerror})") from None
     if not isinstance(table, dict):
@@ -163,12 +165,12 @@ def _read_tensors(file: Path) -> dict[str, BundleTensor]:
             raise WeightsError(f"{name}: expected a safetensors header of at most {MAX_HEADER} bytes, found {header}")
         opened: Any = safe_open(file, framework="numpy")
         tensors = {}
-        for key in opened.keys():  # noqa: SIM118 - it is no mapping
+        for key in opened.keys():  # noqa: SIM118 - not a mapping
             part = opened.get_slice(key)
             dtype = part.get_dtype()
             tensors[key] = BundleTensor(key, _DTYPES.get(dtype, dtype), tuple(part.get_shape()), opened)
     except SafetensorError as error:
-        raise WeightsError(f"{name}: damaged or no safetensors file ({shown(error)}); get the file again") from None
+        raise WeightsError(f"{name}: damaged, or not a safetensors file ({shown(error)}); get the file again") from None
     except OSError as error:
         raise WeightsError(f"{name}: cannot be read ({shown(error)})") from None
     return tensors

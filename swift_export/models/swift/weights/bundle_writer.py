@@ -1,4 +1,4 @@
-"""Writing a bundle: all of it or nothing."""
+"""Atomic writing of a bundle."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ CARD = "README.md"
 
 
 def write_bundle(weights: Weights, folder: Path, *, force: bool = False) -> None:
-    """Write ``weights`` as a bundle into ``folder``, which appears complete or stays as it was.
+    """Write ``weights`` as a bundle into ``folder``, which appears complete or stays unchanged.
 
-    An existing bundle is replaced with ``force`` only, and a folder that holds anything else never. Where ``folder`` is
-    a link it stays one, and the bundle that it leads to is replaced.
-    Raises UsageError for such folders and for places that cannot be written, MachineError when the disk is full.
+    An existing bundle is replaced only with ``force``, and a folder with other files never. A link stays a link, and
+    the bundle that it points to is replaced.
+
+    Raises:
+        UsageError: the folder must not be replaced, or cannot be written.
+        MachineError: the disk is full.
+
     """
     from safetensors.numpy import save
 
     folder = Path(folder).expanduser().absolute()
     with replaced_folder(folder, lambda: _refuse_existing(folder, force)) as draft:
         arrays = dict(weights.tensors) | dict(weights.extras)
-        # One metadata entry only: safetensors keeps several in no particular order.
+        # Only one metadata entry, because safetensors does not keep their order.
         (draft / MODEL).write_bytes(save(arrays, metadata={"format": "np"}))
         (draft / CONFIG).write_text(json.dumps(_config(weights), indent=2) + "\n", encoding="utf-8")
         (draft / CARD).write_text(model_card(weights), encoding="utf-8")
@@ -63,13 +67,15 @@ def _refuse_existing(folder: Path, force: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"{name}: expected a folder for the bundle, found a file; give another with -o")
+        raise UsageError(f"{name}: expected a folder for the bundle, found a file; choose another with -o")
     present = {entry.name for entry in folder.iterdir()}
     strangers = sorted(present - {MODEL, CONFIG, CARD})
     if strangers:
         raise UsageError(
             f"{name}: expected a new folder or a bundle, found other files ({listed(map(shown, strangers), most=4)}); "
-            "give another with -o"
+            "choose another with -o"
         )
     if present and not force:
-        raise UsageError(f"{name}: a bundle is there already; give another folder with -o, or --force to replace it")
+        raise UsageError(
+            f"{name}: expected a new folder, found a bundle; choose another with -o, or use --force to replace it"
+        )

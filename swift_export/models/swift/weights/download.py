@@ -1,4 +1,4 @@
-"""The published checkpoints: from the local cache, else from the authors' pinned commit, verified before use."""
+"""The published checkpoints, from the local cache or the authors' pinned commit, verified before use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE = 2**18
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``SWIFT_EXPORT_CACHE``, else the platform's folder for caches."""
+    """Folder of downloads: ``SWIFT_EXPORT_CACHE``, or else the platform's folder for caches."""
     override = os.environ.get("SWIFT_EXPORT_CACHE")
     if override:
         return Path(override).expanduser()
@@ -38,9 +38,9 @@ def cache_folder() -> Path:
 
 
 def published_url(variant: Variant) -> str:
-    """Where the published file lies; ``SWIFT_EXPORT_UPSTREAM`` names a mirror of the authors' folder layout.
+    """The URL of the published file; ``SWIFT_EXPORT_UPSTREAM`` names a mirror with the authors' folder layout.
 
-    A mirror needs no trust: the digest decides.
+    A mirror need not be trusted, because the digest is verified.
     """
     mirror = os.environ.get("SWIFT_EXPORT_UPSTREAM")
     return f"{mirror.rstrip('/')}/{variant.path}" if mirror else UPSTREAM.url(variant.path)
@@ -49,11 +49,15 @@ def published_url(variant: Variant) -> str:
 def published_file(variant: Variant, *, cache: Path | None = None, url: str | None = None, quiet: bool = True) -> Path:
     """The published checkpoint of a variant, verified by its digests.
 
-    A transfer that breaks off leaves its beginning in the cache and the next call goes on from there. Several
-    processes may ask at once: one downloads, the others wait for it.
+    An interrupted transfer leaves its data in the cache, and the next call resumes it. If several processes call this
+    function, one downloads and the others wait.
 
-    Raises UnreachableError when the server cannot be reached, WeightsError when the transfer breaks off or the file is
-    not the published one, UsageError for a cache that cannot be written, MachineError when the disk is full.
+    Raises:
+        UnreachableError: the server cannot be reached.
+        WeightsError: the transfer was interrupted, or the file is not the published one.
+        UsageError: the cache cannot be written.
+        MachineError: the disk is full.
+
     """
     from filelock import FileLock
 
@@ -76,7 +80,7 @@ def _download(variant: Variant, url: str, file: Path, quiet: bool) -> None:
     part = file.with_name(file.name + ".part")
     wrong = None
     if part.is_file():
-        # A first try on top of what was kept; whatever is wrong with it, the whole file is fetched once more.
+        # First resume the kept part. If the result is wrong, download the whole file again.
         wrong = _mismatch(part, variant)
         if wrong and _resume(url, part, variant.size, quiet):
             wrong = _mismatch(part, variant)
@@ -87,26 +91,27 @@ def _download(variant: Variant, url: str, file: Path, quiet: bool) -> None:
         wrong = _mismatch(part, variant)
     if wrong:
         part.unlink()
-        raise WeightsError(f"{file.name} from {host_of(url)}: not the published file: {wrong}; nothing was kept")
+        raise WeightsError(
+            f"{file.name} from {host_of(url)}: not the published file: {wrong}; the download was deleted"
+        )
     os.replace(part, file)
 
 
 def _resume(url: str, part: Path, size: int | None, quiet: bool) -> bool:
-    """Whether the server had a rest to what ``part`` holds."""
+    """Resume a download; returns whether the server has more data than ``part``."""
     try:
         _fetch(url, part, size, quiet)
     except UnreachableError as error:
-        if error.status == 416:  # the server's file ends before: this is not its beginning
+        if error.status == 416:  # the server's file is shorter, so ``part`` is not its beginning
             return False
         raise
     return True
 
 
 def _mismatch(file: Path, variant: Variant) -> str | None:
-    """How a file differs from the published one; None if it is that file.
+    """The differences between a file and the published one; None if it is the published file.
 
-    The git blob id decides. Size and SHA-256 are independent of it: where they are known and disagree, the file is
-    refused all the same.
+    The git blob id identifies the file. Size and SHA-256, if known, are independent, and a mismatch also rejects it.
     """
     found = file_digests(file)
     pairs = [("git blob id", variant.git_blob, found.git_blob)]
@@ -120,7 +125,7 @@ def _mismatch(file: Path, variant: Variant) -> str | None:
 
 
 def _fetch(url: str, part: Path, size: int | None, quiet: bool) -> None:
-    """Bring ``part`` to full length, going on from what it holds where the server allows it."""
+    """Download to ``part``, resuming from its present length if the server supports that."""
     held = part.stat().st_size if part.is_file() else 0
     if size is not None and held >= size:
         held = 0
@@ -155,14 +160,14 @@ def _pieces(response: HTTPResponse, url: str, name: str) -> Iterator[bytes]:
         yield piece
 
 
-def _interrupted(name: str, url: str, how_far: str) -> WeightsError:
+def _interrupted(name: str, url: str, progress: str) -> WeightsError:
     return WeightsError(
-        f"{name} from {host_of(url)}: the transfer broke off ({how_far}); run the command again to go on from there"
+        f"{name} from {host_of(url)}: the transfer was interrupted ({progress}); run the command again to resume it"
     )
 
 
 def _continues(response: HTTPResponse, held: int) -> bool:
-    """Whether the body is the rest after ``held`` bytes; a server may ignore the request and send everything."""
+    """Whether the body starts after ``held`` bytes; a server may ignore the range and send everything."""
     return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {held}-")
 
 

@@ -1,4 +1,4 @@
-"""Digests that identify a file of weights."""
+"""Digests that identify a weights file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FileDigests:
 
 
 def file_digests(path: Path) -> FileDigests:
-    """Read a file once, piece by piece, for both digests."""
+    """Compute both digests in one pass over a file."""
     size = path.stat().st_size
     sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as file:

@@ -24,22 +24,26 @@ _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 
 @dataclass(frozen=True)
 class HubBundle:
-    """A bundle in huggingface_hub's cache: its folder, and the commit of the repository it was taken from."""
+    """A bundle in the cache of huggingface_hub: its folder, and the commit of its repository."""
 
     folder: Path
     commit: str
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text looks like ``owner/name`` and not like the path of a file."""
+    """Whether a text has the form ``owner/name`` and does not look like the path of a file."""
     return _HUB_ID.fullmatch(text) is not None and not text.endswith(_FILE_SUFFIXES)
 
 
 def fetch_bundle(repository: str, *, seconds: float = CONNECT_SECONDS, quiet: bool = True) -> HubBundle:
     """The bundle of a repository on the hub, downloaded through huggingface_hub or from its cache.
 
-    Whether the hub can be reached is known within ``seconds``: huggingface_hub itself tries for minutes.
-    Raises UnreachableError when it cannot and the cache holds no copy, WeightsError when there is no bundle in it.
+    The hub's reachability is determined within ``seconds``, because huggingface_hub itself tries for minutes.
+
+    Raises:
+        UnreachableError: the hub cannot be reached, and the cache has no copy.
+        WeightsError: the repository contains no bundle.
+
     """
     from huggingface_hub import constants
 
@@ -58,7 +62,7 @@ def fetch_bundle(repository: str, *, seconds: float = CONNECT_SECONDS, quiet: bo
 
 
 def _endpoint() -> str:
-    """The hub's address, or that of the mirror that huggingface_hub's own HF_ENDPOINT names."""
+    """The address of the hub, or of the mirror in huggingface_hub's HF_ENDPOINT."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
@@ -85,14 +89,14 @@ def _file(repository: str, name: str, revision: str | None, offline: str | None)
         ) from None
     except (EntryNotFoundError, RevisionNotFoundError):
         raise WeightsError(f"{repository}: expected a bundle with {MODEL} and {CONFIG}, found no {name}") from None
-    # Its transport's errors are a family of their own that differs from one version of huggingface_hub to the next.
+    # The error classes of the transport differ between versions of huggingface_hub.
     except Exception as error:
         raise WeightsError(f"{repository}: {name} cannot be downloaded ({shown(error, 200)})") from error
 
 
 @contextmanager
 def _progress_bars(wanted: bool) -> Iterator[None]:
-    """huggingface_hub's progress bars, which appear on terminals only, on or off for a while."""
+    """Enable or disable the progress bars of huggingface_hub, which appear only on terminals, for the block."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if wanted or are_progress_bars_disabled():

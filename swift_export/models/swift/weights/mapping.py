@@ -1,4 +1,4 @@
-"""From the tensors of a file to the tensors of a backbone: names, shapes, types, values."""
+"""Maps the tensors of a file to the tensors of a backbone: names, shapes, types, values."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from swift_export.system.text import listed, shape_text, shown
 
 __all__ = ["Mapped", "TensorInFile", "map_state"]
 
-#: Heads and training plumbing of upstream's training classes and of ilex: recognised, not part of the backbone.
+#: Prefixes of heads and training code, upstream and in ilex: recognised, but not part of the backbone.
 HEADS = ("emb_mlp.", "output_head.", "clf.", "reg.", "model.head.")
-#: Present in published checkpoints, applied by no forward pass.
+#: Present in published checkpoints, but unused in every forward pass.
 UNUSED = ("model.norm.weight", "model.norm.bias")
-#: Tensors of a kind that one message names; a backbone of the published size has 161.
+#: Most tensors of each category in a message; a backbone of the published size has 161.
 MAX_NAMED = 32
 
 _FLOATING = ("float32", "float16", "bfloat16", "float64")
 
 
 class TensorInFile(Protocol):
-    """A tensor whose description is known and whose values are read on demand."""
+    """A tensor with a known description, and values that are read on demand."""
 
     @property
     def dtype(self) -> str:
-        """torch's name of the type, such as ``bfloat16``."""
+        """The type name in torch, such as ``bfloat16``."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,7 +41,7 @@ class TensorInFile(Protocol):
 
 @dataclass(frozen=True)
 class Mapped:
-    """Tensors under their canonical names, sorted, float32 and read-only; names left out; what was converted."""
+    """Tensors by canonical name, sorted, float32 and read-only; names of dropped tensors; notes on conversions."""
 
     tensors: Mapping[str, np.ndarray]
     extras: Mapping[str, np.ndarray]
@@ -50,10 +50,10 @@ class Mapped:
 
 
 def map_state(state: Mapping[str, TensorInFile], config: SwiFTConfig, file: str) -> Mapped:
-    """The backbone's tensors out of a file's.
+    """Select the tensors of the backbone from those of a file.
 
-    Names count with or without their ``model.`` prefix. Only tensors that are kept are read. Raises one WeightsError
-    that names every tensor that is missing, misshapen, unexpected, of a type that holds no weights, or not finite.
+    The ``model.`` prefix of names is optional. Only selected tensors are read. Raises a single WeightsError that names
+    all tensors that are missing, misshapen, unexpected, not floating-point, or not finite.
     """
     expected = parameter_shapes(config)
     optional = dict.fromkeys(UNUSED, (config.out_dim,))
@@ -94,12 +94,12 @@ _CONVERTED = {"float16": "widened to", "bfloat16": "widened to", "float64": "rou
 
 
 def _canonical(key: str) -> str:
-    """A tensor's name as published checkpoints have it."""
+    """The name of a tensor in published checkpoints."""
     return key if key.startswith(("model.", *HEADS)) else "model." + key
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and infinite is refused with its name
+    with np.errstate(over="ignore"):  # overflows become infinite, and infinite values are rejected by name
         array = np.ascontiguousarray(values, np.float32)
     array.flags.writeable = False
     return array
@@ -112,6 +112,6 @@ def _non_finite(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _refuse(problems: Mapping[str, list[str]], file: str) -> None:
-    told = [f"{what}: {listed(names, most=MAX_NAMED)}" for what, names in problems.items() if names]
-    if told:
-        raise WeightsError(f"{file}: its tensors are not those of this architecture; {'; '.join(told)}")
+    lists = [f"{problem}: {listed(names, most=MAX_NAMED)}" for problem, names in problems.items() if names]
+    if lists:
+        raise WeightsError(f"{file}: its tensors do not match the architecture; {'; '.join(lists)}")

@@ -10,13 +10,13 @@ __all__ = ["model_card"]
 
 
 def model_card(weights: Weights) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads.
+    """Markdown with the front matter for the Hugging Face hub.
 
-    Only weights of a published variant carry its licence: whoever trained others says under which they are.
+    Only weights of a published variant carry its licence. The licence of other weights is up to their author.
     """
     origin, config = weights.provenance, weights.config
     title = "SwiFT" if weights.variant == CUSTOM else f"SwiFT, {weights.variant}"
-    summary = VARIANTS[weights.variant].summary if weights.variant in VARIANTS else "weights of the user's own"
+    summary = VARIANTS[weights.variant].summary if weights.variant in VARIANTS else "custom weights"
     rows = "\n".join(f"| `{name}` | `{value}` |" for name, value in config.to_dict().items())
     source = [f"- kind: {origin.kind}", f"- name: {shown(origin.name)}"]
     source += [f"- sha256 of that file: `{origin.sha256}`"] if origin.sha256 else []
@@ -24,17 +24,18 @@ def model_card(weights: Weights) -> str:
     source += (
         [f"- published at {UPSTREAM.repository}, commit `{UPSTREAM.commit}`"] if origin.kind == "published" else []
     )
-    source += [f"- assumed, for the file did not say: {listed(map(shown, origin.assumed))}"] if origin.assumed else []
+    source += (
+        [f"- assumed, because missing from the file: {listed(map(shown, origin.assumed))}"] if origin.assumed else []
+    )
     source += [f"- left out: {listed(map(shown, origin.dropped))}"] if origin.dropped else []
     source += [f"- {shown(note, 400)}" for note in origin.notes]
     warning = (
-        f"**Synthetic weights** (seed {origin.seed}): drawn at random, never trained. Features computed from them mean "
-        "nothing.\n\n"
+        f"**Synthetic weights** (seed {origin.seed}): random and untrained. Their features mean nothing.\n\n"
         if origin.synthetic
         else ""
     )
     published = weights.variant != CUSTOM
-    licence = LICENCE if published else "These weights are their author's, who states their licence"
+    licence = LICENCE if published else "The author of these weights determines their licence"
     return f"""---
 license: {LICENCE.lower() if published else "other"}
 tags:
@@ -47,9 +48,9 @@ tags:
 
 {warning}Backbone of SwiFT, the 4D Swin transformer for fMRI: {summary}. Heads are not included.
 
-One clip in, `{config.input_shape()}`, its features out, `{config.output_shape()}`, both float32.
+Input: one clip, `{config.input_shape()}`. Output: its features, `{config.output_shape()}`. Both are float32.
 
-Input: {shown(weights.contract.text, 1000)}.
+Preparation: {shown(weights.contract.text, 1000)}.
 
 ## Architecture
 

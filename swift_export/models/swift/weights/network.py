@@ -1,4 +1,4 @@
-"""Opening a URL within a given time, whatever the network does."""
+"""Opens a URL within a time limit, regardless of the state of the network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from swift_export.system.text import shown
 
 __all__ = ["UnreachableError", "host_of", "open_url"]
 
-#: A transfer that delivers nothing for so long is given up.
+#: Seconds without data after which a transfer is aborted.
 STALL_SECONDS = 30
 
 
 class UnreachableError(WeightsError):
-    """A server that did not answer in time, or not with what was asked for. ``status`` is its HTTP status, if any."""
+    """A server did not answer in time, or returned an error. ``status`` is its HTTP status, if any."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -29,15 +29,15 @@ class UnreachableError(WeightsError):
 
 
 def host_of(url: str) -> str:
-    """The host a URL names, for messages (never its user or password)."""
+    """The host of a URL, for messages (never its user or password)."""
     return shown(urlsplit(url).hostname or url)
 
 
 def open_url(url: str, seconds: float, headers: Mapping[str, str] | None = None) -> HTTPResponse:
-    """The server's response, its body unread; raises UnreachableError unless it begins within ``seconds``.
+    """The response of the server, with an unread body; raises UnreachableError unless it starts within ``seconds``.
 
-    The request runs in a thread of its own, because looking a name up can hang for longer than any socket timeout.
-    Proxies are taken from the environment.
+    The request runs in a separate thread, because a name lookup can hang longer than any socket timeout. Proxies come
+    from the environment.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise UsageError(f"{shown(url)}: expected an http or https address")
@@ -60,7 +60,7 @@ def open_url(url: str, seconds: float, headers: Mapping[str, str] | None = None)
         answer = answers.get(timeout=max(seconds, 0.0))
     except queue.Empty:
         abandoned.set()
-        with contextlib.suppress(queue.Empty):  # an answer that came in between
+        with contextlib.suppress(queue.Empty):  # an answer that arrived in between
             late = answers.get_nowait()
             if isinstance(late, HTTPResponse):
                 late.close()

@@ -1,4 +1,4 @@
-"""From what a user calls the weights to the weights."""
+"""Loads weights from the source that a user names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from swift_export.system.text import shown
 
 __all__ = ["load_weights"]
 
-#: Seconds within which ``auto`` either has an answer from a server or gives up.
+#: Seconds after which ``auto`` gives up without an answer from a server.
 AUTO_SECONDS = 3.5
 
 _SYNTHETIC = re.compile(r"synthetic(?::(\d{1,20}))?")
@@ -37,25 +37,25 @@ def load_weights(source: str | Path = "auto", *, variant: str | None = None, qui
 
     Args:
         source: ``auto`` (the published file of ``variant``: cache, upstream, hub), the name of a published variant
-            (the same, for that variant), ``synthetic`` or ``synthetic:SEED``, a ``.ckpt``, a bundle's folder or
-            ``.safetensors`` file, or a hub id ``owner/name``. A ``Path`` is always a path; as text those words come
-            first, so write ``./contrastive`` for a folder of that name.
-        variant: the published model these weights must be. It fills in hyper-parameters that the file lacks, recorded
-            as ``provenance.assumed``, and differing ones are an error. Without it the model is called ``custom``.
-        quiet: show no progress. Progress appears on terminals only.
+            (the same, for that variant), ``synthetic`` or ``synthetic:SEED``, a ``.ckpt``, the folder or
+            ``.safetensors`` file of a bundle, or a hub id ``owner/name``. A ``Path`` is always a path. In text, these
+            words have priority, so write ``./contrastive`` for a folder with that name.
+        variant: the published model that these weights must be. It supplies missing hyper-parameters, recorded as
+            ``provenance.assumed``; differing ones are an error. Without it, the model is named ``custom``.
+        quiet: show no progress, which appears only on terminals.
 
     Raises:
-        WeightsError: unreadable, unsafe, incomplete or foreign files; no network and no local copy.
-        ArchitectureError: hyper-parameters that describe no backbone.
-        UsageError: an unknown variant or source.
-        MachineError: a full disk.
+        WeightsError: the file is unreadable, unsafe, incomplete or foreign; or without a network, there is no copy.
+        ArchitectureError: the hyper-parameters do not describe a backbone.
+        UsageError: the variant or the source is unknown.
+        MachineError: the disk is full.
 
     """
     wanted = None if variant is None else find_variant(variant)
     if isinstance(source, str):
         if source in VARIANTS:
             if variant is not None and variant != source:
-                raise UsageError(f"--variant {variant}: the weights asked for are those of {source}")
+                raise UsageError(f"--variant {variant}: expected the variant of the weights, found --weights {source}")
             source, wanted = "auto", VARIANTS[source]
         if source == "auto":
             return _published(wanted, quiet)
@@ -79,13 +79,13 @@ def load_weights(source: str | Path = "auto", *, variant: str | None = None, qui
 
 
 def _restore(path: Path) -> None:
-    """Finish what was cut short while a bundle was replaced."""
+    """Finish an interrupted replacement of a bundle."""
     try:
         restored(path)
     except OSError as error:
         raise WeightsError(
-            f"{shown(path, 4096)}: a process was killed while it replaced this bundle, and the old one cannot be put "
-            f"back ({error.strerror}); make {shown(path.parent, 4096)} writable"
+            f"{shown(path, 4096)}: a process was killed while it replaced this bundle, and the old one cannot be "
+            f"restored ({error.strerror}); make {shown(path.parent, 4096)} writable"
         ) from None
 
 
@@ -105,7 +105,7 @@ def _default() -> Variant:
 
 def _published(variant: Variant | None, quiet: bool) -> Weights:
     if variant is None:
-        raise UsageError(f"--weights auto: expected --variant with one of {', '.join(VARIANTS)}; none was given")
+        raise UsageError(f"--weights auto: expected --variant with one of {', '.join(VARIANTS)}")
     start = time.monotonic()
     try:
         return _from_checkpoint(published_file(variant, quiet=quiet), variant)
@@ -137,7 +137,7 @@ def _from_checkpoint(path: Path, variant: Variant | None) -> Weights:
         git_blob=digests.git_blob,
     )
     weights = _assemble(path, checkpoint.state, checkpoint.hyper_parameters, variant, provenance)
-    # The published file is known by its content, whatever it is called.
+    # The published file is recognised by its content, regardless of its name.
     return weights if published is None else weights.with_contract(replace(weights, variant=published).contract)
 
 
@@ -164,8 +164,8 @@ def _from_bundle(bundle: Bundle, variant: Variant | None, provenance: Provenance
     weights = _assemble(bundle.model, bundle.state, bundle.hyper_parameters, variant, provenance)
     if about.digest not in (None, weights.digest):
         raise WeightsError(
-            f"{shown(bundle.model, 4096)}: expected tensors of digest {shown(about.digest)}, as its config.json says, "
-            f"found {weights.digest}; get the bundle again"
+            f"{shown(bundle.model, 4096)}: expected tensors with digest {shown(about.digest)}, as its config.json "
+            f"states, found {weights.digest}; get the bundle again"
         )
     if about.contract is None:
         return weights

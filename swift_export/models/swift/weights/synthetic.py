@@ -1,4 +1,4 @@
-"""Deterministic weights for trying everything out without a trained model."""
+"""Deterministic random weights, for trials without a trained model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["synthetic_weights"]
 
 
 def synthetic_weights(config: SwiFTConfig, seed: int = 0, variant: str = CUSTOM) -> Weights:
-    """Weights drawn from NumPy's PCG64 stream of ``seed``, tensor by tensor in sorted order.
+    """Draw weights from NumPy's PCG64 stream of ``seed``, tensor by tensor in sorted order.
 
-    The distribution is that of the golden recipe: every block moves the output and none is dead. The values are not the
-    golden checkpoints': those draw the heads, which a backbone lacks, from the same stream.
+    The distribution is that of the golden recipe, in which every block affects the output. The values differ from those
+    of the golden checkpoints, which draw the heads from the same stream.
 
     Raises UsageError for a seed that is not an integer from 0 to 2**64 - 1.
     """

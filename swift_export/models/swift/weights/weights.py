@@ -1,4 +1,4 @@
-"""What loading weights gives: the tensors of one backbone, its architecture and where they came from."""
+"""Loaded weights: the tensors of one backbone, its architecture and provenance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from swift_export.scans.contract import InputContract, contract_of
 
 __all__ = ["KINDS", "Provenance", "Training", "Weights"]
 
-#: Where weights can come from. ``published`` is a checkpoint whose git blob id is that of a published model.
+#: Sources of weights. ``published`` is a checkpoint with the git blob id of a published model.
 KINDS = ("checkpoint", "bundle", "hub", "published", "synthetic")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a checkpoint's hyper-parameters say of the clips it was trained on.
+    """The properties of the training clips, from the hyper-parameters of a checkpoint.
 
     Attributes:
         dataset: ``dataset_name``: S1200, UKB or ABCD in the authors' code.
-        stride: ``stride_within_seq``, frames of the run between two frames of a clip.
+        stride: ``stride_within_seq``, the distance in the run between two frames of a clip.
 
     """
 
@@ -41,11 +41,11 @@ class Weights:
     Attributes:
         config: the architecture.
         tensors: float32, C-contiguous, read-only; exactly the names and shapes of ``parameter_shapes(config)``, sorted.
-        extras: ``model.norm.*`` where the file has it: kept for round trips, never applied.
-        variant: the published model's name, or ``custom``.
-        provenance: where they came from.
-        training: what they were trained on, as far as the file says.
-        stated: the input contract that the user gives them, in place of the one that follows from ``training``.
+        extras: ``model.norm.*``, if present in the file; kept for round trips, never applied.
+        variant: the name of the published model, or ``custom``.
+        provenance: the source of the weights.
+        training: the training data, as far as the file states them.
+        stated: an input contract from the user, which replaces the one derived from ``training``.
 
     """
 
@@ -59,7 +59,7 @@ class Weights:
 
     @property
     def contract(self) -> InputContract:
-        """How scans become the input of the model."""
+        """The preparation of scans for the model."""
         if self.stated is not None:
             return self.stated
         variant = VARIANTS.get(self.variant)
@@ -67,7 +67,7 @@ class Weights:
         return contract_of(self.training.dataset, self.training.stride, default, because)
 
     def with_contract(self, contract: InputContract) -> Weights:
-        """The same weights under another input contract."""
+        """The same weights with another input contract."""
         return replace(self, stated=contract)
 
     @cached_property

@@ -135,9 +135,9 @@ def test_every_valid_architecture_computes_its_definition(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"img_size": (13, 12, 12, 4)}, "H = 13 is no multiple of the patch, 3"),
+        ({"img_size": (13, 12, 12, 4)}, "expected H as a multiple of the patch size 3, found 13"),
         ({"img_size": (9, 12, 12, 4)}, "must be even"),
-        ({"patch_size": (3, 3, 3, 2)}, "1 frame a patch, found 2"),
+        ({"patch_size": (3, 3, 3, 2)}, "1 frame per patch, found 2"),
         ({"num_heads": (3, 2)}, "stage 0 has 4 channels, not divisible by 3 heads"),
         ({"depths": (2, 2, 2)}, "found 3 and 2"),
         ({"embed_dim": 0}, "embed_dim: expected a positive integer, found 0"),
@@ -165,7 +165,7 @@ def test_other_architectures_are_refused(change: dict[str, Any], part: str) -> N
         ({"in_chans": 2**19}, "clips of at most"),
         ({"embed_dim": 128, "img_size": (48, 48, 48, 4000)}, "one clip of at most 17,179,869,184 bytes"),
         ({"num_heads": (1, 1), "window_size": (96,) * 4, "img_size": (192, 192, 96, 20)}, "arrays of one clip"),
-        ({"img_size": 10**5000}, "too long to be shown"),
+        ({"img_size": 10**5000}, "too long to show"),
     ],
 )  # fmt: skip
 def test_no_architecture_is_larger_than_a_machine(change: dict[str, Any], part: str) -> None:

@@ -265,7 +265,7 @@ def test_changed_values_are_noticed(bundle: Path, refused: Refused) -> None:
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
     path.write_bytes(data)
-    with refused("model.safetensors", "expected tensors of digest", "as its config.json says"):
+    with refused("model.safetensors", "expected tensors with digest", "as its config.json states"):
         load_weights(bundle)
 
 
@@ -363,7 +363,7 @@ def test_a_link_to_a_bundle_stays_a_link(weights: Weights, bundle: Path, tmp_pat
     other = load_weights("synthetic:1")
     for name, leads_to in (("link", bundle), ("dangling", tmp_path / "made")):
         (tmp_path / name).symlink_to(leads_to)
-    with refused("link: a bundle is there already", error=UsageError):
+    with refused("link: expected a new folder, found a bundle", error=UsageError):
         write_bundle(other, tmp_path / "link")
     write_bundle(other, tmp_path / "link", force=True)
     write_bundle(other, tmp_path / "dangling")

@@ -103,7 +103,7 @@ def test_resumed_after_an_interruption(
 def test_interrupted_without_a_length(site: Any, own_cache: Path, refused: Refused) -> None:
     """Only the digest can tell, and then nothing says that what came is a beginning."""
     site.cut, site.length = 400_000, False
-    with refused("not the published file", "nothing was kept"):
+    with refused("not the published file", "the download was deleted"):
         published_file(TINY)
     assert kept(own_cache) == []
 
@@ -135,7 +135,7 @@ def test_a_whole_part_is_not_fetched_again(site: Any, own_cache: Path) -> None:
 @BOTH
 def test_another_file_is_refused(variant: Variant, site: Any, own_cache: Path, refused: Refused) -> None:
     site.files[PATH] = CONTENT[:-1] + b"\0"
-    with refused("not the published file", f"git blob id expected {BLOB}, found ", "nothing was kept"):
+    with refused("not the published file", f"git blob id expected {BLOB}, found ", "the download was deleted"):
         published_file(variant)
     assert kept(own_cache) == []
 
