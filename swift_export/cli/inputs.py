@@ -1,4 +1,4 @@
-"""Scans given on the command line: the options that say how they are read, and the clips they become."""
+"""Scans on the command line: the options for reading them, and the resulting clips."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SCANS = "Scans"
 Orientation = Annotated[
     Literal["LAS", "RAS", "keep"] | None,
     typer.Option(
-        help="Orientation that NIfTI runs are brought to; keep: take the array as stored, its affine unread.",
+        help="Orientation of the clips. keep: take the array as stored and ignore its affine.",
         show_default="the placement's",
         rich_help_panel=_SCANS,
     ),
@@ -47,8 +47,8 @@ PlacementOption = Annotated[
     str | None,
     typer.Option(
         metavar="hcp|ukb|abcd|X,Y,Z",
-        help="Where scans go on the model's grid: as in that training data set, or the point of MNI152 in mm at index "
-        "48; with --orientation keep also six voxel paddings.",
+        help="Placement of scans on the model's grid: as in a training data set, or the point of MNI152 in mm at index "
+        "48. With --orientation keep, also six voxel paddings.",
         show_default="the model's",
         autocompletion=lambda: list(PLACEMENTS),
         rich_help_panel=_SCANS,
@@ -58,7 +58,7 @@ DropFrames = Annotated[
     str | None,
     typer.Option(
         metavar="FIRST,LAST",
-        help="Frames of a run to leave out of statistics and clips, at its beginning and its end.",
+        help="Frames to exclude from statistics and clips, at the beginning and at the end of a run.",
         show_default="as in training",
         rich_help_panel=_SCANS,
     ),
@@ -67,13 +67,15 @@ Masks = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help=f"Brain mask of a NIfTI run, 3D; one for each run, in their order. {REPEATED}",
+        help=f"3D brain mask of a NIfTI run; one per run, in the same order. {REPEATED}",
         rich_help_panel=_SCANS,
     ),
 ]
 Start = Annotated[
     int,
-    typer.Option(metavar="N", help="First frame to take, of those that are left.", rich_help_panel=_SCANS),
+    typer.Option(
+        metavar="N", help="First frame of the first clip, counted after dropped frames.", rich_help_panel=_SCANS
+    ),
 ]
 ResampleTR = Annotated[
     float | None,
@@ -85,14 +87,14 @@ ResampleTR = Annotated[
 ]
 AllowCrop = Annotated[
     bool,
-    typer.Option("--allow-crop", help="Cut voxels that lie outside and are not 0.", rich_help_panel=_SCANS),
+    typer.Option("--allow-crop", help="Crop non-zero voxels outside the grid.", rich_help_panel=_SCANS),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Take warnings about scans for errors.", rich_help_panel=_SCANS)]
+Strict = Annotated[bool, typer.Option("--strict", help="Treat warnings about scans as errors.", rich_help_panel=_SCANS)]
 
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How scans are read, as the options say; None where the model decides."""
+    """The options for reading scans; None leaves the choice to the model."""
 
     placement: PlacementOption = None
     orientation: Orientation = None
@@ -104,7 +106,7 @@ class ScanOptions:
     strict: Strict = False
 
     def check(self) -> None:
-        """Raise UsageError for what is wrong whatever the model and the scan."""
+        """Raise UsageError for values that are invalid for every model and scan."""
         if self.placement is not None:
             parse_placement(self.placement)
         if self.orientation is not None:
@@ -112,13 +114,13 @@ class ScanOptions:
         if self.drop_frames is not None:
             parse_drop_frames(self.drop_frames)
         if self.start < 0:
-            raise UsageError(f"--start {self.start}: expected a frame from 0 on")
+            raise UsageError(f"--start {self.start}: expected a frame number of at least 0")
         if self.resample_tr is not None:
             check_positive("--resample-tr", self.resample_tr)
 
     @property
     def dropped(self) -> tuple[int, int] | None:
-        """Frames to leave out."""
+        """Frames to drop at the beginning and at the end."""
         return None if self.drop_frames is None else parse_drop_frames(self.drop_frames)
 
     @property
@@ -127,14 +129,14 @@ class ScanOptions:
         return None if self.placement is None else parse_placement(self.placement)
 
     def contract(self, contract: InputContract) -> InputContract:
-        """A model's contract with what these options say of the model in its place."""
+        """The contract of a model, with the values of these options."""
         return contract.changed(self.placed, self.orientation, self.dropped)
 
     def reading(self, contract: InputContract, **more: Any) -> Reading:
-        """How to read scans for a model of this contract; raises UsageError where neither tells the placement."""
+        """How to read scans for a model with this contract; raises UsageError if neither states the placement."""
         from swift_export.scans.scan import Reading
 
-        # Paddings are those of an array, and no model's.
+        # Paddings belong to a stored array, not to a model.
         padded = self.placed is not None and self.placed.point is None
         return Reading(
             placement=self.placed if self.placed and padded else self.contract(contract).placed(),
@@ -149,26 +151,26 @@ class ScanOptions:
         )
 
     def masks_for(self, files: Sequence[Path]) -> list[Path | None]:
-        """The mask of each file, None of those that are no NIfTI runs.
+        """The mask of each file; None for files other than NIfTI runs.
 
-        Raises UsageError unless there is one for each run, or none at all.
+        Raises UsageError unless each run has a mask, or none has.
         """
         from swift_export.scans.scan import is_nifti
 
         runs = [file for file in files if is_nifti(file)]
         masks = self.masks or []
         if masks and not runs:
-            raise UsageError(f"--mask {masks[0]}: belongs to a NIfTI run, and none was given")
+            raise UsageError(f"--mask {masks[0]}: expected a NIfTI run that it belongs to, found none")
         if masks and len(masks) != len(runs):
             raise UsageError(
-                f"--mask: expected one for each of the {len(runs)} NIfTI runs, in their order, found {len(masks)}"
+                f"--mask: expected one for each of the {len(runs)} NIfTI runs, in the same order, found {len(masks)}"
             )
         left = iter(masks)
         return [next(left, None) if is_nifti(file) else None for file in files]
 
 
 def scan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of `ScanOptions`; it gets them as its argument ``scans``."""
+    """Add all options of `ScanOptions` to a command, which receives them as its argument ``scans``."""
     hints = get_type_hints(ScanOptions, include_extras=True)
     names = {"masks": "mask"}
     options = [
@@ -187,19 +189,19 @@ def scan_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The values of ``--input`` and the options of scans."""
+    """The values of ``--input``, and the scan options."""
 
     files: Sequence[Path]
     options: ScanOptions
 
     def check(self) -> None:
-        """Raise UsageError or InputError for what is wrong whatever the model; ask for the extra that reads NIfTI."""
+        """Raise UsageError or InputError for input that is invalid for every model; require the extra for NIfTI."""
         from swift_export.scans.scan import is_nifti
 
         self.options.check()
         masks = self.options.masks_for(self.files)
         for file in (*self.files, *(mask for mask in masks if mask)):
-            # What a broken link or a folder is, its reader says.
+            # Broken links and folders are reported by the reader.
             if not os.path.lexists(file):
                 raise InputError(f"{file}: no such file")
         scans = [file for file in self.files if is_nifti(file)]
@@ -214,7 +216,7 @@ class InputFiles:
         console: Console,
         most: int | None = None,
     ) -> list[CheckInput]:
-        """Read and prepare them for a model; raises InputError for what does not meet the input contract."""
+        """Read and prepare the files for a model; raises InputError for those that do not meet the input contract."""
         from swift_export.models.swift.check_inputs import Given
         from swift_export.models.swift.clip import load_clip
         from swift_export.scans.scan import is_nifti

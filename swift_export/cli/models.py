@@ -1,4 +1,4 @@
-"""``variants`` and ``bundle``: the published models, and weights as files of their own."""
+"""``variants`` and ``bundle``: the published models, and weights as separate files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["bundle", "register", "variants"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this module."""
     app.command()(variants)
     app.command(
         epilog=examples(
@@ -40,7 +40,7 @@ def variants() -> None:
             "placement": f"{contract.placed().describe()}, {contract.orientation} ({contract.source})",
             "weights": f"{UPSTREAM.repository} @ {UPSTREAM.commit[:7]}, {variant.path}",
             "git blob": variant.git_blob,
-            "sha256": variant.sha256 or "not published: the git blob id decides",
+            "sha256": variant.sha256 or "not published; the git blob id identifies the file",
             "hub": variant.hub_id or "none",
         }
         console.line(f"{variant.name}: {variant.summary}", style="bold")
@@ -49,10 +49,10 @@ def variants() -> None:
 
 
 def bundle(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the bundle goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder for the bundle.")],
     weights: options.Weights = "auto",
     variant: options.Variant = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle in the output folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle in the output folder.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write the weights as a bundle: model.safetensors, config.json and a model card."""

@@ -1,4 +1,4 @@
-"""The options that several commands share, each said once."""
+"""Options that several commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ Weights = Annotated[
     str,
     typer.Option(
         metavar="auto|PATH|HUB-ID|synthetic[:SEED]",
-        help="A checkpoint, a bundle folder, a hub id; auto: the published weights of --variant, from the cache or "
-        "downloaded and verified; synthetic: random numbers, to try everything out.",
+        help="A checkpoint, a bundle folder or a hub id. auto: the published weights of --variant, cached or "
+        "downloaded, and verified. synthetic: random numbers, for trials.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -50,14 +50,14 @@ Variant = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A published model (see swift-export variants). A checkpoint of another architecture is an error.",
+        help="A published model (see swift-export variants). A checkpoint with another architecture is an error.",
         autocompletion=_variants,
         rich_help_panel=_MODEL,
     ),
 ]
 Frames = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Frames of a clip; default: as many as the model takes.", rich_help_panel=_FUNCTION),
+    typer.Option(metavar="N", help="Frames per clip; default: the model's.", rich_help_panel=_FUNCTION),
 ]
 Batch = Annotated[
     int | None,
@@ -75,7 +75,7 @@ Outputs = Annotated[
 OutputKind = Annotated[
     Literal["features", "embedding"],
     typer.Option(
-        help="embedding: the mean over tokens, the vector that the downstream heads take.",
+        help="features: the map of the last stage. embedding: its mean over tokens, the input of downstream heads.",
         rich_help_panel=_FUNCTION,
     ),
 ]
@@ -83,41 +83,41 @@ Opset = Annotated[
     int,
     typer.Option(
         metavar="N",
-        help="ONNX opset, 18 to 26; ONNX Runtime 1.20 reads up to 21. 23 has attention as one operator.",
+        help="ONNX opset, 18 to 26. ONNX Runtime 1.20 reads up to 21. From 23 on, attention is one operator.",
         rich_help_panel=_FUNCTION,
     ),
 ]
 Target = Annotated[
     Literal["portable", "onnxruntime"],
     typer.Option(
-        help="portable: standard ONNX operators only. onnxruntime: also ONNX Runtime's own, which it runs faster.",
+        help="portable: only standard ONNX operators. onnxruntime: also ONNX Runtime's own, which are faster there.",
         rich_help_panel=_FUNCTION,
     ),
 ]
 Attention = Annotated[
     Literal["auto", "masked"],
     typer.Option(
-        help="auto: no mask in shifted blocks whose weights prove that it cannot be seen, which is faster. "
-        "masked: the mask in all of them.",
+        help="auto: omit the mask in shifted blocks where the weights prove that it has no effect, which is faster. "
+        "masked: keep all masks.",
         rich_help_panel=_FUNCTION,
     ),
 ]
 Via = Annotated[
     Literal["stablehlo", "savedmodel"],
     typer.Option(
-        help="The road to ONNX: straight from StableHLO, or through jax2tf's SavedModel and tf2onnx.",
+        help="How ONNX is made: directly from StableHLO, or through jax2tf, a SavedModel and tf2onnx.",
         rich_help_panel=_FUNCTION,
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Where the artifact goes.", show_default="artifacts/VARIANT"),
+    typer.Option("--output", "-o", metavar="FOLDER", help="The artifact folder.", show_default="artifacts/VARIANT"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an artifact of other weights in the output folder.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 
 NoCheck = Annotated[
-    bool, typer.Option("--no-check", help="Do not run the files against the reference.", rich_help_panel=_CHECK)
+    bool, typer.Option("--no-check", help="Skip the comparison with the reference.", rich_help_panel=_CHECK)
 ]
 Inputs = Annotated[
     list[Path] | None,
@@ -128,6 +128,4 @@ Inputs = Annotated[
         rich_help_panel=_CHECK,
     ),
 ]
-Device = Annotated[
-    Literal["cpu", "gpu"], typer.Option(help="Where the artifacts' runtimes compute.", rich_help_panel=_CHECK)
-]
+Device = Annotated[Literal["cpu", "gpu"], typer.Option(help="The device of the runtimes.", rich_help_panel=_CHECK)]

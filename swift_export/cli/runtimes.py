@@ -1,4 +1,4 @@
-"""``runtimes``: what this environment can check artifacts in, and what would bring the rest."""
+"""``runtimes``: the installed runtimes, and how to install the others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["register", "runtimes"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this module."""
     app.command(epilog=examples("swift-export runtimes", "swift-export runtimes --json"))(runtimes)
 
 
 @json_option("runtimes")
 def runtimes(*, answer: Answer) -> None:
-    """List the runtimes that check artifacts, which of them are here, and what would bring the others."""
+    """List the runtimes that check artifacts, which are installed, and how to install the others."""
     from swift_export.runtimes.registry import RUNTIMES
 
-    # The reference is no runtime of artifacts: every check brings it.
+    # The reference runs no artifacts and is part of every check.
     found = [_describe(runtime) for runtime in RUNTIMES.values() if runtime.reads]
     extras = [_describe_extra(name) for name in EXTRAS]
     if answer.wanted:
@@ -67,7 +67,7 @@ def _show(found: list[dict[str, Any]], extras: list[dict[str, Any]], console: Co
         (
             runtime["name"],
             ", ".join(runtime["reads"]),
-            runtime["version"] if runtime["installed"] else "absent",
+            runtime["version"] if runtime["installed"] else "not installed",
             "; ".join(f"{device}: {', '.join(names)}" for device, names in runtime["precisions"].items()),
         )
         for runtime in found
@@ -76,9 +76,9 @@ def _show(found: list[dict[str, Any]], extras: list[dict[str, Any]], console: Co
     absent = {runtime["name"]: runtime for runtime in found if not runtime["installed"]}
     if absent:
         console.line("")
-        console.line("what would bring the absent ones", style="bold")
+        console.line("how to install the others", style="bold")
         console.facts({name: runtime["install"] for name, runtime in absent.items()})
     console.line("")
     here = [(extra["name"], "yes" if extra["installed"] else "no", extra["adds"]) for extra in extras]
-    console.table(("extra", "here", "adds"), here)
-    console.line("an extra is installed by pip install 'swift-export[NAME]'")
+    console.table(("extra", "installed", "adds"), here)
+    console.line("install an extra with: pip install 'swift-export[NAME]'")
