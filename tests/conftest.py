@@ -26,10 +26,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.errors import SwiftExportError, WeightsError
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.weights import Weights, synthetic_weights
 
 HERE = Path(__file__).parent
@@ -260,21 +262,27 @@ def weights(config_of) -> Weights:
 def write():
     """Writes formats below a folder, laid out like an artifact without its manifest."""
 
-    def write(weights: Weights, folder: Path, *formats: str, settings: ExportSettings | None = None) -> Path:
+    def write(
+        weights: Weights,
+        folder: Path,
+        *formats: str,
+        settings: SwiFTSettings | None = None,
+        onnx: OnnxSettings | None = None,
+    ) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        settings = settings or ExportSettings()
+        model = swift_model(weights, settings)
         if "onnx" in formats:
             from swift_export.lowering.onnx_file import write_onnx
 
-            write_onnx(weights, settings, folder)
+            write_onnx(model, folder, onnx)
         if "stablehlo" in formats:
             from swift_export.lowering.stablehlo import write_stablehlo
 
-            write_stablehlo(weights, settings, folder)
+            write_stablehlo(model, folder, onnx)
         if "savedmodel" in formats:
             from swift_export.lowering.savedmodel import write_savedmodel
 
-            write_savedmodel(weights, settings, folder)
+            write_savedmodel(model, folder, onnx)
         return folder
 
     return write
@@ -292,5 +300,5 @@ def artifact(weights, tmp_path_factory) -> Path:
     from swift_export.export import run_export
 
     folder = tmp_path_factory.mktemp("exported") / "artifact"
-    run_export(("onnx", "stablehlo"), weights, folder, settings=ExportSettings(), check=False)
+    run_export(("onnx", "stablehlo"), swift_model(weights), folder, check=False)
     return folder

@@ -86,7 +86,7 @@ def _decode_fields(kind: type, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     fields = dataclasses.fields(kind)
     # Fields that older schemas lack have a default.
-    needed = {f.name for f in fields if f.default is dataclasses.MISSING}
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     for label, keys in (("missing", needed - set(value)), ("unexpected", set(value) - {f.name for f in fields})):
         if keys:
             raise SchemaError(f"{where or 'top level'}: {label} {', '.join(map(_short, sorted(keys)))}")

@@ -18,12 +18,15 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from swift_export.models.swift.model import swift_model
+
 from swift_export.artifacts import FORMATS, Artifact, Manifest, digest_format, transaction
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.manifest import Golden, GoldenInput
 from swift_export.formats.signature import Signature
+from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.weights import Weights, synthetic_weights
+from swift_export.models.swift.weights import synthetic_weights
 
 FILES = {
     "stablehlo": ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc"),
@@ -46,8 +49,8 @@ CONFIG = SwiFTConfig(
 
 
 @cache
-def weights(seed: int = 0) -> Weights:
-    return synthetic_weights(CONFIG, seed)
+def model(seed: int = 0) -> Model:
+    return swift_model(synthetic_weights(CONFIG, seed))
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -72,7 +75,7 @@ def export(
     reports: dict[str, str] | None = None,
     before_commit: Callable[[Path], object] = lambda folder: None,
 ) -> Manifest:
-    with transaction(output, weights(seed), formats, force=force) as stage:
+    with transaction(output, model(seed), formats, force=force) as stage:
         for name in formats:
             write(stage.folder, name, text)
         before_commit(stage.folder)

@@ -9,7 +9,6 @@ import pytest
 from swift_export.artifacts import open_artifact, verify
 from swift_export.errors import MachineError
 from swift_export.export import run_export
-from swift_export.lowering.onnx_settings import ExportSettings
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,7 @@ def test_a_real_export_onto_a_full_disk(small_disk: Path, exporting, name: str) 
     with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         file.writelines(bytes(4096) for _ in range(512))
     with pytest.raises(MachineError, match="the disk is full") as full:
-        run_export([name], exporting.weights(), output, settings=ExportSettings(), check=False)
+        run_export([name], exporting.model(), output, check=False)
     assert full.value.exit_status == 1
     assert "\n" not in str(full.value)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before

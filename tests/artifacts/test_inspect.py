@@ -11,16 +11,17 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import describe, locate, transaction
 from swift_export.artifacts.inspect import Part
 from swift_export.errors import ArtifactError
 from swift_export.formats.metadata import essentials_in
 from swift_export.formats.signature import TensorSpec
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.weights import synthetic_weights
 from swift_export.system.plain_data import dumps
 
-SETTINGS = ExportSettings(outputs=("stage0", "features"))
 BOLD = TensorSpec("bold", "float32", ("batch", 1, 8, 8, 8, 2))
 FEATURES = TensorSpec("features", "float32", ("batch", 8, 2, 2, 2, 2))
 STABLEHLO = ("stablehlo/model.b1.mlir.bc", "stablehlo/model.jax", "stablehlo/model.mlir.bc")
@@ -33,9 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, exporting: ModuleType) -> P
     from swift_export.lowering.stablehlo import write_stablehlo
 
     output = tmp_path_factory.mktemp("artifact")
-    with transaction(output, exporting.weights(), ["onnx", "stablehlo"]) as stage:
-        write_onnx(exporting.weights(), SETTINGS, stage.folder)
-        write_stablehlo(exporting.weights(), SETTINGS, stage.folder)
+    model = swift_model(synthetic_weights(exporting.CONFIG), SwiFTSettings(outputs=("stage0", "features")))
+    with transaction(output, model, ["onnx", "stablehlo"]) as stage:
+        write_onnx(model, stage.folder)
+        write_stablehlo(model, stage.folder)
         stage.commit({name: exporting.artifact(stage.folder, name) for name in ("onnx", "stablehlo")})
     return output
 
@@ -43,13 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, exporting: ModuleType) -> P
 def test_a_folder_shows_its_manifest_and_every_file(folder: Path, exporting: ModuleType) -> None:
     found = describe(folder)
     assert found.manifest is not None
-    assert found.manifest.weights.digest == exporting.weights().digest
+    assert found.manifest.weights.digest == exporting.model().digest
     assert [part.path for part in found.parts] == ["onnx/model.onnx", *STABLEHLO]
     assert [part.format for part in found.parts] == ["onnx", "stablehlo", "stablehlo", "stablehlo"]
     for part in found.parts:
         assert part.size == (folder / part.path).stat().st_size
         assert part.artifact is found.manifest.artifacts[part.format or ""]
-        assert part.facts.details["metadata"]["swift_export.weights_sha256"] == exporting.weights().digest
+        assert part.facts.details["metadata"]["swift_export.weights_sha256"] == exporting.model().digest
     assert json.loads(dumps(found))["parts"][0]["facts"]["kind"] == "onnx"
 
 
@@ -92,8 +94,7 @@ def test_the_stablehlo_files(folder: Path) -> None:
 def test_a_savedmodel(tmp_path: Path, exporting: ModuleType, start) -> None:
     program = (
         "import runpy, sys; from pathlib import Path; from swift_export.lowering.savedmodel import write_savedmodel\n"
-        "from swift_export.lowering.onnx_settings import ExportSettings; module = runpy.run_path(sys.argv[1])\n"
-        "write_savedmodel(module['weights'](), ExportSettings(), Path(sys.argv[2]))"
+        "write_savedmodel(runpy.run_path(sys.argv[1])['model'](), Path(sys.argv[2]))"
     )
     assert start(exporting.__file__, tmp_path, program=program).wait(120) == 0
     path = tmp_path / "savedmodel/1"
@@ -104,7 +105,7 @@ def test_a_savedmodel(tmp_path: Path, exporting: ModuleType, start) -> None:
     assert part.facts.details["tags"] == ["serve"]
     assert part.facts.details["ops"]["XlaCallModule"] == 1
     assert part.facts.details["platforms"] == ["CPU", "CUDA"]
-    assert part.facts.details["metadata"]["swift_export.weights_sha256"] == exporting.weights().digest
+    assert part.facts.details["metadata"]["swift_export.weights_sha256"] == exporting.model().digest
     assert part.size == sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 

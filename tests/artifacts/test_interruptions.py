@@ -182,8 +182,8 @@ def test_of_two_exports_of_different_weights_at_once_the_second_is_refused(
     exporting.export(folder, *NEW)
     _, err = slow.communicate("go\n", timeout=60)
     assert "UsageError" in err.splitlines()[-1]
-    assert exporting.weights(0).digest in err
-    assert exporting.weights(1).digest in err
+    assert exporting.model(0).digest in err
+    assert exporting.model(1).digest in err
     assert state(folder) == "new"
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import Artifact, File, Measurement, read_manifest
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest, new_manifest, parse_manifest
 from swift_export.errors import ArtifactError
 from swift_export.formats.signature import Signature, TensorSpec
+from swift_export.models.swift.backbone import parameter_shapes
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.variants import CITATION, VARIANTS
-from swift_export.models.swift.weights import Provenance, Weights
+from swift_export.models.swift.weights import Provenance, Weights, synthetic_weights
 from swift_export.models.swift.weights.weights import Training
 from swift_export.system.plain_data import MAX_BYTES
 
@@ -37,7 +40,7 @@ ONNX = Artifact(
 
 @pytest.fixture
 def manifest(exporting: ModuleType) -> Manifest:
-    return new_manifest(exporting.weights(), {"onnx": ONNX})
+    return new_manifest(exporting.model(), {"onnx": ONNX})
 
 
 def test_it_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
@@ -45,25 +48,31 @@ def test_it_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
     assert read_manifest(tmp_path) == manifest
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_manifests_of_older_schemas_are_read(manifest: Manifest, schema: int) -> None:
-    """2 added golden outputs, 3 the input contract as data."""
+    """2 added golden outputs, 3 the input contract as data, 4 sizes of all unknown dimensions."""
     raw = json.loads(manifest.to_json())
     raw["schema"] = schema
-    del raw["input"]
+    del raw["artifacts"]["onnx"]["parity"][0]["sizes"]
+    for name in ("sizes", "ranges"):
+        del raw["artifacts"]["onnx"]["golden"]["input"][name]
+    if schema < 3:
+        del raw["input"]
     if schema < 2:
         del raw["artifacts"]["onnx"]["golden"]
     read = parse_manifest(json.dumps(raw).encode(), Path("manifest.json"))
-    assert read.artifacts["onnx"] == (ONNX if schema == 2 else dataclasses.replace(ONNX, golden=None))
-    assert read.input is None
+    assert read.artifacts["onnx"] == (ONNX if schema >= 2 else dataclasses.replace(ONNX, golden=None))
+    assert read.artifacts["onnx"].parity is not None
+    assert read.artifacts["onnx"].parity[0].known_sizes == {"batch": 2}
+    assert read.input == (manifest.input if schema >= 3 else None)
     # What an export adds to such a folder makes it one of today's.
     added = dataclasses.replace(manifest, artifacts={}).complemented(read)
-    assert (added.schema, added.input) == (3, manifest.input)
+    assert (added.schema, added.input) == (4, manifest.input)
 
 
 def test_the_input_contract_is_data_and_words(exporting: ModuleType) -> None:
     weights = _read_weights(VARIANTS["contrastive"].config)
-    made = new_manifest(weights, {})
+    made = new_manifest(swift_model(weights), {})
     assert (made.input, made.input_contract) == (weights.contract, weights.contract.text)
     assert json.loads(made.to_json())["input"] == {
         "placement": "ukb",
@@ -75,8 +84,8 @@ def test_the_input_contract_is_data_and_words(exporting: ModuleType) -> None:
     }
     # A model of another shape, trained on a known data set: that is said of it too, and its stride in any case.
     for dataset, placement, words in (("ABCD", "abcd", True), (None, None, False)):
-        drawn = dataclasses.replace(exporting.weights(3), training=Training(dataset, 4))
-        told = new_manifest(drawn, {})
+        drawn = dataclasses.replace(synthetic_weights(exporting.CONFIG), training=Training(dataset, 4))
+        told = new_manifest(swift_model(drawn), {})
         assert told.input is not None
         assert (told.input.placement, told.input.stride) == (placement, 4)
         assert (told.input_contract is not None) == words
@@ -84,19 +93,19 @@ def test_the_input_contract_is_data_and_words(exporting: ModuleType) -> None:
 
 
 def test_it_says_which_weights_and_that_synthetic_ones_mean_nothing(exporting: ModuleType) -> None:
-    drawn = new_manifest(exporting.weights(3), {})
+    drawn = new_manifest(exporting.model(3), {})
     assert (drawn.weights.name, drawn.weights.seed, drawn.weights.synthetic) == ("synthetic:3", 3, True)
     assert drawn.weights.note is not None
     assert "mean nothing" in drawn.weights.note
-    assert drawn.weights.digest == exporting.weights(3).digest
+    assert drawn.weights.digest == exporting.model(3).digest
     assert drawn.input_contract is None  # of another shape than the published models
 
-    trained = new_manifest(_read_weights(VARIANTS["contrastive"].config), {})
+    trained = new_manifest(swift_model(_read_weights(VARIANTS["contrastive"].config)), {})
     assert (trained.weights.note, trained.weights.synthetic) == (None, False)
     assert trained.weights.assumed == {"first_window_size": [4, 4, 4, 4]}
     assert trained.weights.dropped == ("emb_mlp.fc1.weight",)
     assert trained.model.citation == CITATION
-    assert trained.config == VARIANTS["contrastive"].config
+    assert SwiFTConfig.from_hyper_parameters(trained.model.architecture) == VARIANTS["contrastive"].config
     # What was written is what is read, tuples of the reader's included.
     assert parse_manifest(trained.to_json().encode(), Path("manifest.json")) == trained
 
@@ -110,17 +119,18 @@ def _read_weights(config: SwiFTConfig) -> Weights:
         assumed={"first_window_size": (4, 4, 4, 4)},
         dropped=("emb_mlp.fc1.weight",),
     )
-    return Weights(config, {}, {}, "contrastive", provenance)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config).items()}
+    return Weights(config, tensors, {}, "contrastive", provenance)
 
 
 def test_formats_of_the_same_weights_add_up(exporting: ModuleType, manifest: Manifest) -> None:
     other = dataclasses.replace(ONNX, details={"via": "savedmodel"})
     stablehlo = dataclasses.replace(ONNX, files={"stablehlo/model.jax": File(SHA, 1)})
-    newer = new_manifest(exporting.weights(), {"onnx": other})
+    newer = new_manifest(exporting.model(), {"onnx": other})
     older = dataclasses.replace(manifest, artifacts={"onnx": ONNX, "stablehlo": stablehlo})
     assert newer.complemented(older).artifacts == {"onnx": other, "stablehlo": stablehlo}
     assert newer.complemented(None) == newer
-    assert new_manifest(exporting.weights(1), {"onnx": other}).complemented(older).artifacts == {"onnx": other}
+    assert new_manifest(exporting.model(1), {"onnx": other}).complemented(older).artifacts == {"onnx": other}
 
 
 def changed(manifest: Manifest, place: str, value: Any) -> str:
@@ -141,8 +151,8 @@ GOLDEN = "artifacts/onnx/golden"
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("schema", 4, r"expected schema 3, found 4, written by a newer version: upgrade swift-export"),
-        ("schema", 0, "schema: expected 1 to 3, found 0"),
+        ("schema", 5, r"expected schema 4, found 5, written by a newer version: upgrade swift-export"),
+        ("schema", 0, "schema: expected 1 to 4, found 0"),
         ("schema", True, "schema: expected int, found True"),
         ("schema", "1", "schema: expected int, found '1'"),
         ("surprise", 1, "top level: unexpected 'surprise'"),
@@ -152,8 +162,7 @@ GOLDEN = "artifacts/onnx/golden"
         ("input/stride", "1", "input.stride: expected int, found '1'"),
         ("input/placement", "mni", "input: --placement mni: expected hcp, ukb, abcd"),
         ("tool", "swift-export", "tool: expected an object, found 'swift-export'"),
-        ("model/architecture", {}, "missing img_size"),
-        ("model/architecture/depths", [1, 1, 1], "depths and num_heads"),
+        ("model/architecture", [], r"model.architecture: expected .*Mapping.*, found \[\]"),
         ("weights/digest", "short", "weights.digest: expected 64 hex digits, found 'short'"),
         ("weights/seed", "0", r"weights.seed: expected int \| None, found '0'"),
         ("weights/synthetic", 1, "weights.synthetic: expected bool, found 1"),

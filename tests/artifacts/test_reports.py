@@ -75,7 +75,7 @@ def test_an_error_while_reports_are_made_keeps_its_own_name(tmp_path: Path, expo
         return {"parity.md": absent.read_text()}
 
     def export() -> None:
-        with transaction(output, exporting.weights(), ["onnx"]) as stage:
+        with transaction(output, exporting.model(), ["onnx"]) as stage:
             exporting.write(stage.folder, "onnx", "new")
             stage.commit({"onnx": exporting.artifact(stage.folder, "onnx")}, unreadable)
 

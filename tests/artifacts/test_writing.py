@@ -11,9 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import open_artifact, read_manifest, transaction, verify
 from swift_export.errors import ArtifactError, MachineError, UsageError
+from swift_export.models.swift.weights import synthetic_weights
 from swift_export.scans.placement import parse_placement
 
 
@@ -49,7 +51,7 @@ def test_formats_of_the_same_weights_complement_and_replace(tmp_path: Path, expo
 
 def test_reports_are_rendered_from_all_that_the_folder_holds(tmp_path: Path, exporting: ModuleType) -> None:
     exporting.export(tmp_path, "onnx")
-    with transaction(tmp_path, exporting.weights(), ["stablehlo"]) as stage:
+    with transaction(tmp_path, exporting.model(), ["stablehlo"]) as stage:
         exporting.write(stage.folder, "stablehlo", "new")
         artifacts = {"stablehlo": exporting.artifact(stage.folder, "stablehlo")}
         stage.commit(artifacts, lambda manifest: {"parity.md": " ".join(sorted(manifest.artifacts))})
@@ -62,8 +64,8 @@ def test_other_weights_need_force_and_then_nothing_of_the_old_ones_stays(tmp_pat
     before = tree(tmp_path)
     with pytest.raises(UsageError) as refused:
         exporting.export(tmp_path, "stablehlo", seed=1)
-    assert exporting.weights(0).digest in str(refused.value)
-    assert exporting.weights(1).digest in str(refused.value)
+    assert exporting.model(0).digest in str(refused.value)
+    assert exporting.model(1).digest in str(refused.value)
     assert "--force" in str(refused.value)
     assert tree(tmp_path) == before
 
@@ -71,7 +73,7 @@ def test_other_weights_need_force_and_then_nothing_of_the_old_ones_stays(tmp_pat
     assert set(tree(tmp_path)) == {*exporting.FILES["stablehlo"], "manifest.json", "notes.txt"}
     assert not (tmp_path / "onnx").exists()
     assert not (tmp_path / "savedmodel").exists()
-    assert open_artifact(tmp_path).weights.digest == exporting.weights(1).digest
+    assert open_artifact(tmp_path).weights.digest == exporting.model(1).digest
 
 
 def test_the_same_weights_in_another_architecture_need_force(tmp_path: Path, exporting: ModuleType) -> None:
@@ -86,9 +88,9 @@ def test_the_same_weights_in_another_architecture_need_force(tmp_path: Path, exp
 
 def test_the_same_weights_for_other_inputs_need_force(tmp_path: Path, exporting: ModuleType) -> None:
     def export(name: str, placement: str, force: bool = False) -> None:
-        weights = exporting.weights()
+        weights = synthetic_weights(exporting.CONFIG)
         placed = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
-        with transaction(tmp_path, placed, [name], force=force) as stage:
+        with transaction(tmp_path, swift_model(placed), [name], force=force) as stage:
             exporting.write(stage.folder, name, placement)
             stage.commit({name: exporting.artifact(stage.folder, name)})
 
@@ -174,13 +176,13 @@ def test_an_error_in_mid_export_leaves_what_was_there(tmp_path: Path, exporting:
 
 
 def test_without_a_commit_nothing_is_published(tmp_path: Path, exporting: ModuleType) -> None:
-    with transaction(tmp_path / "out", exporting.weights(), ["onnx"]) as stage:
+    with transaction(tmp_path / "out", exporting.model(), ["onnx"]) as stage:
         exporting.write(stage.folder, "onnx", "never")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_written_and_what_is_recorded_must_agree(tmp_path: Path, exporting: ModuleType) -> None:
-    with transaction(tmp_path / "out", exporting.weights(), ["onnx"]) as stage:
+    with transaction(tmp_path / "out", exporting.model(), ["onnx"]) as stage:
         exporting.write(stage.folder, "onnx", "new")
         artifact = exporting.artifact(stage.folder, "onnx")
         (stage.folder / "onnx/model.onnx.data").write_text("unrecorded")
@@ -204,7 +206,7 @@ def test_golden_outputs_go_with_the_export_that_they_belong_to(tmp_path: Path, e
 
 
 def test_golden_outputs_must_be_recorded(tmp_path: Path, exporting: ModuleType) -> None:
-    with transaction(tmp_path / "out", exporting.weights(), ["savedmodel"]) as stage:
+    with transaction(tmp_path / "out", exporting.model(), ["savedmodel"]) as stage:
         exporting.write(stage.folder, "savedmodel", "new")
         (stage.folder / "golden/savedmodel").mkdir(parents=True)
         (stage.folder / "golden/savedmodel/features.npy").write_text("unrecorded")
@@ -283,14 +285,14 @@ from swift_export.artifacts import transaction
 from swift_export.errors import SwiftExportError
 
 module = __import__("runpy").run_path(sys.argv[1])
-module["weights"](0)
+module["model"](0)
 if os.getuid() == 0:  # to whom nothing is closed
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
 for name in sys.argv[2:]:
     try:
-        with transaction(Path(name), module["weights"](0), ["onnx"], force=True):
+        with transaction(Path(name), module["model"](0), ["onnx"], force=True):
             print("entered", name)
     except SwiftExportError as error:
         print(type(error).__name__, error.exit_status, error)

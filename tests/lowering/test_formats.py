@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import sys
@@ -16,17 +15,18 @@ import onnx
 import onnxruntime
 import pytest
 from jax import export
+from swift_export.models.swift.model import swift_model
 
 from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.lower import lower_closed, lower_open
 from swift_export.lowering.onnx_file import write_onnx
-from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_settings import ATTENTION, OnnxSettings
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.backbone import SwiFT, parameter_shapes
-from swift_export.models.swift.forms import choose_forms
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import LIMITS, TINY, clip, features, frames, relative_error, weights
@@ -40,7 +40,8 @@ def ort(path: Path) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("name", TINY)
 def test_onnx_gives_the_golden_features(name: str, attention: str, target: str, tmp_path: Path) -> None:
-    write_onnx(weights(name), ExportSettings(frames=frames(name), attention=attention, target=target), tmp_path)
+    model = swift_model(weights(name), SwiFTSettings(frames=frames(name), attention=attention))
+    write_onnx(model, tmp_path, OnnxSettings(target=target))
     (found,) = ort(tmp_path).run(["features"], {"bold": clip(name)})
     assert relative_error(found, features(name)) <= LIMITS.get(name, 2e-6)
     domains = {opset.domain for opset in onnx.load(tmp_path / "onnx" / "model.onnx").opset_import}
@@ -51,9 +52,9 @@ def test_onnx_gives_the_golden_features(name: str, attention: str, target: str, 
 def test_every_file_tells_the_form_of_each_block(name: str, tmp_path: Path) -> None:
     w = weights(name)
     for attention in ATTENTION:
-        settings = ExportSettings(attention=attention)
-        write_onnx(w, settings, tmp_path / attention)
-        write_stablehlo(w, settings, tmp_path / attention)
+        model = swift_model(w, SwiFTSettings(attention=attention))
+        write_onnx(model, tmp_path / attention)
+        write_stablehlo(model, tmp_path / attention)
         props = {p.key: p.value for p in onnx.load(tmp_path / attention / "onnx" / "model.onnx").metadata_props}
         module = read_module((tmp_path / attention / "stablehlo" / "model.mlir.bc").read_bytes())
         facts = json.loads(module.operation.attributes["swift_export.metadata"].value)
@@ -71,9 +72,9 @@ def test_every_file_tells_the_form_of_each_block(name: str, tmp_path: Path) -> N
 @pytest.mark.requires("savedmodel")
 @pytest.mark.parametrize("name", ["tiny-windowed", "tiny-padded"])
 def test_the_long_road_leads_to_the_same_graph(name: str, tmp_path: Path) -> None:
-    settings = ExportSettings(frames=frames(name), outputs=("stage0", "features"))
-    write_onnx(weights(name), settings, tmp_path / "short")
-    write_onnx(weights(name), settings, tmp_path / "long", via="savedmodel")
+    model = swift_model(weights(name), SwiFTSettings(frames=frames(name), outputs=("stage0", "features")))
+    write_onnx(model, tmp_path / "short")
+    write_onnx(model, tmp_path / "long", OnnxSettings(via="savedmodel"))
     short, long = (onnx.load(tmp_path / p / "onnx" / "model.onnx").graph for p in ("short", "long"))
     assert sorted(n.SerializeToString() for n in short.node) == sorted(n.SerializeToString() for n in long.node)
     assert sorted(v.SerializeToString() for v in short.initializer) == sorted(
@@ -93,7 +94,7 @@ def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
         return set(tf_utils.TF_IGNORED_NODE_ATTRS), {d: list(v) for d, v in registry._OPSETS.items()}, registry._MAPPING
 
     before = state()
-    write_onnx(weights("tiny-windowed"), ExportSettings(), tmp_path, via="savedmodel")
+    write_onnx(swift_model(weights("tiny-windowed")), tmp_path, OnnxSettings(via="savedmodel"))
     assert state() == before
 
 
@@ -101,7 +102,7 @@ def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_initializers_are_the_checkpoints_tensors(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    write_onnx(w, ExportSettings(target=target, attention=attention), tmp_path)
+    write_onnx(swift_model(w, SwiFTSettings(attention=attention)), tmp_path, OnnxSettings(target=target))
     stored = {
         i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "onnx" / "model.onnx").graph.initializer
     }
@@ -126,8 +127,8 @@ def test_initializers_are_the_checkpoints_tensors(target: str, attention: str, t
 @pytest.mark.parametrize("target", TARGETS)
 def test_names_types_and_metadata(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    settings = ExportSettings(outputs=("features", "stage0", "stage1", "stage2"), target=target, attention=attention)
-    write_onnx(w, settings, tmp_path)
+    settings = SwiFTSettings(outputs=("features", "stage0", "stage1", "stage2"), attention=attention)
+    write_onnx(swift_model(w, settings), tmp_path, OnnxSettings(target=target))
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version == 10
@@ -164,7 +165,7 @@ def test_names_types_and_metadata(target: str, attention: str, tmp_path: Path) -
 def test_every_output_that_can_be_asked_for(tmp_path: Path) -> None:
     w = weights("tiny-full")
     names = ("stage1", "features", "stage0", "stage2")
-    write_onnx(w, ExportSettings(outputs=names), tmp_path)
+    write_onnx(swift_model(w, SwiFTSettings(outputs=names)), tmp_path)
     session = ort(tmp_path)
     assert [o.name for o in session.get_outputs()] == list(names)
     expected = SwiFT.from_weights(w).named_outputs(clip("tiny-full"), names)
@@ -173,14 +174,14 @@ def test_every_output_that_can_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_embeddings(tmp_path: Path) -> None:
-    write_onnx(weights("tiny-full"), ExportSettings(output_kind="embedding"), tmp_path)
+    write_onnx(swift_model(weights("tiny-full"), SwiFTSettings(output_kind="embedding")), tmp_path)
     (found,) = ort(tmp_path).run(None, {"bold": clip("tiny-full")})
     assert relative_error(found, features("tiny-full").mean((2, 3, 4, 5))) <= 2e-6
 
 
 @pytest.mark.parametrize("opset", [18, 19, 20, 21])
 def test_every_opset(opset: int, tmp_path: Path) -> None:
-    write_onnx(weights("tiny-windowed"), ExportSettings(opset=opset), tmp_path)
+    write_onnx(swift_model(weights("tiny-windowed")), tmp_path, OnnxSettings(opset=opset))
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     assert model.opset_import[0].version == opset
     assert sum(n.op_type == "Gelu" for n in model.graph.node) == (6 if opset >= 20 else 0)
@@ -189,7 +190,7 @@ def test_every_opset(opset: int, tmp_path: Path) -> None:
 
 
 def test_wrong_clips_are_errors_at_run_time(tmp_path: Path) -> None:
-    write_onnx(weights("tiny-windowed"), ExportSettings(), tmp_path)
+    write_onnx(swift_model(weights("tiny-windowed")), tmp_path)
     session, bold = ort(tmp_path), clip("tiny-windowed")
     for wrong in (bold[0], np.moveaxis(bold, 1, -1), bold[..., :4], bold.astype(np.float64), bold.astype(np.int16)):
         with pytest.raises(Exception, match=r"(?i)invalid|unexpected|rank|dimension"):
@@ -198,14 +199,14 @@ def test_wrong_clips_are_errors_at_run_time(tmp_path: Path) -> None:
 
 def test_static_batch_and_fewer_frames(tmp_path: Path) -> None:
     w, bold = weights("tiny-windowed"), clip("tiny-windowed")[..., :5]
-    settings = ExportSettings(batch=2, frames=5)
-    write_onnx(w, settings, tmp_path)
+    model = swift_model(w, SwiFTSettings(batch=2, frames=5))
+    write_onnx(model, tmp_path)
     session = ort(tmp_path)
     assert session.get_inputs()[0].shape == [2, 1, 48, 48, 48, 5]
     both = np.concatenate([bold, bold[::-1] * 2])
     (found,) = session.run(None, {"bold": both})
     assert relative_error(found, np.asarray(SwiFT.from_weights(w)(both))) <= 2e-6
-    write_stablehlo(w, settings, tmp_path)
+    write_stablehlo(model, tmp_path)
     exported = export.deserialize((tmp_path / "stablehlo" / "model.jax").read_bytes())
     assert exported.in_avals[0].shape == (2, 1, 48, 48, 48, 5)
 
@@ -233,42 +234,36 @@ def op_sequence(source: bytes) -> list[str]:
 
 
 def test_open_and_closed_modules_run_the_same_ops() -> None:
-    w = weights("tiny-padded")
-    forms = choose_forms(w.config, w.tensors, ExportSettings())
-    opened = lower_open(w.config, ExportSettings(), forms)
-    closed = lower_closed(w.config, w.tensors, ExportSettings(), forms)
-    several = lower_closed(w.config, w.tensors, ExportSettings(), forms, platforms=("cpu", "cuda"))
-    sequence = op_sequence(opened.mlir_module_serialized)
+    model = swift_model(weights("tiny-padded"))
+    sequence = op_sequence(lower_open(model).module)
     assert len(sequence) > 300
-    assert op_sequence(closed.mlir_module_serialized) == sequence
-    assert op_sequence(several.mlir_module_serialized) == sequence
+    assert op_sequence(lower_closed(model).module) == sequence
+    assert op_sequence(lower_closed(model, platforms=("cpu", "cuda")).module) == sequence
 
 
 @pytest.mark.requires("savedmodel")
 def test_the_savedmodel_holds_the_same_ops_once(tmp_path: Path) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    w = weights("tiny-padded")
-    write_savedmodel(w, ExportSettings(), tmp_path)
+    padded = swift_model(weights("tiny-padded"))
+    write_savedmodel(padded, tmp_path)
     model = saved_model_pb2.SavedModel.FromString((tmp_path / "savedmodel" / "1" / "saved_model.pb").read_bytes())
     graph = model.meta_graphs[0].graph_def
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     (call,) = [n for n in nodes if n.op == "XlaCallModule"]
-    forms = choose_forms(w.config, w.tensors, ExportSettings())
-    opened = lower_open(w.config, ExportSettings(), forms)
     # TensorFlow's StableHLO is older than jax's: the module inside must not be newer.
     assert b"StableHLO_v1.8.0" in call.attr["module"].s
-    assert op_sequence(call.attr["module"].s) == op_sequence(opened.mlir_module_serialized)
+    assert op_sequence(call.attr["module"].s) == op_sequence(lower_open(padded).module)
 
 
 def test_no_file_tells_where_it_was_made_and_two_exports_are_one(tmp_path: Path) -> None:
-    w = weights("tiny-padded")
+    model = swift_model(weights("tiny-padded"))
     here = [str(Path(__file__).parents[2]).encode(), str(tmp_path).encode(), b"/site-packages/"]
     for run in ("a", "b"):
         # Tracing anew: what jax remembers of the first lowering must not be what makes the second equal.
         jax.clear_caches()
-        write_stablehlo(w, ExportSettings(), tmp_path / run)
-        write_onnx(w, ExportSettings(), tmp_path / run)
+        write_stablehlo(model, tmp_path / run)
+        write_onnx(model, tmp_path / run)
     files = [p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*") if p.is_file()]
     assert len(files) == 4
     for path in files:
@@ -279,7 +274,7 @@ def test_no_file_tells_where_it_was_made_and_two_exports_are_one(tmp_path: Path)
 
 @pytest.mark.requires("savedmodel")
 def test_the_savedmodel_tells_nothing_of_this_machine(tmp_path: Path) -> None:
-    write_savedmodel(weights("tiny-padded"), ExportSettings(), tmp_path)
+    write_savedmodel(swift_model(weights("tiny-padded")), tmp_path)
     here = [str(Path(__file__).parents[2]).encode(), str(tmp_path).encode(), b"/site-packages/"]
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or not any(place in path.read_bytes() for place in here)
@@ -289,7 +284,7 @@ def test_the_savedmodel_tells_nothing_of_this_machine(tmp_path: Path) -> None:
 
 def test_stablehlo_files_carry_their_origin_and_precision(tmp_path: Path) -> None:
     w = weights("tiny-padded")
-    write_stablehlo(w, ExportSettings(), tmp_path)
+    write_stablehlo(swift_model(w), tmp_path)
     for name in ("model.mlir.bc", "model.b1.mlir.bc"):
         module = read_module((tmp_path / "stablehlo" / name).read_bytes())
         facts = json.loads(module.operation.attributes["swift_export.metadata"].value)
@@ -309,12 +304,16 @@ def test_stablehlo_files_carry_their_origin_and_precision(tmp_path: Path) -> Non
         ({"outputs": ()}, UsageError),
         ({"outputs": ("features", "features")}, UsageError),
         ({"output_kind": "logits"}, UsageError),
-        ({"opset": 12}, UsageError),
-        ({"target": "openvino"}, UsageError),
         ({"attention": "none"}, UsageError),
     ],
 )
-def test_settings_that_cannot_be(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:
+def test_settings_that_cannot_be(change: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        write_onnx(weights("tiny-padded"), dataclasses.replace(ExportSettings(), **change), tmp_path)
+        swift_model(weights("tiny-padded"), SwiFTSettings(**change))
+
+
+@pytest.mark.parametrize("change", [{"opset": 12}, {"target": "openvino"}, {"via": "torch"}])
+def test_choices_about_the_onnx_file_that_cannot_be(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        write_onnx(swift_model(weights("tiny-padded")), tmp_path, OnnxSettings(**change))
     assert list(tmp_path.iterdir()) == []

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.lowering.metadata import essentials
-from swift_export.lowering.onnx_settings import ExportSettings
-from swift_export.models.swift.forms import choose_forms
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.weights import Weights
 from swift_export.models.swift.weights.weights import Training
 from swift_export.scans.contract import InputContract
@@ -22,8 +22,7 @@ from cases import weights
 
 
 def told(w: Weights) -> dict[str, str]:
-    settings = ExportSettings()
-    return essentials(w, settings, choose_forms(w.config, w.tensors, settings))
+    return essentials(swift_model(w), OnnxSettings(), ())
 
 
 @pytest.mark.parametrize(

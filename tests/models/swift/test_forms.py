@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.backbone import SwiFTConfig
 from swift_export.models.swift.config import WindowPlan
 from swift_export.models.swift.forms import choose_forms, excess_limit, forms_text
 from swift_export.models.swift.score_bound import score_excess
+from swift_export.models.swift.settings import SwiFTSettings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "lowering"))
 from cases import recipe, weights
 
 PLAIN = WindowPlan((4, 4, 4, 4), (2, 2, 2, 2), (1, 1, 1, 1))
 PADDED = WindowPlan((5, 4, 4, 4), (2, 2, 2, 2), (1, 1, 1, 1))
-AUTO = ExportSettings()
+AUTO = SwiFTSettings()
 
 
 def draw(seed: int, channels: int, *, scale: float = 1.0, bias: float = 0.5) -> dict[str, np.ndarray]:

@@ -9,16 +9,19 @@ import numpy as np
 import onnx_ir as oir
 import onnxruntime
 import pytest
+from swift_export.models.swift.model import swift_model
 
 from swift_export.converter.opsets import TARGETS
-from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_file import model_to_onnx
+from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models import Procedure
 from swift_export.models.swift.backbone import SwiFT
 from swift_export.models.swift.backbone.partition import Partition, WindowGroup, partition
 from swift_export.models.swift.check_inputs import noise
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
-from swift_export.models.swift.structure.examine import examine
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.models.swift.structure.examine import examine_graph
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.measure.compare import compare
 from swift_export.parity.structure.examining import Examination, examine_file
@@ -49,6 +52,12 @@ def forms_of(weights, settings):
     return {f"stage{stage}/block{block}": form.form for (stage, block), form in forms.items()}
 
 
+def asked(config, forms, frames=None):
+    """The structural check of a file, as a model asks for it."""
+    arguments = {"config": config.to_dict(), "frames": frames, "forms": forms}
+    return Procedure("swift_export.models.swift.structure.examine", arguments)
+
+
 def wrong(settings):
     return {(setting.place, setting.name) for setting in settings if not setting.holds}
 
@@ -58,11 +67,11 @@ def wrong(settings):
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("frames", [None, 3])
 def test_a_right_graph_says_what_the_architecture_says(config_of, write, tmp_path, case, target, attention, frames):
-    config, settings = config_of(case), ExportSettings(frames=frames, target=target, attention=attention)
+    config, settings = config_of(case), SwiFTSettings(frames=frames, attention=attention)
     weights = synthetic_weights(config)
-    write(weights, tmp_path, "onnx", settings=settings)
+    write(weights, tmp_path, "onnx", settings=settings, onnx=OnnxSettings(target=target))
 
-    found = examine_file(tmp_path / "onnx/model.onnx", config, frames, forms_of(weights, settings))
+    found = examine_file(tmp_path / "onnx/model.onnx", swift_model(weights, settings).structure)
 
     assert not wrong(found)
     epsilons = [setting for setting in found if setting.name == "epsilon"]
@@ -78,7 +87,7 @@ def test_a_right_graph_says_what_the_architecture_says(config_of, write, tmp_pat
 
 def test_settings_are_those_of_the_exported_number_of_frames(weights, staged):
     # As if the file had been exported for 3 frames: windows along time are others.
-    found = examine_file(staged / "onnx/model.onnx", weights.config, 3, forms_of(weights, ExportSettings()))
+    found = examine_file(staged / "onnx/model.onnx", swift_model(weights, SwiFTSettings(frames=3)).structure)
 
     assert (UNSHIFTED, "windows") in wrong(found)
 
@@ -88,10 +97,9 @@ def test_settings_are_those_of_the_exported_number_of_frames(weights, staged):
     [("auto", "masked", {"windows"}), ("masked", "regions", {"windows", "mask", "floor"})],
 )
 def test_a_form_that_the_weights_did_not_choose_is_found(attention, expected, names):
-    tensors, settings = synthetic_weights(SMALL).tensors, ExportSettings(attention=attention)
-    model = backbone_to_onnx(SMALL, tensors, settings, choose_forms(SMALL, tensors, settings))
+    model = model_to_onnx(swift_model(synthetic_weights(SMALL), SwiFTSettings(attention=attention)), OnnxSettings())
 
-    assert wrong(examine(model, SMALL, forms={SHIFTED: expected})) == {(SHIFTED, name) for name in names}
+    assert wrong(examine_graph(model, SMALL, forms={SHIFTED: expected})) == {(SHIFTED, name) for name in names}
 
 
 class Faulty:
@@ -99,17 +107,16 @@ class Faulty:
 
     def __init__(self, monkeypatch, attention, target):
         self.monkeypatch = monkeypatch
-        self.settings = ExportSettings(attention=attention, target=target)
+        self.settings, self.target = SwiFTSettings(attention=attention), target
         self.weights = synthetic_weights(SMALL)
         # The published model has enough windows for it: some groups of a masked block need no mask.
         self.constant("partition.WORTH_A_GROUP", 1)
 
     def model(self):
-        tensors = self.weights.tensors
-        return backbone_to_onnx(SMALL, tensors, self.settings, choose_forms(SMALL, tensors, self.settings))
+        return model_to_onnx(swift_model(self.weights, self.settings), OnnxSettings(target=self.target))
 
     def wrong(self, model):
-        return wrong(examine(model, SMALL, None, forms_of(self.weights, self.settings)))
+        return wrong(examine_graph(model, SMALL, None, forms_of(self.weights, self.settings)))
 
     def constant(self, name, value):
         self.monkeypatch.setattr(f"swift_export.models.swift.backbone.{name}", value)
@@ -313,7 +320,7 @@ def test_a_mask_inside_the_fused_op_is_found(monkeypatch, operand):
     node.replace_input_with(operand, mask)
 
     assert faulty.wrong(model) == {(SHIFTED, "windows")}
-    (said,) = [s.found for s in examine(model, SMALL, forms={SHIFTED: "regions"}) if not s.holds]
+    (said,) = [s.found for s in examine_graph(model, SMALL, forms={SHIFTED: "regions"}) if not s.holds]
     assert said == f"unreadable: {node.name} has a mask"
 
 
@@ -355,14 +362,14 @@ def test_what_was_found_is_said(monkeypatch):
     mask_value(faulty)
     model = faulty.model()
     change_epsilon(model)
-    said = {(s.place, s.name): s for s in examine(model, SMALL) if not s.holds}
+    said = {(s.place, s.name): s for s in examine_graph(model, SMALL) if not s.holds}
 
     assert said["stage1/block0/norm2", "epsilon"].found == "1e-06"
     assert said[SHIFTED, "mask"].expected == "values -100 to 0 by region"
     assert said[SHIFTED, "mask"].found.endswith(" pairs differ")
 
     no_shift(faulty)
-    said = {(s.place, s.name): s for s in examine(faulty.model(), SMALL) if not s.holds}
+    said = {(s.place, s.name): s for s in examine_graph(faulty.model(), SMALL) if not s.holds}
 
     plan = SMALL.window_plan(0, 1)
     assert said[SHIFTED, "windows"].expected == "window 3x3x2x2 shift 1x1x1x1 on 6x6x4x4, masked"
@@ -375,7 +382,7 @@ def test_a_graph_without_the_backbones_scopes_does_not_pass(monkeypatch):
     for node in model.graph:
         node.name = f"renamed/{node.name}"
 
-    settings = examine(model, SMALL)
+    settings = examine_graph(model, SMALL)
 
     assert {s.found for s in settings if s.name == "epsilon"} == {
         s.found for s in settings if s.found.startswith("unreadable: 0 LayerNormalization in stage")
@@ -386,7 +393,7 @@ def test_a_graph_without_the_backbones_scopes_does_not_pass(monkeypatch):
 
 @pytest.mark.parametrize("file", STABLEHLO)
 def test_stablehlo_is_read_the_same_way(weights, staged, file):
-    settings = examine_file(staged / file, weights.config, forms=forms_of(weights, ExportSettings()))
+    settings = examine_file(staged / file, swift_model(weights).structure)
 
     assert not wrong(settings)
     platforms = {setting.place.partition(": ")[0] for setting in settings if ": " in setting.place}
@@ -407,8 +414,8 @@ def test_faults_in_stablehlo_are_found(write, tmp_path, monkeypatch, fault, atte
     write(faulty.weights, tmp_path / "faulty", "stablehlo", settings=faulty.settings)
 
     for file in STABLEHLO:
-        assert not wrong(examine_file(tmp_path / "right" / file, SMALL, forms=forms))
-        found = wrong(examine_file(tmp_path / "faulty" / file, SMALL, forms=forms))
+        assert not wrong(examine_file(tmp_path / "right" / file, asked(SMALL, forms)))
+        found = wrong(examine_file(tmp_path / "faulty" / file, asked(SMALL, forms)))
         places = {(p.rpartition(": ")[2], name) for p, name in found if name != "epsilon"}
         assert places == {place}
         assert {name for _, name in found} == {place[1], "epsilon"}
@@ -429,8 +436,7 @@ def test_the_savedmodels_modules_are_read_the_same_way(write, tmp_path, monkeypa
     # TensorFlow talks while it is imported: a process of its own keeps it away from here.
     folder = tmp_path / "work"
     folder.mkdir()
-    forms = forms_of(made.weights, made.settings)
-    with Examination([right, faulty], SMALL, None, forms, {}, {}, folder) as examination:
+    with Examination([right, faulty], swift_model(made.weights, made.settings), folder) as examination:
         found = examination.answer()
 
     assert not wrong(found[right])
@@ -439,10 +445,10 @@ def test_the_savedmodels_modules_are_read_the_same_way(write, tmp_path, monkeypa
 
 
 def test_the_files_own_words_are_held_against_the_weights(weights, staged):
-    path, forms = staged / "onnx/model.onnx", forms_of(weights, ExportSettings())
+    path, structure = staged / "onnx/model.onnx", swift_model(weights).structure
 
     def examined(digest):
-        return wrong(examine_file(path, weights.config, None, forms, {"swift_export.weights_sha256": digest}))
+        return wrong(examine_file(path, structure, {"swift_export.weights_sha256": digest}))
 
     assert not examined(weights.digest)
     assert examined("0" * 64) == {("metadata", "swift_export.weights_sha256")}
