@@ -26,12 +26,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.errors import SwiftExportError, WeightsError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights, synthetic_weights
 
 HERE = Path(__file__).parent

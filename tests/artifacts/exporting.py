@@ -18,14 +18,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from swift_export.models.swift.model import swift_model
-
 from swift_export.artifacts import FORMATS, Artifact, Manifest, digest_format, transaction
 from swift_export.artifacts.digests import digest_file
 from swift_export.artifacts.manifest import Golden, GoldenInput
 from swift_export.formats.signature import Signature
 from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 
 FILES = {

@@ -11,7 +11,6 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import describe, locate, transaction
 from swift_export.artifacts.inspect import Part
@@ -19,6 +18,7 @@ from swift_export.errors import ArtifactError
 from swift_export.formats.metadata import essentials_in
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.system.plain_data import dumps
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import Artifact, File, Measurement, read_manifest
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest, new_manifest, parse_manifest
@@ -19,6 +18,7 @@ from swift_export.errors import ArtifactError
 from swift_export.formats.signature import Signature, TensorSpec
 from swift_export.models.swift.backbone import parameter_shapes
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.variants import CITATION, VARIANTS
 from swift_export.models.swift.weights import Provenance, Weights, synthetic_weights
 from swift_export.models.swift.weights.weights import Training

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.artifacts import open_artifact, read_manifest, transaction, verify
 from swift_export.errors import ArtifactError, MachineError, UsageError
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.scans.placement import parse_placement
 

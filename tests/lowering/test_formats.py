@@ -15,18 +15,18 @@ import onnx
 import onnxruntime
 import pytest
 from jax import export
-from swift_export.models.swift.model import swift_model
 
 from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
 from swift_export.lowering.lower import lower_closed, lower_open
 from swift_export.lowering.onnx_file import write_onnx
-from swift_export.lowering.onnx_settings import ATTENTION, OnnxSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.stablehlo import write_stablehlo
 from swift_export.models.swift.backbone import SwiFT, parameter_shapes
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import LIMITS, TINY, clip, features, frames, relative_error, weights

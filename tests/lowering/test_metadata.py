@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights
 from swift_export.models.swift.weights.weights import Training
 from swift_export.scans.contract import InputContract

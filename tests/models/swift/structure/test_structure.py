@@ -9,7 +9,6 @@ import numpy as np
 import onnx_ir as oir
 import onnxruntime
 import pytest
-from swift_export.models.swift.model import swift_model
 
 from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import model_to_onnx
@@ -22,6 +21,7 @@ from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 from swift_export.models.swift.structure.examine import examine_graph
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.measure.compare import compare
 from swift_export.parity.structure.examining import Examination, examine_file
