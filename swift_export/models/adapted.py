@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,11 +46,12 @@ class Adapted:
 def named_arrays(tree: Any, where: str = "weights") -> tuple[dict[str, np.ndarray], Any]:
     """A pytree's arrays by the names of their places, and its structure; raises WeightsError for other leaves."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    names = [weight_name(path) for path, _ in leaves]
+    # A single array is a pytree without steps.
+    names = [weight_name(path) or where for path, _ in leaves]
     check_distinct({where: names})
     for name, (_, leaf) in zip(names, leaves, strict=True):
         if not is_array(leaf) and not isinstance(leaf, (bool, int, float, np.generic)):
-            raise WeightsError(f"{where}: {name or 'the whole'}: expected an array, found {type(leaf).__name__}")
+            raise WeightsError(f"{where}: {name}: expected an array, found {type(leaf).__name__}")
     return {name: as_numpy(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}, structure
 
 
@@ -92,6 +94,8 @@ def parameters_of(function: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def title_of(thing: Any) -> tuple[str, str]:
     """What an object is called, and the module and name that it has in full."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
     named = thing if hasattr(thing, "__name__") else type(thing)
     qualified = f"{named.__module__}.{named.__qualname__}"
     return named.__name__ if named.__name__.isidentifier() else "model", qualified

@@ -15,15 +15,12 @@ from swift_export.models.layer_names import named_layers
 from swift_export.models.names import check_distinct, part_of, weight_name
 from swift_export.system.text import listed
 
-__all__ = ["adapt_equinox", "is_stateful_pair"]
+__all__ = ["adapt_equinox"]
 
 #: Fields by which Equinox's wrappers, as `filter_vmap` and bound methods, hold what they wrap.
 _WRAPPED = frozenset({"_fun", "__self__", "__wrapped__"})
-
-
-def is_stateful_pair(thing: Any) -> bool:
-    """Whether this is a module with its state, as ``eqx.nn.make_with_state`` gives them."""
-    return isinstance(thing, tuple) and len(thing) == 2 and isinstance(thing[1], eqx.nn.State)
+#: The class of what `filter_jit` returns has no public name.
+_JIT: type = type(eqx.filter_jit(lambda: None))
 
 
 def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) -> Adapted:
@@ -33,6 +30,8 @@ def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) 
     ``weights`` take the place of the module's own arrays, unless that is None. Raises UsageError for a stateful module
     without its state, and WeightsError for weights that do not fit.
     """
+    if type(module) is _JIT:
+        raise UsageError("model: found eqx.filter_jit around a module, which hides its weights; give the module itself")
     title, qualified = title_of(_unwrapped(module))
     if state is None and (indices := _indices(module)):
         owners = dict.fromkeys(weight_name(_own(path[:-1])) or "it" for path, _ in indices)
@@ -56,7 +55,7 @@ def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) 
             return whole(*arguments, kept, **keywords)[0]
 
     given = own if weights is None else exchanged(own, weights)
-    parameters, by_name = parameters_of(_unwrapped(module))
+    parameters, by_name = parameters_of(module)
     return Adapted(call, given, parameters, title, qualified, ("equinox",), by_name)
 
 

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from swift_export.errors import UsageError
-from swift_export.models.adapted import Adapted
+from swift_export.models.adapted import Adapted, is_array
 from swift_export.models.drawing import ExampleInputs, RandomInputs
 from swift_export.models.functions import adapt_function
 from swift_export.models.input_specs import Arguments, arguments_of
@@ -122,33 +124,52 @@ class _Forward:
 
 
 def _adapt(thing: Any, weights: Any) -> Adapted:
-    # An object of a framework exists only where the framework is imported.
-    if "equinox" in sys.modules:
-        import equinox as eqx
+    if _is_stateful_pair(thing) or _is_equinox_module(thing):
+        from swift_export.models.equinox_modules import adapt_equinox
 
-        from swift_export.models.equinox_modules import adapt_equinox, is_stateful_pair
-
-        if is_stateful_pair(thing):
-            return adapt_equinox(thing[0], thing[1], weights)
-        if isinstance(thing, eqx.Module) and callable(thing):
-            return adapt_equinox(thing, None, weights)
+        module, state = thing if isinstance(thing, tuple) else (thing, None)
+        return adapt_equinox(module, state, weights)
     if _is_pair(thing) and weights is None:
         thing, weights = thing
     if _is_transform(thing):
         thing = thing.apply
-    if "flax" in sys.modules:
-        from flax import linen, nnx
+    if _is_module(thing, "flax.linen", "Module"):
+        from swift_export.models.flax_modules import adapt_linen
 
-        from swift_export.models.flax_modules import adapt_linen, adapt_nnx
+        return adapt_linen(thing, weights)
+    if _is_module(thing, "flax.nnx", "Module") and callable(thing):
+        from swift_export.models.flax_modules import adapt_nnx
 
-        if isinstance(thing, linen.Module):
-            return adapt_linen(thing, weights)
-        if isinstance(thing, nnx.Module) and callable(thing):
-            return adapt_nnx(thing, weights)
+        return adapt_nnx(thing, weights)
     if not callable(thing) or isinstance(thing, type):
         what = f"the class {thing.__name__}" if isinstance(thing, type) else shown(thing)
         raise UsageError(f"model: expected a function or a module that can be called, found {what}")
+    inner = getattr(thing, "__wrapped__", None)
+    if _is_module(inner, "equinox", "Module") or _is_module(inner, "flax.nnx", "Module"):
+        if isinstance(thing, jax.stages.Wrapped):  # jit changes nothing
+            return _adapt(inner, weights)
+        raise UsageError(
+            f"model: found a function around {type(inner).__name__}, which hides its weights; give the module itself, "
+            "with Equinox as eqx.filter_vmap(module) in place of jax.vmap(module)"
+        )
     return adapt_function(thing, weights)
+
+
+def _is_module(thing: Any, framework: str, name: str) -> bool:
+    """Whether this is an object of a framework: there is none before that is imported."""
+    return framework in sys.modules and isinstance(thing, getattr(sys.modules[framework], name))
+
+
+def _is_equinox_module(thing: Any) -> bool:
+    """Whether this is a module that can be called; `filter_vmap` and the like make modules of plain functions too."""
+    if not _is_module(thing, "equinox", "Module") or not callable(thing):
+        return False
+    return not type(thing).__module__.startswith("equinox._") or any(map(is_array, jax.tree.leaves(thing)))
+
+
+def _is_stateful_pair(thing: Any) -> bool:
+    """Whether this is an Equinox module with its state, as ``eqx.nn.make_with_state`` gives them."""
+    return _is_pair(thing) and _is_module(thing[1], "equinox.nn", "State")
 
 
 def _is_pair(thing: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,34 @@ def test_examples_are_a_check_s_first_input_and_give_integers_their_range() -> N
     assert (drawn.min(), drawn.max()) == (3, 9)
 
 
+def test_jit_around_a_module_changes_nothing() -> None:
+    net = eqx.filter_vmap(nets.transformer())
+    plain = as_model(net, {"x": ("batch", 5, 3)})
+    model = as_model(jax.jit(net), {"x": ("batch", 5, 3)})
+    assert (model.name, model.digest) == (plain.name, plain.digest)
+    decoder = nets.decoder()
+    assert as_model(nnx.jit(decoder), [((2, 5), jnp.int32)]).digest == as_model(decoder, {"t": tokens(2, 5)}).digest
+
+
+def test_names_of_functions_methods_and_their_parameters() -> None:
+    class Encoder(eqx.Module):
+        layer: eqx.nn.Linear
+
+        def encode(self, image: Any) -> Any:
+            return self.layer(image)
+
+    method = as_model(Encoder(nets.filled(lambda: eqx.nn.Linear(3, 2, key=nets.KEY))).encode, [(3,)])
+    assert (method.name, method.inputs[0].name) == ("Encoder", "image")
+    assert set(method.weights) == {"layer.weight", "layer.bias"}
+    partial = as_model(functools.partial(nets.linear, nets.linear_weights()), [(3,)])
+    assert (partial.name, partial.inputs[0].name) == ("linear", "x")
+    for decorate in (eqx.filter_jit, eqx.filter_vmap, jax.jit):
+        decorated = as_model(decorate(lambda w, x: w["w"] * x), [(3,)], weights={"w": noise(3)})
+        assert (set(decorated.weights), decorated.inputs[0].name) == ({"w"}, "x")
+    assert as_model(lambda x: x, [(3,)]).name == "model"
+    assert set(as_model(lambda w, x: x @ w, [(3,)], weights=noise(3, 2)).weights) == {"weights"}
+
+
 def test_weights_of_a_module_can_be_exchanged() -> None:
     net = nets.transformer()
     model = as_model(eqx.filter_vmap(net), {"x": ("batch", 5, 3)})
@@ -269,6 +298,18 @@ def test_an_array_in_two_places_is_one_weight() -> None:
 FAULTS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...], type[Exception]]] = {
     "no model": (3, {"inputs": {"x": (3,)}}, ("model", "3"), UsageError),
     "a class": (nets.Transformer, {"inputs": {"x": (3,)}}, ("the class Transformer",), UsageError),
+    "vmap around a module": (
+        jax.vmap(nets.transformer()),
+        {"inputs": {"x": ("b", 5, 3)}},
+        ("around Transformer", "eqx.filter_vmap"),
+        UsageError,
+    ),
+    "filter_jit around a module": (
+        eqx.filter_jit(nets.transformer()),
+        {"inputs": {"x": (5, 3)}},
+        ("eqx.filter_jit", "the module itself"),
+        UsageError,
+    ),
     "no inputs": (jnp.sin, {}, ("inputs",), UsageError),
     "empty inputs": (jnp.sin, {"inputs": {}}, ("found none",), UsageError),
     "one shape": (jnp.sin, {"inputs": ("batch", 3)}, ("by name or in a list",), UsageError),
