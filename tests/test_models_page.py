@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def smaller(block: str) -> str:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_an_example_runs_and_its_check_passes(name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(smaller(BLOCKS[name]), f"{PAGE}: {name}", "exec"), {"__name__": "example"})
+    file = tmp_path / "example.py"
+    file.write_text(smaller(BLOCKS[name]))
+    runpy.run_path(str(file), run_name="example")
     folder = tmp_path / "artifacts" / name
     assert (folder / "onnx/model.onnx").is_file()
     assert json.loads((folder / "parity.json").read_text())["passed"] is True
