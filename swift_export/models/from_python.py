@@ -182,7 +182,7 @@ def _is_transform(thing: Any) -> bool:
 
 
 def _check_inputs(arguments: Arguments) -> tuple[CheckInput, ...]:
-    """Random arrays, behind the examples that there are; integers are in the range of theirs."""
+    """Examples first, where there are any, then random arrays, with integers in the range of the examples'."""
     examples = arguments.examples
     ranges = {name: (int(a.min()), int(a.max())) for name, a in examples.items() if a.dtype.kind in "iu" and a.size}
     random = RandomInputs(arguments.inputs, ranges)

@@ -147,9 +147,8 @@ def test_a_model_is_given_back_as_it_is() -> None:
 
 
 def test_a_swift_backbone_with_a_head_is_a_module(weights) -> None:
-    from swift_export.models.swift.backbone.places import place_names
-
     from swift_export.models.swift.backbone.swift import SwiFT
+    from swift_export.models.swift.places import place_names
 
     class Classifier(eqx.Module):
         backbone: SwiFT

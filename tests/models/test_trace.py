@@ -17,7 +17,7 @@ from swift_export.models.trace import scopes, values_at
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 
 
-def test_values_of_the_plain_backbone_are_those_that_it_gives_away_itself(weights) -> None:
+def test_values_of_the_plain_backbone_by_the_names_of_its_places(weights) -> None:
     config, tensors = weights.config, weights.tensors
     clip = np.random.default_rng(0).standard_normal((2, *config.input_shape()), dtype=np.float32)
     places = place_names(config)
@@ -25,11 +25,18 @@ def test_values_of_the_plain_backbone_are_those_that_it_gives_away_itself(weight
     def forward(weights: Any, bold: Any) -> Any:
         return SwiFT(config, weights).named_outputs(bold)
 
-    found = jax.jit(lambda w, x: values_at(forward, w, [x], places))(tensors, clip)
-    expected = jax.jit(lambda w, x: SwiFT(config, w).values_at(x, places))(tensors, clip)
-    assert set(found) == set(places)
-    for place in places:
-        np.testing.assert_allclose(np.reshape(found[place], expected[place].shape), expected[place], 1e-5, 1e-5)
+    @jax.jit
+    def both(weights: Any, bold: Any) -> Any:
+        return (
+            values_at(forward, weights, [bold], places),
+            SwiFT(config, weights).patch_embed(bold),
+            forward(weights, bold),
+        )
+
+    found, embedded, outputs = both(tensors, clip)
+    np.testing.assert_array_equal(found["patch_embed"], embedded)
+    features = np.moveaxis(outputs["features"], 1, -1)
+    np.testing.assert_array_equal(np.reshape(found[places[-1]], features.shape), features)
     assert [scope for scope in scopes(forward, tensors, [clip]) if scope in places] == list(places)
 
 
