@@ -71,9 +71,9 @@ NO_ARCHIVES = {
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 52998337\n", "git lfs pull"),
     "torch's legacy format": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "torch.save it again"),
     "bare pickle": (b"\x80\x04}.", "bare pickle"),
-    "one byte": (b"P", "another kind"),
+    "one byte": (b"P", "another type"),
     "a zip's first bytes": (b"PK\x03\x04", "truncated"),
-    "zeros": (bytes(10_000), "another kind"),
+    "zeros": (bytes(10_000), "another type"),
 }
 
 
@@ -157,7 +157,7 @@ def test_absent_checksums_are_fine(torch_file: ModuleType, tmp_path: Path) -> No
 
 def test_huge_pickle(refused: Refused, tmp_path: Path, torch_file: ModuleType) -> None:
     path = torch_file.write_archive(tmp_path / "a.ckpt", MEMBERS | {"data.pkl": bytes(64 * 2**20 + 1)})
-    with refused(str(path), "data.pkl has 67108865 bytes"):
+    with refused(str(path), "data.pkl: expected at most 67108864 bytes, found 67108865"):
         read(path)
 
 

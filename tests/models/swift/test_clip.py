@@ -58,7 +58,7 @@ def test_real_scan_needs_words_of_its_user(brains, tmp_path):
         load_clip(path, FULL, placement="hcp", orientation="keep")
     told: list[str] = []
     stored = {"placement": "40,39,38,37,47,46", "orientation": "keep", "warn": told.append}
-    with pytest.raises(InputError, match=r"100% of the values are not 0.*--mask"):
+    with pytest.raises(InputError, match=r"found 100% non-zero values.*--mask"):
         load_clip(path, FULL, **stored)
     mask = brains.threshold_mask(path, tmp_path / "mask.nii.gz", 3700)
     told.clear()

@@ -133,7 +133,7 @@ def test_the_input_contract_goes_with_the_bundle(what: str, weights: Weights, tm
     write_bundle(loaded, tmp_path / "again")
     assert load_weights(tmp_path / "again").contract == trained.contract
     card = (tmp_path / "b/README.md").read_text()
-    assert f"Input: {trained.contract.text}." in card
+    assert f"Preparation: {trained.contract.text}." in card
 
 
 def test_what_the_user_says_of_the_placement_goes_with_the_bundle(weights: Weights, tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def test_a_link_to_a_bundle_stays_a_link(weights: Weights, bundle: Path, tmp_pat
         assert (tmp_path / name).readlink() == leads_to
         assert load_weights(leads_to).digest == other.digest
     (tmp_path / "circle").symlink_to("circle")
-    with refused("found loop of links", error=UsageError):
+    with refused("found a loop of links", error=UsageError):
         write_bundle(other, tmp_path / "circle", force=True)
 
 

@@ -218,7 +218,7 @@ def test_auto_and_variant_names_load_the_published_file(
     assert (weights.variant, weights.provenance.kind, weights.provenance.name) == ("tiny", "published", "tiny.ckpt")
     assert weights.digest == load_weights(path).digest == load_weights("tiny").digest
     assert load_weights("tiny").variant == "tiny"
-    with refused("--variant contrastive", "those of tiny", error=UsageError):
+    with refused("--variant contrastive", "found --weights tiny", error=UsageError):
         load_weights("tiny", variant="contrastive")
 
 
