@@ -99,11 +99,11 @@ class TorchArchive:
         if member is None:
             raise self._broken(f"{shown(name)} is missing")
         if member.header + _LOCAL.size > self.size:
-            raise self._broken(f"{shown(name)} lies outside the file")
+            raise self._broken(f"{shown(name)} is outside the file")
         signature, *_, name_length, extra_length = _LOCAL.unpack_from(self._map, member.header)
         start = member.header + _LOCAL.size + name_length + extra_length
         if signature != b"PK\x03\x04" or start + member.size > self.size:
-            raise self._broken(f"{shown(name)} lies outside the file")
+            raise self._broken(f"{shown(name)} is outside the file")
         data = self._map[start : start + member.size]
         # torch writes zeros if checksums are disabled (set_crc32_options).
         if member.crc and name not in self._verified and zlib.crc32(data) != member.crc:
@@ -130,7 +130,7 @@ class TorchArchive:
         if count > MAX_MEMBERS or length > MAX_DIRECTORY:
             raise self._broken(f"its directory has {count} members and {length} bytes, more than any checkpoint")
         if at + length > self.size or count * _ENTRY.size > length:
-            raise self._broken("its zip directory lies outside the file")
+            raise self._broken("its zip directory is outside the file")
         directory = self._map[at : at + length]
         members: dict[str, _Member] = {}
         position = 0
@@ -175,7 +175,7 @@ class TorchArchive:
             return count, length, at
         end64 = _END64_LOCATOR.unpack_from(self._map, locator)[2]
         if end64 + _END64.size > self.size or bytes(self._map[end64 : end64 + 4]) != b"PK\x06\x06":
-            raise self._broken("its zip64 record lies outside the file")
+            raise self._broken("its zip64 record is outside the file")
         count, length, at = _END64.unpack_from(self._map, end64)[7:10]
         return count, length, at
 

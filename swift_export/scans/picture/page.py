@@ -93,9 +93,9 @@ def _columns(facts: Sequence[tuple[str, str]], room: float) -> list[list[tuple[f
 
 
 def _warnings(scan: Scan, room: float) -> list[str]:
-    told = scan.warnings[:_MOST_WARNINGS]
-    lines = [line for text in told for line in wrapped(safe(text, 600), _SMALL, room, _MOST_LINES)]
-    rest = len(scan.warnings) - len(told)
+    listed = scan.warnings[:_MOST_WARNINGS]
+    lines = [line for text in listed for line in wrapped(safe(text, 600), _SMALL, room, _MOST_LINES)]
+    rest = len(scan.warnings) - len(listed)
     return [*lines, f"and {rest} more"] if rest else lines
 
 
