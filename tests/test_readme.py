@@ -81,7 +81,7 @@ def test_python_names_are_public():
     import swift_export
 
     text = (ROOT / "README.md").read_text()
-    (sentence,) = re.findall(r"^(`load_backbone`.*?functions)\.$", text, re.MULTILINE | re.DOTALL)
+    (sentence,) = re.findall(r"^(`export`.*?functions)\.$", text, re.MULTILINE | re.DOTALL)
     for name in re.findall(r"`(\w+)`", sentence):
         assert callable(getattr(swift_export, name))
 
@@ -133,3 +133,11 @@ def test_commands_are_accepted_by_the_command_line(line):
 
 def test_readme_shows_commands():
     assert len(shell_lines()) >= 6
+
+
+def test_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 150
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
