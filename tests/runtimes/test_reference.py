@@ -14,11 +14,15 @@ import pytest
 from swift_export.errors import InputError
 from swift_export.formats.signature import TensorSpec
 from swift_export.models import Card, Model, Procedure, Provenance
-from swift_export.models.swift.swift_model import backbone_model
-from swift_export.parity.measure.running import measure_noise, run_items, run_reference, write_items
+from swift_export.models.model import value_name
+from swift_export.models.swift.swift_model import swift_model
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.parity.measure.cases import Case
+from swift_export.parity.measure.running import measure_noise, part_key, run_reference
 from swift_export.runtimes.base import LoadError
 from swift_export.runtimes.reference import session_of
 from swift_export.runtimes.reference_file import read_reference, write_reference
+from swift_export.system.arrays import save_array
 
 
 def forward(weights, tokens, mask):
@@ -94,24 +98,35 @@ def test_products_are_as_precise_as_the_device_can() -> None:
     np.testing.assert_array_equal(session({"x": np.eye(2, dtype=np.float32)})["y"], np.ones((2, 2)))
 
 
-def test_items_and_noise_of_a_model_that_no_other_process_can_make(model: Model, tmp_path: Path) -> None:
-    items = {"random": write_items("random", INPUTS, tmp_path, 2)}
+def files(arrays: dict[str, np.ndarray], folder: Path) -> dict[str, tuple[str, ...]]:
+    for name, array in arrays.items():
+        save_array(folder / f"{name}.npy", array)
+    return {name: (str(folder / f"{name}.npy"),) for name in arrays}
 
-    info, expected = run_reference(model, items, tmp_path)
-    noise = measure_noise(model, items, expected, tmp_path)
+
+def test_noise_of_a_model_that_no_other_process_can_make(model: Model, tmp_path: Path) -> None:
+    given = files(INPUTS, tmp_path)
+    case = Case("random", {"batch": 2, "length": 3}, given, (given,))
+
+    info, expected = run_reference(model, [given], tmp_path)
+    noise = measure_noise(model, [case], expected, tmp_path)
 
     assert info.name == "JAX"
-    found = np.concatenate([outputs["rows"] for outputs in expected["random"]])
-    np.testing.assert_array_equal(found, session_of(model)(INPUTS)["rows"])
-    # Of the two outputs with fractions; the last bit of a float32 number is 6e-8 to 1.2e-7 of it.
+    np.testing.assert_array_equal(expected[part_key(given)]["rows"], session_of(model)(INPUTS)["rows"])
+    # Of the outputs with fractions; the last bit of a float32 number is 6e-8 to 1.2e-7 of it.
     assert 2e-8 < noise.relative_l2 < 2e-7
 
 
-def test_inputs_that_cannot_be_cut_or_are_not_finite_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"given: tokens: expected 3 items, found an array of shape \(2, 3\)"):
-        write_items("given", INPUTS, tmp_path, 3)
-    with pytest.raises(InputError, match="given: expected finite values, found NaN"):
-        write_items("given", {"x": np.array([1, np.inf], ml_dtypes.bfloat16)}, tmp_path)
+def test_values_inside_come_beside_the_outputs(model: Model) -> None:
+    def inner(weights, tokens, mask):
+        with jax.named_scope("lookup"):
+            rows = weights["table"][tokens] * 2
+        return {"mean": rows.mean(1)}
+
+    found = session_of(replace(model, forward=inner), ["mean"], ["lookup"])(INPUTS)
+
+    assert sorted(found) == ["mean", value_name(0)]
+    np.testing.assert_array_equal(found[value_name(0)], 2 * model.weights["table"][INPUTS["tokens"]])
 
 
 def test_a_file_holds_all_that_another_process_needs(model: Model, tmp_path: Path) -> None:
@@ -120,7 +135,7 @@ def test_a_file_holds_all_that_another_process_needs(model: Model, tmp_path: Pat
         "n": np.ones((), np.int64),
         "q": np.ones(2, ml_dtypes.int4),
     }
-    procedure = Procedure("swift_export.models.swift.swift_model", {"sizes": [1, 2], "name": "x"})
+    procedure = Procedure("swift_export.models.swift.model", {"sizes": [1, 2], "name": "x"})
 
     path = tmp_path / "reference.safetensors"
     write_reference(replace(model, weights=weights, rebuild=procedure), path, outputs=["mean"], places=["a/b"])
@@ -136,21 +151,20 @@ def test_a_file_holds_all_that_another_process_needs(model: Model, tmp_path: Pat
 
 
 def test_no_module_but_those_of_models_is_imported(model: Model, tmp_path: Path) -> None:
-    items = write_items("given", INPUTS, tmp_path)
     foreign = replace(model, rebuild=Procedure("antigravity", {}))
 
     with pytest.raises(LoadError, match=r"antigravity: expected a module of swift_export\.models"):
-        run_items(foreign, items, tmp_path)
+        run_reference(foreign, [files(INPUTS, tmp_path)], tmp_path)
 
 
 def test_another_process_makes_swift_again(weights, tmp_path: Path) -> None:
-    config = weights.config
-    model = backbone_model(config, weights.tensors, ("stage0", "features"))
-    bold = np.random.default_rng(0).standard_normal((2, *config.input_shape()), dtype=np.float32)
+    model = swift_model(weights, SwiFTSettings(outputs=("stage0", "features")))
+    shape = weights.config.input_shape()
+    given = {"bold": np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)}
 
-    _, (found,) = run_items(model, write_items("given", {"bold": bold}, tmp_path), tmp_path)
+    _, expected = run_reference(model, [files(given, tmp_path)], tmp_path)
 
-    expected = session_of(model)({"bold": bold})
+    (found,) = expected.values()
     assert list(found) == ["features", "stage0"]
-    for name, array in expected.items():
+    for name, array in session_of(model)(given).items():
         np.testing.assert_array_equal(found[name], array)

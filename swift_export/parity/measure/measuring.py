@@ -20,6 +20,7 @@ from swift_export.parity.measure.running import (
     Expected,
     compare_runs,
     expected_of,
+    float_types,
     measure_noise,
     refuse_non_finite,
     run_artifact,
@@ -183,6 +184,8 @@ def _checked(
 ) -> Checked:
     model = target.model
     allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
+    # What a user allows holds for every type.
+    floats = None if plan.limits.asked else float_types(model)
     return Checked(
         root=subject.root,
         file=target.file,
@@ -194,7 +197,7 @@ def _checked(
             RunTime(case.input, case.sizes, run.first_s, run.call_s, run.compute_s)
             for case, run in zip(cases, answer.runs, strict=True)
         ),
-        comparisons=compare_runs(answer, cases, expected, model.outputs, allowed),
+        comparisons=compare_runs(answer, cases, expected, model.outputs, allowed, floats),
         settings=(),
     )
 

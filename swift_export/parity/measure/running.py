@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from swift_export.errors import CheckFailed
+from swift_export.formats.element_types import FLOATING
 from swift_export.models import Model
 from swift_export.models.model import value_name
 from swift_export.parity.measure.cases import Case, Files
 from swift_export.parity.measure.compare import Difference, compare
-from swift_export.parity.measure.tolerances import Tolerance
+from swift_export.parity.measure.tolerances import Tolerance, allowed_for
 from swift_export.parity.results import Comparison, Outputs
 from swift_export.runtimes.base import Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult
 from swift_export.runtimes.process import run_worker
 from swift_export.runtimes.reference_file import write_reference
 from swift_export.runtimes.registry import REFERENCE, Runtime
-from swift_export.system.arrays import load_array
+from swift_export.system.arrays import is_float, load_array
 
 __all__ = [
     "Expected",
     "artifact_request",
     "compare_runs",
     "expected_of",
+    "float_types",
     "load_outputs",
     "measure_noise",
     "part_key",
@@ -73,20 +75,28 @@ def run_reference(
 
 
 def measure_noise(model: Model, cases: Sequence[Case], expected: Expected, folder: Path) -> Difference:
-    """How far the reference moves when every weight changes in its last bit: the largest over the inputs."""
+    """How far the reference moves when every weight changes in its last bit: the largest over inputs and outputs.
+
+    Outputs that are no floating-point numbers are left out.
+    """
     rng = np.random.default_rng(0)
-    moved_weights = {name: _moved(rng, array) for name, array in model.weights.items()}
+    moved_weights = {n: _moved(rng, array) if is_float(array.dtype) else array for n, array in model.weights.items()}
     first = list({case.input: case.parts[0] for case in reversed(cases)}.values())
     _, moved = run_reference(replace(model, weights=moved_weights), first, folder)
-    found = [compare(moved[key][output], array) for key in moved for output, array in expected[key].items()]
-    return Difference(max(d.relative_l2 for d in found), max(d.relative_max for d in found), 0)
+    found = [
+        compare(moved[key][output], array)
+        for key in moved
+        for output, array in expected[key].items()
+        if is_float(array.dtype)
+    ]
+    largest = (max((d.relative_l2 for d in found), default=0.0), max((d.relative_max for d in found), default=0.0))
+    return Difference(*largest, 0)
 
 
 def _moved(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
-    if array.dtype not in (np.float32, np.float64):
-        return array
-    ends = (array.dtype.type(-np.inf), array.dtype.type(np.inf))
-    return np.asarray(np.nextafter(array, np.where(rng.random(array.shape) < 0.5, *ends)))
+    """Every element the next number of its type, above or below."""
+    ends = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    return np.asarray(np.nextafter(array, ends))
 
 
 def run_artifact(
@@ -123,16 +133,33 @@ def artifact_request(
     return Request(runtime.name, str(path), device, runs, precision)
 
 
+def float_types(model: Model) -> frozenset[str]:
+    """The floating-point types that the model's inputs and weights have."""
+    types = {*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.weights.values())}
+    return frozenset(types & set(FLOATING))
+
+
 def compare_runs(
-    answer: Answer, cases: Sequence[Case], expected: Expected, outputs: Sequence[str], allowed: Tolerance
+    answer: Answer,
+    cases: Sequence[Case],
+    expected: Expected,
+    outputs: Sequence[str],
+    allowed: Tolerance,
+    floats: Collection[str] | None = None,
 ) -> tuple[Comparison, ...]:
-    """Hold the runs of an `artifact_request` against the reference's outputs."""
+    """Hold the runs of an `artifact_request` against the reference's outputs.
+
+    With ``floats``, the `float_types` of the model, ``allowed`` is what float32 is allowed: of these types and an
+    output's own, the coarsest decides. Without, ``allowed`` holds for every output.
+    """
     comparisons = []
     for case, result in zip(cases, answer.runs, strict=True):
         found, right = load_outputs(result), expected_of(case, expected)
         for output in sorted({*outputs, *found}, key=[*outputs, *found].index):
-            difference = _difference(output, found, outputs, right)
-            comparisons.append(Comparison(case.input, case.sizes, output, difference, allowed))
+            difference, limit = _difference(output, found, outputs, right), allowed
+            if floats is not None and output in right and is_float(right[output].dtype):
+                limit = allowed_for({*floats, right[output].dtype.name}, allowed)
+            comparisons.append(Comparison(case.input, case.sizes, output, difference, limit))
     return tuple(comparisons)
 
 
@@ -158,7 +185,7 @@ def refuse_non_finite(cases: Sequence[Case], expected: Expected) -> None:
     """Raise CheckFailed where the reference is not finite: nothing can be measured against it."""
     for case in cases:
         for name, array in expected_of(case, expected).items():
-            if array.dtype.kind not in "biu" and not np.isfinite(array).all():
+            if is_float(array.dtype) and not np.isfinite(array).all():
                 raise CheckFailed(f"the reference itself gives values that are not finite: input {case.input}, {name}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from swift_export.errors import UsageError
+from swift_export.formats.element_types import FLOATING
 
 __all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "allowed_for", "tolerance", "widened"]
 
@@ -62,8 +63,6 @@ _DOUBLE = Tolerance(
     "float64 rounds to 1e-16, sums and elementary functions lose a few digits of it; float32 anywhere on the way would "
     "show at 1e-7",
 )
-#: From the finest to the coarsest.
-_FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 #: No weights excuse more: ten times the noise of the sharpest golden case, whose scores reach 37.
 WIDEST = 1e-4
@@ -85,9 +84,9 @@ def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tole
     """
     usual = usual or tolerance("float32", "cpu")
     for name in floats:
-        if name not in _FLOATS:
-            raise UsageError(f"no tolerance for {name}: expected {', '.join(_FLOATS)}")
-    coarsest = max(floats, key=_FLOATS.index, default="float64")
+        if name not in FLOATING:
+            raise UsageError(f"no tolerance for {name}: expected {', '.join(FLOATING)}")
+    coarsest = max(floats, key=FLOATING.index, default="float64")
     if coarsest == "float64":
         return _DOUBLE
     coarse = tolerance(coarsest, "cpu")
