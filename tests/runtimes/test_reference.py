@@ -15,8 +15,8 @@ from swift_export.errors import InputError
 from swift_export.formats.signature import TensorSpec
 from swift_export.models import Card, Model, Procedure, Provenance
 from swift_export.models.model import value_name
-from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.running import measure_noise, part_key, run_reference
 from swift_export.runtimes.base import LoadError
