@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from swift_export.conversion import convert
     from swift_export.converter import stablehlo_to_onnx, tf2onnx_handlers
     from swift_export.errors import SwiftExportError
-    from swift_export.export import export, to_onnx
-    from swift_export.export_swift import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.exporting import export, to_onnx
+    from swift_export.exporting_swift import export_onnx, export_savedmodel, export_stablehlo, load_backbone
     from swift_export.models.swift.backbone.swift import SwiFT
     from swift_export.models.swift.config import SwiFTConfig
     from swift_export.models.swift.scan_functions import open_scan, prepare
@@ -30,17 +30,17 @@ _HOMES = {
     "SwiftExportError": "errors",
     "check": "parity",
     "convert": "conversion",
-    "export": "export",
-    "export_onnx": "export_swift",
-    "export_savedmodel": "export_swift",
-    "export_stablehlo": "export_swift",
-    "load_backbone": "export_swift",
+    "export": "exporting",
+    "export_onnx": "exporting_swift",
+    "export_savedmodel": "exporting_swift",
+    "export_stablehlo": "exporting_swift",
+    "load_backbone": "exporting_swift",
     "load_weights": "models.swift.weights",
     "open_scan": "models.swift.scan_functions",
     "prepare": "models.swift.scan_functions",
     "stablehlo_to_onnx": "converter",
     "tf2onnx_handlers": "converter",
-    "to_onnx": "export",
+    "to_onnx": "exporting",
 }
 
 __all__ = [

@@ -297,7 +297,7 @@ def staged(weights, write, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def artifact(weights, tmp_path_factory) -> Path:
     """An artifact folder of `weights` with ONNX and StableHLO, unchecked; not to be changed."""
-    from swift_export.export import run_export
+    from swift_export.exporting import run_export
 
     folder = tmp_path_factory.mktemp("exported") / "artifact"
     run_export(("onnx", "stablehlo"), swift_model(weights), folder, check=False)

@@ -19,7 +19,7 @@ import pytest
 import swift_export
 from swift_export.artifacts import describe, open_artifact, verify
 from swift_export.errors import ArchitectureError, CheckFailed, SwiftExportError, UsageError
-from swift_export.export import ExportResult, run_export
+from swift_export.exporting import ExportResult, run_export
 from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.weights import Weights, synthetic_weights

@@ -23,8 +23,8 @@ NAME = PACKAGE.name
 ORDER = (
     ("cli",),
     # The commands as Python functions, SwiFT's before those of any model.
-    ("export_swift",),
-    ("export", "conversion"),
+    ("exporting_swift",),
+    ("exporting", "conversion"),
     ("features", "serving"),
     ("parity",),
     ("artifacts",),
@@ -54,6 +54,7 @@ SAME_NAMES = {
     "stablehlo": "the format: what is read of such a file, how it is written",
     "portable": "portable bytecode: how it is made, how it is run",
     "tensorflow": "the framework: how it is imported, how it runs an artifact",
+    "exporting": "the export commands: their function, and their command line",
     "checking": "the command `check`: the function, and its command line",
     "preparing": "the command `prepare`: the function, and its command line",
     "runtimes": "the room, and the command that lists what is in it",
@@ -185,7 +186,7 @@ def test_what_a_file_says_of_itself_is_light_to_import() -> None:
     [
         ({"formats.facts": {"system.text"}, "cli.app": {"errors"}}, []),
         ({"system.text": {"formats.facts"}}, ["system.text imports formats.facts"]),
-        ({"export": {"conversion"}}, ["export imports conversion"]),
+        ({"exporting": {"conversion"}}, ["exporting imports conversion"]),
         ({"cellar.rats": {"errors"}, "cli.app": {"cellar.rats"}}, ["cellar.rats imports errors", "cli.app imports"]),
     ],
 )

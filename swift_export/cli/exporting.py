@@ -206,8 +206,8 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     if "savedmodel" in (*job.formats, job.via):
         need_extra("savedmodel", "a SavedModel")
 
-    from swift_export.export import run_export
-    from swift_export.export_swift import default_output
+    from swift_export.exporting import run_export
+    from swift_export.exporting_swift import default_output
     from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES

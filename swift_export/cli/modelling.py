@@ -99,7 +99,7 @@ def model(
     if "savedmodel" in (*names, via):
         need_extra("savedmodel", "a SavedModel")
 
-    from swift_export.export import identified, run_export
+    from swift_export.exporting import identified, run_export
     from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.input_specs import parse_input
     from swift_export.models.python_files import load_model, split_target

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from swift_export.models.from_python import as_model
     from swift_export.models.model import Card, CheckInput, Model, Procedure
     from swift_export.models.provenance import Provenance
 
@@ -18,9 +19,10 @@ _HOMES = {
     "Model": "model",
     "Procedure": "model",
     "Provenance": "provenance",
+    "as_model": "from_python",
 }
 
-__all__ = ["Card", "CheckInput", "Model", "Procedure", "Provenance"]
+__all__ = ["Card", "CheckInput", "Model", "Procedure", "Provenance", "as_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from swift_export.artifacts import open_artifact, verify
 from swift_export.errors import MachineError
-from swift_export.export import run_export
+from swift_export.exporting import run_export
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_two_formats_of_the_same_weights_agree(artifact):
 
 
 def test_other_weights_are_told_apart_file_by_file(artifact, config_of, write, tmp_path):
-    from swift_export.export import run_export
+    from swift_export.exporting import run_export
 
     other = tmp_path / "other"
     run_export(("onnx",), synthetic_weights(config_of(), seed=4), other, settings=ExportSettings(), check=False)

@@ -20,7 +20,7 @@ import pytest
 from swift_export.artifacts import describe, read_manifest, verify
 from swift_export.artifacts.manifest import SCHEMA
 from swift_export.errors import ArtifactError, CheckFailed, MachineError, UsageError
-from swift_export.export import run_export
+from swift_export.exporting import run_export
 from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.backbone import SwiFT
 from swift_export.models.swift.check_inputs import phantom

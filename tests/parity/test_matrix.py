@@ -38,7 +38,7 @@ CELLS = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    from swift_export.export import run_export
+    from swift_export.exporting import run_export
 
     folder, weights = tmp_path_factory.mktemp("matrix") / "whole", synthetic_weights(TINY)
     run_export(("onnx", "stablehlo", "savedmodel"), weights, folder, settings=ExportSettings(), check=False)
@@ -192,7 +192,7 @@ def test_another_precision_is_held_to_its_own_tolerance(artifact):
 
 @pytest.mark.requires("openvino")
 def test_operators_of_onnx_runtimes_own_run_wherever_they_are_known(weights, tmp_path):
-    from swift_export.export import run_export
+    from swift_export.exporting import run_export
 
     settings = ExportSettings(target="onnxruntime")
     run_export(("onnx",), weights, tmp_path / "own", settings=settings, check=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
-from swift_export.export import ExportResult, run_export
+from swift_export.exporting import ExportResult, run_export
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 from swift_export.system.items import as_items
