@@ -27,6 +27,25 @@ from typing import Any
 
 import pytest
 
+#: Compiling takes most of the time of a test with a small model. XLA optimizes code for nothing there: what is computed
+#: stays, and so do the limits that it is held to. The tests of the published size run as XLA comes. Here, before JAX.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+def _keep_to_one_core() -> None:
+    """Give each process of pytest-xdist a core of its own: threads of two that fight for cores cost both much time.
+
+    Runtimes take as many threads as this process has cores, and what a test starts inherits its core.
+    """
+    worker = re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", ""))
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker[1]) % len(cores)]})
+
+
+_keep_to_one_core()
+
+# ruff: noqa: E402
 from swift_export.errors import SwiftExportError, WeightsError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import SwiFTConfig
@@ -64,6 +83,21 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
 OPTIONAL_IN_CI = frozenset({"gpu"})
+#: The files that take longest, in order (docs/testing.md says how to find them).
+LONGEST = (
+    "test_full_size.py",
+    "parity/test_matrix.py",
+    "parity/test_locating.py",
+    "parity/test_checking.py",
+    "cli/test_checking.py",
+    "cli/test_exporting.py",
+    "test_golden_full_size.py",
+    "test_export.py",
+    "parity/test_gpu_check.py",
+    "parity/test_golden.py",
+    "cli/test_preparing.py",
+    "scripts/test_install.py",
+)
 #: Variables by which a command prints otherwise, or looks elsewhere: the user's own are not those of a test.
 SETTINGS = re.compile(
     r"SWIFT_EXPORT_\w+|HF_\w+|COLUMNS|LINES|(FORCE|NO|PY)_COLORS?|CLICOLOR\w*|TTY_\w+|GITHUB_ACTIONS|\w+_PROXY", re.I
@@ -81,7 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: the other process has something to do meanwhile."""
-    items.sort(key=lambda item: item.get_closest_marker("full_size") is None)
+    order = {HERE / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,7 +33,8 @@ def brains():
 
 def swift_export(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "swift_export", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    # As users run it: XLA optimizes, which tests/conftest.py turns off for small models.
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "XLA_FLAGS": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
 
