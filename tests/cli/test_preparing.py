@@ -94,7 +94,7 @@ def test_scans_of_one_name_are_refused(refused, brains, scan: Path, tmp_path: Pa
     brains.write(tmp_path / "sub-01_bold.nii", brains.run(SHAPE))
     for other in ("b/sub-01_bold.nii.gz", "sub-01_bold.nii"):
         line = refused("prepare", scan.name, other, "-o", "clips", *HERE)
-        assert line.startswith("clips: two scans are called sub-01_bold")
+        assert line.startswith("clips: expected scans with different names, found two called sub-01_bold")
     assert not (tmp_path / "clips").exists()
 
 
@@ -103,7 +103,7 @@ def test_scans_of_one_name_are_refused(refused, brains, scan: Path, tmp_path: Pa
     [
         (["-o", "clips.npz"], "clips.npz: expected a file name that ends in .npy"),
         (["--placement", "mni"], "--placement mni: expected hcp, ukb, abcd or a point X,Y,Z"),
-        (["--orientation", "keep"], "cannot be found in the array"),
+        (["--orientation", "keep"], "has no position in the array"),
         (["--drop-frames", "5"], "--drop-frames 5: expected two numbers of frames"),
         (["--windows", "0"], "--windows 0: expected all, or a number of at least 1"),
         (["--windows", "some"], "--windows some: expected all"),
@@ -229,7 +229,7 @@ def test_folders_for_several_scans(refused, brains, scan: Path, tmp_path: Path) 
     before = left(tmp_path)
     assert "z.nii: " in refused("prepare", "z.nii", scan.name, "-o", "new/clips", *HERE)
     line = refused("prepare", scan.name, "run-2.nii", "-o", "clips.npy", *HERE)
-    assert line.startswith("clips.npy: expected a folder for the clips of 2 scans, found the name of a file")
+    assert line.startswith("clips.npy: expected a folder for the clips of 2 scans, found a file name")
     line = refused("prepare", scan.name, "run-2.nii", "-o", "z.nii/clips", *HERE)
     assert line.startswith("z.nii/clips: expected a folder, found a file in its path")
     assert left(tmp_path) == before
