@@ -48,23 +48,16 @@ def conversion_bars(command: Sequence[str], scratch: Path) -> Iterator[Bar]:
 
 def _lowering() -> float:
     from swift_export.converter import stablehlo_to_onnx
-    from swift_export.lowering.lower import argument_names, lower_open
-    from swift_export.lowering.onnx_settings import ExportSettings
-    from swift_export.models.swift.forms import choose_forms
+    from swift_export.lowering.lower import lower_open
+    from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.variants import VARIANTS
     from swift_export.models.swift.weights import synthetic_weights
 
-    weights = synthetic_weights(VARIANTS["contrastive"].config)
-    settings = ExportSettings()
-    exported = lower_open(weights.config, settings, choose_forms(weights.config, weights.tensors, settings))
-    constants = {name: np.asarray(tensor, np.float32) for name, tensor in weights.tensors.items()}
-    names = argument_names(weights.config)
+    model = swift_model(synthetic_weights(VARIANTS["contrastive"].config))
+    lowered = lower_open(model)
+    constants = {name: np.asarray(array) for name, array in model.weights.items()}
     begun = time.perf_counter()
-    stablehlo_to_onnx(
-        exported.mlir_module_serialized,
-        constants={name: constants[name] for name in names if name in constants},
-        argument_names=names,
-    )
+    stablehlo_to_onnx(lowered.module, constants=constants, argument_names=lowered.arguments)
     return time.perf_counter() - begun
 
 

@@ -20,8 +20,11 @@ import swift_export
 from swift_export.artifacts import describe, open_artifact, verify
 from swift_export.errors import ArchitectureError, CheckFailed, SwiftExportError, UsageError
 from swift_export.exporting import ExportResult, run_export
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights, synthetic_weights
 from swift_export.parity.results import ParityReport
 
@@ -37,7 +40,6 @@ CONFIG = SwiFTConfig(
     c_multiplier=2,
     last_layer_full_MSA=True,
 )
-SETTINGS = ExportSettings()
 STABLEHLO = ("stablehlo/model.b1.mlir.bc", "stablehlo/model.jax", "stablehlo/model.mlir.bc")
 
 
@@ -47,11 +49,16 @@ def weights() -> Weights:
 
 
 @pytest.fixture(scope="module")
-def exported(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+def model(weights: Weights) -> Model:
+    return swift_model(weights)
+
+
+@pytest.fixture(scope="module")
+def exported(model: Model, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """StableHLO, then ONNX into the same folder, both checked."""
     output = tmp_path_factory.mktemp("exported") / "out"
-    run_export(["stablehlo"], weights, output, settings=SETTINGS)
-    return run_export(["onnx"], weights, output, settings=SETTINGS)
+    run_export(["stablehlo"], model, output)
+    return run_export(["onnx"], model, output)
 
 
 def test_the_folder_holds_checked_files_and_says_so(exported: ExportResult, weights: Weights) -> None:
@@ -70,7 +77,7 @@ def test_the_folder_holds_checked_files_and_says_so(exported: ExportResult, weig
         "stablehlo",
     ]
     assert manifest.weights.digest == weights.digest
-    assert manifest.config == CONFIG
+    assert SwiFTConfig.from_hyper_parameters(manifest.model.architecture) == CONFIG
     assert manifest.artifacts["onnx"].settings == {
         "frames": None,
         "batch": None,
@@ -130,9 +137,9 @@ def test_the_onnx_file_computes_the_backbones_features(exported: ExportResult, w
     assert np.linalg.norm(found - expected) <= 2e-6 * np.linalg.norm(expected)
 
 
-def test_the_same_export_twice_gives_the_same_bytes(exported: ExportResult, weights: Weights, tmp_path: Path) -> None:
-    run_export(["stablehlo"], weights, tmp_path / "again", settings=SETTINGS, check=False)
-    again = run_export(["onnx"], weights, tmp_path / "again", settings=SETTINGS)
+def test_the_same_export_twice_gives_the_same_bytes(exported: ExportResult, model: Model, tmp_path: Path) -> None:
+    run_export(["stablehlo"], model, tmp_path / "again", check=False)
+    again = run_export(["onnx"], model, tmp_path / "again")
     for path in again.manifest.files:
         assert (again.folder / path).read_bytes() == (exported.folder / path).read_bytes(), path
     unchecked = dataclasses.replace(exported.manifest.artifacts["stablehlo"], parity=None, golden=None)
@@ -166,13 +173,13 @@ def copy(exported: ExportResult, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported.folder, tmp_path / "copy"))
 
 
-def test_what_fails_its_check_is_never_published(copy: Path, weights: Weights) -> None:
+def test_what_fails_its_check_is_never_published(copy: Path, model: Model) -> None:
     before = snapshot(copy)
     shown: list[ParityReport] = []
     with pytest.raises(
         CheckFailed, match=r"^onnx/model.onnx: ONNX Runtime .* input noise, batch 1, .*relative L2"
     ) as e:
-        run_export(["onnx"], weights, copy, settings=SETTINGS, progress=spoil(copy), show=shown.append)
+        run_export(["onnx"], model, copy, progress=spoil(copy), show=shown.append)
     assert e.value.exit_status == 1
     assert snapshot(copy) == before
     (report,) = shown
@@ -192,7 +199,7 @@ def test_an_interrupt_in_the_check_leaves_what_was_there(copy: Path, weights: We
     before_test = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_export(["onnx"], weights, copy, settings=ExportSettings(frames=2), progress=progress)
+            run_export(["onnx"], swift_model(weights, SwiFTSettings(frames=2)), copy, progress=progress)
     finally:
         signal.signal(signal.SIGINT, before_test)
     assert said[-1].startswith("running onnx/model.onnx")
@@ -204,10 +211,10 @@ def test_other_weights_are_refused_before_any_work(copy: Path, weights: Weights)
     said: list[str] = []
     other = synthetic_weights(CONFIG, 1)
     with pytest.raises(UsageError, match=f"{weights.digest}.*{other.digest}.*--force"):
-        run_export(["onnx"], other, copy, settings=SETTINGS, progress=said.append)
+        run_export(["onnx"], swift_model(other), copy, progress=said.append)
     assert said == []
     assert snapshot(copy) == before
-    run_export(["onnx"], other, copy, settings=SETTINGS, check=False, force=True)
+    run_export(["onnx"], swift_model(other), copy, check=False, force=True)
     assert set(snapshot(copy)) == {"manifest.json", "onnx/model.onnx"}
 
 
@@ -235,11 +242,11 @@ def test_options_that_do_not_fit_leave_no_trace(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_format_and_an_unknown_one(weights: Weights, tmp_path: Path) -> None:
+def test_no_format_and_an_unknown_one(model: Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected some of stablehlo, savedmodel, onnx, found none"):
-        run_export([], weights, tmp_path / "out", settings=SETTINGS)
+        run_export([], model, tmp_path / "out")
     with pytest.raises(UsageError, match="format 'coreml': expected one of stablehlo, savedmodel, onnx"):
-        run_export(["onnx", "coreml"], weights, tmp_path / "out", settings=SETTINGS)
+        run_export(["onnx", "coreml"], model, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -285,12 +292,11 @@ def test_another_target_and_masks_are_checked_recorded_and_checked_again(weights
 
 
 @pytest.mark.requires("savedmodel")
-def test_savedmodel_and_the_long_road_to_onnx(weights: Weights, tmp_path: Path) -> None:
+def test_savedmodel_and_the_long_road_to_onnx(model: Model, tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        result = run_export(
-            ["savedmodel", "onnx"], weights, tmp_path / "out", settings=SETTINGS, via="savedmodel", check=False
-        )
+        settings = OnnxSettings(via="savedmodel")
+        result = run_export(["savedmodel", "onnx"], model, tmp_path / "out", onnx=settings, check=False)
     finally:
         os.umask(old)
     onnx_made, made = (result.manifest.artifacts[name] for name in ("onnx", "savedmodel"))
@@ -319,11 +325,11 @@ def without_tensorflow() -> Iterator[None]:
 
 
 def test_without_tensorflow_the_extra_is_named_before_any_work(
-    weights: Weights, tmp_path: Path, without_tensorflow: None
+    model: Model, tmp_path: Path, without_tensorflow: None
 ) -> None:
     said: list[str] = []
     with pytest.raises(UsageError, match=r"swift-export\[savedmodel\]"):
-        run_export(["onnx", "savedmodel"], weights, tmp_path / "out", settings=SETTINGS, progress=said.append)
+        run_export(["onnx", "savedmodel"], model, tmp_path / "out", progress=said.append)
     assert said == []
     assert list(tmp_path.iterdir()) == []
 

@@ -13,10 +13,12 @@ import onnxruntime
 import pytest
 
 from swift_export.converter.opsets import TARGETS
-from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
-from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.forms import choose_forms
+from swift_export.lowering.onnx_file import model_to_onnx
+from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
+from swift_export.models.swift.weights import Provenance, Weights
 
 pytestmark = pytest.mark.full_size
 
@@ -29,23 +31,23 @@ spec.loader.exec_module(recipe)
 
 
 @cache
-def case(name: str) -> tuple[SwiFTConfig, dict[str, np.ndarray], np.ndarray]:
-    """Architecture, weights and clip."""
+def case(name: str) -> tuple[Weights, np.ndarray]:
+    """Weights and clip."""
     found: dict[str, Any] = recipe.load_case(name)
     config = SwiFTConfig.from_hyper_parameters(found["hyper_parameters"])
-    return config, recipe.checkpoint_state(found), recipe.clip(found)
+    state = recipe.checkpoint_state(found)
+    tensors = {key: state[key] for key in sorted(parameter_shapes(config))}
+    return Weights(config, tensors, {}, name, Provenance("recorded", name)), recipe.clip(found)
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["contrastive", "hcp-sex"])
 def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str) -> None:
-    config, tensors, bold = case(name)
-    settings = ExportSettings(target=target, attention=attention)
-    forms = choose_forms(config, tensors, settings)
-    assert forms[0, 1].form == ("regions" if attention == "auto" else "masked")
-    model = backbone_to_onnx(config, tensors, settings, forms)
-    content = oir.to_proto(model).SerializeToString()
+    weights, bold = case(name)
+    model = swift_model(weights, SwiFTSettings(attention=attention))
+    assert model.details["attention"]["stage0/block1"]["form"] == ("regions" if attention == "auto" else "masked")
+    content = oir.to_proto(model_to_onnx(model, OnnxSettings(target=target))).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     (found,) = session.run(["features"], {"bold": bold})
@@ -58,7 +60,6 @@ def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize(("target", "nodes"), [("portable", 480), ("onnxruntime", 420)])
 def test_graphs_stay_small(target: str, nodes: int, attention: str) -> None:
-    config, tensors, _ = case("contrastive")
-    settings = ExportSettings(target=target, attention=attention)
-    model = backbone_to_onnx(config, tensors, settings, choose_forms(config, tensors, settings))
-    assert sum(1 for _ in model.graph) <= nodes
+    weights, _ = case("contrastive")
+    model = swift_model(weights, SwiFTSettings(attention=attention))
+    assert sum(1 for _ in model_to_onnx(model, OnnxSettings(target=target)).graph) <= nodes

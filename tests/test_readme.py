@@ -44,14 +44,14 @@ def shell_lines() -> list[str]:
 def served(tmp_path_factory) -> Path:
     """A folder with the tiny model's files where the README has the published model's."""
     from swift_export.lowering.onnx_file import write_onnx
-    from swift_export.lowering.onnx_settings import ExportSettings
     from swift_export.lowering.stablehlo import write_stablehlo
+    from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
 
     folder = tmp_path_factory.mktemp("served")
-    weights = load_weights(CHECKPOINT)
+    model = swift_model(load_weights(CHECKPOINT))
     for write in (write_onnx, write_stablehlo):
-        write(weights, ExportSettings(), folder / "artifacts/contrastive")
+        write(model, folder / "artifacts/contrastive")
     return folder
 
 

@@ -84,10 +84,11 @@ def check_staged(
     *,
     inputs: Sequence[CheckInput] = (),
     device: str = "cpu",
+    batches: Sequence[int] = BATCHES,
     progress: Progress | None = None,
 ) -> ParityReport:
     """Check artifacts of ``model`` whose manifest is still to be written, each in its format's own runtime."""
-    choice, plan = _choices("own", device, "float32", BATCHES, inputs, POLICY, False, progress, ())
+    choice, plan = _choices("own", device, "float32", batches, inputs, POLICY, False, progress, ())
     return _measured([staged_subject(folder, model, choice)], (), choice, plan, str(folder))
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import equinox as eqx
 import jax
@@ -16,11 +14,11 @@ import numpy as np
 import onnx_ir as oir
 from jax import lax
 
-from swift_export.lowering import hub
-from swift_export.lowering.onnx_file import backbone_to_onnx
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.lowering.onnx_file import model_to_onnx
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.stablehlo import write_stablehlo
+from swift_export.models import Model
 from swift_export.models.swift.backbone.attention import Cut, WindowAttention
 from swift_export.models.swift.backbone.blocks import MLP, Block
 from swift_export.models.swift.backbone.layers import LayerNorm, Linear
@@ -29,13 +27,13 @@ from swift_export.models.swift.backbone.swift import SwiFT
 from swift_export.models.swift.check_inputs import Phantom
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
-from swift_export.models.swift.swift_model import backbone_model
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights
-from swift_export.parity.locate.intermediate_values import Inside
+from swift_export.parity.locate.intermediate_values import IntermediateValues
 from swift_export.parity.locate.locating import locate
-from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.measuring import clips_of
-from swift_export.parity.measure.running import run_artifact, run_reference
+from swift_export.parity.measure.cases import write_cases
+from swift_export.parity.measure.running import compare_runs, run_artifact, run_reference
 from swift_export.parity.measure.tolerances import tolerance
 from swift_export.parity.results import Comparison, Fault
 from swift_export.parity.targets import Target
@@ -182,11 +180,14 @@ def draw(config: SwiFTConfig, count: int, seed: int = 0) -> list[Planted]:
     return found
 
 
-@contextmanager
-def planted(fault: Planted):
-    """Within it, what is lowered has the fault."""
-    with patch.object(hub, "SwiFT", lambda config, weights: fault.into(SwiFT(config, weights))):
-        yield
+def planted(model: Model, config: SwiFTConfig, fault: Planted) -> Model:
+    """The model, its exported function with the fault in it; its reference is as it was."""
+    forms = {place: block.form for place, block in choose_forms(config, model.weights, SwiFTSettings()).items()}
+
+    def forward(weights: Any, bold: Any) -> Any:
+        return fault.into(SwiFT(config, weights)).named_outputs(bold, model.outputs, forms=forms)
+
+    return replace(model, forward=forward)
 
 
 @dataclass
@@ -198,10 +199,10 @@ class Bench:
     made: int = 0
 
     def __post_init__(self):
-        reference = backbone_model(self.config, self.weights.tensors)
-        self.clips = clips_of([Phantom(self.config)], 1, self.config.input_shape(), self.new_folder())
-        _, self.expected = run_reference(reference, self.clips, self.new_folder())
-        self.inside = Inside(self.config, reference, "cpu", "float32", (), self.new_folder())
+        self.model = swift_model(self.weights)
+        (self.case,) = write_cases(self.model, [Phantom(self.config)], [{"batch": 1}], self.new_folder())
+        _, self.expected = run_reference(self.model, self.case.parts, self.new_folder())
+        self.values = IntermediateValues(self.model, "cpu", "float32", (), self.new_folder())
 
     @property
     def config(self) -> SwiFTConfig:
@@ -214,25 +215,26 @@ class Bench:
         return folder
 
     def export(self, fault: Planted | None, runtime: str) -> Target:
-        folder, settings = self.new_folder(), ExportSettings()
-        with planted(fault) if fault else nullcontext():
-            if RUNTIMES[runtime].reads == ("savedmodel",):
-                write_savedmodel(self.weights, settings, folder)
-                path = folder / "savedmodel" / "1"
-            elif RUNTIMES[runtime].reads == ("onnx",):
-                path = folder / "model.onnx"
-                forms = choose_forms(self.config, self.weights.tensors, settings)
-                oir.save(backbone_to_onnx(self.config, self.weights.tensors, settings, forms), path)
-            else:
-                write_stablehlo(self.weights, settings, folder)
-                path = folder / "stablehlo" / ("model.jax" if runtime == "jax_export" else "model.mlir.bc")
-        return Target(path, path.name, RUNTIMES[runtime], settings, None)
+        folder = self.new_folder()
+        made = planted(self.model, self.config, fault) if fault else self.model
+        if RUNTIMES[runtime].reads == ("savedmodel",):
+            write_savedmodel(made, folder)
+            path = folder / "savedmodel" / "1"
+        elif RUNTIMES[runtime].reads == ("onnx",):
+            path = folder / "model.onnx"
+            oir.save(model_to_onnx(made, OnnxSettings()), path)
+        else:
+            write_stablehlo(made, folder)
+            path = folder / "stablehlo" / ("model.jax" if runtime == "jax_export" else "model.mlir.bc")
+        return Target(path, path.name, RUNTIMES[runtime], self.model)
 
     def compare(self, target: Target) -> Comparison:
-        answer = run_artifact(target.path, target.runtime, "cpu", (1,), self.clips, self.new_folder())
-        found = np.load(answer.runs[0].outputs["features"])
-        difference = compare(found, self.expected["phantom"][0]["features"])
-        return Comparison("phantom", 1, "features", difference, ALLOWED)
+        answer = run_artifact(target.path, target.runtime, "cpu", [self.case], self.new_folder())
+        (comparison,) = compare_runs(answer, [self.case], self.expected, self.model.outputs, ALLOWED)
+        return comparison
+
+    def locate(self, target: Target, comparison: Comparison) -> Fault:
+        return locate(self.values, target, comparison, self.case, ALLOWED)
 
     def find(self, fault: Planted, runtime: str = "onnxruntime") -> Fault:
         """Where the fault is found, in the smallest size that the features show ten times over."""
@@ -241,5 +243,5 @@ class Bench:
             comparison = self.compare(target)
             if comparison.difference.relative_l2 >= VISIBLE:
                 assert not comparison.passed
-                return locate(self.inside, target, comparison, self.clips, ALLOWED)
+                return self.locate(target, comparison)
         raise AssertionError(f"{fault} does not show in the features")

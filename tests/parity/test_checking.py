@@ -19,11 +19,14 @@ import pytest
 
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import ArtifactError, CheckFailed, InputError, MachineError, UsageError
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.check_inputs import Given, noise
 from swift_export.models.swift.clip import Clip
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import load_weights, synthetic_weights
 from swift_export.parity import check_paths, report_files
+from swift_export.parity.checking import check_staged
 from swift_export.parity.measure.scratch import scratch_folder
 from swift_export.parity.report import rows, to_json, to_markdown
 from swift_export.runtimes.base import LoadError
@@ -45,7 +48,7 @@ def report(artifact):
 
 
 def cases(checked):
-    return [(c.input, c.batch, c.output) for c in checked.comparisons]
+    return [(c.input, c.sizes["batch"], c.output) for c in checked.comparisons]
 
 
 def edited(staged, folder, edit):
@@ -108,7 +111,7 @@ def test_the_report_is_data_and_text(report, artifact):
     files = report_files(manifest, report)
 
     found = json.loads(files["parity.json"])
-    assert found["schema_version"] == 2
+    assert found["schema_version"] == 3
     assert found["passed"] is True
     assert [entry["file"] for entry in found["artifacts"]] == FILES
     assert found["artifacts"][0]["comparisons"][0]["relative_l2"] > 0
@@ -132,7 +135,7 @@ def test_measurements_are_the_manifests(report):
 def test_the_savedmodel_runs_without_jax(weights, write, tmp_path):
     write(weights, tmp_path, "savedmodel")
 
-    report = check([tmp_path], weights=weights, settings=ExportSettings(), batches=[3])
+    report = check_staged(tmp_path, swift_model(weights), batches=[3])
 
     report.raise_for_failures()
     (checked,) = report.artifacts
@@ -141,23 +144,27 @@ def test_the_savedmodel_runs_without_jax(weights, write, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("form", "settings"),
+    ("form", "target", "settings"),
     [
-        ("onnx", ExportSettings(frames=3, outputs=("features", "stage0", "stage2"))),
-        ("onnx", ExportSettings(target="onnxruntime", attention="masked")),
-        ("onnx", ExportSettings(batch=3, output_kind="embedding")),
-        ("stablehlo", ExportSettings(frames=1, batch=2, outputs=("stage1", "features"), output_kind="embedding")),
+        ("onnx", "portable", SwiFTSettings(frames=3, outputs=("features", "stage0", "stage2"))),
+        ("onnx", "onnxruntime", SwiFTSettings(attention="masked")),
+        ("onnx", "portable", SwiFTSettings(batch=3, output_kind="embedding")),
+        (
+            "stablehlo",
+            "portable",
+            SwiFTSettings(frames=1, batch=2, outputs=("stage1", "features"), output_kind="embedding"),
+        ),
     ],
 )
-def test_an_artifact_is_checked_as_it_was_exported(weights, write, tmp_path, form, settings):
-    write(weights, tmp_path, form, settings=settings)
+def test_an_artifact_is_checked_as_it_was_exported(weights, write, tmp_path, form, target, settings):
+    write(weights, tmp_path, form, settings=settings, onnx=OnnxSettings(target=target))
 
-    report = check([tmp_path], weights=weights, settings=settings)
+    report = check_staged(tmp_path, swift_model(weights, settings))
 
     report.raise_for_failures()
     for checked in report.artifacts:
         fixed = 1 if checked.file.endswith("b1.mlir.bc") else settings.batch
-        assert {c.batch for c in checked.comparisons} == ({fixed} if fixed else {1, 2})
+        assert {c.sizes["batch"] for c in checked.comparisons} == ({fixed} if fixed else {1, 2})
         assert {c.output for c in checked.comparisons} == set(settings.outputs)
 
 
@@ -194,14 +201,16 @@ def test_a_given_clip_is_tried_too(weights, staged):
 def test_a_clip_of_other_frames_is_refused(weights, staged):
     short = Given(Clip("short.npy", noise(weights.config, 1, frames=3), {}))
 
-    with pytest.raises(InputError, match=r"short\.npy: expected clips of shape \(1, 48, 48, 48, 8\), found .*, 3\)"):
+    with pytest.raises(
+        InputError, match=r"short\.npy: bold: expected float32 \(batch, 1, 48, 48, 48, 8\), found .*, 3\)"
+    ):
         check([staged / "onnx/model.onnx"], weights=weights, inputs=[short])
 
 
 def test_a_changed_weight_fails_and_is_named(weights, staged, tmp_path):
     folder = edited(staged, tmp_path / "a", scale("model.layers.1.blocks.0.mlp.linear1.weight", 1.5, 7))
 
-    report = check([folder], weights=weights, settings=ExportSettings(), batches=[1])
+    report = check_staged(folder, swift_model(weights), batches=[1])
 
     assert not report.passed
     assert "FAILED" in {row[-1] for row in rows(report)}
@@ -221,7 +230,7 @@ def test_a_small_fault_is_not_taken_for_noise(weights, staged, tmp_path):
     # Between the tolerance and what the noisiest weights would be allowed: these are not noisy.
     folder = edited(staged, tmp_path / "a", scale("model.layers.0.blocks.0.mlp.linear1.weight", 1.003, 7))
 
-    report = check([folder], weights=weights, settings=ExportSettings(), batches=[1])
+    report = check_staged(folder, swift_model(weights), batches=[1])
 
     errors = [comparison.difference.relative_l2 for comparison in report.artifacts[0].comparisons]
     assert all(1e-5 < error < 1e-4 for error in errors), errors
@@ -235,7 +244,7 @@ def test_noisy_weights_are_measured_and_told(write, tmp_path):
     sharp = load_weights(GOLDEN / "sharp/checkpoint.ckpt")
     folder = edited(write(sharp, tmp_path / "right", "onnx"), tmp_path / "a", multiply_features(1 + 1.5e-5))
 
-    report = check([folder], weights=sharp, settings=ExportSettings(), batches=[1])
+    report = check_staged(folder, swift_model(sharp), batches=[1])
 
     report.raise_for_failures()
     (noisy,) = {comparison.allowed for comparison in report.artifacts[0].comparisons}
@@ -247,7 +256,7 @@ def test_noisy_weights_are_measured_and_told(write, tmp_path):
 def test_output_that_is_not_finite_fails(weights, staged, tmp_path):
     folder = edited(staged, tmp_path / "a", scale("model.layers.2.blocks.1.mlp.linear2.bias", np.nan, 0))
 
-    report = check([folder], weights=weights, settings=ExportSettings(), batches=[1])
+    report = check_staged(folder, swift_model(weights), batches=[1])
 
     with pytest.raises(CheckFailed, match="values not finite"):
         report.raise_for_failures()
@@ -264,7 +273,7 @@ def test_a_setting_that_features_cannot_tell_fails(weights, staged, tmp_path):
 
     folder = edited(staged, tmp_path / "a", other_epsilon)
 
-    report = check([folder], weights=weights, settings=ExportSettings(), batches=[1])
+    report = check_staged(folder, swift_model(weights), batches=[1])
 
     assert all(comparison.passed for comparison in report.artifacts[0].comparisons)
     with pytest.raises(CheckFailed, match="stage0/block0/norm1: epsilon: expected 1e-05, found 1e-06"):
@@ -284,9 +293,9 @@ def test_a_batch_that_the_export_never_saw_is_tried(weights, staged, tmp_path):
 
     folder = edited(staged, tmp_path / "a", one_clip_only)
 
-    check([folder], weights=weights, settings=ExportSettings(), batches=[1]).raise_for_failures()
+    check_staged(folder, swift_model(weights), batches=[1]).raise_for_failures()
     with pytest.raises(CheckFailed, match=r"model\.onnx: ONNX Runtime failed on bold float32 \(2, .+"):
-        check([folder], weights=weights, settings=ExportSettings()).raise_for_failures()
+        check_staged(folder, swift_model(weights)).raise_for_failures()
 
 
 def test_a_tampered_artifact_is_an_error(artifact, tmp_path):
@@ -337,13 +346,14 @@ def test_a_file_with_settings_from_before_is_one_clear_line(weights, staged, tmp
 
 
 def test_a_file_that_masks_where_the_weights_need_none_fails_as_what_it_is_not(weights, write, tmp_path):
-    masked = write(weights, tmp_path, "onnx", settings=ExportSettings(attention="masked"))
+    settings = SwiFTSettings(attention="masked")
+    masked = write(weights, tmp_path, "onnx", settings=settings)
 
-    check([masked], weights=weights, settings=ExportSettings(attention="masked"), batches=[1]).raise_for_failures()
+    check_staged(masked, swift_model(weights, settings), batches=[1]).raise_for_failures()
     with pytest.raises(
         CheckFailed, match=r"stage0/block1: windows: expected .*, regions, found .* sets of tokens differ"
     ):
-        check([masked], weights=weights, settings=ExportSettings(), batches=[1]).raise_for_failures()
+        check_staged(masked, swift_model(weights), batches=[1]).raise_for_failures()
 
 
 def test_other_weights_are_refused(artifact, config_of):
@@ -359,7 +369,7 @@ def test_a_file_that_no_runtime_loads_is_an_error(weights, staged, tmp_path):
     (tmp_path / "onnx/model.onnx").write_bytes(content[: len(content) // 2])
 
     with pytest.raises(LoadError, match=r"model\.onnx: ONNX Runtime cannot load it: "):
-        check([tmp_path], weights=weights, settings=ExportSettings())
+        check_staged(tmp_path, swift_model(weights))
 
 
 def test_a_gpu_that_is_absent_is_an_error(artifact):
@@ -381,7 +391,7 @@ def test_batch_sizes_are_checked(artifact, batches):
 
 def test_nothing_to_check_is_an_error(weights, tmp_path):
     with pytest.raises(UsageError, match="nothing to check in "):
-        check([tmp_path], weights=weights, settings=ExportSettings())
+        check_staged(tmp_path, swift_model(weights))
 
 
 def test_nothing_is_left_behind(artifact, tmp_path, monkeypatch):

@@ -18,16 +18,18 @@ import onnx
 import pytest
 
 from swift_export.artifacts import describe, read_manifest, verify
-from swift_export.artifacts.manifest import SCHEMA
+from swift_export.artifacts.manifest import SCHEMA, GoldenInput
 from swift_export.errors import ArtifactError, CheckFailed, MachineError, UsageError
 from swift_export.exporting import run_export
-from swift_export.lowering.onnx_settings import ExportSettings
 from swift_export.models.swift.backbone import SwiFT
 from swift_export.models.swift.check_inputs import phantom
+from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights
-from swift_export.parity.golden.golden_outputs import GoldenOutputs, keep_golden
+from swift_export.parity.golden.golden_outputs import keep_golden
 from swift_export.parity.golden.quick import QuickCheck, check_quick
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
+from swift_export.parity.results import GoldenOutputs
 
 ROOT = Path(__file__).parents[2]
 ONNX, STABLEHLO = "onnx/model.onnx", "stablehlo/model.jax"
@@ -39,8 +41,8 @@ OUTPUTS = ("features", "stage0")
 def exported(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ONNX with two outputs, and StableHLO of a fixed batch that gives embeddings, each checked; not to be changed."""
     folder = tmp_path_factory.mktemp("golden") / "artifact"
-    run_export(["onnx"], weights, folder, settings=ExportSettings(outputs=OUTPUTS))
-    run_export(["stablehlo"], weights, folder, settings=ExportSettings(batch=3, output_kind="embedding"))
+    run_export(["onnx"], swift_model(weights, SwiFTSettings(outputs=OUTPUTS)), folder)
+    run_export(["stablehlo"], swift_model(weights, SwiFTSettings(batch=3, output_kind="embedding")), folder)
     return folder
 
 
@@ -117,7 +119,7 @@ def test_golden_outputs_are_no_part_that_a_runtime_takes(exported: Path) -> None
     assert [part.path for part in describe(exported / "onnx").parts] == [ONNX]
 
 
-def test_the_widest_tolerance_of_a_formats_phantom_is_kept(quick: QuickCheck, tmp_path: Path) -> None:
+def test_the_widest_tolerance_of_a_formats_phantom_is_kept(quick: QuickCheck, weights: Weights, tmp_path: Path) -> None:
     report = quick.report
     noisy = Tolerance(3e-5, 2e-5, "these weights amplify rounding")
     loose = Tolerance(5e-3, 1e-2, "TF32")
@@ -132,14 +134,14 @@ def test_the_widest_tolerance_of_a_formats_phantom_is_kept(quick: QuickCheck, tm
     tf32 = dataclasses.replace(allowing(0, loose), info=dataclasses.replace(onnx_file.info, arithmetic="tf32"))
     noise = allowing(0, loose, input="noise")
     outputs = {name: np.ones((1, 2), np.float32) for name in OUTPUTS}
-    given = GoldenOutputs(2, "features", 7, "ab" * 32, report.reference, outputs)
+    given = GoldenOutputs({}, GoldenInput("phantom", 7, 2, "ab" * 32), report.reference, outputs)
     checked = dataclasses.replace(report, artifacts=(onnx_file, stablehlo_file, tf32, noise), golden=(given,))
-    kept = keep_golden(checked, "onnx", ExportSettings(outputs=OUTPUTS), tmp_path)
+    kept = keep_golden(checked, "onnx", swift_model(weights, SwiFTSettings(outputs=OUTPUTS)), tmp_path)
     assert kept
     assert (kept.relative_l2, kept.relative_max, kept.reason) == dataclasses.astuple(noisy)
     assert (kept.input.seed, kept.input.frames, kept.input.sha256) == (7, 2, "ab" * 32)
     only_tf32 = dataclasses.replace(checked, artifacts=(tf32,))
-    kept = keep_golden(only_tf32, "stablehlo", ExportSettings(), tmp_path)
+    kept = keep_golden(only_tf32, "stablehlo", swift_model(weights), tmp_path)
     assert kept
     assert kept.relative_l2 == tolerance("float32", "cpu").relative_l2
 
@@ -150,9 +152,9 @@ def test_every_format_passes_in_its_own_runtime(quick: QuickCheck, weights: Weig
     assert report.passed
     report.raise_for_failures()
     assert [(a.file, a.info.name) for a in report.artifacts] == [(ONNX, "ONNX Runtime"), (STABLEHLO, "jax.export")]
-    first, second = ([(c.input, c.batch, c.output) for c in a.comparisons] for a in report.artifacts)
-    assert first == [("phantom", 1, "features"), ("phantom", 1, "stage0")]
-    assert second == [("phantom", 3, "features")]
+    first, second = ([(c.input, c.sizes, c.output) for c in a.comparisons] for a in report.artifacts)
+    assert first == [("phantom", {"batch": 1}, "features"), ("phantom", {"batch": 1}, "stage0")]
+    assert second == [("phantom", {"batch": 3}, "features")]
     assert {a.weights.digest for a in report.artifacts} == {weights.digest}
     assert report.reference.name == "golden output"
     assert [(i["name"], i["seed"]) for i in report.inputs] == [("phantom", 0)]
@@ -161,7 +163,7 @@ def test_every_format_passes_in_its_own_runtime(quick: QuickCheck, weights: Weig
 def test_named_runtimes_take_every_file_that_they_read(exported: Path) -> None:
     found = check_quick([exported], runtimes=["portable"]).report
     assert [a.file for a in found.artifacts] == ["stablehlo/model.mlir.bc", "stablehlo/model.b1.mlir.bc"]
-    assert [a.comparisons[0].batch for a in found.artifacts] == [3, 1]
+    assert [a.comparisons[0].sizes["batch"] for a in found.artifacts] == [3, 1]
     assert found.passed
     with pytest.raises(UsageError, match=r"holds nothing that portable reads"):
         check_quick([exported / "onnx"], runtimes=["portable"])
@@ -299,7 +301,7 @@ def elsewhere(path: Path, tmp_path: Path, absent: tuple[str, ...], blocked: tupl
 
 def test_neither_jax_nor_the_backbone_is_needed(exported: Path, tmp_path: Path) -> None:
     found = elsewhere(exported / "onnx", tmp_path, ("jax", "jaxlib", "equinox", "onnx", "onnx_ir"))
-    assert found == [f"{ONNX} True", "", "swift_export.models.swift.config"]
+    assert found == [f"{ONNX} True", "", ""]
 
 
 def test_a_runtime_that_is_not_installed_is_told(exported: Path, tmp_path: Path) -> None:

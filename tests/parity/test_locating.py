@@ -9,7 +9,7 @@ import pytest
 
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.weights import synthetic_weights
-from swift_export.parity.locate.locating import first_differing, locate
+from swift_export.parity.locate.locating import first_differing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import ALLOWED, FAULTS, Bench, Planted, draw
@@ -70,7 +70,7 @@ def test_where_every_place_agrees_the_output_is_named(bench, monkeypatch):
     )
     target = bench.export(None, "onnxruntime")
 
-    found = locate(bench.inside, target, bench.compare(target), bench.clips, ALLOWED)
+    found = bench.locate(target, bench.compare(target))
 
     assert (found.place, found.block, found.before) == ("features", None, "stage3/block1/output")
 

@@ -11,7 +11,8 @@ import pytest
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.cli.gpu_check import TINY
 from swift_export.errors import MachineError, UsageError
-from swift_export.lowering.onnx_settings import ExportSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.measure.tolerances import TOLERANCES, Limits
@@ -40,8 +41,8 @@ CELLS = {
 def whole(tmp_path_factory):
     from swift_export.exporting import run_export
 
-    folder, weights = tmp_path_factory.mktemp("matrix") / "whole", synthetic_weights(TINY)
-    run_export(("onnx", "stablehlo", "savedmodel"), weights, folder, settings=ExportSettings(), check=False)
+    folder = tmp_path_factory.mktemp("matrix") / "whole"
+    run_export(("onnx", "stablehlo", "savedmodel"), swift_model(synthetic_weights(TINY)), folder, check=False)
     return folder
 
 
@@ -194,8 +195,7 @@ def test_another_precision_is_held_to_its_own_tolerance(artifact):
 def test_operators_of_onnx_runtimes_own_run_wherever_they_are_known(weights, tmp_path):
     from swift_export.exporting import run_export
 
-    settings = ExportSettings(target="onnxruntime")
-    run_export(("onnx",), weights, tmp_path / "own", settings=settings, check=False)
+    run_export(("onnx",), swift_model(weights), tmp_path / "own", onnx=OnnxSettings(target="onnxruntime"), check=False)
 
     report = check_paths([tmp_path / "own"], batches=[1], blocks=False)
 

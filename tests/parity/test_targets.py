@@ -11,9 +11,12 @@ import onnx
 import pytest
 
 from swift_export.errors import ArtifactError
+from swift_export.models.recovery import Recorded
+from swift_export.models.swift.recorded import contract_of_record
 from swift_export.models.swift.variants import VARIANTS
-from swift_export.models.swift.weights.weights import Training
-from swift_export.parity.targets import find_artifacts, find_subject
+from swift_export.models.swift.weights.weights import Training, Weights
+from swift_export.parity.targets import Subject, find_artifacts, find_subject
+from swift_export.scans.contract import InputContract
 from swift_export.scans.placement import parse_placement
 
 
@@ -27,6 +30,21 @@ def told(file: Path, contract: object) -> Path:
         entry.value = contract if isinstance(contract, str) else json.dumps(contract)
     onnx.save(model, file)
     return file
+
+
+def recorded(path: Path) -> Recorded:
+    return next(iter(find_artifacts(path).records.values()))
+
+
+def stated(path: Path) -> InputContract:
+    return contract_of_record(recorded(path), None)
+
+
+def known(path: Path, weights: Weights) -> InputContract:
+    """The contract where the weights are given, which must be those of the artifact."""
+    found = find_subject(path, weights)
+    assert isinstance(found, Subject)
+    return contract_of_record(next(iter(found.records.values())), found.source.weights)
 
 
 @pytest.fixture
@@ -44,10 +62,10 @@ MINE = VARIANTS["hcp-sex"].contract.changed(parse_placement("0,-20,4"), "RAS", (
 
 def test_a_file_states_its_contract(weights, file):
     told(file, MINE.to_dict())
-    assert find_artifacts(file).stated_contract == MINE
+    assert stated(file) == MINE
     # Before what the weights say.
     other = replace(weights, training=Training("UKB"))
-    assert find_subject(file, other).contract == MINE
+    assert known(file, other) == MINE
 
 
 def test_a_folder_states_its_contract(weights, folder):
@@ -55,8 +73,8 @@ def test_a_folder_states_its_contract(weights, folder):
     manifest["input"] = MINE.to_dict()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     for path in (folder, folder / "onnx", folder / "onnx/model.onnx"):
-        assert find_artifacts(path).stated_contract == MINE
-        assert find_subject(path, replace(weights, training=Training("UKB"))).contract == MINE
+        assert stated(path) == MINE
+        assert known(path, replace(weights, training=Training("UKB"))) == MINE
     manifest["input"]["point"] = [0, 0, 0]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"manifest\.json: input: expected the point of .* 0,-20,4"):
@@ -66,10 +84,10 @@ def test_a_folder_states_its_contract(weights, folder):
 @pytest.mark.parametrize("found", [None, "{", "[]", '{"placement": "mni"}', "[" * 100_000], ids=range(5))
 def test_files_of_older_versions_leave_it_to_the_weights(weights, file, found):
     told(file, found)
-    assert find_artifacts(file).contract is None
-    assert find_artifacts(file).stated_contract.placement is None
+    assert recorded(file).input is None
+    assert stated(file).placement is None
     trained = replace(weights, training=Training("S1200", 2))
-    assert find_subject(file, trained).contract == trained.contract
+    assert known(file, trained) == trained.contract
 
 
 def test_artifacts_of_older_versions_leave_it_to_the_weights_or_the_variant(weights, folder):
@@ -79,9 +97,9 @@ def test_artifacts_of_older_versions_leave_it_to_the_weights_or_the_variant(weig
     for variant, placement in (("custom", None), ("hcp-sex", "hcp"), ("contrastive", "ukb")):
         manifest["model"]["variant"] = variant
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        assert find_artifacts(folder).stated_contract.placement == placement
+        assert stated(folder).placement == placement
     trained = replace(weights, training=Training("ABCD"))
-    assert find_subject(folder, trained).contract == trained.contract
+    assert known(folder, trained) == trained.contract
 
 
 def test_a_contract_without_a_placement_still_says_the_stride(weights, file, folder):
@@ -92,10 +110,10 @@ def test_a_contract_without_a_placement_still_says_the_stride(weights, file, fol
     manifest["input"] = unknown.to_dict()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     for path in (file, folder):
-        assert (find_artifacts(path).stated_contract.placement, find_artifacts(path).stated_contract.stride) == (
+        assert (stated(path).placement, stated(path).stride) == (
             None,
             4,
         )
         # The weights that it is checked against may know more.
         trained = replace(weights, training=Training("UKB", 4))
-        assert find_subject(path, trained).contract == trained.contract
+        assert known(path, trained) == trained.contract

@@ -10,8 +10,10 @@ import pytest
 
 from swift_export.converter.opsets import TARGETS
 from swift_export.lowering.onnx_file import write_onnx
-from swift_export.lowering.onnx_settings import ATTENTION, ExportSettings
+from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.stablehlo import write_stablehlo
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.structure.weight_identity import digests, weight_identity
 
@@ -37,7 +39,8 @@ def named(setting):
 @pytest.mark.parametrize("case", ["tiny-full", "tiny-padded"])
 def test_an_onnx_file_holds_them(config_of, tmp_path, case, target, attention, frames):
     weights = synthetic_weights(config_of(case))
-    write_onnx(weights, ExportSettings(target=target, attention=attention, frames=frames), tmp_path)
+    model = swift_model(weights, SwiFTSettings(frames=frames, attention=attention))
+    write_onnx(model, tmp_path, OnnxSettings(target=target))
 
     assert named(weight_identity(tmp_path / "onnx/model.onnx", digests(weights.tensors))) is None
     assert named(weight_identity(tmp_path / "onnx/model.onnx", digests(changed(weights).tensors))) == (
@@ -59,7 +62,7 @@ def test_an_onnx_file_in_which_a_tensor_has_the_name_of_another_does_not(weights
 
 @pytest.mark.parametrize("frames", [None, 3])
 def test_stablehlo_files_hold_them(weights, tmp_path, frames):
-    write_stablehlo(weights, ExportSettings(frames=frames), tmp_path)
+    write_stablehlo(swift_model(weights, SwiFTSettings(frames=frames)), tmp_path)
 
     for file in STABLEHLO:
         assert named(weight_identity(tmp_path / file, digests(weights.tensors))) is None
@@ -70,8 +73,8 @@ def test_stablehlo_files_hold_them(weights, tmp_path, frames):
 def test_a_savedmodel_and_the_onnx_file_made_of_it_hold_them(weights, tmp_path):
     from swift_export.lowering.savedmodel import write_savedmodel
 
-    write_savedmodel(weights, ExportSettings(), tmp_path)
-    write_onnx(weights, ExportSettings(), tmp_path, via="savedmodel")
+    write_savedmodel(swift_model(weights), tmp_path)
+    write_onnx(swift_model(weights), tmp_path, OnnxSettings(via="savedmodel"))
 
     for file in ("savedmodel/1", "onnx/model.onnx"):
         assert named(weight_identity(tmp_path / file, digests(weights.tensors))) is None
@@ -85,8 +88,8 @@ def test_tensors_that_are_equal_or_the_same_number_all_over_are_found(weights, t
         for name, t in weights.tensors.items()
     }
     fresh = replace(weights, tensors=tensors)
-    write_onnx(fresh, ExportSettings(), tmp_path)
-    write_stablehlo(fresh, ExportSettings(), tmp_path)
+    write_onnx(swift_model(fresh), tmp_path)
+    write_stablehlo(swift_model(fresh), tmp_path)
 
     for file in ("onnx/model.onnx", *STABLEHLO):
         assert named(weight_identity(tmp_path / file, digests(tensors))) is None

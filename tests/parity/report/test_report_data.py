@@ -16,6 +16,7 @@ import pytest
 
 from swift_export.artifacts.manifest import Artifact, Measurement, new_manifest
 from swift_export.formats.signature import Signature
+from swift_export.models.swift.swift_model import swift_model
 from swift_export.parity.measure.compare import Difference, Worst
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report import SCHEMA_VERSION, read_schema, report_files, to_json
@@ -27,8 +28,8 @@ FAR = Difference(3e-3, 4e-3, 0, cosine=0.99999, worst=Worst((0, 3, 1), 1.25, 1.2
 BROKEN = Difference(math.inf, math.inf, 5, worst=Worst((0, 3, 1), 1.25, None))
 EARLIER = Measurement("stablehlo/model.jax", "jax.export 0.9", "cpu", "noise", 1, "features", 5e-7, 5e-7, 1e-5)
 
-#: Objects whose keys are not ours to fix: what is known of an input, and a runtime's switches.
-FREE = ("inputs", "settings")
+#: Objects whose keys are not ours to fix: what is known of an input, a runtime's switches, a model's dimensions.
+FREE = ("inputs", "settings", "sizes")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,9 @@ def everything(report_of) -> dict[str, Any]:
     """A report in which nothing is absent."""
     slices = [np.zeros((2, 2), np.float32)] * 3
     report = report_of(
-        Comparison("noise", 1, "features", FAR, ALLOWED),
+        Comparison("noise", {"batch": 1}, "features", FAR, ALLOWED),
         blocks=(BlockError("stage0/block0", NEAR),),
-        fault=Fault("stage0/block1/mlp", "stage0/block1", "stage0/block1/norm2", "noise", 1, FAR),
+        fault=Fault("stage0/block1/mlp", "stage0/block1", "stage0/block1/norm2", "noise", {"batch": 1}, FAR),
         picture=Picture("phantom", slices[0], "stage0/block1", slices[1], slices[2]),
     )
     broken = Broken("/somewhere/private/contrastive", "onnx/model.onnx", "OpenVINO", "OpenVINO on model.onnx: crashed")
@@ -84,7 +85,7 @@ def test_the_schema_misses_whatever_is_left_out(validator, everything):
     left_out = 0
     for path, part in objects(everything):
         for key in part:
-            if path[-1:] == ("settings",) or (path[:1] == ("inputs",) and key != "name"):
+            if path[-1:] in (("settings",), ("sizes",)) or (path[:1] == ("inputs",) and key != "name"):
                 continue
             whole, changed_part = changed(everything, path)
             del changed_part[key]
@@ -109,6 +110,8 @@ def test_the_schema_knows_whatever_is_there(validator, everything):
         (("artifacts", 0), "peak_bytes", "much"),
         (("artifacts", 0, "comparisons", 0), "relative_l2", -1e-7),
         (("artifacts", 0, "comparisons", 0), "batch", 0),
+        (("artifacts", 0, "comparisons", 0), "sizes", [1]),
+        (("artifacts", 0, "comparisons", 0, "sizes"), "batch", "1"),
         (("artifacts", 0, "comparisons", 0, "allowed"), "reason", ""),
         (("artifacts", 0, "comparisons", 0, "worst"), "index", [0.5]),
         (("artifacts", 0, "info", "settings"), "threads", 2),
@@ -122,7 +125,7 @@ def test_the_schema_refuses_wrong_values(validator, everything, path, key, wrong
 
 
 def test_json_holds_everything_but_no_path_no_pixel_and_no_infinity(report_of):
-    comparison = Comparison("phantom", 2, "stage0", BROKEN, ALLOWED)
+    comparison = Comparison("phantom", {"batch": 2}, "stage0", BROKEN, ALLOWED)
     blocks = (BlockError("stage0/block0", NEAR),)
     slices = [np.full((2, 2), math.nan)] * 3
     picture = Picture("phantom", slices[0], "stage0/block1", slices[1], slices[2])
@@ -138,6 +141,7 @@ def test_json_holds_everything_but_no_path_no_pixel_and_no_infinity(report_of):
         {
             "input": "phantom",
             "batch": 2,
+            "sizes": {"batch": 2},
             "output": "stage0",
             "relative_l2": None,
             "relative_max": None,
@@ -154,7 +158,9 @@ def test_json_holds_everything_but_no_path_no_pixel_and_no_infinity(report_of):
     ]
     assert artifact["blocks"][0]["block"] == "stage0/block0"
     assert artifact["blocks"][0]["cosine"] == 1 - 1e-13
-    assert artifact["times"] == [{"input": "noise", "batch": 1, "first_s": 1.0, "call_s": [], "compute_s": []}]
+    assert artifact["times"] == [
+        {"input": "noise", "batch": 1, "sizes": {"batch": 1}, "first_s": 1.0, "call_s": [], "compute_s": []}
+    ]
     assert artifact["picture"] == {"input": "phantom", "value": "stage0/block1"}
 
 
@@ -168,10 +174,11 @@ def test_measurements_of_other_files_and_runtimes_are_carried_over(weights, repo
     # What this check ran, in an older version, gives way to it; what another runtime did with the same file stays.
     onnx = [earlier("onnx/model.onnx", runtime) for runtime in ("ONNX Runtime 1.31", "OpenVINO 2026.4.1")]
     manifest = new_manifest(
-        weights, {"stablehlo": artifact(earlier("stablehlo/model.jax", "jax.export 0.9")), "onnx": artifact(*onnx)}
+        swift_model(weights),
+        {"stablehlo": artifact(earlier("stablehlo/model.jax", "jax.export 0.9")), "onnx": artifact(*onnx)},
     )
 
-    found = report_files(manifest, report_of(Comparison("noise", 1, "features", NEAR, ALLOWED)))
+    found = report_files(manifest, report_of(Comparison("noise", {"batch": 1}, "features", NEAR, ALLOWED)))
 
     assert list(found) == ["parity.json", "parity.md", "parity.html"]
     carried = json.loads(found["parity.json"])["earlier_measurements"]
@@ -181,7 +188,8 @@ def test_measurements_of_other_files_and_runtimes_are_carried_over(weights, repo
     ]
     _, _, after = found["parity.md"].partition("## From earlier checks")
     assert (
-        "| stablehlo/model.jax | jax.export 0.9 | noise | 1 | features | 5.0e-07 | 5.0e-07 | 1e-05 |  | ok |" in after
+        "| stablehlo/model.jax | jax.export 0.9 | noise | batch 1 | features | 5.0e-07 | 5.0e-07 | 1e-05 |  | ok |"
+        in after
     )
     assert "| ONNX Runtime 1.31 |" not in after
     assert "OpenVINO 2026.4.1" in found["parity.html"]

@@ -19,7 +19,7 @@ from swift_export.parity.report.matrix import build_matrix
 from swift_export.parity.results import BlockError, Comparison, Fault, Picture
 
 ALLOWED = Tolerance(1e-5, 2e-5, "a reason in words")
-RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
+RIGHT = Comparison("noise", {"batch": 1}, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
 
 
 def decoded(drawing: Drawing) -> np.ndarray:
@@ -153,7 +153,7 @@ def test_a_label_that_has_room_stays_at_its_curve(report_of):
 
 
 def test_the_first_wrong_block_is_marked(report_of):
-    fault = Fault("stage0/block1/mlp", "stage0/block1", None, "noise", 1, Difference(1e-3, 1e-3, 0))
+    fault = Fault("stage0/block1/mlp", "stage0/block1", None, "noise", {"batch": 1}, Difference(1e-3, 1e-3, 0))
 
     plot = plotted(report_of, errors(1e-7, 1e-3, 1e-3), fault=fault)
 

@@ -17,10 +17,10 @@ from swift_export.parity.results import Comparison, WeightsTag
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
 TF32 = Tolerance(5e-3, 1e-2, "another reason")
 WORST = Worst((0, 3, 1), 1.25, 1.2500001)
-RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0, cosine=1 - 3e-13, worst=WORST), ALLOWED)
-FAR = Comparison("phantom", 2, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
-LOOSE = Comparison("phantom", 2, "features", Difference(3e-3, 9e-3, 0), TF32)
-BROKEN = Comparison("phantom", 2, "stage0", Difference(math.inf, math.inf, 5), ALLOWED)
+RIGHT = Comparison("noise", {"batch": 1}, "features", Difference(6e-7, 7e-7, 0, cosine=1 - 3e-13, worst=WORST), ALLOWED)
+FAR = Comparison("phantom", {"batch": 2}, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
+LOOSE = Comparison("phantom", {"batch": 2}, "features", Difference(3e-3, 9e-3, 0), TF32)
+BROKEN = Comparison("phantom", {"batch": 2}, "stage0", Difference(math.inf, math.inf, 5), ALLOWED)
 WRONG = Setting("stage0/block1", "mask", "values -100 to 0 by region", "none")
 
 
@@ -86,7 +86,7 @@ def test_figures_reasons_and_provenance_follow(report_of):
     assert "- onnx/model.onnx: ONNX Runtime 1.99 on cpu: input phantom, batch 2" in text
     assert "- float32, relative L2 and largest: 1e-05. a reason in words." in text
     assert (
-        "| onnx/model.onnx | ONNX Runtime 1.99 | noise | 1 | features | 6.0e-07 | 7.0e-07 | 1e-05 | 1 - 3e-13 "
+        "| onnx/model.onnx | ONNX Runtime 1.99 | noise | batch 1 | features | 6.0e-07 | 7.0e-07 | 1e-05 | 1 - 3e-13 "
         "| (0, 3, 1): expected 1.25, found 1.2500001 | 0 | 1.00 | ok |" in text
     )
     assert "| phantom | 2 | features | 3.0e-03 | 4.0e-03 | 1e-05 | - | - | 0 |  | FAILED |" in text
@@ -117,7 +117,7 @@ def test_names_from_files_are_no_markdown(report_of):
 
     text = to_markdown(report_of(odd))
 
-    assert r"| !\[x\](//e.xyz/a.png)\|\`\<script>\n# \*\udcff\u202e.npy | 1 |" in text.replace("\\\\", "\\")
+    assert r"| !\[x\](//e.xyz/a.png)\|\`\<script>\n# \*\udcff\u202e.npy | batch 1 |" in text.replace("\\\\", "\\")
     text.encode()
 
 

@@ -21,8 +21,8 @@ from swift_export.parity.report import to_html
 from swift_export.parity.results import BlockError, Comparison, Fault, Picture, RunTime, WeightsTag
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
-RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
-FAR = Comparison("phantom", 2, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
+RIGHT = Comparison("noise", {"batch": 1}, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
+FAR = Comparison("phantom", {"batch": 2}, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base", "source", "embed"}
 #: Nothing that computes, fetches, sends or embeds.
@@ -200,7 +200,7 @@ def test_what_fails_is_told_with_its_place(full_report, report_of):
     (told,) = page.all("article")
     assert " ".join(told.text.split()).startswith(
         "✗ onnx/model.onnx in ONNX Runtime 1.31.1 First differs at stage2/block3/attention: relative L2 0.003, "
-        "largest 0.0045, on noise in batches of 1. Up to stage2/block3/norm1 it agrees. "
+        "largest 0.0045, on noise at batch 1. Up to stage2/block3/norm1 it agrees. "
         "input noise, batch 1, output features: relative L2 0.003, largest 0.0045 (allowed 1e-05 and 1e-05)"
     )
     assert page.texts("text", "wrong") == ["first differs here"]
@@ -221,7 +221,7 @@ def test_every_comparison_is_told(full_report):
     assert len(rows) == sum(len(cell.comparisons) for cell in report.artifacts) == 32
     found = [re.sub(r"<[^>]*>", "", row).split("\n")[1:-1] for row in rows]
     near = ["5.0e-07", "7.5e-07", "1e-05", "1 - 1e-13", "(0, 3, 1, 0, 1, 4): expected 1.25, found 1.25000063", "0"]
-    assert found[0] == ["noise", "1", "features", *near, "0.400", "✓ ok"]
+    assert found[0] == ["noise", "batch 1", "features", *near, "0.400", "✓ ok"]
     broken = ["-", "-", "1e-05", "-", "(0, 3, 1, 0, 1, 4): expected 0.5, found not finite", "17"]
     assert found[-8] == ["noise", "1", "features", *broken, "0.400", "✗ FAILED"]
 
@@ -229,8 +229,8 @@ def test_every_comparison_is_told(full_report):
 def test_time_is_told_in_seconds_and_bars(report_of):
     one = report_of(RIGHT)
     times = (
-        *(RunTime("noise", 1, 8.0, (), ()), RunTime("noise", 2, 2.0, (0.1, 0.3, 0.2), ())),
-        RunTime("phantom", 1, 0.4, (), ()),
+        *(RunTime("noise", {"batch": 1}, 8.0, (), ()), RunTime("noise", {"batch": 2}, 2.0, (0.1, 0.3, 0.2), ())),
+        RunTime("phantom", {"batch": 1}, 0.4, (), ()),
     )
     page = Page(to_html(replace(one, artifacts=(replace(one.artifacts[0], times=times),))))
 
@@ -273,10 +273,10 @@ def test_names_from_files_are_only_text(report_of):
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\x1b\u202e\n\udcff</style></title>"
     slices = [np.eye(3, dtype=np.float32)] * 3
     hostile = report_of(
-        Comparison(evil, 1, evil, Difference(3e-3, 4e-3, 0, mismatch=evil), replace(ALLOWED, reason=evil)),
+        Comparison(evil, {evil: 1}, evil, Difference(3e-3, 4e-3, 0, mismatch=evil), replace(ALLOWED, reason=evil)),
         settings=(Setting(evil, evil, evil, "other"),),
         blocks=(BlockError(evil, Difference(1e-3, 1e-3, 0)), BlockError(evil + "/2", Difference(0, 0, 0, evil))),
-        fault=Fault(evil, evil, evil, evil, 1, Difference(1e-3, 1e-3, 0)),
+        fault=Fault(evil, evil, evil, evil, {evil: 1}, Difference(1e-3, 1e-3, 0)),
         picture=Picture(evil, slices[0], evil, slices[1], slices[2]),
     )
     checked = hostile.artifacts[0]

@@ -17,12 +17,13 @@ from swift_export.parity.report import render, rows
 from swift_export.parity.results import Comparison, Fault, ParityReport, RunTime
 
 ALLOWED = Tolerance(1e-5, 1e-5, "a reason in words")
-RIGHT = Comparison("noise", 1, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
-FAR = Comparison("phantom", 2, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
-BROKEN = Comparison("phantom", 2, "stage0", Difference(math.inf, math.inf, 5), ALLOWED)
+RIGHT = Comparison("noise", {"batch": 1}, "features", Difference(6e-7, 7e-7, 0), ALLOWED)
+FAR = Comparison("phantom", {"batch": 2}, "features", Difference(3e-3, 4e-3, 0), ALLOWED)
+BROKEN = Comparison("phantom", {"batch": 2}, "stage0", Difference(math.inf, math.inf, 5), ALLOWED)
 HOLDS = Setting("stage0/block0/norm1", "epsilon", "1e-05", "1e-05")
 WRONG = Setting("stage0/block1", "mask", "values -100 to 0 by region", "none")
-FAULT = Fault("stage1/block0/mlp", "stage1/block0", "stage1/block0/norm2", "phantom", 2, Difference(1e-3, 2e-3, 0))
+FAR_INSIDE = Difference(1e-3, 2e-3, 0)
+FAULT = Fault("stage1/block0/mlp", "stage1/block0", "stage1/block0/norm2", "phantom", {"batch": 2}, FAR_INSIDE)
 
 
 def printed(report: ParityReport) -> list[str]:
@@ -75,13 +76,13 @@ def test_the_fault_is_told_below_the_table(report_of):
 
     assert lines[-1] == (
         "onnx/model.onnx in ONNX Runtime 1.99: first differs at stage1/block0/mlp (relative L2 0.001, largest 0.002), "
-        "on phantom in batches of 2; stage1/block0/norm2 still agrees"
+        "on phantom at batch 2; stage1/block0/norm2 still agrees"
     )
 
 
 def test_a_warm_call_counts_rather_than_the_first(report_of):
     one = report_of(RIGHT)
-    timed = replace(one.artifacts[0], times=(RunTime("noise", 1, 9.0, (0.3, 0.5, 0.4), ()),))
+    timed = replace(one.artifacts[0], times=(RunTime("noise", {"batch": 1}, 9.0, (0.3, 0.5, 0.4), ()),))
 
     assert rows(replace(one, artifacts=(timed,)))[0][-2:] == ("0.400", "ok")
 
