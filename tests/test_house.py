@@ -41,6 +41,9 @@ ORDER = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
+#: Who knows SwiFT in particular; every other room takes a `Model`.
+SWIFT, KNOW_SWIFT = f"{NAME}.models.swift", {"models", "exporting_swift", "cli"}
+
 #: Modules that stand outside of the order: where the package begins.
 DOORS = {NAME, f"{NAME}.__main__"}
 
@@ -142,6 +145,21 @@ def test_every_room_has_its_place() -> None:
 
 def test_folders_import_downward() -> None:
     assert upward(graph()) == []
+
+
+def strangers(found: Mapping[str, set[str]]) -> list[str]:
+    """Modules of other rooms that import SwiFT."""
+    return sorted(
+        f"{importer} imports {imported}"
+        for importer, targets in found.items()
+        for imported in targets
+        if importer not in DOORS and room(importer) not in KNOW_SWIFT and f"{imported}.".startswith(f"{SWIFT}.")
+    )
+
+
+def test_only_models_and_the_commands_know_swift() -> None:
+    assert strangers(graph()) == []
+    assert strangers({f"{NAME}.parity.targets": {f"{SWIFT}.weights"}})
 
 
 def test_no_files_import_in_a_circle() -> None:

@@ -17,7 +17,7 @@ from swift_export.models.swift.swift_model import read_settings, rebuild, swift_
 from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
 from swift_export.scans.contract import InputContract
 
-__all__ = ["Recorded", "Source", "golden_input", "recorded_model", "source_again", "source_of"]
+__all__ = ["Original", "Recorded", "Source", "golden_input", "recorded_model", "source_again", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Recorded:
     signature: Signature | None
     where: str
     input: InputContract | None = None
+
+    @property
+    def from_python(self) -> bool:
+        """Whether the model is one of a Python program, which only that program can give again."""
+        return self.swift is None
 
     @property
     def swift(self) -> SwiFTConfig | None:
@@ -70,8 +75,14 @@ class Source:
         return self._made[key]
 
 
-def source_of(given: Model | Weights) -> Source:
+#: What artifacts were made from, in any form that a caller may have it.
+Original = Model | Weights | Source
+
+
+def source_of(given: Original) -> Source:
     """What a caller gives to be checked against."""
+    if isinstance(given, Source):
+        return given
     if isinstance(given, Weights):
         weights = given
         return Source(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from swift_export.errors import UsageError
 from swift_export.models import CheckInput, Model
-from swift_export.models.swift.weights import Weights
+from swift_export.models.recovery import Original
 from swift_export.parity.golden.quick import check_quick
 from swift_export.parity.measure.cases import BATCHES
 from swift_export.parity.measure.measuring import Plan, Progress, measure
@@ -29,7 +29,7 @@ WARM_CALLS = 3
 def check_paths(
     paths: str | Path | Sequence[str | Path],
     *,
-    weights: Model | Weights | None = None,
+    weights: Original | None = None,
     inputs: CheckInput | Sequence[CheckInput] = (),
     runtimes: str | Sequence[str] | Literal["installed", "own"] = "installed",
     device: str = "cpu",
@@ -46,8 +46,8 @@ def check_paths(
 
     Args:
         paths: what to check.
-        weights: the weights of SwiFT or the model that the artifacts were made from; by default found again from what
-            the artifacts record. Artifacts of a Python program's model that is not given are compared with the golden
+        weights: the weights or the model that the artifacts were made from; by default found again from what the
+            artifacts record. Artifacts of a Python program's model that is not given are compared with the golden
             outputs that lie beside them.
         inputs: inputs to try beside those of the model, of the shapes that the artifacts take.
         runtimes: names of the runtimes to run them in; ``installed``: all that are installed, read the artifact and

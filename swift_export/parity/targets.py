@@ -17,8 +17,7 @@ from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
 from swift_export.models import Model
 from swift_export.models.model import Sizes
-from swift_export.models.recovery import Recorded, Source, recorded_model, source_again, source_of
-from swift_export.models.swift.weights import Weights
+from swift_export.models.recovery import Original, Recorded, Source, recorded_model, source_again, source_of
 from swift_export.parity.measure.cases import sizes_to_try
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
@@ -117,16 +116,14 @@ def staged_subject(folder: Path, model: Model, choice: Choice = OWN) -> Subject:
     return Subject(str(folder), targets, source_of(model))
 
 
-def find_subject(
-    path: Path, given: Model | Weights | Source | None = None, choice: Choice = OWN
-) -> Subject | Artifacts:
+def find_subject(path: Path, given: Original | None = None, choice: Choice = OWN) -> Subject | Artifacts:
     """The artifacts at ``path`` with their model, by default found again from what the artifacts record.
 
     Artifacts of a Python program's model stay without it where none is given. Raises what `find_artifacts` raises, and
     UsageError for other weights, and for weights that cannot be found again.
     """
     found = find_artifacts(path, choice)
-    source = _found_again(found) if given is None else given if isinstance(given, Source) else source_of(given)
+    source = _found_again(found) if given is None else source_of(given)
     if source is None:
         return found
     if source.digest != found.digest:
@@ -222,7 +219,7 @@ def _targets(path: Path, file: str, model: Model, choice: Choice) -> list[Target
 def _found_again(found: Artifacts) -> Source | None:
     record = next(iter(found.records.values()))
     if found.manifest is None:
-        if record.swift is None:
+        if record.from_python:
             return None
         raise UsageError(f"{found.root}: lies in no artifact folder; name the weights it was made from with --weights")
     weights = found.manifest.weights

@@ -43,9 +43,9 @@ __all__ = ["READY_S", "ServingSession", "load"]
 READY_S = 300.0
 
 _PROGRAM = "tensorflow_model_server"
-_MODEL = "swift"
+_MODEL = "model"
 _POLL_S = 0.1
-#: A clip is larger than the 4 MiB that gRPC takes unasked, and loopback is no matter for a proxy.
+#: An input may be larger than the 4 MiB that gRPC takes unasked, and loopback is no matter for a proxy.
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
