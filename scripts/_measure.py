@@ -169,11 +169,9 @@ def saved_parts(folder: Path) -> tuple[str, dict[str, str]]:
     from swift_export.system.tensorflow import import_tensorflow
 
     tf = import_tensorflow()
-    from tensorflow.core.protobuf import saved_model_pb2
+    from swift_export.formats.savedmodel import serving_graph, xla_calls
 
-    graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
-    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-    (module,) = [n.attr["module"].s for n in nodes if n.op == "XlaCallModule"]
+    (module,) = [call.attr["module"].s for call in xla_calls(serving_graph(folder).graph_def)]
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     names = [n for n in reader.get_variable_to_shape_map() if n.startswith("tensors")]
     variables = {n: hashlib.sha256(reader.get_tensor(n).tobytes()).hexdigest() for n in names}

@@ -7,6 +7,7 @@ import json
 __all__ = [
     "METADATA_ASSET",
     "METADATA_ATTRIBUTE",
+    "RESULT_NOTE",
     "SAVEDMODEL_FILE",
     "SIGNATURE",
     "SIGNATURE_KEY",
@@ -23,6 +24,8 @@ METADATA_ASSET = "swift_export.json"
 TAG, SIGNATURE = "serve", "serving_default"
 #: Among a file's facts, the signature of the model as JSON: StableHLO keeps no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
+#: Attribute of a StableHLO function's results in which jax notes where each lies in the tree that was returned.
+RESULT_NOTE = "jax.result_info"
 #: The file that makes a folder a SavedModel.
 SAVEDMODEL_FILE = "saved_model.pb"
 #: TensorFlow's operator that holds StableHLO.

@@ -15,7 +15,7 @@ from jax.extend.mlir.passmanager import PassManager
 from swift_export.errors import LoweringError
 from swift_export.formats.argument_names import result_names
 from swift_export.formats.bytecode import MLIR
-from swift_export.formats.metadata import METADATA_ATTRIBUTE, essentials_in
+from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
 from swift_export.formats.module_limits import check_module
 
 __all__ = [
@@ -91,7 +91,7 @@ def attribute_of(function: Any, group: str, index: int, name: str) -> str | None
 def names_of_results(function: Any) -> tuple[str, ...]:
     """Names of a function's results, from the notes that jax leaves at them."""
     count = len(function.attributes["function_type"].value.results)
-    return result_names([attribute_of(function, "res_attrs", i, "jax.result_info") for i in range(count)])
+    return result_names([attribute_of(function, "res_attrs", i, RESULT_NOTE) for i in range(count)])
 
 
 def essentials(module: Any) -> dict[str, str]:

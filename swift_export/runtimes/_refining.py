@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from jax.extend.mlir import ir, refine_polymorphic_shapes, serialize_portable_artifact
 from jax.extend.mlir.dialects import chlo, stablehlo
 from jax.extend.mlir.passmanager import PassManager
 
+from swift_export.formats.bytecode import portable_version
+from swift_export.formats.stablehlo_module import main_function
 from swift_export.runtimes._xla import parse_portable
 
-__all__ = ["Shapes", "main_function", "refine", "refine_portable"]
+__all__ = ["Shapes", "refine", "refine_portable"]
 
 #: One for each argument, in their order.
 Shapes = Sequence[Sequence[int]]
-
-
-def main_function(module: ir.Module) -> Any:
-    """The function that a module is called by."""
-    return ir.SymbolTable(module.operation)["main"]
 
 
 def refine(module: ir.Module, shapes: Shapes) -> bytes:
@@ -52,15 +47,10 @@ def refine_portable(data: bytes, shapes: Shapes) -> bytes:
 
     Its error functions are CHLO's, which has no versions: refining unwraps the composites that they travel in.
     """
+    version = portable_version(data)
+    if version is None:
+        raise ValueError("expected portable StableHLO bytecode, which begins with its version")
     refined = refine(parse_portable(data), shapes)
     with parse_portable(data).context as context:  # it knows the dialects that a portable artifact has
         chlo.register_dialect(context)
-        return bytes(serialize_portable_artifact(ir.Module.parse(refined), _version(data)))
-
-
-def _version(data: bytes) -> str:
-    """The StableHLO version that a portable artifact is written in, the producer's name in MLIR bytecode."""
-    found = re.match(rb"ML\xefR.StableHLO_v(\d+\.\d+\.\d+)\0", data, re.DOTALL)
-    if not found:
-        raise ValueError("expected portable StableHLO bytecode, which begins with its version")
-    return found[1].decode()
+        return bytes(serialize_portable_artifact(ir.Module.parse(refined), version))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.mlir import deserialize_portable_artifact, ir
 from jax.extend.mlir.dialects import stablehlo
 
-from swift_export.formats.metadata import METADATA_ATTRIBUTE
+from swift_export.formats.stablehlo_module import walk
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -29,7 +29,6 @@ __all__ = [
     "describe",
     "dot_precisions",
     "find_device",
-    "metadata_of",
     "parse_portable",
 ]
 
@@ -113,19 +112,13 @@ def parse_portable(data: bytes) -> ir.Module:
     return module
 
 
-def metadata_of(module: ir.Module) -> str:
-    """The text of the attribute that holds a module's essentials; empty where there is none."""
-    attributes: Any = module.operation.attributes
-    return str(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else ""
-
-
 def dot_precisions(module: ir.Module) -> tuple[str, ...]:
     """The precisions that the module's dot products ask for, sorted: DEFAULT, HIGH, HIGHEST."""
     with module.context:
         found = {
             stablehlo.PrecisionAttr(precision).value
-            for op in _operations(module.operation)
-            if op.name == "stablehlo.dot_general"
+            for op in walk(module.operation)
+            if op.operation.name == "stablehlo.dot_general"
             for precision in op.attributes.get("precision_config") or (stablehlo.PrecisionAttr.get("DEFAULT"),)
         }
     return tuple(sorted(found))
@@ -134,11 +127,3 @@ def dot_precisions(module: ir.Module) -> tuple[str, ...]:
 def arithmetic(platform: str, precisions: tuple[str, ...]) -> str:
     """Number format of float32 dot products. XLA takes TF32 on a GPU unless the file asks for the highest precision."""
     return "tf32" if platform == "gpu" and precisions != ("HIGHEST",) else "float32"
-
-
-def _operations(op: Any) -> Iterator[Any]:
-    for region in op.regions:
-        for block in region:
-            for inner in block:
-                yield inner.operation
-                yield from _operations(inner.operation)

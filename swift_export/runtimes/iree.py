@@ -19,7 +19,7 @@ from iree.compiler.tools import compile_str
 
 from swift_export.formats.argument_names import argument_names, result_names
 from swift_export.formats.element_types import from_mlir
-from swift_export.formats.metadata import METADATA_ATTRIBUTE, essentials_in
+from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
 from swift_export.runtimes._refining_apart import refined_apart
 from swift_export.runtimes.base import (
     Arrays,
@@ -43,7 +43,7 @@ _FLAGS = [
 ]
 
 _TENSOR = re.compile(r"!vhlo\.tensor_v1<((?:(?:\d+|\?)x)*)!vhlo\.(\w+)_v1>")
-_RESULT = re.compile(r"""#vhlo\.string_v1<"jax\.result_info"> = #vhlo\.string_v1<"((?:[^"\\]|\\.)*)">""")
+_RESULT = re.compile(rf"""#vhlo\.string_v1<"{re.escape(RESULT_NOTE)}"> = #vhlo\.string_v1<"((?:[^"\\]|\\.)*)">""")
 
 
 class IreeSession:

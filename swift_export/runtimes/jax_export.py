@@ -12,8 +12,8 @@ from jax import export
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_unflatten
 
 from swift_export.formats.argument_names import argument_names, result_names
-from swift_export.formats.metadata import essentials_in
-from swift_export.runtimes._xla import XlaSession, describe, find_device, metadata_of, parse_portable
+from swift_export.formats.stablehlo_module import essentials
+from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import Device, InputSpec, Precision
 
 __all__ = ["load", "session_of"]
@@ -41,7 +41,7 @@ def session_of(
     module = parse_portable(exported.mlir_module_serialized)
     avals = exported.in_avals
     if arguments is None:
-        names = dict(enumerate(argument_names(essentials_in(metadata_of(module)), len(avals))))
+        names = dict(enumerate(argument_names(essentials(module), len(avals))))
     else:
         names = dict(zip(exported.module_kept_var_idx, arguments, strict=True))
     outputs = results or result_names(_notes(exported))

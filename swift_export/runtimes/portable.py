@@ -13,11 +13,11 @@ import jax
 from jax.extend.backend import get_backend
 from jax.extend.mlir import ir
 
-from swift_export.formats.argument_names import argument_names, result_names
+from swift_export.formats.argument_names import argument_names
 from swift_export.formats.element_types import from_mlir
-from swift_export.formats.metadata import essentials_in
-from swift_export.runtimes._refining import main_function, refine
-from swift_export.runtimes._xla import XlaSession, describe, find_device, metadata_of, parse_portable
+from swift_export.formats.stablehlo_module import essentials, main_function, names_of_results
+from swift_export.runtimes._refining import refine
+from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import Arrays, Device, InputSpec, Precision
 
 __all__ = ["load", "session_of"]
@@ -48,11 +48,11 @@ def session_of(
     with module.context:
         main = main_function(module)
         kinds = list(main.type.inputs)
-        notes = [_note(main, number) for number in range(len(main.type.results))]
-        names = arguments or argument_names(essentials_in(metadata_of(module)), len(kinds))
+        names = arguments or argument_names(essentials(module), len(kinds))
+        returned = results or names_of_results(main)
         given = fixed or {}
         inputs = [_spec(name, kind) for name, kind in zip(names, kinds, strict=True) if name not in given]
-    program = _Program(read, tuple(names), tuple(results or result_names(notes)), given, device)
+    program = _Program(read, tuple(names), tuple(returned), given, device)
     return XlaSession(describe("StableHLO on XLA", device, module), device, inputs, where, program)
 
 
@@ -90,9 +90,3 @@ class _Program:
 def _spec(name: str, kind: Any) -> InputSpec:
     shape = tuple(None if kind.is_dynamic_dim(axis) else n for axis, n in enumerate(kind.shape))
     return InputSpec(name, from_mlir(str(kind.element_type)), shape)
-
-
-def _note(main: Any, number: int) -> str | None:
-    """What jax says of a result."""
-    attributes = main.attributes["res_attrs"][number] if "res_attrs" in main.attributes else {}
-    return str(attributes["jax.result_info"].value) if "jax.result_info" in attributes else None

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from swift_export.errors import MachineError, UsageError
 from swift_export.formats.metadata import SIGNATURE
+from swift_export.formats.savedmodel import xla_calls
 from swift_export.runtimes.base import (
     Arrays,
     Computation,
@@ -56,9 +57,7 @@ class SavedModelSession:
     @property
     def holds_stablehlo(self) -> bool:
         """Whether the function, or one that it calls, is jax2tf's: TensorFlow's own switches do not reach into that."""
-        graph = self._function.graph.as_graph_def()
-        nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
-        return any(node.op == "XlaCallModule" for node in nodes)
+        return bool(xla_calls(self._function.graph.as_graph_def()))
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""

@@ -8,6 +8,7 @@ from typing import Any
 from jax.extend.mlir import ir, serialize_portable_artifact
 
 from swift_export.converter.mlir import functions, main_function, read_module, scope_of, static_shape
+from swift_export.formats.metadata import RESULT_NOTE
 from swift_export.lowering.portable import PORTABLE_VERSION
 from swift_export.models.model import value_name
 
@@ -18,7 +19,7 @@ def places_in(source: bytes, places: Sequence[str]) -> list[str]:
     """Those of ``places`` whose values the module computes."""
     module = read_module(source)
     with module.context:
-        values = _values(_way_in(module)[-1])
+        values = _values(_call_chain(module)[-1])
         return [place for place in places if place in values]
 
 
@@ -26,7 +27,7 @@ def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tupl
     """The module with the values at ``places`` as its results, portable, and their shapes; unknown sizes are None."""
     module = read_module(source)
     with module.context, ir.Location.unknown():
-        *wrappers, innermost = _way_in(module)
+        *wrappers, innermost = _call_chain(module)
         values = _values(innermost)
         found = [values[place] for place in places]
         shapes = [static_shape(value) for value in found]
@@ -49,7 +50,7 @@ def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tupl
         return bytes(serialize_portable_artifact(module, PORTABLE_VERSION)), shapes
 
 
-def _way_in(module: Any) -> list[Any]:
+def _call_chain(module: Any) -> list[Any]:
     """``main`` and the functions in it that do all of the work: jax.export wraps ``main`` around what it lowers."""
     known, way = functions(module), [main_function(module)]
     while not _values(way[-1]) and len(calls := _calls(way[-1])) == 1:
@@ -92,4 +93,4 @@ def _return(function: Any, values: Sequence[Any]) -> None:
 
 
 def _named(number: int) -> Any:
-    return ir.DictAttr.get({"jax.result_info": ir.StringAttr.get(f"result['{value_name(number)}']")})
+    return ir.DictAttr.get({RESULT_NOTE: ir.StringAttr.get(f"result['{value_name(number)}']")})
