@@ -78,8 +78,14 @@ def session_of(
         settings={"jax_default_matmul_precision": PRECISION, "threads": str(processors())},
         providers=(device.platform,),
     )
+    # Items are independent: the reference takes each on its own, whatever batch the exported function takes.
+    free = 1 if model.batched else 0
     specs = [
-        InputSpec(spec.name, spec.dtype, tuple(n if isinstance(n, int) else None for n in spec.dims))
+        InputSpec(
+            spec.name,
+            spec.dtype,
+            tuple(n if isinstance(n, int) and axis >= free else None for axis, n in enumerate(spec.dims)),
+        )
         for spec in model.inputs
     ]
     return XlaSession(info, device, specs, where or model.name, compute, wide=wide)
