@@ -89,7 +89,7 @@ def test_figures_reasons_and_provenance_follow(report_of):
         "| onnx/model.onnx | ONNX Runtime 1.99 | noise | batch 1 | features | 6.0e-07 | 7.0e-07 | 1e-05 | 1 - 3e-13 "
         "| (0, 3, 1): expected 1.25, found 1.2500001 | 0 | 1.00 | ok |" in text
     )
-    assert "| phantom | 2 | features | 3.0e-03 | 4.0e-03 | 1e-05 | - | - | 0 |  | FAILED |" in text
+    assert "| phantom | batch 2 | features | 3.0e-03 | 4.0e-03 | 1e-05 | - | - | 0 |  | FAILED |" in text
     assert f"- weights: contrastive, digest `{'ab' * 32}`\n- input noise: seed 0\n" in text
     assert "| Equinox | 0.13 | cpu | float32 | matmul precision highest | cpu |" in text
     assert "private" not in text

@@ -223,7 +223,7 @@ def test_every_comparison_is_told(full_report):
     near = ["5.0e-07", "7.5e-07", "1e-05", "1 - 1e-13", "(0, 3, 1, 0, 1, 4): expected 1.25, found 1.25000063", "0"]
     assert found[0] == ["noise", "batch 1", "features", *near, "0.400", "✓ ok"]
     broken = ["-", "-", "1e-05", "-", "(0, 3, 1, 0, 1, 4): expected 0.5, found not finite", "17"]
-    assert found[-8] == ["noise", "1", "features", *broken, "0.400", "✗ FAILED"]
+    assert found[-8] == ["noise", "batch 1", "features", *broken, "0.400", "✗ FAILED"]
 
 
 def test_time_is_told_in_seconds_and_bars(report_of):
