@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,15 +27,25 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-P", "-m", "swift_export", *map(str, arguments)]
 
 
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Any]:
+    with _module(Path(__file__).with_name("forking.py")).Forking(environment()) as forking:
+        yield forking
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs ``swift-export ARGUMENTS...`` in the test's folder, without a network."""
+def run(tmp_path: Path, forking: Any) -> Run:
+    """Runs ``swift-export ARGUMENTS...`` in a process of its own, in the test's folder, without a network.
+
+    A new Python only where a test sets variables that may be read on import: see `forking.py`.
+    """
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **settings: str) -> Result:
         caches = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-        return subprocess.run(
-            command(*arguments), cwd=cwd, env=environment(**caches | settings), capture_output=True, text=True
-        )
+        given = environment(**caches | settings)
+        if forking.takes(settings):
+            return forking.run([*map(str, arguments)], cwd, given)
+        return subprocess.run(command(*arguments), cwd=cwd, env=given, capture_output=True, text=True)
 
     return run
 
