@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from swift_export.sources import Options, Source, SourceError
 from swift_export.sources.opening import open_source
 from swift_export.system.files import check_output, replaced
 from swift_export.system.items import as_items
+from swift_export.system.progress import Progress, ignore_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def convert(
     signature: str | None = None,
     dim_names: Mapping[str, str | Sequence[str | None]] | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Conversion:
     """Write a StableHLO module, a jax.export file or a SavedModel that holds StableHLO as an ONNX file.
 
@@ -77,23 +78,23 @@ def convert(
         dim_names: names of unknown dimensions by input, None where an axis keeps its own; the same name means the same
             size. One name stands for a sequence of one.
         seed: of the random inputs.
-        progress: is told in a few words what is done now.
+        progress: is called with a few words on each step.
 
     Raises SourceError for a source that cannot be read, LoweringError for what ONNX cannot express exactly, UsageError
     for options that do not fit, CheckFailed where ONNX Runtime rejects the file or the results differ, MachineError
     when the disk is full. In every case, and when interrupted, ``output`` is left as it was.
     """
-    tell = progress or _ignore
+    on_progress = progress or ignore_line
     path, output = Path(source), Path(output)
     named = None if dim_names is None else {name: as_items(labels) for name, labels in dim_names.items()}
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"--opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target)
     check_output(output, sources=path)
-    tell(f"reading {path.name}")
+    on_progress(f"reading {path.name}")
     with _named(path):
         opened = open_source(path, Options(opset, target, platform, signature, named))
-        tell("lowering to ONNX")
+        on_progress("lowering to ONNX")
         lowered = opened.to_onnx()
         data = _serialized(opened, lowered.model, target)
     report = None
@@ -101,7 +102,9 @@ def convert(
         draft.write_bytes(data)
         if check is not False:
             compared = check or not opened.exact
-            report = _checked(draft, output, opened, lowered, compared=bool(compared), seed=seed, tell=tell)
+            report = _checked(
+                draft, output, opened, lowered, compared=bool(compared), seed=seed, on_progress=on_progress
+            )
     return _summary(output, opened, lowered.model, len(data), report)
 
 
@@ -160,17 +163,17 @@ def _checked(
     *,
     compared: bool,
     seed: int,
-    tell: Callable[[str], None],
+    on_progress: Progress,
 ) -> ConvertedReport | None:
     from swift_export.parity.converted import check_converted, open_converted
 
     try:
         if not compared:
-            tell("loading the file in ONNX Runtime")
+            on_progress("loading the file in ONNX Runtime")
             open_converted(draft)
             return None
         dtypes = {str(value.name): _dtype(value) for value in lowered.model.graph.inputs}
-        report = check_converted(draft, lowered.shapes, dtypes, opened.reference(), seed=seed, tell=tell)
+        report = check_converted(draft, lowered.shapes, dtypes, opened.reference(), seed=seed, on_progress=on_progress)
         report.raise_for_failures()
         return report
     except CheckFailed as error:
@@ -216,7 +219,3 @@ def _named(path: Path) -> Iterator[None]:
         raise LoweringError(
             f"{path}: expected functions, loops and branches that Python can follow, found them nested deeper"
         ) from None
-
-
-def _ignore(_: str) -> None:
-    pass

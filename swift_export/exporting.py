@@ -18,6 +18,7 @@ from swift_export.errors import UsageError
 from swift_export.formats.facts import read_facts
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.system.items import as_items
+from swift_export.system.progress import Progress, ignore_line
 
 if TYPE_CHECKING:
     import onnx
@@ -71,7 +72,7 @@ def export(
     via: str = "stablehlo",
     device: str = "cpu",
     force: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> ExportResult:
     """Export a JAX model to checked files.
@@ -141,7 +142,7 @@ def run_export(
     inputs: Sequence[CheckInput] = (),
     device: str = "cpu",
     force: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     show: Callable[[ParityReport], None] | None = None,
 ) -> ExportResult:
     """Write ``formats`` of ``model`` into the folder ``output``, after checking them where they are staged.
@@ -164,7 +165,7 @@ def run_export(
     """
     from swift_export.runtimes.base import check_device
 
-    on_progress, onnx = progress or _ignore, onnx or OnnxSettings()
+    on_progress, onnx = progress or ignore_line, onnx or OnnxSettings()
     names = tuple(dict.fromkeys(find_format(name).name for name in as_items(formats)))
     if not names:
         raise UsageError(f"formats: expected some of {', '.join(FORMATS)}, found none")
@@ -231,7 +232,7 @@ def _check(
     model: Model,
     inputs: Sequence[CheckInput],
     device: str,
-    on_progress: Callable[[str], None],
+    on_progress: Progress,
 ) -> ParityReport:
     from swift_export.parity.checking import check_staged
 
@@ -271,7 +272,3 @@ def _reports(report: ParityReport | None) -> Callable[[Manifest], Mapping[str, s
     from swift_export.parity.report import report_files
 
     return lambda manifest: report_files(manifest, report)
-
-
-def _ignore(_: str) -> None:
-    pass

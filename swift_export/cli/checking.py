@@ -196,7 +196,7 @@ def check(
             console.weights(source.weights)
     clips = _clips(files, subjects, console, max(sizes or BATCHES))
     manifests = _manifests(subject.root for subject in subjects)
-    with console.progress() as tell:
+    with console.progress() as on_progress:
         report = check_paths(
             paths,
             weights=made_from,
@@ -206,9 +206,9 @@ def check(
             precision=precision,
             batches=sizes or BATCHES,
             limits=limits,
-            progress=tell,
+            progress=on_progress,
         )
-    _tell(report, paths, console, answer)
+    _report(report, paths, console, answer)
     for folder, manifest in manifests.items():
         _write_reports(folder, manifest, report, console)
     report.raise_for_failures()
@@ -217,16 +217,16 @@ def check(
 def _check_quickly(paths: list[Path], runtimes: list[str], device: str, console: Console, answer: Answer) -> None:
     from swift_export.parity.golden.quick import check_quick
 
-    with console.progress() as tell:
-        found = check_quick(paths, runtimes=runtimes, device=device, progress=tell)
-    _tell(found.report, paths, console, answer)
+    with console.progress() as on_progress:
+        found = check_quick(paths, runtimes=runtimes, device=device, progress=on_progress)
+    _report(found.report, paths, console, answer)
     answer.add(skipped=found.skipped)
     for line in found.skipped:
         console.line(f"note: not checked: {line}")
     found.report.raise_for_failures()
 
 
-def _tell(report: ParityReport, paths: Iterable[Path], console: Console, answer: Answer) -> None:
+def _report(report: ParityReport, paths: Iterable[Path], console: Console, answer: Answer) -> None:
     from swift_export.parity.report import to_dict
 
     console.report(report)
@@ -259,8 +259,8 @@ def diff(
     console = Console(quiet, json=answer.wanted)
     found = [find_artifacts(path) for path in (first, second)]
     clips = _clips(files, found, console, max(BATCHES))
-    with console.progress() as tell:
-        report = diff_artifacts(first, second, inputs=clips, device=device, progress=tell)
+    with console.progress() as on_progress:
+        report = diff_artifacts(first, second, inputs=clips, device=device, progress=on_progress)
     console.report(report)
     console.line(f"{'the same' if report.same_weights else 'different'} weights")
     if answer.wanted:

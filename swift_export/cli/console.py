@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swift_export.models.swift.config import SHAPE_INVISIBLE
+from swift_export.system.progress import Progress, ignore_line
 from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
@@ -93,10 +94,10 @@ class Console:
         self._out.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str], None]]:
+    def progress(self) -> Iterator[Progress]:
         """A function that shows what is being done now, on a terminal and until the block ends."""
         if self.quiet or not self._progress.is_terminal:
-            yield lambda _: None
+            yield ignore_line
             return
         # A spinner of plain characters where the terminal has no others.
         spinner = "line" if self._progress.options.ascii_only else "dots"

@@ -118,7 +118,7 @@ def convert(
     import swift_export.conversion
 
     console = Console(quiet, json=answer.wanted)
-    with console.progress() as tell:
+    with console.progress() as on_progress:
         done = swift_export.conversion.convert(
             source,
             output,
@@ -129,7 +129,7 @@ def convert(
             signature=signature,
             dim_names=names,
             seed=seed,
-            progress=tell,
+            progress=on_progress,
         )
     _show(done, console)
     if answer.wanted:

@@ -230,7 +230,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
         console.report(report)
         job.answer.add(check=to_dict(report))
 
-    with console.progress() as tell:
+    with console.progress() as on_progress:
         result = run_export(
             job.formats,
             swift_model(weights, settings),
@@ -239,7 +239,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
             check=job.check,
             inputs=inputs,
             force=job.force,
-            progress=tell,
+            progress=on_progress,
             show=show,
         )
     if "onnx" in job.formats:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.parent.mkdir(parents=True, exist_ok=True)
             with replaced(report) as draft:
                 draft.write_text(findings.markdown(), encoding="utf-8")
-            _tell(f"wrote {report}")
+            _print_line(f"wrote {report}")
         _print_summary(findings)
         if findings.failures:
             raise CheckFailed("; ".join(findings.failures))
@@ -109,7 +109,7 @@ def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
     def failed(target: Target, error: SwiftExportError) -> None:
         (absent if isinstance(error, AbsentDevice) else broken).append(f"{target.file}: {error}")
 
-    plan = Plan(options.device, BATCHES, progress=_tell, search=search, repeat=options.repeat)
+    plan = Plan(options.device, BATCHES, on_progress=_print_line, search=search, repeat=options.repeat)
     targets = [*subject.targets, _for_onnxruntime(model, folder), _reference(model, folder)]
     parity = measure(subject, targets, plan, failed)
     if not parity.artifacts and not broken:
@@ -126,7 +126,7 @@ def _export(model: Model, folder: Path) -> list[str]:
     from swift_export.lowering.stablehlo import write_stablehlo
 
     keep_off_accelerators()
-    _tell("exporting")
+    _print_line("exporting")
     write_stablehlo(model, folder)
     write_onnx(model, folder)
     if not RUNTIMES["tensorflow"].installed:
@@ -178,7 +178,7 @@ def _print_summary(findings: Findings) -> None:
     print(f"largest relative L2 {worst:.1e}; absent: {absent}; failed: {'; '.join(findings.failures) or 'nothing'}")
 
 
-def _tell(what: str) -> None:
+def _print_line(what: str) -> None:
     print(one_line(f"gpu_check: {what}"), file=sys.stderr, flush=True)
 
 

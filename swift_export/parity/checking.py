@@ -12,13 +12,14 @@ from swift_export.models import CheckInput, Model
 from swift_export.models.recovery import Original
 from swift_export.parity.golden.quick import check_quick
 from swift_export.parity.measure.cases import BATCHES
-from swift_export.parity.measure.measuring import Plan, Progress, measure
+from swift_export.parity.measure.measuring import Plan, measure
 from swift_export.parity.measure.tolerances import POLICY, Limits
 from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Artifacts, Choice, Subject, Target, find_subject, staged_subject
 from swift_export.runtimes.base import check_device, check_precision
 from swift_export.runtimes.registry import check_asked, require
 from swift_export.system.items import as_items
+from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["BATCHES", "check_paths", "check_staged"]
 
@@ -113,7 +114,7 @@ def _choices(
         device,
         tuple(dict.fromkeys(batches)),
         tuple(inputs),
-        progress or (lambda what: None),
+        progress or ignore_line,
         tuple(search),
         repeat_first=WARM_CALLS,
         precision=choice.precision,
@@ -132,7 +133,7 @@ def _by_golden_outputs(path: Path, artifacts: Artifacts, choice: Choice, plan: P
         raise UsageError(
             f"{artifacts.root}: was made from a model in Python, which other inputs and limits need: {again}"
         )
-    quick = check_quick([path], runtimes=choice.names, everything=True, device=choice.device, progress=plan.progress)
+    quick = check_quick([path], runtimes=choice.names, everything=True, device=choice.device, progress=plan.on_progress)
     name = Path(artifacts.root).name
     note = f"{name}: compared with the outputs that the export recorded; to compute the reference, {again}"
     return replace(quick.report, notes=(note, *quick.skipped))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from swift_export.parity.measure.elements import draw
 from swift_export.parity.measure.tolerances import Tolerance, allowed_for
 from swift_export.runtimes.base import Session
 from swift_export.sources import Reference, SizesError
+from swift_export.system.progress import Progress, ignore_line
 from swift_export.system.text import one_line
 
 __all__ = ["Compared", "ConvertedReport", "check_converted", "open_converted"]
@@ -85,7 +86,7 @@ def check_converted(
     reference: Reference,
     *,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Progress = ignore_line,
 ) -> ConvertedReport:
     """Run the ONNX file at ``path`` and its source on random inputs of these shapes and types, and compare.
 
@@ -104,12 +105,12 @@ def check_converted(
             continue
         try:
             inputs = _inputs(shapes, dtypes, sizes, seed)
-            tell(f"running {reference.title}")
+            on_progress(f"running {reference.title}")
             right = reference(inputs)
         except SizesError as error:
             refusal = str(error)
             continue
-        tell(f"running {title}")
+        on_progress(f"running {title}")
         try:
             found = session(inputs)
         except Exception as error:

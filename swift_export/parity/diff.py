@@ -15,7 +15,6 @@ from swift_export.models import CheckInput, Model
 from swift_export.models.model import sizes_text
 from swift_export.parity.measure.cases import BATCHES, write_cases
 from swift_export.parity.measure.compare import compare
-from swift_export.parity.measure.measuring import Progress
 from swift_export.parity.measure.running import load_outputs, run_artifact
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import tolerance
@@ -24,6 +23,7 @@ from swift_export.parity.targets import Artifacts, Target, find_artifacts
 from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.registry import require
 from swift_export.system.items import as_items
+from swift_export.system.progress import Progress, ignore_line
 from swift_export.system.text import one_line
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def diff_artifacts(
     pairs = _paired(a, b)
     for side in (side for pair in pairs for side in pair):
         require(side.target.runtime)
-    told = progress or (lambda what: None)
-    return DiffReport(tuple(_measure(*pair, as_items(inputs), device, told) for pair in pairs), a.digest == b.digest)
+    on_progress = progress or ignore_line
+    measured = tuple(_measure(*pair, as_items(inputs), device, on_progress) for pair in pairs)
+    return DiffReport(measured, a.digest == b.digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +156,12 @@ def _paired(a: Artifacts, b: Artifacts) -> list[tuple[_Side, _Side]]:
         return [(ones[0], others[0])]
     pairs = [(one, other) for one in ones for other in others if one.target.file == other.target.file]
     if not pairs:
-        held = " and ".join(", ".join(side.target.file for side in sides) for sides in (ones, others))
-        raise UsageError(f"{a.root} and {b.root}: expected a file that both hold, or one file each; found {held}")
+        found = " and ".join(", ".join(side.target.file for side in sides) for sides in (ones, others))
+        raise UsageError(f"{a.root} and {b.root}: expected a file that both hold, or one file each; found {found}")
     return pairs
 
 
-def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str, progress: Progress) -> Pair:
+def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str, on_progress: Progress) -> Pair:
     outputs = [name for name in one.model.outputs if name in other.model.outputs]
     if not outputs or not one.takes_the_same(other):
         raise UsageError(
@@ -172,7 +173,7 @@ def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str
         cases = write_cases(fixed.model, sources, fixed.target.sizes(BATCHES), folder)
         answers = []
         for number, side in enumerate((one, other)):
-            progress(f"running {side.name} in {side.target.runtime.title}")
+            on_progress(f"running {side.name} in {side.target.runtime.title}")
             work = new_folder(folder / str(number))
             answers.append(run_artifact(side.target.path, side.target.runtime, device, cases, work))
         against, found = answers

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.affine import Affine
 from swift_export.scans.nifti import NiftiFile, Warn, open_nifti
+from swift_export.system.progress import ignore_line
 
 __all__ = ["read_mask"]
 
@@ -22,7 +23,7 @@ _Axes = tuple[int, ...]
 
 
 def read_mask(
-    path: Path, scan: NiftiFile, *, as_stored: bool = False, warn: Warn = lambda _: None
+    path: Path, scan: NiftiFile, *, as_stored: bool = False, warn: Warn = ignore_line
 ) -> Bool[np.ndarray, "x y z"]:
     """The brain voxels on a scan's stored grid, from a 3D NIfTI on the same lattice.
 

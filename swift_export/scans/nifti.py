@@ -23,6 +23,7 @@ from swift_export.errors import InputError
 from swift_export.scans.affine import Affine, read_affine
 from swift_export.scans.foreign import HEAD, check_regular, explain_foreign
 from swift_export.scans.gzip_stream import GZIP_MAGIC, GzipStream
+from swift_export.system.progress import ignore_line
 
 __all__ = ["MAX_FRAMES", "MAX_VOXELS", "NiftiFile", "Warn", "open_nifti"]
 
@@ -48,10 +49,6 @@ _BUFFER = 2**20
 Warn = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
-
-
-def _ignore(_: str) -> None:
-    """The default `Warn`, which ignores the line."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class NiftiFile:
         """Number of volumes in the file."""
         return self.shape[3] if len(self.shape) == 4 else 1
 
-    def raw_volumes(self, warn: Warn = _ignore) -> Iterator[bytes]:
+    def raw_volumes(self, warn: Warn = ignore_line) -> Iterator[bytes]:
         """The stored bytes of every frame in order, for `decode`; any thread may iterate.
 
         After the last frame, the checksum of a compressed file is verified, and ``warn`` receives notices about bytes
@@ -134,7 +131,7 @@ class NiftiFile:
         """The values of a frame in float64 with the header's scaling; overflows become infinite."""
         return self.scaled(self.stored(raw))
 
-    def volumes(self, warn: Warn = _ignore) -> Iterator[Volume]:
+    def volumes(self, warn: Warn = ignore_line) -> Iterator[Volume]:
         """All frames in order, decoded; warns and raises like `raw_volumes`."""
         return map(self.decode, self.raw_volumes(warn))
 

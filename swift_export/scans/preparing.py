@@ -20,11 +20,11 @@ import numpy as np
 from swift_export._version import __version__
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.plausibility import Warn
-from swift_export.scans.run import Progress
 from swift_export.scans.scan import Reading, Scan, is_nifti, open_scan
 from swift_export.scans.sidecar import read_sidecar
 from swift_export.system.files import check_output, followed, replaced
 from swift_export.system.machine import processors
+from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["DTYPES", "FRAMES", "GRID", "Prepared", "prepare_scan", "sidecar_of"]
 
@@ -68,7 +68,7 @@ def prepare_scan(
     dtype: str = DTYPES[0],
     picture: Path | None = None,
     warn: Warn | None = None,
-    on_progress: Progress = lambda text: None,
+    on_progress: Progress = ignore_line,
 ) -> Prepared:
     """Write the windows of a scan as a ``.npy`` array (windows, 1, H, W, D, frames), with a JSON sidecar beside it.
 

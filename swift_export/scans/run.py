@@ -10,7 +10,7 @@ order, and its statistics are identical to the bit in every stored grid and orie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,13 +27,11 @@ from swift_export.scans.grid import Geometry
 from swift_export.scans.nifti import NiftiFile
 from swift_export.scans.plausibility import Warn, check_signal
 from swift_export.scans.statistics import NOISE, NonFinite, RunStatistics
+from swift_export.system.progress import Progress, ignore_line
 
-__all__ = ["Columns", "NiftiRun", "Progress", "measured"]
+__all__ = ["Columns", "NiftiRun", "measured"]
 
 T = TypeVar("T")
-
-#: Receives a short description of the current step.
-Progress = Callable[[str], None]
 
 Volume = Float[np.ndarray, "x y z"]
 Numbers = Int[np.ndarray, " voxels"]
@@ -123,7 +121,7 @@ def measured(
     allow_crop: bool = False,
     spool: Path | None = None,
     warn: Warn,
-    on_progress: Progress = lambda text: None,
+    on_progress: Progress = ignore_line,
 ) -> Iterator[NiftiRun]:
     """Read a run once, from first to last frame, and provide its frames within the block.
 

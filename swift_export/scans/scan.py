@@ -23,8 +23,9 @@ from swift_export.scans.mask import read_mask
 from swift_export.scans.nifti import open_nifti
 from swift_export.scans.placement import Axes, Orientation, Placement
 from swift_export.scans.plausibility import ScanWarning, Warn, doubts, tr_doubts
-from swift_export.scans.run import Columns, NiftiRun, Progress, measured
+from swift_export.scans.run import Columns, NiftiRun, measured
 from swift_export.scans.timing import RepetitionTime, Resampling, repetition_time, resampling
+from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["Doubts", "Reading", "Scan", "is_nifti", "open_scan"]
 
@@ -141,7 +142,7 @@ def open_scan(
     mask: Path | None = None,
     spool: Path | None = None,
     warn: Warn | None = None,
-    on_progress: Progress = lambda text: None,
+    on_progress: Progress = ignore_line,
 ) -> Iterator[Scan]:
     """Read a scan once for its statistics, and provide its windows within the block.
 

@@ -139,7 +139,7 @@ def test_names_that_are_no_text_in_any_encoding(tmp_path: Path, model: Path, enc
         "console.line(evil, style='bold')",
         "console.facts({evil: evil, 'b': evil})",
         "console.table(['a', evil], [[evil, evil]])",
-        "with console.progress() as tell: tell(evil); import time; time.sleep(0.3)",
+        "with console.progress() as on_progress: on_progress(evil); import time; time.sleep(0.3)",
         "console._out.print(evil, rich.text.Text(evil, style='bold'))",
         "console._out.print(rich.panel.Panel(evil, title=rich.text.Text(evil)))",
         "swift_export.parity.diff.DiffReport((pair,), True).render(console._out)",
@@ -153,7 +153,7 @@ def test_nothing_that_the_console_prints_steers_the_terminal(tmp_path: Path, pri
         "from swift_export.parity.results import Comparison\n"
         "from swift_export.parity.measure.tolerances import Tolerance\n"
         f"evil, console = {EVIL!r}, Console()\n"
-        "c = Comparison(evil, 1, evil, Difference(0.0, 0.0, 0), Tolerance(1, 1, evil))\n"
+        "c = Comparison(evil, {evil: 1}, evil, Difference(0.0, 0.0, 0), Tolerance(1, 1, evil))\n"
         "pair = diff.Pair(evil, evil, None, None, (c,))\n"
         "console.line('styled', style='bold')\n"
     )

@@ -5,7 +5,7 @@ For a machine that serves an artifact: it needs the artifact's runtime, and neit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from swift_export.runtimes.process import run_workers
 from swift_export.runtimes.registry import remedy
 from swift_export.system.arrays import save_array
 from swift_export.system.items import as_items
+from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["QuickCheck", "check_quick"]
 
@@ -76,7 +77,7 @@ def check_quick(
     runtimes: str | Sequence[str] | None = None,
     everything: bool = False,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> QuickCheck:
     """Run artifacts on the clip that their golden outputs were computed for, and compare.
 
@@ -95,11 +96,11 @@ def check_quick(
     ArtifactError for what is missing, damaged or changed, MachineError where NumPy draws another clip, a GPU is absent
     or a process breaks.
     """
-    tell = progress or (lambda what: None)
+    on_progress = progress or ignore_line
     paths = as_items(paths)
     choice = Choice(as_items(runtimes or ()), everything, check_device(device))
     choice.check()
-    tell("verifying digests")
+    on_progress("verifying digests")
     found = [job for path in paths for job in _jobs(Path(path), choice)]
     skipped = tuple(job for job in found if isinstance(job, str))
     jobs = [job for job in found if isinstance(job, _Job)]
@@ -107,15 +108,15 @@ def check_quick(
         places, names = ", ".join(map(str, paths)) or "no path", ", ".join(choice.names)
         raise UsageError("; ".join(skipped) or f"{places}: holds nothing that {names or 'any runtime'} reads")
     with scratch_folder() as scratch:
-        tell("drawing the input")
+        on_progress("drawing the input")
         drawn = _draw(jobs, scratch)
-        tell(f"running {', '.join(job.target.file for job in jobs)}")
+        on_progress(f"running {', '.join(job.target.file for job in jobs)}")
         cases = [job.case(drawn[job.recipe]) for job in jobs]
-        asked = [
+        requests = [
             (artifact_request(job.target.path, job.target.runtime, device, (case,)), new_folder(scratch / str(number)))
             for number, (job, case) in enumerate(zip(jobs, cases, strict=True))
         ]
-        answers = run_workers(asked, _AT_ONCE)
+        answers = run_workers(requests, _AT_ONCE)
         checked = tuple(_checked(*done, device) for done in zip(jobs, cases, answers, strict=True))
     recipes = {job.recipe: job.golden.input for job in jobs}.values()
     inputs = [{"name": r.kind, "seed": r.seed, "frames": r.frames, "sha256": r.sha256} for r in recipes]

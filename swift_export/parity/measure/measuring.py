@@ -34,11 +34,9 @@ from swift_export.parity.targets import Subject, Target
 from swift_export.runtimes.base import AbsentDevice, LoadError, Precision
 from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.registry import REFERENCE, kind_of, readers
+from swift_export.system.progress import Progress, ignore_line
 
-__all__ = ["Plan", "Progress", "measure"]
-
-#: Called with a few words on each step.
-Progress = Callable[[str], None]
+__all__ = ["Plan", "measure"]
 
 #: Called with an artifact that could not be run, and the reason.
 Failed = Callable[[Target, SwiftExportError], None]
@@ -55,7 +53,7 @@ class Plan:
     device: str
     batches: tuple[int, ...]
     inputs: tuple[CheckInput, ...] = ()
-    progress: Progress = lambda what: None
+    on_progress: Progress = ignore_line
     search: tuple[Path, ...] = ()
     repeat: int = 0
     repeat_first: int = 0
@@ -72,7 +70,7 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
     """
     model = targets[0].model
     with scratch_folder() as folder:
-        plan.progress("drawing the inputs")
+        plan.on_progress("drawing the inputs")
         sources = [*model.check_inputs, *plan.inputs]
         wanted = [target.sizes(plan.batches) for target in targets]
         sizes = list({repr(dict(size)): size for tried in wanted for size in tried}.values())
@@ -84,16 +82,16 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             # Before the reference: a file that does not load, or an absent GPU, is said at once.
             broken: list[Broken] = []
             answers = _answers(jobs, plan, folder, failed or _or_broken(subject, broken))
-            plan.progress("computing the reference")
+            plan.on_progress("computing the reference")
             parts = [part for case in cases for part in case.parts]
             info, expected = run_reference(model, parts, new_folder(folder / "reference"))
             refuse_non_finite(cases, expected)
-            plan.progress("reading settings from the graphs")
+            plan.on_progress("reading settings from the graphs")
             found = examination.answer()
         checked = [_checked(subject, target, tried, answer, plan, expected) for target, tried, answer in answers]
         checked = _with_settings(checked, answers, found)
         if not plan.limits.asked and any(_may_be_noise(artifact) for artifact in checked):
-            plan.progress("measuring how noisy float32 is for these weights")
+            plan.on_progress("measuring how noisy float32 is for these weights")
             noise = measure_noise(model, cases, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
         values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
@@ -140,13 +138,13 @@ def _looked_into(
     # The verdict stands without what a probe would tell, should a runtime refuse it or break.
     try:
         if failed:
-            plan.progress(f"locating the fault of {target.file} in {target.runtime.title}")
+            plan.on_progress(f"locating the fault of {target.file} in {target.runtime.title}")
             worst = min(failed, key=lambda comparison: math.prod(comparison.sizes.values()))
             usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.asked else worst.allowed
             case = next(case for case in cases if (case.input, case.sizes) == (worst.input, worst.sizes))
             artifact = replace(artifact, fault=locate(values, target, worst, case, usual))
         if plan.blocks:
-            plan.progress(f"measuring {target.file} block by block in {target.runtime.title}")
+            plan.on_progress(f"measuring {target.file} block by block in {target.runtime.title}")
             blocks, picture = trace(values, target, golden_case(target.model, cases))
             artifact = replace(artifact, blocks=blocks, picture=picture)
     except SwiftExportError as error:
@@ -159,7 +157,7 @@ def _answers(
 ) -> list[tuple[Target, tuple[Case, ...], Answer]]:
     answers = []
     for number, (target, cases) in enumerate(jobs):
-        plan.progress(f"running {target.file} in {target.runtime.title}")
+        plan.on_progress(f"running {target.file} in {target.runtime.title}")
         try:
             answer = run_artifact(
                 target.path,
