@@ -17,6 +17,7 @@ from swift_export.converter.tf2onnx_handler import Record, tf2onnx_handlers
 from swift_export.errors import LoweringError, SwiftExportError, UsageError
 from swift_export.formats.metadata import TAG
 from swift_export.system.tensorflow import import_tensorflow
+from swift_export.system.text import error_line
 
 __all__ = ["TF2ONNX_OPSET", "quiet_tensorflow", "through_tf2onnx"]
 
@@ -67,8 +68,7 @@ def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence
     except SwiftExportError:
         raise
     except Exception as error:  # tf2onnx's and TensorFlow's errors have no common type
-        reason = " ".join(str(error).split())[:300]
-        raise LoweringError(f"tf2onnx cannot convert the signature {signature}: {reason}") from None
+        raise LoweringError(f"tf2onnx cannot convert the signature {signature}: {error_line(error)}") from None
     return _model(proto, record)
 
 

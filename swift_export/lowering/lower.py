@@ -16,7 +16,8 @@ from swift_export.errors import LoweringError, SwiftExportError, UsageError
 from swift_export.formats.signature import TensorSpec
 from swift_export.models import Model
 from swift_export.models.model import Sizes
-from swift_export.system.text import one_line, shown
+from swift_export.models.reasons import reason
+from swift_export.system.text import shown
 
 __all__ = ["Lowered", "keep_off_accelerators", "lower_closed", "lower_open", "named_forward", "private_locations"]
 
@@ -138,9 +139,7 @@ def _traced(model: Model) -> Iterator[None]:
         raise
     except Exception as error:
         # jax explains at length and with links: its first sentence says what is wrong.
-        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-        reason = shown(one_line(f"{type(error).__name__}: {lines[0]}"), 400)
-        raise LoweringError(f"model {model.name}: JAX cannot trace it: {reason}") from error
+        raise LoweringError(f"model {model.name}: JAX cannot trace it: {reason(error)}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import traceback
 from itertools import pairwise
 from pathlib import Path
 
-from swift_export.system.text import one_line
+from swift_export.system.text import first_line, one_line
 
 __all__ = ["place_in_file", "reason"]
 
@@ -18,10 +18,10 @@ _OURS = Path(__file__).parents[1]
 
 def reason(error: BaseException) -> str:
     """An exception's type and the first line of its message, and where in the user's code it arose."""
-    said = next((line for line in str(error).splitlines() if line.strip()), "")
-    told = f"{type(error).__name__}: {one_line(said, 500)}" if said else type(error).__name__
+    said = first_line(str(error))
+    what = f"{type(error).__name__}: {one_line(said, 500)}" if said else type(error).__name__
     place = place_in_file(error)
-    return f"{told} ({place})" if place else told
+    return f"{what} ({place})" if place else what
 
 
 def place_in_file(error: BaseException) -> str | None:

@@ -17,7 +17,7 @@ from swift_export.parity.measure.tolerances import Tolerance, allowed_for
 from swift_export.runtimes.base import Session
 from swift_export.sources import Reference, SizesError
 from swift_export.system.progress import Progress, ignore_line
-from swift_export.system.text import one_line
+from swift_export.system.text import error_line
 
 __all__ = ["Compared", "ConvertedReport", "check_converted", "open_converted"]
 
@@ -76,7 +76,7 @@ def open_converted(path: Path) -> Session:
     try:
         return onnxruntime.load(path, "cpu")
     except Exception as error:  # its errors have no common type
-        raise CheckFailed(f"{onnxruntime.TITLE} does not load the file: {one_line(str(error), 400)}") from None
+        raise CheckFailed(f"{onnxruntime.TITLE} does not load the file: {error_line(error, 400)}") from None
 
 
 def check_converted(
@@ -114,7 +114,7 @@ def check_converted(
         try:
             found = session(inputs)
         except Exception as error:
-            raise CheckFailed(f"{title} fails on the file: {one_line(str(error), 400)}") from None
+            raise CheckFailed(f"{title} fails on the file: {error_line(error, 400)}") from None
         if sorted(found) != sorted(right):
             raise CheckFailed(f"expected the outputs {', '.join(right)}, found {', '.join(found)}")
         for name, array in found.items():

@@ -13,6 +13,7 @@ from jax.extend.mlir.passmanager import PassManager
 from swift_export.formats.bytecode import portable_version
 from swift_export.formats.stablehlo_module import main_function
 from swift_export.runtimes._xla import parse_portable
+from swift_export.system.text import error_line
 
 __all__ = ["Shapes", "refine", "refine_portable"]
 
@@ -38,7 +39,7 @@ def refine(module: ir.Module, shapes: Shapes) -> bytes:
             module.operation.write_bytecode(bytecode)
         refined: bytes = refine_polymorphic_shapes(bytecode.getvalue())
     except (ir.MLIRError, jax.errors.JaxRuntimeError) as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(error_line(error)) from None
     return refined
 
 

@@ -25,6 +25,7 @@ from swift_export.runtimes.base import (
 )
 from swift_export.system.arrays import dtype_of, is_native, native_view
 from swift_export.system.machine import processors
+from swift_export.system.text import error_line
 
 __all__ = ["CPU", "CUDA", "TITLE", "OnnxSession", "cuda_options", "load"]
 
@@ -172,7 +173,7 @@ def _start(
         if CPU in names:
             raise
         ort.InferenceSession(path, providers=[CPU])  # for a damaged file the same on every device
-        raise _not_started(title, names, " ".join(str(error).split())) from None
+        raise _not_started(title, names, error_line(error)) from None
 
 
 def _not_started(title: str, providers: Sequence[str] | Providers, why: str) -> MachineError:

@@ -23,6 +23,7 @@ from swift_export.runtimes.base import (
 )
 from swift_export.system.arrays import dtype_of, is_native, native_view
 from swift_export.system.machine import processors
+from swift_export.system.text import one_line
 
 __all__ = ["OpenVinoSession", "load"]
 
@@ -107,8 +108,8 @@ def _compile(path: Path, precision: Precision) -> tuple[Any, Any]:
         model = core.read_model(path)
         return model, core.compile_model(model, _DEVICE, settings)
     except RuntimeError as error:
-        told = " ".join(_ORIGIN.sub("", str(error)).split())
-        raise LoadError(f"{path.name}: OpenVINO cannot load it: {told}") from None
+        reason = one_line(_ORIGIN.sub("", str(error)))
+        raise LoadError(f"{path.name}: OpenVINO cannot load it: {reason}") from None
 
 
 def _granted(compiled: Any, asked: Precision) -> Precision:

@@ -36,6 +36,7 @@ from swift_export.runtimes.base import (
 )
 from swift_export.system.machine import processors
 from swift_export.system.processes import TIMEOUT_S, last_line
+from swift_export.system.text import one_line
 
 __all__ = ["READY_S", "ServingSession", "load"]
 
@@ -133,7 +134,7 @@ class _Server:
         try:
             return self._predict(request, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
-            raise MachineError(f"TensorFlow Serving: {error.code().name}: {_one_line(error.details())}") from None
+            raise MachineError(f"TensorFlow Serving: {error.code().name}: {_reason(error.details())}") from None
 
     def _wait(self, where: str, ready_s: float) -> None:
         """Until the model is available."""
@@ -149,8 +150,8 @@ class _Server:
             if version and version.state == ModelVersionStatus.AVAILABLE:
                 return
             if version and version.status.error_code:
-                told = _one_line(version.status.error_message)
-                raise LoadError(f"{where}: TensorFlow Serving cannot load it: {told}")
+                reason = _reason(version.status.error_message)
+                raise LoadError(f"{where}: TensorFlow Serving cannot load it: {reason}")
             time.sleep(_POLL_S)
         status_code = self._process.returncode
         what = f"not ready after {ready_s:.0f} s" if status_code is None else f"ended with exit status {status_code}"
@@ -159,8 +160,8 @@ class _Server:
 
 def _version() -> str:
     """What the program says of itself, ``TensorFlow ModelServer: 2.19.0``."""
-    told = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, timeout=60)
-    found = re.search(r"ModelServer: (\S+)", told.stdout + told.stderr)
+    done = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, timeout=60)
+    found = re.search(r"ModelServer: (\S+)", done.stdout + done.stderr)
     return found[1] if found else "unknown"
 
 
@@ -172,5 +173,5 @@ def _free_port() -> int:
         return port
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "it said nothing").split())[:300]
+def _reason(text: str | None) -> str:
+    return one_line(text or "it said nothing", 300)

@@ -33,6 +33,7 @@ from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunRes
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked, require
 from swift_export.system.arrays import load_array, save_array
 from swift_export.system.disk import disk_is_full
+from swift_export.system.text import error_line
 
 __all__ = ["main", "serve"]
 
@@ -71,7 +72,7 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
     except SwiftExportError:
         raise
     except Exception as error:  # every runtime has its own types for a damaged file
-        raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {_one_line(error)}") from error
+        raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {error_line(error)}") from error
 
 
 def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
@@ -90,7 +91,7 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
         raise
     except Exception as error:  # likewise for a call that fails
         what = f"{file_label(path)}: {session.info.name} failed on {_described(inputs)}"
-        raise MachineError(f"{what}: {_one_line(error)}") from error
+        raise MachineError(f"{what}: {error_line(error)}") from error
     folder.mkdir()
     # By number: a name is the artifact's, which may well be `../x`.
     files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}
@@ -123,11 +124,6 @@ def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:
         call()
         seconds.append(time.perf_counter() - start)
     return tuple(seconds)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _peak_bytes(pid: int | None) -> int:

@@ -10,7 +10,7 @@ from swift_export.converter import mlir
 from swift_export.errors import MachineError
 from swift_export.formats.element_types import FLOATING, from_mlir
 from swift_export.sources.interface import Arrays, SizesError
-from swift_export.system.text import one_line
+from swift_export.system.text import error_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +45,9 @@ class SessionReference:
         try:
             return self._session(inputs)
         except self._refusals as error:
-            raise SizesError(one_line(str(error), 300)) from None
+            raise SizesError(error_line(error)) from None
         except self._failures as error:
-            raise MachineError(f"--check: {self.title} cannot run the source: {one_line(str(error), 300)}") from None
+            raise MachineError(f"--check: {self.title} cannot run the source: {error_line(error)}") from None
 
 
 def float_types(module: Any) -> frozenset[str]:

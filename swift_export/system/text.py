@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LINE_LIMIT", "listed", "one_line", "printable", "shape_text", "shortened", "shown"]
+__all__ = [
+    "LINE_LIMIT",
+    "error_line",
+    "first_line",
+    "listed",
+    "one_line",
+    "printable",
+    "shape_text",
+    "shortened",
+    "shown",
+]
 
 #: Most characters in a line: enough for every path, and for a list of several hundred names.
 LINE_LIMIT = 10_000
@@ -37,6 +47,16 @@ def shortened(text: str, limit: int = LINE_LIMIT) -> str:
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
     """`shortened` text in which each run of white space, including line breaks, is one space."""
     return _cut(printable(" ".join(_cut(text, limit, len(text)).split())), limit, len(text))
+
+
+def first_line(text: str) -> str:
+    """The first line that is not blank, without the space around it; empty where there is none."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def error_line(error: BaseException, limit: int = 300) -> str:
+    """What a library's error says, as `one_line`; the name of its type where it says nothing."""
+    return one_line(str(error), limit).strip() or type(error).__name__
 
 
 def shown(value: object, limit: int = 120, *, quoted: bool = False) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from swift_export.system.text import LINE_LIMIT, one_line, printable, shortened, shown
+from swift_export.system.text import LINE_LIMIT, error_line, first_line, one_line, printable, shortened, shown
 
 #: Characters that steer a terminal, break a line, or change what others show, and what is printed instead.
 STEERING = {
@@ -74,3 +74,11 @@ def test_nothing_is_longer_than_its_limit(character: str) -> None:
 def test_what_fits_is_not_shortened() -> None:
     text = "k" * LINE_LIMIT
     assert shortened(text) == one_line(text) == shown(text, LINE_LIMIT) == text
+
+
+def test_a_library_s_error_is_one_line() -> None:
+    assert error_line(RuntimeError("cannot load\n  node a\x1b[1m")) == r"cannot load node a\x1b[1m"
+    assert len(error_line(ValueError("x" * 10_000))) == 300
+    assert error_line(KeyError()) == error_line(KeyError("")).replace("''", "KeyError") == "KeyError"
+    assert first_line("\n \n  why \nat length") == "why"
+    assert first_line(" \n") == ""

@@ -19,7 +19,7 @@ from swift_export.scans.placement import PLACEMENT_CHOICES, Placement, check_ori
 from swift_export.scans.plausibility import Warn
 from swift_export.scans.scan import Doubts, Reading, is_nifti, open_scan
 from swift_export.scans.sidecar import read_sidecar
-from swift_export.system.text import shown
+from swift_export.system.text import first_line, shown
 
 __all__ = ["Clip", "load_clip"]
 
@@ -172,7 +172,7 @@ def _map_npy(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     # The header is a Python literal. Deep nesting exhausts the parser before NumPy sees it.
     except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        found = (str(error).splitlines() or ["a damaged header"])[0]
+        found = first_line(str(error)) or "a damaged header"
         raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {found}") from error
     if dtype.kind != "f" or dtype.itemsize > 8:
         raise InputError(f"{path}: expected float16, float32 or float64 values, found {dtype}; convert the array")
