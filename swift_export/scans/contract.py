@@ -21,7 +21,7 @@ __all__ = ["MAX_STRIDE", "InputContract", "contract_of"]
 #: Limits of the frames between two frames of a clip, and of dropped frames. A run has thousands at most.
 MAX_STRIDE, _MAX_DROPPED = 1000, 100_000
 
-_UNKNOWN = "the weights do not state their training data set"
+_UNKNOWN = "the weights do not tell which data set they were trained on"
 
 
 @dataclass(frozen=True)

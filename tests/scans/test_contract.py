@@ -31,7 +31,7 @@ def test_else_the_variant_else_nothing():
     assert contract_of(None, 1, "hcp", "as trained").source == "as trained"
     assert contract_of("Cobre", 1, "hcp", "as trained").placement == "hcp"
     for dataset, words in (
-        (None, "the weights do not state their training data set"),
+        (None, "the weights do not tell which data set they were trained on"),
         ("Cobre", "dataset_name is Cobre, which"),
     ):
         unknown = contract_of(dataset, 3, None, "")
@@ -70,7 +70,7 @@ def test_in_words():
     assert "frames, every" not in text
     assert "20 consecutive frames, every 2. of the run" in CONTRACTS[2].text
     assert "inferred" in CONTRACTS[2].text
-    assert "as the training data were: the weights do not state" in CONTRACTS[3].text
+    assert "as the training data were: the weights do not tell" in CONTRACTS[3].text
     assert "(0,-18.5,18) mm; orientation RAS" in CONTRACTS[4].text
     assert "placement" not in CONTRACTS[4].text.split(";")[2]
 
