@@ -1,6 +1,6 @@
-"""StableHLO -> ONNX: a reader over the MLIR bindings, one small rule an op, fusions as separate passes.
+"""StableHLO -> ONNX: a reader over the MLIR bindings, one small rule per op, fusions as separate passes.
 
-It knows nothing of SwiFT: any StableHLO module can be its input. Names are imported when they are first used.
+It is independent of SwiFT and takes any StableHLO module. Names are imported on first use.
 """
 
 from __future__ import annotations

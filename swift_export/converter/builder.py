@@ -1,4 +1,4 @@
-"""Making ONNX nodes: constants kept once, shapes by name, the scope of the op that is being translated."""
+"""Makes ONNX nodes: shares equal constants, tracks symbolic shapes and the scope of the op being translated."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ __all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shap
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
 
-#: How constants are called that the program did not name, before a number; and the key of a value's ``meta`` that says
-#: that a name is the program's nonetheless.
+#: Prefix of the numbered names of constants that the program did not name; and the key of a value's ``meta`` that
+#: marks such a name as the program's own.
 UNNAMED, NAMED = "constant_", "named"
 
-#: An index beyond the end of one element.
+#: An index out of range for an array of one element.
 OUT_OF_RANGE = 2**31
 
-#: On integers the low bits of these ops' results depend on the low bits of their operands alone.
+#: On integers, the low bits of the results of these ops depend only on the low bits of their operands.
 MODULAR = frozenset(
     {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
     | {"Mul", "Neg", "Pad", "Sub", "Where"}
 )
 
-#: The first opsets with ops that the default one has not.
+#: For ops missing in the default opset: the first opset that has them.
 FIRST_OPSETS = {"BitCast": 26, "CumProd": 26}
 
 
 class OpsetError(LoweringError):
-    """An op that an opset has not, where the caller asked for this opset."""
+    """An op that is missing in the opset that the caller asked for."""
 
     def __init__(self, op_type: str, opset: int) -> None:
         super().__init__(
@@ -48,19 +48,19 @@ class OpsetError(LoweringError):
 
 @dataclass
 class Opset:
-    """The version of ai.onnx that a graph and the bodies in it are written in; it may rise unless it is fixed."""
+    """The version of ai.onnx of a graph and its bodies; it may rise unless it is fixed."""
 
     version: int
     fixed: bool
 
 
 def known(value: oir.Value) -> np.ndarray | None:
-    """The elements of a constant to compute with; None for one with a name of its own, which stays in the file."""
+    """The elements of a constant to compute with; None for a named constant, which stays in the file."""
     return None if value.const_value is None or NAMED in value.meta else value.const_value.numpy()
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
-    """NumPy's rule on symbolic shapes; raises LoweringError where two sizes are neither equal nor 1."""
+    """NumPy's broadcasting rule on symbolic shapes; raises LoweringError if two sizes are neither equal nor 1."""
     rank = max(map(len, shapes))
     out: list[Size] = []
     for sizes in zip(*[(1,) * (rank - len(s)) + s for s in shapes], strict=True):
@@ -74,7 +74,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 class Builder:
     """Collects nodes and initializers of one graph.
 
-    Where ``opset`` is not ``fixed``, an op that it has not raises it to the first one that has.
+    Unless ``opset`` is ``fixed``, an op that it lacks raises it to the first opset with that op.
     """
 
     def __init__(self, opset: int, *, fixed: bool = True) -> None:
@@ -91,18 +91,18 @@ class Builder:
 
     @property
     def opset(self) -> int:
-        """The version of ai.onnx that the nodes so far need."""
+        """The version of ai.onnx that the nodes need so far."""
         return self._opset.version
 
     def inside(self) -> Builder:
-        """A builder for the body of a Loop or If of this graph, which may read all values that are there already."""
+        """A builder for the body of a Loop or If of this graph; the body may read all existing values."""
         inner = copy.copy(self)
         inner.nodes, inner.conditions = [], []
         inner.is_body = True
         return inner
 
     def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
-        """An input of the graph; the symbols of its shape are read from it at run time where needed."""
+        """An input of the graph; the symbols in its shape are read from it at run time if needed."""
         value = self._value(name, dtype, shape)
         for axis, size in enumerate(shape):
             told = solved(size) if isinstance(size, Dim) else None
@@ -111,9 +111,10 @@ class Builder:
         return value
 
     def hold_sizes(self, inputs: Sequence[oir.Value]) -> None:
-        """Require at run time what the inputs' shapes say beyond the first place that tells each symbol.
+        """Require at run time that every size of the inputs agrees with the symbols.
 
-        ONNX Runtime does not compare dimensions of equal names: one of size 1 would be broadcast to the other.
+        Each symbol is read from one size, its origin. ONNX Runtime does not compare dimensions of equal names: one of
+        size 1 would be broadcast to the other.
         """
         for value in inputs:
             for axis, size in enumerate(self.shape(value)):
@@ -125,13 +126,13 @@ class Builder:
                     self.require(self.truth("Equal", found, self.sizes([size])))
 
     def require(self, condition: oir.Value) -> None:
-        """Let every run fail in which a condition, one truth value, does not hold."""
+        """Make a run fail if the condition, one truth value, is false."""
         self.conditions.append(self.reshape(condition, ()))
 
     def guarded(self, value: oir.Value) -> oir.Value:
-        """The same value, if all that was required holds.
+        """The same value, if all required conditions are true.
 
-        ONNX has no assertion. An index that is out of range where a condition fails stops the run as well.
+        ONNX has no assertion. Instead, a false condition makes an index out of range, which stops the run.
         """
         if not self.conditions:
             return value
@@ -145,7 +146,7 @@ class Builder:
         return self.node("Gather", [only, index], value.dtype, shape, axis=0)
 
     def initializer(self, name: str, array: np.ndarray) -> oir.Value:
-        """A constant with a name of its own; that and its elements stay as they are."""
+        """A named constant; passes keep its name and elements."""
         value = self._constant(name, array)
         value.meta[NAMED] = True
         return value
@@ -157,7 +158,7 @@ class Builder:
         return value
 
     def constant(self, array: np.ndarray) -> oir.Value:
-        """A constant without a name of its own; equal ones are one."""
+        """An unnamed constant; equal ones are shared."""
         array = np.asarray(array)
         key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._constants:
@@ -166,7 +167,7 @@ class Builder:
         return self._constants[key]
 
     def integers(self, values: Sequence[int]) -> oir.Value:
-        """A vector of int64, as ONNX wants shapes, axes and the like."""
+        """A vector of int64, as ONNX expects for shapes, axes and the like."""
         return self.constant(np.asarray(values, np.int64))
 
     def node(
@@ -190,8 +191,8 @@ class Builder:
     ) -> list[oir.Value]:
         """One node with several outputs of the given types and shapes.
 
-        Raises NoKernelError for elements of a type that ONNX Runtime does not compute it on, and OpsetError for an op
-        that the opset which the caller asked for has not.
+        Raises NoKernelError if ONNX Runtime does not compute the op on elements of this type, and OpsetError if the op
+        is missing in the opset that the caller asked for.
         """
         data = inputs[1 if op_type == "Where" else 0] if inputs else None
         if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype):
@@ -211,13 +212,13 @@ class Builder:
         return self._shapes[value]
 
     def fresh_symbol(self) -> Dim:
-        """A size that nothing is known about."""
+        """An unknown size with a new symbol."""
         return Dim.symbol(f"unknown_{next(self._symbols)}")
 
     def carrier(self, op_type: str, dtype: oir.DataType) -> oir.DataType:
-        """The type in which an op is computed without losing anything: ``dtype``, or a wider one that has a kernel.
+        """The type in which an op is computed without loss: ``dtype``, or a wider one that has a kernel.
 
-        Raises NoKernelError where there is none.
+        Raises NoKernelError if there is no such type.
         """
         found = carrier(op_type, dtype, modular=op_type in MODULAR)
         if found is None:
@@ -225,11 +226,11 @@ class Builder:
         return found
 
     def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value:
-        """An elementwise op whose result has the type of its inputs, computed in its carrier."""
+        """An elementwise op, computed in its carrier, with a result of the type of its inputs."""
         dtype = inputs[0].dtype
         assert dtype is not None
         if op_type in ("Max", "Min") and dtype == oir.DataType.INT64:
-            # Vectors of them ONNX Runtime orders wrongly where only their lower halves differ.
+            # ONNX Runtime orders vectors of these wrongly if only their lower halves differ.
             a, b = inputs
             return self.where(self.truth("Greater" if op_type == "Max" else "Less", a, b), a, b)
         kind = self.carrier(op_type, dtype)
@@ -238,14 +239,14 @@ class Builder:
         return self.cast(self.node(op_type, carried, kind, shape, **attributes), dtype)
 
     def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value:
-        """An elementwise comparison or question, computed in its operands' carrier."""
+        """An elementwise comparison or test, computed in its operands' carrier."""
         assert inputs[0].dtype is not None
         kind = self.carrier(op_type, inputs[0].dtype)
         shape = broadcast_shapes(*map(self.shape, inputs))
         return self.node(op_type, [self.cast(v, kind) for v in inputs], oir.DataType.BOOL, shape)
 
     def where(self, condition: oir.Value, a: oir.Value, b: oir.Value) -> oir.Value:
-        """Elements of ``a`` where the condition holds, of ``b`` elsewhere."""
+        """Elements of ``a`` where the condition is true, of ``b`` elsewhere."""
         assert a.dtype is not None
         kind = self.carrier("Where", a.dtype)
         shape = broadcast_shapes(*map(self.shape, (condition, a, b)))
@@ -262,7 +263,7 @@ class Builder:
             return value
         assert value.dtype is not None
         if 0 in shape:
-            # To ONNX a size of 0 means that of the operand; but there are no elements to keep.
+            # In ONNX a size of 0 means the operand's size; an empty result needs no elements of it.
             return self.expand(self.scalar(0, value.dtype), shape)
         added = _added_axes(before, shape)
         if added is not None:
@@ -270,7 +271,7 @@ class Builder:
         return self.node("Reshape", [value, self._target(shape)], value.dtype, shape)
 
     def transpose(self, value: oir.Value, perm: Sequence[int]) -> oir.Value:
-        """Transpose; nothing where the order is the same."""
+        """Transpose; no node if the order stays the same."""
         if list(perm) == list(range(len(perm))):
             return value
         shape = self.shape(value)
@@ -286,13 +287,13 @@ class Builder:
         return self.cast(self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape), value.dtype)
 
     def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
-        """Convert elements; nothing where they are of that type already."""
+        """Convert elements; no node if they have that type already."""
         if value.dtype == dtype:
             return value
         return self.node("Cast", [value], dtype, self.shape(value), to=dtype.value)
 
     def sizes(self, shape: Sequence[Size]) -> oir.Value:
-        """A vector of int64 holding the sizes, computed at run time where they are unknown."""
+        """The sizes as a vector of int64; unknown ones are computed at run time."""
         if all(isinstance(s, int) for s in shape):
             return self.integers([int(s) for s in shape if isinstance(s, int)])
         parts = [self._size(s) for s in shape]
@@ -302,7 +303,7 @@ class Builder:
 
     def _target(self, shape: Shape) -> oir.Value:
         unknown = [s for s in shape if not isinstance(s, int)]
-        # ONNX infers one size, given as -1: there is only one answer where the others are positive numbers.
+        # ONNX infers one size, given as -1. The answer is unique if the others are positive numbers.
         if len(unknown) == 1 and 0 not in shape:
             return self.integers([s if isinstance(s, int) else -1 for s in shape])
         return self.sizes(shape)
@@ -323,7 +324,9 @@ class Builder:
 
     def _symbol(self, name: str) -> oir.Value:
         if name not in self._origins:
-            raise LoweringError(f"dimension {name}: depends on data, no input's shape tells it")
+            raise LoweringError(
+                f"dimension {name}: expected a size that an input's shape gives, found one that depends on data"
+            )
         value, axis = self._origins[name]
         found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
         size = self.shape(value)[axis]
@@ -339,7 +342,7 @@ class Builder:
         return value
 
     def graph(self, inputs: Sequence[oir.Value], outputs: Mapping[str, oir.Value]) -> oir.Graph:
-        """The finished graph; initializers that nothing uses are left out."""
+        """The finished graph, without unused initializers."""
         for name, value in outputs.items():
             value.name = name
         return oir.Graph(
@@ -352,7 +355,7 @@ class Builder:
         )
 
     def body(self, inputs: Sequence[oir.Value], outputs: Sequence[oir.Value], name: str) -> oir.Graph:
-        """The finished body of a Loop or If; each output gets a node of its own behind it, inside the body."""
+        """The finished body of a Loop or If; each output is produced by a separate node inside the body."""
         own = {output for node in self.nodes for output in node.outputs}
         results: list[oir.Value] = []
         for value in outputs:
@@ -367,7 +370,7 @@ class Builder:
 
 
 def _added_axes(before: Shape, after: Shape) -> list[int] | None:
-    """Where axes of size 1 were added, if that is all that a reshape does."""
+    """Positions of the axes of size 1 that a reshape adds, if it does nothing else."""
     if len(after) <= len(before) or len(before) == 0:
         return None
     axes, i = [], 0

@@ -1,4 +1,4 @@
-"""StableHLO module in, ONNX model out."""
+"""Converts a StableHLO module to an ONNX model."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def stablehlo_to_onnx(
 
     Args:
         source: MLIR text, bytecode or a portable artifact with a function ``@main``.
-        constants: arrays by argument: such arguments become initializers of that name, with these elements.
-        argument_names: of all arguments of ``@main``, in order; by default those that the framework gave them, else
+        constants: arrays by argument; these arguments become initializers with the argument's name.
+        argument_names: names of all arguments of ``@main``, in order; by default the framework's names, else
             ``arg0``, ....
-        result_names: of all results, in order: any text, such as a path. By default those that the framework gave
-            them, else ``output`` for a single one, ``output_0``, ... for several.
-        dim_names: unknown dimensions by argument: names, of which the same means the same size, numbers, or polynomials
-            like ``2*b``; the file refuses to run on inputs of other sizes. Outputs get names made of these.
-        opset: of the file; by default `DEFAULT_OPSET`, or a later one where an op needs it.
-        fuse: whether to recognise larger ops, such as attention.
-        target: "portable", ai.onnx ops alone, or "onnxruntime".
+        result_names: names of all results, in order: any text, such as a path. By default the framework's names, else
+            ``output`` for a single result, ``output_0``, ... for several.
+        dim_names: unknown dimensions by argument: names (equal names mean equal sizes), numbers, or polynomials like
+            ``2*b``. The file refuses inputs of other sizes. The dimensions of outputs are expressed in these names.
+        opset: the file's opset; by default `DEFAULT_OPSET`, or a later one if an op needs it.
+        fuse: whether to fuse patterns into larger ops, such as attention.
+        target: "portable" (only ai.onnx ops) or "onnxruntime".
 
-    Raises LoweringError, naming op and source location, for whatever ONNX cannot express exactly.
+    Raises LoweringError, with op and source location, for anything that ONNX cannot express exactly.
     """
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
@@ -77,7 +77,7 @@ def stablehlo_to_onnx(
     for index, (name, argument) in enumerate(zip(names, arguments, strict=True)):
         if name in constants:
             _bind_constant(frame, argument, name, constants[name])
-            # The number of the platform, which picks one of several programs.
+            # The platform's number, which selects one of several programs.
             if mlir.attribute_of(main, "arg_attrs", index, "jax.global_constant"):
                 frame.known[argument] = constants[name].astype(object)
             continue
@@ -89,7 +89,7 @@ def stablehlo_to_onnx(
     builder.hold_sizes(inputs)
     returned = frame.run(main.regions[0])
     if not returned:
-        raise LoweringError("function @main: expected at least one result, found none; ONNX files compute something")
+        raise LoweringError("function @main: expected at least one result, found none; return a value")
     outputs = _outputs(frame, returned, result_names or unique(mlir.names_of_results(main), names), inputs, constants)
     model = oir.Model(
         builder.graph(inputs, outputs),
@@ -102,7 +102,7 @@ def stablehlo_to_onnx(
 
 
 def _bind_constant(frame: Frame, argument: Any, name: str, array: np.ndarray) -> None:
-    """Let an argument be an initializer of this name."""
+    """Bind an argument to an initializer of this name."""
     dtype, shape = mlir.element_type(argument.type), mlir.static_shape(argument)
     if array.shape != shape or oir.DataType.from_numpy(array.dtype) != dtype:
         raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
@@ -110,7 +110,7 @@ def _bind_constant(frame: Frame, argument: Any, name: str, array: np.ndarray) ->
 
 
 def _input_shape(name: str, argument: Any, labels: Sequence[str | Size | None] | None) -> Shape:
-    """The shape of an input; ``labels`` name the sizes that its type leaves open."""
+    """The shape of an input; ``labels`` name its unknown sizes."""
     static = mlir.static_shape(argument)
     labels = [None] * len(static) if labels is None else labels
     if len(labels) != len(static):
@@ -133,11 +133,11 @@ def _outputs(
         raise UsageError(f"result names: expected {len(returned)} different ones, found {', '.join(names)}")
     for what, others in (("inputs", {v.name for v in inputs}), ("constants", set(constants))):
         if clash := set(names) & others:
-            raise UsageError(f"result names: {', '.join(sorted(clash))} name {what} too")
+            raise UsageError(f"result names: {', '.join(sorted(clash))} are names of {what} too")
     outputs: dict[str, oir.Value] = {}
     for name, result in zip(names, returned, strict=True):
         value = frame.full(result)
-        # An output needs a node of its own behind it: not an input, an initializer or another output.
+        # A separate node must produce each output: an input, an initializer or another output cannot serve.
         if value.producer() is None or value in outputs.values():
             value = frame.builder.same_type("Identity", value)
         outputs[name] = value

@@ -1,6 +1,6 @@
-"""Dimensions that are known only by name: polynomials in the unknown sizes of the inputs.
+"""Symbolic dimensions: polynomials in the unknown sizes of the inputs.
 
-Two unknown dimensions are the same exactly when their polynomials are: nothing is ever guessed.
+Two unknown dimensions are equal exactly if their polynomials are equal: equality is never guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Monomial = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Dim:
-    """A polynomial with integer coefficients that is no constant; constants are plain integers."""
+    """A non-constant polynomial with integer coefficients; constants are plain integers."""
 
     terms: tuple[tuple[Monomial, int], ...]
 
@@ -49,7 +49,7 @@ class Dim:
 
     @property
     def symbols(self) -> set[str]:
-        """The unknown sizes in it."""
+        """The unknown sizes in the polynomial."""
         return {name for monomial, _ in self.terms for name in monomial}
 
     def __add__(self, other: Size) -> Size:
@@ -96,7 +96,7 @@ def shape_size(shape: Sequence[Size]) -> Size:
 
 
 def exact_quotient(a: Size, b: Size) -> Size | None:
-    """``a / b`` where b is a monomial that divides every term of a, else None."""
+    """``a / b`` if b is a monomial that divides every term of a, else None."""
     divisor = _terms(b)
     if len(divisor) != 1 or divisor[0][1] == 0:
         return None
@@ -115,7 +115,7 @@ def exact_quotient(a: Size, b: Size) -> Size | None:
 
 
 def solved(size: Dim) -> tuple[str, int, int] | None:
-    """(name, k, c) where the size is ``k * name + c`` with a positive k, so that it tells the symbol; else None."""
+    """(name, k, c) if the size is ``k * name + c`` with a positive k, so that it determines the symbol; else None."""
     terms = dict(size.terms)
     c = terms.pop((), 0)
     if len(terms) != 1:
@@ -125,7 +125,7 @@ def solved(size: Dim) -> tuple[str, int, int] | None:
 
 
 def size_text(size: Size) -> int | str:
-    """For an ONNX shape: a number, or the polynomial as the dimension's name."""
+    """The size in an ONNX shape: a number, or the polynomial as the dimension's name."""
     return size if isinstance(size, int) else str(size)
 
 
@@ -137,5 +137,5 @@ def _normal(terms: Mapping[Monomial, int]) -> Size:
     kept = {m: k for m, k in terms.items() if k}
     if not set(kept) - {()}:
         return kept.get((), 0)
-    # Constants last, then by degree and name: one spelling for one polynomial.
+    # Ordered by degree, then by name, so that each polynomial has one spelling; the constant comes last.
     return Dim(tuple(sorted(kept.items(), key=lambda term: (-len(term[0]), term[0]))))

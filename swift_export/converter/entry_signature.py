@@ -1,8 +1,8 @@
-"""What a StableHLO module says about its entry: names of arguments, results and unknown dimensions.
+"""The signature of a StableHLO module's entry: names of arguments, results and unknown dimensions.
 
-JAX leaves names in several places. Arguments have them in their locations, results in ``jax.result_info``. A module
-with unknown dimensions or for several platforms has a ``main`` that computes the dimension variables, asserts what the
-shapes have to fulfil, and calls an inner function whose arguments are named, dimension variables included.
+JAX stores names in several places: those of arguments in their locations, those of results in ``jax.result_info``. If a
+module has unknown dimensions or several platforms, its ``main`` computes the dimension variables, asserts the
+constraints on the shapes, and calls an inner function with named arguments, dimension variables included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swift_export.formats.stablehlo_module import attribute_of, names_of_results
 
 __all__ = ["PLATFORM_INDEX", "EntrySignature", "read_entry_signature", "unique"]
 
-#: What JAX calls the argument that says which of a module's platforms it runs on.
+#: JAX's name for the argument that selects one of a module's platforms.
 PLATFORM_INDEX = "_platform_index"
 _GLOBAL = "jax.global_constant"
 _ANONYMOUS = "XLA_Args"
@@ -29,8 +29,8 @@ _ANONYMOUS = "XLA_Args"
 class EntrySignature:
     """Names of the arguments and results of ``main``, and the unknown dimensions of its arguments.
 
-    ``dims`` has an entry an axis for every argument: None where the size is in the type. ``platform_index`` is the
-    position of the argument that picks a platform, if there is one.
+    ``dims`` has one entry per axis of every argument, None if the type states the size. ``platform_index`` is the
+    position of the argument that selects a platform, if there is one.
     """
 
     arguments: tuple[str, ...]
@@ -40,12 +40,12 @@ class EntrySignature:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """Positions of the arguments that a caller gives."""
+        """Positions of the arguments that a caller passes."""
         return tuple(i for i in range(len(self.arguments)) if i != self.platform_index)
 
 
 def read_entry_signature(module: Any, text: str | None = None) -> EntrySignature:
-    """The signature of a parsed module; ``text`` is what it was parsed from, if that names arguments by itself."""
+    """The signature of a parsed module; ``text`` is its source, if that contains argument names."""
     main = mlir.main_function(module)
     parameters = list(main.regions[0].blocks[0].arguments)
     marks = [attribute_of(main, "arg_attrs", i, _GLOBAL) for i in range(len(parameters))]
@@ -55,7 +55,7 @@ def read_entry_signature(module: Any, text: str | None = None) -> EntrySignature
     found = [mlir.location_path(parameter.location) for parameter in parameters]
     arguments = []
     for i in range(len(parameters)):
-        # A location that several arguments share names none of them: XLA calls all of TensorFlow's "XLA_Args".
+        # A location shared by several arguments is not a name: XLA calls all of TensorFlow's "XLA_Args".
         own = found[i] if found.count(found[i]) == 1 and found[i] != _ANONYMOUS else ""
         name = own or reader.inner_names.get(i) or (written[i] if written else "")
         arguments.append(PLATFORM_INDEX if i == platform_index else plain_path(name).strip(". ") or f"arg{i}")
@@ -65,7 +65,7 @@ def read_entry_signature(module: Any, text: str | None = None) -> EntrySignature
 
 
 def unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """The names in their order, with a number behind those that are there already."""
+    """The names in order; repeated ones get a number appended."""
     used = set(taken)
     out: list[str] = []
     for name in names:
@@ -89,7 +89,7 @@ class _Entry:
 
     def __init__(self, module: Any, main: Any) -> None:
         self.inner_names: dict[int, str] = {}
-        #: Where a size is first read from: an argument and its axis, as a symbol.
+        #: The first place of each size: an argument and its axis, as a symbol.
         self._sizes: dict[Any, Size] = {}
         self._equal: dict[str, Size] = {}
         self._named: dict[str, str] = {}
@@ -114,7 +114,7 @@ class _Entry:
                     self._sizes[op.results[0]] = size
 
     def dims(self, names: Sequence[str]) -> tuple[tuple[Size | None, ...], ...]:
-        """Unknown dimensions of all arguments; those that the module does not name are called after the argument."""
+        """Unknown dimensions of all arguments; those without a name in the module are named after the argument."""
         shapes = {position: mlir.static_shape(parameter) for parameter, position in self._positions.items()}
         for position, shape in shapes.items():
             for axis in range(len(shape)):
@@ -125,7 +125,7 @@ class _Entry:
         )
 
     def _dim(self, symbol: str) -> Size:
-        """What is known of a size, as a polynomial in the dimension variables."""
+        """A size as a polynomial in the dimension variables."""
         size = self._equal.get(symbol, Dim.symbol(symbol))
         if isinstance(size, int):
             return size
@@ -156,7 +156,7 @@ class _Entry:
         return None
 
     def _assume(self, a: Size, b: Size) -> None:
-        """What the module asserts holds: the size that ``a`` reads is ``b``."""
+        """Note an assertion of the module: the size ``a`` equals ``b``."""
         for size, other in ((a, b), (b, a)):
             if isinstance(size, Dim) and str(size) in size.symbols and str(size) not in self._equal:
                 if not (isinstance(other, Dim) and str(size) in other.symbols):
@@ -164,7 +164,7 @@ class _Entry:
                 return
 
     def _read_call(self, op: Any, callee: Any) -> None:
-        """The names of the inner function's arguments are those of what it is given."""
+        """Take over the names of the inner function's arguments for its operands."""
         for i, (parameter, operand) in enumerate(zip(callee.regions[0].blocks[0].arguments, op.operands, strict=True)):
             if operand in self._positions:
                 self.inner_names.setdefault(self._positions[operand], mlir.location_path(parameter.location))

@@ -1,6 +1,6 @@
-"""Translating one function body: every MLIR value gets an ONNX value, ops through the table of rules.
+"""Translates one function body: each op through the table of rules, each MLIR value to an ONNX value.
 
-Two things keep the result small without any pass:
+Two techniques keep the result small without any pass:
 
 * Broadcasts are left to ONNX. A value is kept *compact*: its ONNX shape only has to be broadcastable to the shape of
   its MLIR type. Elementwise rules work on compact values; a rule that needs all elements asks for ``full``.
@@ -28,15 +28,15 @@ from swift_export.formats.scopes import joined
 
 __all__ = ["RULES", "Frame", "rule"]
 
-#: What a rule gives: one ONNX value a result.
+#: The return value of a rule: one ONNX value per result.
 Results = Sequence[oir.Value]
-#: A rule itself: from the frame and the op to the op's results.
+#: A rule: a function from the frame and the op to the op's results.
 Translate: TypeAlias = "Callable[[Frame, Any], Results | oir.Value]"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How one op is translated, and which of its attributes the translation takes account of."""
+    """The translation of one op, and the attributes that it handles."""
 
     translate: Translate
     attributes: frozenset[str]
@@ -44,14 +44,14 @@ class Rule:
 
 RULES: dict[str, Rule] = {}
 
-#: Attributes that say nothing about what an op computes.
+#: Attributes that do not affect an op's result.
 SILENT_ATTRIBUTES = frozenset({"mhlo.frontend_attributes", "mhlo.sharding", "sdy.sharding"})
 
 
 def rule(*names: str, attributes: Sequence[str] = ()) -> Callable[[Translate], Translate]:
-    """Register the rule for ops ``names``; an op with an attribute that is not listed is refused.
+    """Register the rule for ops ``names``; ops with other attributes than those listed are refused.
 
-    Raises ValueError for an op that has a rule already, TypeError for a function that does not take frame and op.
+    Raises ValueError if an op has a rule already, TypeError if the function does not take a frame and an op.
     """
 
     def register(translate: Translate) -> Translate:
@@ -72,7 +72,7 @@ def rule(*names: str, attributes: Sequence[str] = ()) -> Callable[[Translate], T
 
 @dataclass
 class Frame:
-    """One call of one function: what its values have become."""
+    """One call of one function: the translations of its values."""
 
     builder: Builder
     functions: dict[str, Any]
@@ -82,15 +82,15 @@ class Frame:
     shapes: dict[Any, Shape] = field(default_factory=dict)
 
     def run(self, region: Any) -> list[Any]:
-        """Translate a function's or branch's body; gives the operands of its return."""
+        """Translate a function's or branch's body; return the operands of its return op."""
         for op in region.blocks[0].operations:
             if op.operation.name in ("func.return", "stablehlo.return"):
                 return list(op.operands)
             self.lower(op)
-        raise LoweringError("StableHLO module: a body without return")
+        raise LoweringError("StableHLO module: expected a return op at the end of each body, found none")
 
     def lower(self, op: Any) -> None:
-        """Translate one op, or only evaluate it where it is shape arithmetic."""
+        """Translate one op, or only evaluate it if it is shape arithmetic."""
         elements = evaluate(op, self.known, self.shapes)
         if elements is not None:
             result = op.results[0]
@@ -104,7 +104,7 @@ class Frame:
         return self.shapes[value]
 
     def known_elements(self, value: Any) -> list[Size] | None:
-        """Elements of a vector of integers, where they are known as numbers or named sizes."""
+        """Elements of a vector of integers if they are known, as numbers or named sizes; else None."""
         return self.known[value].reshape(-1).tolist() if value in self.known else None
 
     def integers(self, op: Any, value: Any, what: str) -> list[Size]:
@@ -146,7 +146,7 @@ class Frame:
         return LoweringError(f"{mlir.where(op)}: {reason}")
 
     def result_shape(self, op: Any, *sources: Shape) -> Shape:
-        """Shape of the first result; a size that the type leaves open is taken from ``sources``, all of its rank."""
+        """Shape of the first result; unknown sizes are taken from ``sources``, which have the same rank."""
         out: list[Size] = []
         for axis, size in enumerate(mlir.static_shape(op.results[0])):
             if size is not None:
@@ -170,13 +170,13 @@ class Frame:
         return self.take(op, inner, inner.run(function.regions[0]))
 
     def inside(self) -> Frame:
-        """A frame for a region of an op that becomes the body of an ONNX node: it sees what this frame has."""
+        """A frame for a region that becomes the body of an ONNX node; it sees all values of this frame."""
         return Frame(
             self.builder.inside(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
         )
 
     def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:
-        """Let a parameter of a body be what an operand is in ``outer``."""
+        """Give a body's parameter the translation of an operand in ``outer``."""
         if operand in outer.known:
             self.known[parameter] = outer.known[operand]
         if operand in outer.values:
@@ -184,7 +184,7 @@ class Frame:
         self.shapes[parameter] = outer.shape(operand)
 
     def take(self, op: Any, inner: Frame, returned: Sequence[Any]) -> list[oir.Value]:
-        """Let an op's results be what a body gave; those that are shape arithmetic make no values."""
+        """Give an op's results the translations of a body's return values; shape arithmetic makes no values."""
         for result, value in zip(op.results, returned, strict=True):
             self.shapes[result] = inner.shape(value)
             if value in inner.known:

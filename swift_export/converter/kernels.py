@@ -1,7 +1,7 @@
-"""Which element types ONNX Runtime's CPU kernels take, and in which wider type an op is computed where it has none.
+"""The element types of ONNX Runtime's CPU kernels, and the wider type in which an op without a kernel is computed.
 
-ONNX allows far more types than any runtime implements: a file that asks for others is valid, and nothing loads it. The
-table is that of ONNX Runtime 1.31, opsets 18 to 26; a test holds it against the runtime that is installed.
+ONNX allows far more types than any runtime implements: a file can be valid although no runtime loads it. The table
+describes ONNX Runtime 1.31, opsets 18 to 26; a test compares it with the installed runtime.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ __all__ = ["KERNELS", "NoKernelError", "carrier", "has_kernel"]
 
 DataType = oir.DataType
 
-#: ONNX's types by MLIR's names, which are short.
+#: ONNX's types by MLIR's short names.
 _TYPES = {str(row.mlir): oir.DataType[str(row.onnx)] for row in STANDARD}
 
 _INTEGERS = "i8 i16 i32 i64 ui8 ui16 ui32 ui64"
 
-#: Types of elements, and the ops whose data may be of them; ops that are not listed take all types.
+#: Ops by the element types that they take; unlisted ops take all types.
 _TABLE = {
     "i1": "And Not Or Xor",
     "f32": "Acos Acosh Asin Asinh Atan Atanh AveragePool Celu Col2Im Conv ConvTranspose Cosh Elu Erf Gelu GridSample "
@@ -69,31 +69,31 @@ _WIDER = {
     "f16": "f32",
     "bf16": "f32",
 }
-#: Types with the same low bits, for ops in which nothing else counts.
+#: Types with the same low bits, for ops that depend only on these.
 _SAME_BITS = {"ui32": "i32 i64", "ui64": "i64", "i32": "ui32", "i64": "ui64"}
 
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
 class NoKernelError(LoweringError):
-    """An ONNX op on elements of a type that it is not implemented for, nor any type that would give the same."""
+    """An ONNX op has no kernel for a type of elements, nor for any type that would give the same result."""
 
     def __init__(self, op_type: str, dtype: oir.DataType) -> None:
         super().__init__(f"ONNX's {op_type} on elements of type {dtype.name}: ONNX Runtime has no kernel for it")
 
 
 def has_kernel(op_type: str, dtype: oir.DataType) -> bool:
-    """Whether ONNX Runtime computes an op on elements of this type; float16 it converts to float32 by itself."""
+    """Whether ONNX Runtime computes an op on elements of this type; it converts float16 to float32 by itself."""
     allowed = KERNELS.get(op_type)
     return allowed is None or dtype in allowed or (dtype == DataType.FLOAT16 and DataType.FLOAT in allowed)
 
 
 def carrier(op_type: str, dtype: oir.DataType, *, modular: bool = False) -> oir.DataType | None:
-    """The type in which an op on elements of ``dtype`` is computed, None where no type would give the same.
+    """The type in which an op on elements of ``dtype`` is computed, or None if no type gives the same result.
 
     The carrier holds every value of ``dtype``. In a ``modular`` op, like a sum of integers, the low bits of the result
-    depend on nothing but the low bits of the operands: there any integer type that is wide enough serves, as casting
-    back drops the higher bits.
+    depend only on the low bits of the operands, so any integer type of sufficient width serves: casting back drops the
+    higher bits.
     """
     name = _NAMES.get(dtype)
     candidates = [name, *_WIDER.get(str(name), "").split()]

@@ -1,4 +1,4 @@
-"""Types, constants and locations of StableHLO modules, as ONNX and its names for them need them."""
+"""Types, constants and locations of StableHLO modules in ONNX's terms."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def has_equivalent(kind: Any) -> bool:
 
 
 def constant_array(attribute: Any) -> np.ndarray:
-    """The elements of a dense attribute; a splat comes back as a scalar, however large its type."""
+    """The elements of a dense attribute; a splat of any size is returned as a scalar."""
     kind = attribute.type
     dtype = element_type(kind).numpy()
     if isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat:
@@ -72,17 +72,17 @@ def constant_array(attribute: Any) -> np.ndarray:
         raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
     if dtype.name == "bfloat16":
         return _bfloat16(str(attribute)).reshape(shape)
-    # A copy: the buffer belongs to the MLIR context, which does not outlive the lowering.
+    # A copy: the buffer belongs to the MLIR context, which ends with the lowering.
     return np.array(attribute).astype(dtype).reshape(shape)
 
 
 def _bfloat16(text: str) -> np.ndarray:
-    """Elements of a dense attribute as it is printed: MLIR's Python binding gives those of bfloat16 in no other way."""
+    """Elements of a printed dense attribute: MLIR's Python binding has no other access to bfloat16 elements."""
     body = text.removeprefix("dense<").rpartition(">")[0].rpartition(">")[0]
     dtype = onnx_ir.DataType.BFLOAT16.numpy()
     if body.startswith('"0x'):
         return np.frombuffer(bytes.fromhex(body.strip('"')[2:]), "<u2").view(dtype)
-    # Numbers that no decimals give back, like NaN, are printed as their bits.
+    # Numbers without an exact decimal form, like NaN, are printed as bits.
     parts = re.findall(r"[^\[\], ]+", body)
     bits = [int(p, 16) if p.startswith("0x") else int(np.asarray(float(p), dtype).view(np.uint16)) for p in parts]
     return np.asarray(bits, np.uint16).view(dtype)
@@ -93,11 +93,11 @@ def _scalar(attribute: Any) -> Any:
 
 
 def location_path(location: Any) -> str:
-    """The name that a location carries: for JAX the ``named_scope`` path and the primitive."""
+    """The name in a location: for JAX, the ``named_scope`` path and the primitive."""
     while True:
         if isinstance(location, ir.NameLoc):
             name = str(location.name_str)
-            # jax puts "primitive:" around the named path.
+            # JAX wraps the named path in "primitive:".
             if name.endswith(":") and isinstance(location.child_loc, ir.NameLoc):
                 location = location.child_loc
                 continue
@@ -111,12 +111,12 @@ def location_path(location: Any) -> str:
 
 
 def scope_of(location: Any) -> str:
-    """The ``named_scope`` path of a location: no enclosing ``jit(...)``, no primitive."""
+    """The ``named_scope`` path of a location, without enclosing ``jit(...)`` and primitive."""
     return scope_in(location_path(location).rpartition("/")[0])
 
 
 def argument_name(argument: Any, index: int) -> str:
-    """The name that a framework gave to an argument of the entry, else ``arg<index>``."""
+    """The framework's name for an argument of the entry, else ``arg<index>``."""
     return location_path(argument.location) or f"arg{index}"
 
 
@@ -129,7 +129,7 @@ def where(op: Any) -> str:
 
 
 def is_small_integer(kind: Any) -> bool:
-    """Whether a type is a scalar or short vector of signed integers, as shapes are computed in."""
+    """Whether a type is a scalar or short vector of signed integers, the types of shape arithmetic."""
     return (
         isinstance(kind, ir.RankedTensorType)
         and kind.rank <= 1

@@ -1,4 +1,4 @@
-"""Shape arithmetic at translation time: integers of a module as numbers or named sizes."""
+"""Shape arithmetic at translation time: a module's integers as numbers or named sizes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["evaluate"]
 
 
 def evaluate(op: Any, known: Mapping[Any, np.ndarray], shapes: Mapping[Any, Shape]) -> np.ndarray | None:
-    """The elements of the op's result as an array of int and Dim, or None where it is no shape arithmetic.
+    """The elements of the op's result as an array of int and Dim, or None if the op is not shape arithmetic.
 
-    ``known`` has the elements of the values that came of shape arithmetic before, ``shapes`` the shapes of all.
+    ``known`` has the elements of earlier results of shape arithmetic, ``shapes`` the shapes of all values.
     """
     if len(op.results) != 1:
         return None
@@ -45,21 +45,21 @@ def evaluate(op: Any, known: Mapping[Any, np.ndarray], shapes: Mapping[Any, Shap
     if _is_small_truth(kind):
         return _truths(result)
     limit = 2 ** (int(str(kind.element_type).lstrip("iu")) - 1)
-    # Numbers that would wrap around are left to the runtime's own integers.
+    # Numbers that would wrap around are left to the runtime.
     if any(isinstance(v, int) and not -limit <= v < limit for v in result.reshape(-1).tolist()):
         return None
     return result
 
 
 def _is_small_truth(kind: Any) -> bool:
-    """Whether a type is a scalar or short vector of truth values, as conditions on shapes are."""
+    """Whether a type is a scalar or short vector of truth values, the types of conditions on shapes."""
     if str(getattr(kind, "element_type", "")) != "i1" or not kind.has_static_shape:
         return False
     return bool(kind.rank <= 1 and math.prod(kind.shape) <= mlir.LONGEST_SHAPE)
 
 
 def _truths(array: np.ndarray) -> np.ndarray | None:
-    """Whether elements are not zero; None where a size may be zero or not."""
+    """Whether elements are not zero; None if that depends on unknown sizes."""
     found = [_holds("NE", v, 0) for v in array.reshape(-1).tolist()]
     return None if any(v is None for v in found) else _objects(np.asarray(found, bool).reshape(array.shape))
 
@@ -74,7 +74,7 @@ def _objects(array: np.ndarray) -> np.ndarray:
 
 def _elementwise(function: Callable[..., Size | None]) -> Callable[..., np.ndarray | None]:
     def apply(op: Any, *operands: np.ndarray) -> np.ndarray | None:
-        # Operands are of one shape, but for the scalar condition of a choice and the scalar bounds of a clamp.
+        # Operands have one shape, except the scalar condition of a choice and the scalar bounds of a clamp.
         shape = np.broadcast_shapes(*(a.shape for a in operands))
         columns = [np.broadcast_to(a, shape).reshape(-1).tolist() for a in operands]
         results = [function(*row) for row in zip(*columns, strict=True)]
@@ -102,7 +102,7 @@ def _remainder(a: Size, b: Size) -> Size | None:
 
 
 def _bounds(size: Size) -> tuple[float, float]:
-    """Numbers between which a size lies, whatever the unknown ones in it are: those are never negative."""
+    """Bounds of a size over all values of its unknown sizes, which are never negative."""
     if isinstance(size, int):
         return size, size
     constant = sum(k for monomial, k in size.terms if not monomial)
@@ -111,7 +111,7 @@ def _bounds(size: Size) -> tuple[float, float]:
 
 
 def _holds(direction: str, a: Size, b: Size) -> bool | None:
-    """Whether a comparison holds; None where that depends on sizes which are unknown."""
+    """The result of a comparison; None if it depends on unknown sizes."""
     if direction in ("GT", "GE"):
         return _holds({"GT": "LT", "GE": "LE"}[direction], b, a)
     least, most = _bounds(a - b)
@@ -187,7 +187,7 @@ def _broadcast(op: Any, a: np.ndarray) -> np.ndarray | None:
     return np.broadcast_to(a.reshape(shape), target)
 
 
-#: Truth values that decide a result alone, whatever the other operand is.
+#: Truth values that decide a result regardless of the other operand.
 DECISIVE = {"stablehlo.and": False, "stablehlo.or": True}
 
 EVALUATORS: dict[str, Callable[..., np.ndarray | None]] = {

@@ -1,6 +1,6 @@
-"""jax2tf's SavedModels through tf2onnx: the StableHLO inside ``XlaCallModule`` goes through this lowering.
+"""jax2tf's SavedModels through tf2onnx: our lowering translates the StableHLO inside ``XlaCallModule``.
 
-tf2onnx 1.17 knows neither that op nor its attributes; what is missing is lent to it for the time of one conversion.
+tf2onnx 1.17 knows neither that op nor its attributes; support for them is installed for the time of one conversion.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["Handlers", "Record", "tf2onnx_handlers"]
 
 Handlers = dict[str, tuple[Callable[..., None], list[str]]]
 
-#: Attributes of XlaCallModule that ONNX nodes cannot hold and that say nothing about the result.
+#: Attributes of XlaCallModule that ONNX nodes cannot hold and that do not affect the result.
 ATTRIBUTES = {"Sout", "function_list", "disabled_checks", "dim_args_spec", "platforms"}
 
 
 @dataclass
 class Record:
-    """What a conversion is given beside the graph, and what tf2onnx would lose of its result.
+    """Settings of a conversion beside the graph, and facts about its result that tf2onnx would lose.
 
-    ``argument_names`` are those of the ``XlaCallModule``'s inputs (constant ones become initializers of that name),
-    ``dim_names`` as in ``stablehlo_to_onnx``. A caller that raises the file's opset afterwards gives ``raised``: the
-    module is then lowered for ``opset``, or for the one that it needs, and ``reached`` says which that was.
+    ``argument_names`` names the ``XlaCallModule``'s inputs (constant ones become initializers of that name);
+    ``dim_names`` is as in ``stablehlo_to_onnx``. A caller that raises the file's opset afterwards sets ``raised``: the
+    module is then lowered for ``opset``, or for the opset that it needs, and ``reached`` is set to that opset.
 
     ``types`` collects element type and shape of every value by name.
     """
@@ -49,7 +49,7 @@ class Record:
     types: dict[str, tuple[oir.DataType, list[int | str]]] = field(default_factory=dict)
 
     def restore(self, graph: oir.Graph) -> None:
-        """Give a graph that came back from tf2onnx its types and scopes again."""
+        """Restore types and scopes in a graph that tf2onnx returned."""
         for node in graph.all_nodes():
             node.metadata_props[SCOPE] = str(node.name).rpartition("/")[0]
             for value in node.outputs:
@@ -60,15 +60,15 @@ class Record:
 
 @contextmanager
 def tf2onnx_handlers(record: Record | None = None) -> Iterator[Handlers]:
-    """Handlers for tf2onnx's ``custom_op_handlers``: within the block, SavedModels and functions of jax2tf convert.
+    """Handlers for tf2onnx's ``custom_op_handlers``: inside the block, it converts jax2tf's SavedModels and functions.
 
-    The TensorFlow around the StableHLO is tf2onnx's as before::
+    tf2onnx itself still converts the TensorFlow ops around the StableHLO::
 
         with tf2onnx_handlers() as handlers:
             model, _ = tf2onnx.convert.from_function(serve, signature, opset=18, custom_op_handlers=handlers)
 
-    Afterwards tf2onnx's globals are as they were, errors included. Raises LoweringError in the conversion for what
-    ONNX cannot express exactly.
+    Afterwards tf2onnx's globals are restored, also after an error. The conversion raises LoweringError for anything
+    that ONNX cannot express exactly.
     """
     record = record or Record()
 
@@ -85,9 +85,9 @@ def tf2onnx_handlers(record: Record | None = None) -> Iterator[Handlers]:
 
 
 def _replace(ctx: Any, node: Any, record: Record) -> None:
-    """Put what the module of an ``XlaCallModule`` becomes in its place."""
+    """Replace an ``XlaCallModule`` by its module's translation."""
     source = node.get_attr_value("module")
-    module = mlir.read_module(source)  # held: its ops live as long as it does
+    module = mlir.read_module(source)  # kept: its ops live as long as it does
     signature = read_entry_signature(module)
     arguments = _arguments(signature, node, record.argument_names)
     constants = {name: given for name, given in arguments.items() if not isinstance(given, str)}
@@ -106,7 +106,7 @@ def _replace(ctx: Any, node: Any, record: Record) -> None:
     shapes, dtypes = node.output_shapes, node.output_dtypes
     ctx.remove_node(node.name)
     names_there = {str(n.name) for n in model.graph.all_nodes()} | set(model.graph.initializers)
-    # Two modules in one graph may call their nodes alike.
+    # Two modules in one graph may have nodes of the same name.
     taken = any(ctx.get_node_by_name(n) is not None for n in names_there)
     _Insertion(node.name if taken else "", record).graph(ctx, model.graph, inputs, outputs)
     for output, shape, dtype in zip(outputs, shapes, dtypes, strict=True):
@@ -124,7 +124,7 @@ def _arguments(signature: EntrySignature, node: Any, given: Sequence[str] | None
     names = list(signature.arguments)
     for i, name in zip(signature.inputs, given or (), strict=False):
         names[i] = name
-    # A module for several platforms is told first which one it runs on: they are in the order of its attribute.
+    # The first argument of a module for several platforms selects one, by its place in the module's attribute.
     arguments: dict[str, np.ndarray | str] = {name: np.zeros((), np.int32) for name in names}
     for i, producer, tensor in zip(signature.inputs, node.inputs, node.input, strict=True):
         constant = producer.is_const()
@@ -134,22 +134,22 @@ def _arguments(signature: EntrySignature, node: Any, given: Sequence[str] | None
 
 @dataclass(frozen=True)
 class _Insertion:
-    """Copying a graph of this lowering into tf2onnx's; ``place`` sets its names apart from those that are there."""
+    """Copies a graph of this lowering into tf2onnx's; ``place`` makes its names distinct from the existing ones."""
 
     place: str
     record: Record
 
     @property
     def prefix(self) -> str:
-        """Of nodes and their values: it looks like a scope."""
+        """Prefix for names of nodes and their values; it looks like a scope."""
         return f"{self.place}/" if self.place else ""
 
     def graph(self, ctx: Any, graph: oir.Graph, inputs: Mapping[str, str], outputs: Sequence[str]) -> None:
-        """The nodes of ``graph``, its inputs and outputs being tensors of ``ctx``."""
+        """Copy the nodes of ``graph``; its inputs and outputs are tensors of ``ctx``."""
         names: dict[oir.Value, str] = {v: inputs[str(v.name)] for v in graph.inputs}
         for value in graph.initializers.values():
             assert value.const_value is not None
-            # Behind the name, of which the beginning says whether it is one or only a number.
+            # Appended: the beginning of a name marks it as unnamed or not.
             name = f"{value.name}@{self.place}" if self.place else str(value.name)
             names[value] = ctx.make_const(name, value.const_value.numpy()).output[0]
         names.update(zip(graph.outputs, outputs, strict=True))
@@ -163,7 +163,7 @@ class _Insertion:
             ctx.make_node(
                 node.op_type,
                 [names[v] if v is not None else "" for v in node.inputs],
-                # As protobufs, so that tf2onnx does not have to guess the type of an empty list.
+                # As protobufs, so that tf2onnx need not guess the type of an empty list.
                 attr={a.name: oir.to_proto(a) for a in node.attributes.values() if a.name not in bodies},
                 outputs=made,
                 shapes=[_static(v) for v in node.outputs],
@@ -176,7 +176,7 @@ class _Insertion:
                 self.record.types[names[value]] = (value.dtype, sizes(value))
 
     def _body(self, ctx: Any, graph: oir.Graph, outer: Mapping[oir.Value, str], name: str) -> Any:
-        """The body of a Loop or If, which sees what is outside of it."""
+        """The body of a Loop or If, which can read outer values."""
         body = ctx.create_new_graph_with_same_config()
         body.parent_graph = ctx
         names = dict(outer)
@@ -197,21 +197,21 @@ def _static(value: oir.Value) -> list[int]:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    """Lend tf2onnx what ``XlaCallModule`` needs; afterwards its globals are as they were."""
-    # All of it: what is imported for the first time in the block would register its own handlers there, and lose them.
+    """Install support for ``XlaCallModule`` in tf2onnx; restore its globals afterwards."""
+    # The whole package: a module first imported inside the block would register handlers there and lose them.
     import tf2onnx.convert  # noqa: F401
     from tf2onnx import handler, tf_loader, tf_utils, utils
 
     log = logging.getLogger("tf2onnx")
     level = log.level
     ignored = set(tf_utils.TF_IGNORED_NODE_ATTRS)
-    # Custom handlers stay registered for ever otherwise.
+    # Otherwise custom handlers would stay registered.
     registry = handler.tf_op
     opsets = {d: [dict(versions) for versions in v] for d, v in registry._OPSETS.items()}
     mappings = registry._MAPPING, registry._DOMAIN_MAPPING
     functions, counter = dict(tf_loader._FUNCTIONS), utils.INTERNAL_NAME
     tf_utils.TF_IGNORED_NODE_ATTRS |= ATTRIBUTES
-    # Numbers in names begin anew, so that the same graph gives the same file; errors are raised, and need no log.
+    # Numbers in names start again, so that equal graphs give equal files. Errors are raised and need no log.
     utils.INTERNAL_NAME = 1
     log.setLevel(logging.CRITICAL + 1)
     try:

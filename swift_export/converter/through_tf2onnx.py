@@ -1,4 +1,4 @@
-"""A SavedModel that holds StableHLO as an ONNX model: tf2onnx for TensorFlow's operators, our lowering for the rest."""
+"""SavedModel with StableHLO to ONNX: tf2onnx translates TensorFlow's operators, our lowering the StableHLO."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from swift_export.system.text import error_line
 
 __all__ = ["TF2ONNX_OPSET", "quiet_tensorflow", "through_tf2onnx"]
 
-#: The newest that tf2onnx 1.17 writes.
+#: The newest opset that tf2onnx 1.17 writes.
 TF2ONNX_OPSET = 18
-#: Operators that mean something else from an opset on. For all others a file may say a newer opset as it stands: onnx's
-#: own version converter changes nothing but these up to opset 26.
+#: Operators with another meaning from an opset on. Up to opset 26, onnx's own version converter changes only these, so
+#: a file without them can declare a newer opset unchanged.
 _CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
 
 
 def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence[str] = (TAG,)) -> oir.Model:
-    """The signature of a SavedModel as an ONNX model, before any pass; ``record`` says what is known of its module.
+    """Convert a SavedModel's signature to an ONNX model, before any pass; ``record`` has facts about its module.
 
-    Raises LoweringError for operators that one of the two has no rule for, UsageError for an opset that tf2onnx's part
-    cannot have.
+    Raises LoweringError for operators without a rule in tf2onnx or here, UsageError for an opset that tf2onnx's part
+    does not allow.
     """
     tf = import_tensorflow()
     try:
@@ -74,7 +74,7 @@ def through_tf2onnx(folder: Path, signature: str, record: Record, tags: Sequence
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow from warning of gradients that nobody will ask for."""
+    """Suppress TensorFlow's warnings about gradients, which are not used here."""
     log = logging.getLogger("absl")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -89,7 +89,7 @@ def _model(proto: Any, record: Record) -> oir.Model:
     for node in model.graph.all_nodes():
         if not node.domain and not onnx.defs.has(node.op_type):
             raise LoweringError(f"TensorFlow's operator {node.op_type} (node {node.name}): tf2onnx has no rule for it")
-    # tf2onnx makes every constant a node.
+    # tf2onnx turns every constant into a node.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     record.restore(model.graph)
     opset = _opset({node.op_type for node in model.graph.all_nodes()}, record)
@@ -100,14 +100,14 @@ def _model(proto: Any, record: Record) -> oir.Model:
 
 
 def _opset(operators: set[str], record: Record) -> int:
-    """The file's opset: what was asked for, or the default as far as all operators keep their meaning."""
+    """The file's opset: as requested, or the newest up to the default in which all operators keep their meaning."""
     limits = {name: _CHANGED[name] for name in operators & set(_CHANGED)}
     wanted = record.opset or max(DEFAULT_OPSET, record.reached)
     newest = min(limits.values(), default=wanted + 1) - 1
     needed = record.opset or max(TF2ONNX_OPSET, record.reached)
     if needed > newest:
         raise UsageError(
-            f"--opset {needed}: {', '.join(sorted(limits))} of tf2onnx's part mean something else there; at most "
-            f"{newest} is possible"
+            f"--opset {needed}: tf2onnx writes {', '.join(sorted(limits))} with an older meaning; expected at most "
+            f"{newest}"
         )
     return min(wanted, newest)

@@ -89,8 +89,8 @@ def test_inputs_outputs_and_their_sizes_have_the_names_that_are_given() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"result_names": ["scale", "y"]}, "result names: scale name constants too"),
-        ({"result_names": ["x.0", "y"]}, r"result names: x\.0 name inputs too"),
+        ({"result_names": ["scale", "y"]}, "result names: scale are names of constants too"),
+        ({"result_names": ["x.0", "y"]}, r"result names: x\.0 are names of inputs too"),
         ({"dim_names": {"z": ["batch"]}}, "dimension names: the module has no argument z"),
         ({"dim_names": {"x.0": ["batch"]}}, r"dimension names: x\.0 has 2 axes, found names for 1"),
     ],

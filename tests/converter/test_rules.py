@@ -235,7 +235,7 @@ def test_names_that_do_not_fit_are_refused() -> None:
         stablehlo_to_onnx(text, constants={"x": np.zeros(5, np.float32)})
     with pytest.raises(UsageError, match="opset 99"):
         stablehlo_to_onnx(text, opset=99)
-    with pytest.raises(UsageError, match="name inputs too"):
+    with pytest.raises(UsageError, match="are names of inputs too"):
         stablehlo_to_onnx(text, result_names=["x"])
 
 

@@ -1,4 +1,4 @@
-"""Passes over an ONNX graph. None knows what the graph computes as a whole; each keeps its numbers."""
+"""Passes over an ONNX graph. They are independent of any model, and each preserves the graph's results."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ MICROSOFTS: tuple[Pass, ...] = (
     merge_reshapes,
 )
 
-#: By target, in this order; the later ones see what the earlier ones left.
+#: The passes of each target, in order: later ones work on the results of earlier ones.
 FUSIONS = {
     "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes),
     "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
@@ -95,7 +95,7 @@ FUSIONS = {
 
 
 def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable") -> None:
-    """Remove what nothing uses, fuse for a target, and name every node and value after its scope. Works in place.
+    """Remove unused nodes, fuse for a target, and name every node and value after its scope, in place.
 
     Raises UsageError for an unknown target.
     """
@@ -105,11 +105,11 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     _clean(model)
     if fuse:
         for fusion in FUSIONS[target]:
-            # A pass looks at each node once; what it makes may match again.
+            # A pass visits each node once, but its new nodes may match again.
             while sum([fusion(graph) for graph in graphs(model.graph)]):
                 _clean(model)
         _clean(model)
-    # What is left of them: fused ones keep NaN by themselves.
+    # Only the remaining ones: fused ones keep NaN by themselves.
     if complete_extremes(model.graph):
         _clean(model)
     separate_outputs(model.graph, outputs)
@@ -124,6 +124,6 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
 def _clean(model: oir.Model) -> None:
     remove_identities(model.graph)
     for graph in graphs(model.graph):
-        # The pass looks at a model's graph alone.
+        # The pass does not visit the bodies of nodes.
         CommonSubexpressionEliminationPass()(oir.Model(graph, ir_version=model.ir_version))
     RemoveUnusedNodesPass()(model)

@@ -1,4 +1,4 @@
-"""Attention as one op out of two products and a softmax: ONNX Runtime's own, or ONNX's from opset 23 on."""
+"""Fuses two products and a softmax into one attention op: ONNX Runtime's own, or ONNX's from opset 23 on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ATTENTION_SINCE = 23
 
 @dataclass(frozen=True)
 class _Operand:
-    """``source``, its axes in the order ``perm``, times ``scale``: of ``shape`` (..., tokens, channels)."""
+    """``source`` with its axes in the order ``perm``, times ``scale``; ``shape`` is (..., tokens, channels)."""
 
     source: oir.Value
     perm: list[int]
@@ -50,15 +50,15 @@ class _Operand:
 def fuse_attention(graph: oir.Graph) -> int:
     """``Softmax(scale * q·kᵀ)·v`` with nothing added to the scores -> MultiHeadAttention.
 
-    The op takes (batch, tokens, heads * channels) and brings the heads to the front itself: transposes that did so
-    meet their reverse and go. Without mask and bias it never holds all scores at once, which is why it is fast; with
-    one it is slower than the plain ops. On a CPU, ONNX Runtime has it in float32 alone.
+    The op takes (batch, tokens, heads * channels) and moves the heads to the front itself, so transposes for that
+    purpose cancel. Without mask and bias it is fast, because it never holds all scores at once; with one it is slower
+    than the plain ops. On a CPU, ONNX Runtime has it in float32 only.
     """
     return _fuse(graph, "MultiHeadAttention")
 
 
 def fuse_standard_attention(graph: oir.Graph) -> int:
-    """The same -> Attention, from opset 23 on."""
+    """``Softmax(scale * q·kᵀ)·v`` -> Attention, from opset 23 on."""
     return _fuse(graph, "Attention") if root(graph).opset_imports[""] >= ATTENTION_SINCE else 0
 
 
@@ -76,7 +76,7 @@ def _fuse(graph: oir.Graph, op_type: str) -> int:
 
 
 def _operands(node: oir.Node) -> tuple[_Operand, _Operand, _Operand] | None:
-    """q, k and v of ``Softmax(q·kᵀ)·v``; all factors of the scores are q's."""
+    """q, k and v of ``Softmax(q·kᵀ)·v``; q gets all factors of the scores."""
     probabilities, v = inputs(node)
     softmax = made_by(probabilities, "Softmax")
     last = len(sizes(probabilities)) - 1
@@ -115,7 +115,7 @@ def _attention(
     order = list(range(rank))
     heads: int | str
     front, heads = q.shape[:-2], 1
-    # Where heads stand beside the channels in what q is made of; elsewhere they are as good as a batch.
+    # The axis of the heads, if it is beside the channels in q's source; elsewhere heads act like a batch axis.
     behind = [*order[:-3], rank - 2, rank - 3, rank - 1]
     if rank > 3 and q.perm == behind:
         order = behind
@@ -124,10 +124,10 @@ def _attention(
     result = [sizes(node.outputs[0])[a] for a in order]
     target = reshape_target(result)
     known = all(isinstance(size, int) for size in (heads, *q.shape[-2:], *k.shape[-2:], *v.shape[-2:]))
-    # The op broadcasts nothing, and takes a scale of 0 for none.
+    # The op does not broadcast, and treats a scale of 0 as absent.
     same = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
     usable = math.isfinite(q.scale) and np.float32(q.scale) != 0
-    # ONNX defines its op by the scale's square root.
+    # ONNX's op multiplies q and k by the square root of the scale.
     usable = usable and (op_type != "Attention" or q.scale > 0)
     if not (known and same and usable) or batch is None or target is None:
         return None

@@ -1,4 +1,4 @@
-"""Scale and biases of queries, keys and values as the attention op's own."""
+"""Moves scale and biases of queries, keys and values into the attention op."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from swift_export.converter.passes.match import (
 
 __all__ = ["absorb_attention_biases", "absorb_query_scales"]
 
-#: ONNX Runtime's op, and ONNX's, which has a scale but no bias.
+#: ONNX Runtime's op, and ONNX's op, which has a scale but no bias.
 ATTENTIONS = ("MultiHeadAttention", "Attention")
-#: Ops that move what lies in the last axis as a whole.
+#: Ops that keep the last axis together.
 MOVES = ("Reshape", "Split", "Unsqueeze")
 
 
 def absorb_query_scales(graph: oir.Graph) -> int:
-    """A constant factor of queries that only attention sees -> the op's scale."""
+    """A constant factor of queries that are used only by attention -> the op's scale."""
     count = 0
     for node in list(graph):
         if node.op_type != "Mul" or node.domain:
@@ -41,7 +41,7 @@ def absorb_query_scales(graph: oir.Graph) -> int:
             scales = [float(np.float32(a.attributes["scale"].as_float() * factor)) for a in attentions]
             if sizes(x) != sizes(node.outputs[0]) or not all(np.isfinite(scales)) or 0 in scales:
                 continue
-            # ONNX defines its op by the scale's square root.
+            # ONNX's op multiplies q and k by the square root of the scale.
             if min(scales) < 0 and any(attention.op_type == "Attention" for attention in attentions):
                 continue
             for attention, scale in zip(attentions, scales, strict=True):
@@ -64,7 +64,7 @@ def absorb_attention_biases(graph: oir.Graph) -> int:
             continue
         users = [list(_users(product.outputs[0])) for product in products]
         attentions = {user[0] for user in users[0] if user is not None}
-        # All that use one of the three use the other two, each in its place, and none has a bias yet.
+        # All users of one of the three use the other two, in the right places, and have no bias yet.
         places = [{(attention, i) for attention in attentions} for i in range(3)]
         if any(None in found or set(found) != place for found, place in zip(users, places, strict=True)):
             continue
@@ -83,7 +83,7 @@ def absorb_attention_biases(graph: oir.Graph) -> int:
 
 
 def _users(value: oir.Value) -> Iterator[tuple[oir.Node, int] | None]:
-    """The attention ops and operand numbers that a value is moved to; None for any other use."""
+    """The attention ops that use a value after moves, with its operand number; None if it has any other use."""
     if value.is_graph_output():
         yield None
     for user, index in value.uses():
@@ -104,7 +104,7 @@ def _keeps_columns(node: oir.Node) -> bool:
 
 
 def _products(node: oir.Node) -> list[oir.Node] | None:
-    """The Gemm behind each of queries, keys and values, where there is no other operand."""
+    """The Gemms that make queries, keys and values, if the op has no other operand."""
     if node.op_type != "MultiHeadAttention" or len(inputs(node)) != 3:
         return None
     products = []
@@ -119,7 +119,7 @@ def _products(node: oir.Node) -> list[oir.Node] | None:
 
 
 def _joined(graph: oir.Graph, parts: list[oir.Value | None]) -> oir.Value | None:
-    """The biases one behind the other; under its own name where they are all of a tensor that was cut."""
+    """The biases concatenated; if they are the pieces of one split tensor, that tensor under its own name."""
     elements = [array(part) for part in parts]
     if any(part is None for part in elements):
         return None

@@ -1,4 +1,4 @@
-"""The bias of a product in front of a Gelu: as ONNX Runtime's BiasGelu, or where runtimes find it."""
+"""Moves the bias between a product and a Gelu: into ONNX Runtime's BiasGelu, or to where runtimes fuse it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def fuse_bias_gelu(graph: oir.Graph) -> int:
 
 
 def part_bias_from_product(graph: oir.Graph) -> int:
-    """``Gelu(Gemm(x, W, b))`` -> ``Gelu(Gemm(x, W) + b)``, of which runtimes make the same in ops of their own.
+    """``Gelu(Gemm(x, W, b))`` -> ``Gelu(Gemm(x, W) + b)``, which runtimes fuse into their own ops.
 
-    ONNX Runtime makes it BiasGelu when it loads the file, and OpenVINO one op of all three.
+    ONNX Runtime fuses a BiasGelu when it loads the file; OpenVINO fuses all three into one op.
     """
     count = 0
     for node, product, bias in _matches(graph):
@@ -40,7 +40,7 @@ def part_bias_from_product(graph: oir.Graph) -> int:
 
 
 def _matches(graph: oir.Graph) -> Iterator[tuple[oir.Node, oir.Node, oir.Value]]:
-    """Every exact Gelu with the Gemm behind it that serves it alone, and that one's bias."""
+    """Every exact Gelu of a Gemm that has no other use, with the Gemm and its bias."""
     for node in list(graph):
         if node.op_type != "Gelu" or node.domain or node.outputs[0].dtype != oir.DataType.FLOAT:
             continue

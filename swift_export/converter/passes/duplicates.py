@@ -1,4 +1,4 @@
-"""Constants that are there twice."""
+"""Merges duplicate constants."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ __all__ = ["merge_duplicate_initializers"]
 def merge_duplicate_initializers(graph: oir.Graph) -> int:
     """Unnamed constants of equal type, shape and bytes -> the first of them.
 
-    Constants with a name of their own are looked up by it: they stay, equal or not. (onnx-ir's pass knows no such
-    exception.)
+    Named constants are looked up by name and stay, equal or not. (onnx-ir's pass has no such exception.)
     """
     alike: dict[tuple[object, ...], list[oir.Value]] = {}
     for value in graph.initializers.values():

@@ -1,8 +1,8 @@
-"""Maxima and minima that keep NaN and the signs of zeros.
+"""Maxima and minima that preserve NaN and the signs of zeros.
 
-ONNX says nothing about either, and ONNX Runtime loses them: a reduction gives NaN only where it comes first, and any of
-two zeros. In between the passes a float ReduceMax or ReduceMin means StableHLO's; in the finished graph nodes around it
-see to that.
+ONNX leaves both open, and ONNX Runtime loses them: a reduction returns NaN only if it comes first, and either of two
+zeros. During the passes, a float ReduceMax or ReduceMin has StableHLO's meaning; in the finished graph, nodes around it
+ensure that meaning.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from swift_export.converter.passes.nested import all_nodes
 
 __all__ = ["complete_extremes", "forget_signs_of_zeros", "plain_extremes"]
 
-#: How the extreme of reciprocals, which are infinite for zeros, compares to 0 where the extreme is +0.
+#: The comparison of the reciprocals' extreme with 0 that holds if the extreme is +0; reciprocals of zeros are infinite.
 POSITIVE = {"ReduceMax": "Greater", "ReduceMin": "GreaterOrEqual"}
 
 
 def complete_extremes(graph: oir.Graph) -> int:
-    """``ReduceMax(x)``, ``ReduceMin(x)`` of floats -> the same, NaN where an element is NaN, and with +0 above -0."""
+    """``ReduceMax(x)``, ``ReduceMin(x)`` of floats -> NaN if an element is NaN, and +0 above -0."""
     count = 0
     for node in list(all_nodes(graph)):
         if node.op_type in POSITIVE and inputs(node)[0].dtype in FLOATS:
@@ -41,7 +41,7 @@ def complete_extremes(graph: oir.Graph) -> int:
 
 
 def plain_extremes(graph: oir.Graph) -> int:
-    """The other way round, for passes to see."""
+    """Undo the completion, so that passes can match the reduction."""
     count = 0
     for node in list(all_nodes(graph)):
         found = _completed(node)
@@ -55,9 +55,9 @@ def plain_extremes(graph: oir.Graph) -> int:
 
 
 def forget_signs_of_zeros(graph: oir.Graph) -> int:
-    """``Softmax(maximum(a, b))``, where nodes around the Max see to the signs of zeros -> ``Softmax(Max(a, b))``.
+    """``Softmax(maximum(a, b))`` with nodes around the Max for the signs of zeros -> ``Softmax(Max(a, b))``.
 
-    Exponentials of differences to the largest element do not tell -0 from 0.
+    Exponentials of differences to the largest element do not distinguish -0 from 0.
     """
     count = 0
     for node in graph:
@@ -75,7 +75,7 @@ def forget_signs_of_zeros(graph: oir.Graph) -> int:
 
 
 def _completed(node: oir.Node) -> oir.Node | None:
-    """The reduction that ``_complete`` put a node around."""
+    """The reduction that ``_complete`` wrapped."""
     if node.op_type != "Where":
         return None
     any_nan, nan, signed = inputs(node)
@@ -120,7 +120,7 @@ def _complete(root: oir.Graph, node: oir.Node) -> None:
     found = reduced(node.op_type, x)
     outer = reduced(node.op_type, make("Reciprocal", x, like=x))
     zero = make("Where", make(POSITIVE[node.op_type], outer, number(0.0), kind=boolean), number(0.0), number(-0.0))
-    # Of its first choice ONNX Runtime's Where gives 0 for -0.
+    # ONNX Runtime's Where returns 0 for a -0 in its second input.
     unlike = make("Not", make("Equal", found, number(0.0), kind=boolean), kind=boolean)
     signed = make("Where", unlike, found, zero)
     any_nan = cast(reduced("ReduceMax", cast(make("IsNaN", x, kind=boolean, like=x), small)), boolean)

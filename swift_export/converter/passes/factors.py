@@ -1,4 +1,4 @@
-"""Sizes as a number times, at most, one unknown: what can be multiplied and divided exactly."""
+"""Sizes as a number times at most one unknown, which can be multiplied and divided exactly."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Factor:
 
     @property
     def size(self) -> int | str:
-        """As shapes write it."""
+        """The size as shapes write it."""
         if self.name is None:
             return self.number
         return self.name if self.number == 1 else f"{self.number}*{self.name}"
 
 
 def as_factor(size: int | str) -> Factor:
-    """Read a size; one that is written in any other way is an unknown of its own."""
+    """Read a size; any other spelling is an unknown by itself."""
     if isinstance(size, int):
         return Factor(size)
     times = re.fullmatch(r"(\d+)\*(\w+)", size)
@@ -33,7 +33,7 @@ def as_factor(size: int | str) -> Factor:
 
 
 def product(factors: Iterable[Factor]) -> Factor | None:
-    """None where two are unknown."""
+    """The product; None if both are unknown."""
     whole = Factor(1)
     for factor in factors:
         if whole.name is not None and factor.name is not None:
@@ -43,7 +43,7 @@ def product(factors: Iterable[Factor]) -> Factor | None:
 
 
 def quotient(a: Factor, b: Factor) -> Factor | None:
-    """None where a is no multiple of b, whatever the unknown is."""
+    """The quotient; None unless a is a multiple of b for every value of the unknown."""
     if b.number == 0 or a.number % b.number or b.name not in (None, a.name):
         return None
     return Factor(a.number // b.number, None if b.name == a.name else a.name)

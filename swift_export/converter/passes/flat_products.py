@@ -13,9 +13,9 @@ __all__ = ["flatten_products"]
 
 
 def flatten_products(graph: oir.Graph) -> int:
-    """``Gemm(Reshape(x))`` over x's last axis -> FusedMatMul, which takes any number of axes; its reshapes then meet.
+    """``Gemm(Reshape(x))`` over x's last axis -> FusedMatMul, which takes any number of axes; the reshapes then cancel.
 
-    A bias becomes an Add of its own.
+    A bias becomes a separate Add.
     """
     count = 0
     for node in list(graph):

@@ -1,4 +1,4 @@
-"""Nodes of constants, computed once."""
+"""Folds nodes of constant operands."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ from swift_export.converter.passes.nested import root
 
 __all__ = ["fold_constants"]
 
-#: What a node's result may always take, in bytes; more only in place of constants that go.
+#: Bytes that a node's result may always take; a larger one must replace constants of at least its size.
 FREE_BYTES = 64 * 1024
 
 MOVES = frozenset(
     {"Concat", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
 CHOICES = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Where", "Xor"})
-#: On floats these have one right result, and every runtime gives it. Sums, products of matrices, exponentials and the
-#: like do not: they stay. So do ops that only repeat: they are there to keep the file small.
+#: On floats, these ops have one exact result, which every runtime gives. Others stay in the graph: sums, products of
+#: matrices, exponentials and the like vary, and ops that only repeat elements keep the file small.
 EXACT = frozenset({"Abs", "Add", "Ceil", "Div", "Floor", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})
-#: Quotients of integers and floats out of range become what each implementation likes.
+#: Implementations differ on quotients of integers and on floats out of an integer type's range.
 EXACT_ON_INTEGERS = (EXACT | {"Cast"}) - {"Div", "Reciprocal", "Sqrt"}
 
 DTYPES = frozenset({*FLOATS, oir.DataType.INT64, oir.DataType.INT32, oir.DataType.BOOL}) - {oir.DataType.BFLOAT16}
 
 
 def fold_constants(graph: oir.Graph) -> int:
-    """A node whose operands are constants -> its result, where that does not swell the file.
+    """A node of constant operands -> its result, unless that makes the file much larger.
 
-    Constants with a name of their own stay as they are, and so do the nodes that read them: a tensor of a checkpoint is
-    found under its name.
+    Named constants and the nodes that read them stay, so that a checkpoint's tensors are found by name.
     """
     count = 0
     for node in list(graph):
@@ -71,7 +70,7 @@ def _foldable(node: oir.Node) -> bool:
 
 
 def _matrix_of_a_product(node: oir.Node) -> bool:
-    # Gemm takes it as it is stored.
+    # Gemm reads a transposed matrix directly.
     users = [user.op_type for value in node.outputs for user in value.consumers()]
     return node.op_type == "Transpose" and len(sizes(node.outputs[0])) == 2 and "MatMul" in users
 
@@ -83,7 +82,7 @@ def _bytes(value: oir.Value) -> float:
 
 
 def _results(node: oir.Node) -> list[np.ndarray]:
-    """What ONNX's reference implementation gives."""
+    """The results of ONNX's reference implementation."""
     operands = [oir.val(f"x{i}", v.dtype, v.shape) if v is not None else None for i, v in enumerate(node.inputs)]
     outputs = [oir.val(f"y{i}", v.dtype, v.shape) for i, v in enumerate(node.outputs)]
     alone = oir.node(node.op_type, operands, dict(node.attributes), outputs=outputs)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's FusedMatMul: a product that reads its operands transposed where they lie."""
+"""Fuses ONNX Runtime's FusedMatMul, a product that reads transposed operands in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["absorb_transposes"]
 
 
 def absorb_transposes(graph: oir.Graph) -> int:
-    """``xᵀ · W`` for a stack of matrices x -> FusedMatMul, which turns neither x nor, where it is turned, W."""
+    """``xᵀ · W`` for a stack of matrices x -> FusedMatMul, which reads x, and a transposed W, in place."""
     count = 0
     for node in list(graph):
         if node.op_type != "MatMul" or node.domain or node.outputs[0].dtype != oir.DataType.FLOAT:

@@ -1,4 +1,4 @@
-"""Gelu out of erf or tanh."""
+"""Fuses Gelu from erf or tanh."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["fuse_gelu"]
 
 GELU_SINCE = 20
 
-#: The function in 0.5 * x * (1 + f(p(x))), its polynomial p by exponent, and what the op calls it.
+#: The function f in 0.5 * x * (1 + f(p(x))), its polynomial p by exponent, and the op's name for the form.
 #: https://arxiv.org/abs/1606.08415
 FORMS = {
     "Erf": ({1: math.sqrt(0.5)}, "none"),
     "Tanh": ({1: math.sqrt(2 / math.pi), 3: math.sqrt(2 / math.pi) * 0.044715}, "tanh"),
 }
 
-#: The distance between 1 and the next number.
+#: The distance between 1 and the next larger number.
 EPSILON = {
     oir.DataType.DOUBLE: 2**-52,
     oir.DataType.FLOAT: 2**-23,
@@ -33,7 +33,7 @@ EPSILON = {
 def fuse_gelu(graph: oir.Graph) -> int:
     """``0.5 * x * (1 + erf(x / sqrt(2)))`` or ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³)))`` -> Gelu.
 
-    Factors and terms may stand in any order, the cube for any way to write it. From opset 20 on.
+    Factors and terms may have any order, and the cube any form. From opset 20 on.
     """
     if root(graph).opset_imports[""] < GELU_SINCE:
         return 0
@@ -71,7 +71,7 @@ def _argument(node: oir.Node) -> tuple[oir.Value, str] | None:
 
 
 def _factors(value: oir.Value, stop: oir.Value | None) -> list[list[oir.Value]]:
-    """The factors of a tree of products, level by level, at most three deep, not looking into ``stop``."""
+    """The factors of a tree of products, level by level, at most three deep, without those inside ``stop``."""
     levels = [[value]]
     for _ in range(3):
         split: list[oir.Value] = []
@@ -83,7 +83,7 @@ def _factors(value: oir.Value, stop: oir.Value | None) -> list[list[oir.Value]]:
 
 
 def _one_plus(factor: oir.Value) -> tuple[oir.Value, tuple[dict[int, float], str]] | None:
-    """What the function is of, and its form, if the factor is 1 + erf or 1 + tanh."""
+    """The function's argument and its form, if the factor is 1 + erf or 1 + tanh."""
     add = made_by(factor, "Add")
     for one, other in either(add) if add is not None else []:
         function = made_by(other, *FORMS)
@@ -95,5 +95,5 @@ def _one_plus(factor: oir.Value) -> tuple[oir.Value, tuple[dict[int, float], str
 def _equal(found: dict[int, float] | None, wanted: dict[int, float], dtype: oir.DataType | None) -> bool:
     if found is None or dtype not in EPSILON or found.keys() != wanted.keys():
         return False
-    # A coefficient is the product of at most two constants, each rounded once, whichever way it was computed.
+    # In any form, a coefficient is the product of at most two constants, each rounded once.
     return all(math.isclose(found[n], wanted[n], rel_tol=2 * EPSILON[dtype]) for n in wanted)

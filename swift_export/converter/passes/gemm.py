@@ -1,4 +1,4 @@
-"""Gemm out of a product with a transposed matrix and, where there is one, a bias."""
+"""Fuses Gemm from a product with a transposed matrix and an optional bias."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ __all__ = ["bias_of", "fuse_gemm", "is_linear", "without_bias"]
 
 
 def fuse_gemm(graph: oir.Graph) -> int:
-    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, W kept as it is stored.
+    """``x @ Wᵀ [+ b]`` over the last axis of x -> Gemm on rows, with W as it is stored.
 
-    A stack of transposed matrices stays with MatMul: runtimes read it as it lies there, but would have to turn it round
-    for Gemm.
+    A stack of transposed matrices keeps its MatMul: runtimes read it in place there, but would transpose it for Gemm.
     """
     count = 0
     for node in list(graph):
@@ -54,7 +53,7 @@ def fuse_gemm(graph: oir.Graph) -> int:
 
 
 def is_linear(node: oir.Node) -> bool:
-    """Whether a Gemm is ``x @ Wᵀ [+ b]``, b one number a column."""
+    """Whether a Gemm is ``x @ Wᵀ [+ b]`` with one number of b per column."""
     plain = set(node.attributes) == {"transB"} and node.attributes["transB"].as_int() == 1
     return plain and (len(inputs(node)) == 2 or sizes(inputs(node)[2]) == sizes(node.outputs[0])[-1:])
 
@@ -65,5 +64,5 @@ def bias_of(node: oir.Node) -> oir.Value | None:
 
 
 def without_bias(graph: oir.Graph, node: oir.Node) -> oir.Value:
-    """The product of a Gemm alone."""
+    """The product of a Gemm, without its bias."""
     return new_value(graph, node, "Gemm", inputs(node)[:2], sizes(node.outputs[0]), dict(node.attributes))

@@ -1,4 +1,4 @@
-"""Nodes that only hand a value on."""
+"""Removes nodes that only pass a value on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["remove_identities"]
 
 
 def remove_identities(graph: oir.Graph) -> int:
-    """Identity -> its operand, in bodies too. An output of a graph keeps a node of that graph behind it.
+    """Identity -> its operand, in bodies too. A node of the same graph still produces each output.
 
-    (onnx-ir's pass lets a body give out a value that is not of the body.)
+    (onnx-ir's pass lets a body return a value from outside.)
     """
     count = 0
     for node in list(all_nodes(graph)):
@@ -24,7 +24,7 @@ def remove_identities(graph: oir.Graph) -> int:
         if source is None:
             continue
         if output.is_graph_output() and not can_replace(output, source):
-            # It stays, in the scope of what it hands on: merging equal nodes makes some without.
+            # It stays, in the scope of its operand: merging equal nodes makes some without a scope.
             producer = source.producer()
             if producer is not None:
                 node.metadata_props.setdefault(SCOPE, scope(producer))

@@ -1,4 +1,4 @@
-"""LayerNormalization out of means, a square root and products."""
+"""Fuses LayerNormalization from means, a square root and products."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["fuse_layer_normalization"]
 def fuse_layer_normalization(graph: oir.Graph) -> int:
     """``(x - mean) * rsqrt(mean((x - mean)²) + epsilon) [* scale] [+ bias]`` over trailing axes.
 
-    Not of doubles: the op computes its means in float32.
+    Not for doubles: the op computes its means in float32.
     """
     count = 0
     for node in list(graph):

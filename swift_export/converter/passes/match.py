@@ -1,4 +1,4 @@
-"""What all passes share: looking at producers and constants, and putting a node in another's place."""
+"""Tools of all passes: inspecting producers and constants, and replacing nodes."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ __all__ = [
     "swapped",
 ]
 
-#: The name of a constant without one of its own; tf2onnx's graphs have ``@`` and a node's name behind it.
+#: The name of an unnamed constant; tf2onnx's graphs append ``@`` and a node's name.
 _NUMBERED = re.compile(rf"{UNNAMED}\d+(@.*)?")
 
 FLOATS = (oir.DataType.FLOAT, oir.DataType.DOUBLE, oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
 
 def made_by(value: oir.Value | None, *op_types: str) -> oir.Node | None:
-    """The node behind a value, if it is of one of these types."""
+    """The node that produces a value, if it has one of these types."""
     node = value.producer() if value is not None else None
     return node if node is not None and node.domain == "" and node.op_type in op_types else None
 
 
 def inputs(node: oir.Node) -> list[oir.Value]:
-    """Inputs that are there."""
+    """The inputs that are not omitted."""
     return [v for v in node.inputs if v is not None]
 
 
@@ -69,7 +69,7 @@ def array(value: oir.Value | None) -> np.ndarray | None:
 
 
 def scalar(value: oir.Value | None) -> float | None:
-    """The one number of a float constant with one element."""
+    """The number in a float constant of one element."""
     if value is None or value.dtype not in FLOATS or value.shape is None or len(value.shape) > 0:
         return None
     elements = array(value)
@@ -85,13 +85,13 @@ def integers(value: oir.Value | None) -> list[int] | None:
 
 
 def sizes(value: oir.Value) -> list[int | str]:
-    """The shape: numbers, and unknown sizes by their name. Every value of a lowered graph has one."""
+    """The shape: numbers, and unknown sizes by name. Every value of a lowered graph has one."""
     assert value.shape is not None
     return [d if isinstance(d, int) else str(d.value) for d in value.shape]
 
 
 def flattened(shape: Sequence[int | str]) -> int | str | None:
-    """The size of these axes once they are one; None where an axis is empty or two are unknown."""
+    """The size of these axes merged; None if an axis is empty or two are unknown."""
     whole = product(map(as_factor, shape))
     return None if whole is None or whole.number == 0 else whole.size
 
@@ -107,7 +107,7 @@ def swapped(rank: int) -> list[int]:
 
 
 def is_swapped(value: oir.Value) -> bool:
-    """Whether a value is a stack of matrices, each transposed by a node of its own."""
+    """Whether a value is a stack of matrices, each transposed by a node."""
     node, rank = made_by(value, "Transpose"), len(sizes(value))
     return node is not None and rank > 2 and permutation(node) == swapped(rank)
 
@@ -125,15 +125,15 @@ def attribute(node: oir.Node, name: str, default: int) -> int:
 
 
 def only_use(value: oir.Value) -> oir.Node | None:
-    """The one node that uses a value, if it is used once, in the graph that it is of, and no output."""
+    """The only user of a value, if it is used once, in its own graph, and is not an output."""
     uses = list(value.uses())
     alone = len(uses) == 1 and uses[0].node.graph is value.graph and not value.is_graph_output()
     return uses[0].node if alone else None
 
 
 def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.Node, oir.Value | None]:
-    """The commutative op that alone uses a node's result, and its other operand, if that has exactly this shape; else
-    the node itself, and None.
+    """The commutative op that is the only user of a node's result, with its other operand, if that has exactly this
+    shape; else the node itself and None.
     """
     user = only_use(node.outputs[0])
     if user is not None and user.op_type == op_type:
@@ -144,7 +144,7 @@ def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.
 
 
 def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
-    """A constant of the graph with these elements; an equal small one is used again."""
+    """A constant of the graph with these elements; an equal small one is reused."""
     graph = root(graph)
     for value in graph.initializers.values():
         if value.dtype == oir.DataType.from_numpy(elements.dtype) and sizes(value) == list(elements.shape):
@@ -158,12 +158,12 @@ def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
 
 
 def is_named(constant: oir.Value) -> bool:
-    """Whether a constant has a name of its own, like a checkpoint's tensor and its parts."""
+    """Whether a constant is named, like a checkpoint's tensor and its parts."""
     return NAMED in constant.meta or not _NUMBERED.fullmatch(str(constant.name))
 
 
 def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:
-    """A constant of the graph with this name, or one that starts with it where other elements have it already."""
+    """A constant of the graph with this name; a suffix is added if other elements have the name already."""
     graph = root(graph)
     there = graph.initializers.get(name)
     if there is not None:
@@ -189,7 +189,7 @@ def new_value(
     dtype: oir.DataType | None = None,
     domain: str = "",
 ) -> oir.Value:
-    """A new node in front of ``before``, in its scope; gives the node's output."""
+    """Insert a new node in front of ``before``, in its scope; return the node's output."""
     output = oir.val(None, dtype or operands[0].dtype, list(shape))
     properties = dict(before.metadata_props)
     node = oir.node(op_type, list(operands), attributes, domain=domain, outputs=[output], metadata_props=properties)
@@ -198,7 +198,7 @@ def new_value(
 
 
 def replace(graph: oir.Graph, old: oir.Value, new: oir.Value) -> None:
-    """Let ``new`` take the place of ``old`` everywhere, as an output of the graph too; ``old`` becomes dead code."""
+    """Replace ``old`` by ``new`` everywhere, also as an output of the graph; ``old`` becomes dead code."""
     if old.is_graph_output():
         name, old.name = old.name, None
         new.name = name
@@ -206,11 +206,11 @@ def replace(graph: oir.Graph, old: oir.Value, new: oir.Value) -> None:
 
 
 def can_replace(old: oir.Value, new: oir.Value) -> bool:
-    """Whether ``new`` may take the place of ``old``: an output of a graph keeps a node of its own, of that graph."""
+    """Whether ``new`` may replace ``old``: a separate node of the graph must produce each output."""
     own = new.producer() is not None and new.graph is old.graph
     return not old.is_graph_output() or (own and not new.is_graph_output())
 
 
 def scope(node: oir.Node) -> str:
-    """The scope that a node was made in."""
+    """The scope in which a node was made."""
     return node.metadata_props.get(SCOPE, "")

@@ -1,4 +1,4 @@
-"""Chains of Transpose and Reshape as the fewest nodes that move the same elements."""
+"""Shortens chains of Transpose and Reshape to the fewest nodes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from swift_export.converter.passes.reshapes import reshape_target
 __all__ = ["merge_moves"]
 
 Shape = list[int | str]
-#: A Reshape to a shape, or a Transpose by a permutation and the shape it gives.
+#: A Reshape to a shape, or a Transpose by a permutation to a shape.
 Step = tuple[list[int] | None, Shape]
 
 MOVES = ("Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def merge_moves(graph: oir.Graph) -> int:
-    """Transposes and reshapes in a row, each used by the next alone -> at most Reshape, Transpose, Reshape.
+    """Transposes and reshapes in a row, each used only by the next -> at most Reshape, Transpose, Reshape.
 
-    Where that is fewer nodes, or as many with a Reshape for a Transpose: pairs that cancel go, a Transpose that moves
-    axes of size 1 is a Reshape, and transposes with a Reshape between them that cuts or joins axes which stay together
-    are one.
+    Applied if that takes fewer nodes, or as many with a Reshape instead of a Transpose. So cancelling pairs vanish, a
+    Transpose that only moves axes of size 1 becomes a Reshape, and transposes merge across a Reshape that splits or
+    joins axes which stay together.
     """
     merged = 0
     # Whole chains before parts of them.
@@ -65,13 +65,13 @@ def _moves(node: oir.Node) -> bool:
 
 
 def _is_free(node: oir.Node) -> bool:
-    """Whether runtimes do without this transpose: a product reads a transposed operand where it lies."""
+    """Whether the transpose is free in runtimes: a product reads a transposed operand in place."""
     user = only_use(node.outputs[0])
     return user is not None and user.op_type == "MatMul" and is_swapped(node.outputs[0])
 
 
 def _chains(node: oir.Node) -> list[tuple[oir.Value, list[oir.Node]]]:
-    """Ever longer chains that end in a node, each with the value it starts from."""
+    """Chains that end in a node, in order of length, each with its first operand."""
     found = [(inputs(node)[0], [node])]
     while True:
         value, nodes = found[-1]
@@ -90,7 +90,7 @@ def _step(graph: oir.Graph, node: oir.Node, value: oir.Value, perm: list[int] | 
 
 
 class _Tracked:
-    """Where the elements of a value go: its axes cut into pieces, and how the pieces lie now."""
+    """The movement of a value's elements: its axes split into pieces, and the pieces' new order."""
 
     def __init__(self, shape: Shape) -> None:
         self._numbers = count()
@@ -102,7 +102,7 @@ class _Tracked:
         self.now = [self.now[p] for p in perm]
 
     def reshape(self, shape: Shape) -> bool:
-        """Group the pieces into these axes, cut further where needed; False where that is impossible."""
+        """Group the pieces into these axes, split further if needed; return False if that is impossible."""
         pieces = [piece for axis in self.now for piece in axis]
         axes: list[list[int]] = []
         for size in shape:
@@ -122,7 +122,7 @@ class _Tracked:
         return not pieces
 
     def _cut(self, pieces: list[int], outer: Factor) -> bool:
-        """Cut the first piece in two, the outer one of this size."""
+        """Split the first piece in two, with the outer one of this size."""
         inner = quotient(self.factors[pieces[0]], outer)
         if inner is None:
             return False
@@ -140,7 +140,7 @@ class _Tracked:
         return piece
 
     def way(self, shape: Shape, first: list[list[int]], second: list[list[int]], final: Shape) -> list[Step] | None:
-        """Reshape to the axes ``first``, transpose to the axes ``second``, reshape to ``final``, as far as needed."""
+        """Reshape to axes ``first``, transpose to axes ``second``, reshape to ``final``; identities are skipped."""
         if list(chain.from_iterable(first)) != list(chain.from_iterable(self.before)):
             return None
         if list(chain.from_iterable(second)) != list(chain.from_iterable(self.now)):
@@ -157,7 +157,7 @@ class _Tracked:
 
 
 def _fewest(shape: Shape, nodes: Sequence[oir.Node]) -> list[Step] | None:
-    """The shortest way from a value of this shape to the result of these nodes."""
+    """The shortest chain from a value of this shape to the result of these nodes."""
     tracked, final = _Tracked(shape), sizes(nodes[-1].outputs[0])
     for node in nodes:
         if node.op_type == "Transpose":
@@ -179,13 +179,13 @@ def _fewest(shape: Shape, nodes: Sequence[oir.Node]) -> list[Step] | None:
             tracked.way(shape, [*ready, *([[]] * ones)], now, final),
             tracked.way(shape, sorted(runs, key=lambda run: order[run[0]]), runs, final),
         ]
-    # A Reshape has one unknown size at most.
+    # A Reshape allows at most one unknown size.
     possible = [w for w in ways if w is not None and all(perm or reshape_target(to) is not None for perm, to in w)]
     return min(possible, key=len, default=None)
 
 
 def _runs(order: dict[int, int], now: Iterable[int]) -> list[list[int]]:
-    """The pieces as they lie now, together where they lay together before."""
+    """The pieces in their new order, merged if they were adjacent before."""
     runs: list[list[int]] = []
     for piece in now:
         if runs and order[runs[-1][-1]] + 1 == order[piece]:
@@ -196,7 +196,7 @@ def _runs(order: dict[int, int], now: Iterable[int]) -> list[list[int]]:
 
 
 def _with_ones(axes: list[list[int]], ones: int, shape: Shape) -> list[list[int]]:
-    """Axes of size 1 among the others, where the shape has such."""
+    """Insert the shape's axes of size 1 among the others."""
     placed: list[list[int]] = []
     rest = list(axes)
     for size in shape:

@@ -1,4 +1,4 @@
-"""Names that say where in the source program a node or value comes from."""
+"""Names nodes and values after their scope in the source program."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["name_nodes_and_values", "number_constants"]
 def name_nodes_and_values(graph: oir.Graph) -> None:
     """Nodes become ``<scope>/<op type>``, values likewise; the last value of a scope carries the scope's own name.
 
-    So the result of whatever ran in ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``. What
-    counts are floating-point tensors with axes; only where a scope makes none, its last value of any kind.
+    So the result of ``named_scope("stage0/block1/output")`` is the value ``stage0/block1/output``. Only floating-point
+    tensors with axes count, unless a scope makes none: then its last value of any kind is taken.
     Names of inputs, outputs and initializers stay.
     """
     last = {scope(node): node for node in graph} | {scope(node): node for node in graph if _is_map(node)}
@@ -47,9 +47,9 @@ def _is_map(node: oir.Node) -> bool:
 
 
 def number_constants(graph: oir.Graph) -> None:
-    """Constants without a name of their own become ``constant_0``, ... in the order in which nodes use them.
+    """Name unnamed constants ``constant_0``, ... in the order in which nodes use them.
 
-    Their names then depend on the graph alone, not on what was made and dropped on the way to it.
+    So their names depend only on the graph, not on constants that were made and dropped before.
     """
     used = dict.fromkeys(v for node in all_nodes(graph) for v in node.inputs if v is not None)
     anonymous = [v for v in used if v.is_initializer() and not is_named(v)]

@@ -8,7 +8,7 @@ import onnx_ir as oir
 
 __all__ = ["all_nodes", "bodies", "graphs", "root", "with_bodies"]
 
-#: Key of a body's ``meta`` that holds the graph it is inside of in the end.
+#: Key of a body's ``meta`` that holds the outermost graph.
 ROOT = "root"
 
 
@@ -19,7 +19,7 @@ def bodies(node: oir.Node) -> list[oir.Graph]:
 
 
 def graphs(graph: oir.Graph) -> list[oir.Graph]:
-    """A graph and all bodies in it; each body then knows the graph as its ``root``."""
+    """A graph and all bodies in it; sets the graph as the ``root`` of each body."""
     found = [graph, *(body for node in all_nodes(graph) for body in bodies(node))]
     for body in found[1:]:
         body.meta[ROOT] = graph
@@ -27,7 +27,7 @@ def graphs(graph: oir.Graph) -> list[oir.Graph]:
 
 
 def root(graph: oir.Graph) -> oir.Graph:
-    """The graph that a body is inside of in the end: it holds constants and versions for all."""
+    """The outermost graph around a body: it holds all constants and versions."""
     found = graph.meta.get(ROOT, graph)
     assert isinstance(found, oir.Graph)
     return found

@@ -1,4 +1,4 @@
-"""What normalisations have in common: a quotient by a root, means over trailing axes, a scale behind."""
+"""Shared parts of normalisations: a quotient by a root, means over trailing axes, a scale."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["mean_axis", "mean_square", "ones", "quotients"]
 
 
 def quotients(node: oir.Node) -> list[tuple[oir.Value, oir.Value]]:
-    """(a, b) for every way to read a node as ``a / sqrt(b)``."""
+    """(a, b) for each reading of a node as ``a / sqrt(b)``."""
     if node.op_type == "Mul":
         candidates = [(a, made_by(b, "Reciprocal")) for a, b in either(node)]
         pairs = [(a, made_by(r.inputs[0], "Sqrt")) for a, r in candidates if r is not None]
@@ -55,7 +55,7 @@ def _is_square(value: oir.Value, of: oir.Value) -> bool:
 
 
 def mean_axis(node: oir.Node | None, of: oir.Value) -> int | None:
-    """The first axis of a mean of ``of`` over trailing axes that are kept."""
+    """The first axis of a mean of ``of`` over trailing axes, kept with size 1."""
     if node is None or node.inputs[0] is not of or attribute(node, "keepdims", 1) != 1:
         return None
     axes, rank = axes_of(node), len(sizes(of))
@@ -63,7 +63,7 @@ def mean_axis(node: oir.Node | None, of: oir.Value) -> int | None:
 
 
 def ones(graph: oir.Graph, x: oir.Value, axis: int) -> oir.Value | None:
-    """The scale that changes nothing, if the sizes are known."""
+    """A scale of ones, if the sizes are known."""
     shape = [s for s in sizes(x)[axis:] if isinstance(s, int)]
     if len(shape) != len(sizes(x)) - axis or x.dtype is None:
         return None

@@ -1,4 +1,4 @@
-"""One order for one graph, and an output of its own for every name."""
+"""Puts nodes in a canonical order and gives each output a separate node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["order_nodes", "separate_outputs"]
 
 
 def order_nodes(graph: oir.Graph) -> None:
-    """Put nodes in the order in which the outputs ask for them, depth first: it depends on the graph alone."""
+    """Order nodes depth first from the outputs; the order depends only on the graph."""
     ordered: list[oir.Node] = []
     seen: set[oir.Node] = set()
     for output in graph.outputs:
@@ -32,12 +32,12 @@ def order_nodes(graph: oir.Graph) -> None:
 
 
 def _read(graph: oir.Graph, node: oir.Node) -> list[oir.Value]:
-    """What a node reads of its graph, in its bodies too."""
+    """The values of its graph that a node reads, also in its bodies."""
     return [v for inner in with_bodies(node) for v in inner.inputs if v is not None and v.graph is graph]
 
 
 def separate_outputs(graph: oir.Graph, names: Sequence[str | None]) -> None:
-    """Give outputs that became one value nodes of their own again."""
+    """Give outputs that became one value separate nodes again."""
     for i, (value, name) in enumerate(zip(list(graph.outputs), names, strict=True)):
         if value.name == name:
             continue

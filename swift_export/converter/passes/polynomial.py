@@ -1,4 +1,4 @@
-"""Reading a value as a polynomial in another."""
+"""Reads a value as a polynomial in another."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["polynomial"]
 
 Polynomial = dict[int, float]
 
-#: Enough for the cubes that activations hold, however they are written.
+#: Enough for the cubes in activations, in any form.
 DEEPEST, HIGHEST = 8, 4
 
 
 def polynomial(value: oir.Value, x: oir.Value, depth: int = DEEPEST) -> Polynomial | None:
-    """Coefficients by exponent if ``value`` is a polynomial in ``x`` with constant coefficients, written in any way."""
+    """Coefficients by exponent if ``value`` is a polynomial in ``x`` with constant coefficients, in any form."""
     if value is x:
         return {1: 1.0}
     constant = scalar(value)

@@ -1,4 +1,4 @@
-"""Reductions as ONNX spells them: reduced axes kept, sums over n as means."""
+"""Rewrites reductions in ONNX's forms: reduced axes kept, sums over n as means."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keep_reduced_axes(graph: oir.Graph) -> int:
 
 
 def reduce_means(graph: oir.Graph) -> int:
-    """``ReduceSum(x) / n``, n the number of elements summed -> ``ReduceMean(x)``; an Unsqueeze between comes after."""
+    """``ReduceSum(x) / n``, n the number of summed elements -> ``ReduceMean(x)``; an Unsqueeze between moves behind."""
     count = 0
     for node in list(graph):
         if node.op_type != "Div":
@@ -70,7 +70,7 @@ def reduce_means(graph: oir.Graph) -> int:
 
 
 def _only_divided(total: oir.Value, n: float | None) -> bool:
-    """Whether a sum is used for nothing but quotients by n: otherwise it would be computed twice."""
+    """Whether a sum is used only in quotients by n; with another use, it would be computed twice."""
 
     def divided(user: oir.Node, value: oir.Value) -> bool:
         if user.op_type == "Unsqueeze":

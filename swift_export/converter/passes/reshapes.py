@@ -1,4 +1,4 @@
-"""Chains of Transpose and Reshape."""
+"""Merges chains of Transpose and Reshape."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POINTWISE = ("Gelu", "Erf", "Tanh", "Sigmoid", "Relu", "Exp", "Sqrt", "Neg", "Ab
 
 
 def reshape_target(shape: list[int | str]) -> np.ndarray | None:
-    """The constant that makes Reshape give this shape, if it has at most one unknown size and no empty axis."""
+    """The constant operand of a Reshape to this shape, if that has at most one unknown size and no empty axis."""
     unknown = [s for s in shape if not isinstance(s, int)]
     if len(unknown) > 1 or 0 in shape:
         return None
@@ -33,7 +33,7 @@ def reshape_target(shape: list[int | str]) -> np.ndarray | None:
 
 
 def merge_transposes(graph: oir.Graph) -> int:
-    """Two transposes in a row are one; one that changes nothing is none."""
+    """Merge two transposes in a row; remove an identity."""
     count = 0
     for node in list(graph):
         if node.op_type != "Transpose":
@@ -56,7 +56,7 @@ def merge_transposes(graph: oir.Graph) -> int:
 
 
 def merge_reshapes(graph: oir.Graph) -> int:
-    """Of reshapes in a row only the last counts; one that changes nothing is none."""
+    """Keep only the last of several reshapes in a row; remove an identity."""
     count = 0
     for node in list(graph):
         if node.op_type not in ("Reshape", "Unsqueeze"):
@@ -77,7 +77,7 @@ def merge_reshapes(graph: oir.Graph) -> int:
 
 
 def sink_reshapes(graph: oir.Graph) -> int:
-    """``f(Reshape(x))`` -> ``Reshape(f(x))`` for pointwise f: reshapes meet and merge."""
+    """``f(Reshape(x))`` -> ``Reshape(f(x))`` for pointwise f, so that reshapes meet and merge."""
     count = 0
     for node in list(graph):
         if node.op_type not in (*POINTWISE, "BiasGelu"):
@@ -87,7 +87,7 @@ def sink_reshapes(graph: oir.Graph) -> int:
         if reshape is None or only_use(y) is None or integers(reshape.inputs[1]) is None:
             continue
         x, target = inputs(reshape)
-        # A bias goes along the last axis.
+        # A bias has the size of the last axis.
         if bias and sizes(x)[-1:] != sizes(y)[-1:]:
             continue
         attributes = dict(node.attributes)

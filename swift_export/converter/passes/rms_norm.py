@@ -1,4 +1,4 @@
-"""RMSNormalization out of a mean of squares, a square root and products."""
+"""Fuses RMSNormalization from a mean of squares, a square root and products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RMS_NORMALIZATION_SINCE = 23
 def fuse_rms_normalization(graph: oir.Graph) -> int:
     """``x * rsqrt(mean(x²) + epsilon) [* scale]`` over trailing axes, from opset 23 on.
 
-    The scale may be multiplied to x or to the root. Not of doubles: the op computes its mean in float32.
+    The scale may multiply x or the root. Not for doubles: the op computes its mean in float32.
     """
     if root(graph).opset_imports[""] < RMS_NORMALIZATION_SINCE:
         return 0

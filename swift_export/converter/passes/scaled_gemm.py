@@ -1,4 +1,4 @@
-"""Constant factors of products as Gemm's own."""
+"""Moves constant factors of products into Gemm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["scale_products"]
 
 
 def scale_products(graph: oir.Graph) -> int:
-    """``c * (x @ Wᵀ + b)``, seen through reshapes -> Gemm with alpha and beta c."""
+    """``c * (x @ Wᵀ + b)``, also through reshapes -> Gemm with alpha and beta c."""
     count = 0
     for node in list(graph):
         if node.op_type != "Mul" or node.domain or node.outputs[0].dtype != oir.DataType.FLOAT:

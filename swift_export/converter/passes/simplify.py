@@ -1,4 +1,4 @@
-"""Operands that change nothing, choices that are made, quotients that are products."""
+"""Removes neutral operands and constant choices; turns quotients into products."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEUTRAL = {"Max": -math.inf, "Min": math.inf, "Mul": 1.0}
 
 
 def drop_neutral_elements(graph: oir.Graph) -> int:
-    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1`` -> ``x``: equal for every x, NaN and -0 included; so is
+    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1`` -> ``x``: equal for every x, NaN and -0 included. The same for
     ``max(x, 0)`` of a mean of squares.
     """
     count = 0
@@ -67,11 +67,11 @@ def choose_branches(graph: oir.Graph) -> int:
 
 
 def multiply_by_inverses(graph: oir.Graph) -> int:
-    """``x / c`` -> ``x * (1 / c)`` where c is a power of two: to the bit the same, and what other passes look for."""
+    """``x / c`` -> ``x * (1 / c)`` if c is a power of two: bit-identical, and the form that other passes match."""
     count = 0
     for node in list(graph):
         divisor = scalar(inputs(node)[1]) if node.op_type == "Div" else None
-        # Far from the ends of every type's range, where 1 / c has no exact equal.
+        # Well inside every type's range: near its ends, 1 / c is not exact.
         if divisor is None or not 2**-8 <= abs(divisor) <= 2**8 or abs(math.frexp(divisor)[0]) != 0.5:
             continue
         x, c = inputs(node)

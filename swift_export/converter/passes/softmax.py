@@ -1,4 +1,4 @@
-"""Softmax out of a maximum, exponentials and their sum."""
+"""Fuses Softmax from a maximum, exponentials and their sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split out of slices that share a source."""
+"""Fuses Split from slices of one source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["merge_slices", "slice_bounds"]
 
 
 def merge_slices(graph: oir.Graph) -> int:
-    """Slices of one value that cut one axis into pieces without gap or overlap -> one Split."""
+    """Slices that divide one axis of a value into pieces without gap or overlap -> one Split."""
     count = 0
     for source in {id(v): v for node in graph if node.op_type == "Slice" for v in [inputs(node)[0]]}.values():
         by_axis: dict[int, list[tuple[int, int, oir.Node]]] = {}
@@ -34,7 +34,7 @@ def merge_slices(graph: oir.Graph) -> int:
 
 
 def slice_bounds(node: oir.Node) -> tuple[int, int, int] | None:
-    """(axis, start, stop) of a Slice that cuts one axis of known size, with stride 1."""
+    """(axis, start, stop) of a Slice of one axis of known size, with stride 1."""
     starts, ends, axes, steps = (integers(v) for v in node.inputs[1:5])
     if starts is None or ends is None or axes is None or len(axes) != 1 or steps != [1]:
         return None

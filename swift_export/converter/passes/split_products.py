@@ -1,4 +1,4 @@
-"""Products of their own for the pieces that a product is cut into."""
+"""Replaces the split of a product by separate products."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from swift_export.converter.passes.split import slice_bounds
 
 __all__ = ["split_products"]
 
-#: q, k, v and a gate, say. Every product reads the rows again, which many narrow ones would not pay for.
+#: Enough for q, k, v and a gate. Each product reads the rows again, which does not pay off for many narrow ones.
 MOST_PIECES = 4
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A product with a constant matrix: its columns lie along ``axis``; ``last`` adds the bias, if there is one."""
+    """A product with a constant matrix: ``axis`` is the matrix's axis of columns; ``last`` adds the bias, if any."""
 
     node: oir.Node
     last: oir.Node
@@ -51,15 +51,14 @@ class _Piece:
 
 
 def split_products(graph: oir.Graph) -> int:
-    """``Split(x @ W + b)`` along the last axis, W and b constants -> ``x @ W[:, i:j] + b[i:j]`` for every piece.
+    """``Split(x @ W + b)`` along the last axis with constants W and b -> ``x @ W[:, i:j] + b[i:j]`` for each piece.
 
-    Columns of a product do not depend on each other, so cutting the matrix once, at export, saves copying the pieces
-    whenever the graph runs.
+    Columns of a product are independent, so splitting the matrix once, at export, saves copying the pieces in each run.
     """
     count = 0
     for node in list(graph):
         product = _product(node)
-        # A matrix that others use too would be stored twice.
+        # A matrix with other uses would be stored twice.
         if product is None or only_use(product.matrix) is None:
             continue
         pieces = _pieces(product.last.outputs[0])
@@ -90,7 +89,7 @@ def _product(node: oir.Node) -> _Product | None:
 
 
 def _pieces(value: oir.Value) -> list[_Piece]:
-    """The pieces along the last axis that are all that is used of a value, seen through reshapes; none otherwise."""
+    """The pieces along the last axis, through reshapes, if a value has no other uses; else an empty list."""
     user = only_use(value)
     while user is not None and _same_columns(user, value):
         value = user.outputs[0]
@@ -111,7 +110,7 @@ def _same_columns(node: oir.Node, value: oir.Value) -> bool:
 
 
 def _cut(node: oir.Node, value: oir.Value) -> list[_Piece]:
-    """What a Split or Slice cuts out of a value along its last axis; nothing if that is not all that it does."""
+    """The pieces that a Split or Slice takes from a value along its last axis; empty if it does anything else."""
     last = len(sizes(value)) - 1
     if node.op_type == "Slice" and (bounds := slice_bounds(node)) is not None:
         axis, start, stop = bounds
@@ -141,7 +140,7 @@ def _multiply(graph: oir.Graph, product: _Product, piece: _Piece) -> oir.Value:
         result = new_value(graph, product.last, "Add", [result, bias], shape)
     if sizes(piece.output) == shape:
         return result
-    # In the scope of the node that cut: what follows it is named after that.
+    # In the scope of the original node, after which later values are named.
     cutter = piece.output.producer()
     assert cutter is not None
     return new_value(graph, cutter, "Reshape", [result, constant_like(graph, piece.target)], sizes(piece.output))

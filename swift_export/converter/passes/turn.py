@@ -1,4 +1,4 @@
-"""Products of transposes as transposes of products."""
+"""Rewrites products of transposes as transposes of products."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["turn_products"]
 
 
 def turn_products(graph: oir.Graph) -> int:
-    """``aᵀ·bᵀ`` -> ``(b·a)ᵀ`` where that spares the transpose of b: those of a and of the result merge with others.
+    """``aᵀ·bᵀ`` -> ``(b·a)ᵀ`` if that saves the transpose of b; those of a and of the result merge with others.
 
-    Batched products alone: ``a·Wᵀ`` with a matrix W is better off as a Gemm. JAX writes probabilities times values
-    this way round, and probabilities are the largest operand there is.
+    Only for batched products: ``a·Wᵀ`` with a matrix W is faster as a Gemm. JAX writes probabilities times values in
+    this form, and probabilities are the largest operand of all.
     """
     count = 0
     for node in list(graph):

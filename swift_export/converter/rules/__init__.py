@@ -1,4 +1,4 @@
-"""One small rule an op; importing a module of this folder registers its rules."""
+"""One small rule per op; importing a module of this folder registers its rules."""
 
 from swift_export.converter.rules import (
     calls,

@@ -1,4 +1,4 @@
-"""argmin and argmax, as JAX writes them: a reduction of elements and their places along an axis."""
+"""argmin and argmax in JAX's form: a reduction of elements and their indices along an axis."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["argument_extreme"]
 
 DataType = oir.DataType
 
-#: The body that keeps the first of the largest elements (smallest, with LT), taking NaN for larger than all; its
-#: arguments are an element, its place, another element, its place.
+#: The body that keeps the first of the largest elements (smallest, with LT) and treats NaN as larger than all. Its
+#: arguments are an element, its index, another element, its index.
 PICK = "or(compare {order}(x0, x2), compare NE(x0, x0))"
 FIRST = "and(compare EQ(x0, x2), compare LT(x1, x3))"
 BODY = f"select({PICK}, x0, x2), select(or({PICK}, {FIRST}), x1, x3)"
@@ -26,7 +26,7 @@ ORDERS = {BODY.format(order="GT"): "maximum", BODY.format(order="LT"): "minimum"
 
 
 def argument_extreme(frame: Frame, op: Any) -> Sequence[oir.Value] | None:
-    """The extreme elements along an axis and their places, of equal ones the first; None for another reduction."""
+    """The extreme elements along an axis and the first index of each; None for another reduction."""
     axes = list(op.attributes["dimensions"])
     if len(op.operands) != 4 or len(axes) != 1:
         return None
@@ -59,14 +59,14 @@ def _places(b: Builder, kind: str, value: oir.Value, axis: int) -> oir.Value:
 
 
 def _counts(value: Any, axis: int) -> bool:
-    """Whether the elements are their places along the axis."""
+    """Whether the elements are their indices along the axis."""
     op = getattr(value.owner, "opview", value.owner)
     name = getattr(getattr(op, "operation", None), "name", "")
     return name in ("stablehlo.iota", "stablehlo.dynamic_iota") and op.attributes["iota_dimension"].value == axis
 
 
 def _text(block: Any) -> str:
-    """A body in one line, its arguments called x0, x1, ..."""
+    """A body in one line, with its arguments named x0, x1, ..."""
     texts = {argument: f"x{i}" for i, argument in enumerate(block.arguments)}
     for op in block.operations:
         operands = ", ".join(texts.get(operand, "?") for operand in op.operands)

@@ -1,4 +1,4 @@
-"""Calls, composites and the custom calls that carry no computation."""
+"""Calls, composites and custom calls without computation."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def call(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 @rule("stablehlo.composite", attributes=["name", "decomposition", "composite_attributes", "version"])
 def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
-    """A composite that stands for one op with a rule becomes that op, any other one its decomposition."""
+    """A composite that represents one op with a rule becomes that op; any other becomes its decomposition."""
     name = op.attributes["name"].value
     attributes = {a.name: a.attr for a in op.attributes.get("composite_attributes", ())}
     if name.startswith("chlo.") and name in RULES and attributes.keys() <= RULES[name].attributes:
         try:
             return RULES[name].translate(frame, Renamed(op, name, attributes))
         except NoKernelError:
-            # What it is made of has kernels for more types: Erf, for one, is of float32 alone.
+            # The decomposition has kernels for more types: Erf, for example, has one only for float32.
             pass
     return frame.call(op, frame.functions[op.attributes["decomposition"].value], list(op.operands))
 
 
 class Renamed:
-    """A composite seen as the op that it stands for."""
+    """A composite as the op that it represents."""
 
     def __init__(self, op: Any, name: str, attributes: Mapping[str, Any]) -> None:
         self.operands, self.results = op.operands, op.results
@@ -49,14 +49,14 @@ class Renamed:
 
 @rule("stablehlo.optimization_barrier")
 def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """The identity: it only keeps a compiler from moving code."""
+    """The identity: it only prevents a compiler from moving code."""
     for operand, result in zip(op.operands, op.results, strict=True):
         frame.shapes[result] = frame.shape(operand)
     return [frame.compact(v) for v in op.operands]
 
 
 def _assert(frame: Frame, op: Any) -> None:
-    """Let the file refuse sizes that the program refuses, but for empty ones, of which it makes empty results."""
+    """Make the file refuse the sizes that the program refuses, except empty ones, which give empty results."""
     condition = op.operands[0]
     known = frame.known_elements(condition)
     if known is not None and all(isinstance(k, int) for k in known):
@@ -71,7 +71,7 @@ def _assert(frame: Frame, op: Any) -> None:
 
 
 def _not_empty(frame: Frame, condition: Any) -> bool:
-    """Whether a condition says of a size no more than that it is at least 1."""
+    """Whether a condition only requires a size of at least 1."""
     compare = condition.owner
     if compare.name != "stablehlo.compare" or "GE" not in str(compare.attributes["comparison_direction"]):
         return False
@@ -82,7 +82,7 @@ def _not_empty(frame: Frame, condition: Any) -> bool:
     return told is not None and told[2] >= 0
 
 
-#: What a custom call may carry that says nothing about its result.
+#: Attributes of a custom call that do not affect its result.
 CALL_ATTRIBUTES = (
     "call_target_name",
     "has_side_effect",
@@ -102,7 +102,7 @@ CALL_ATTRIBUTES = (
 
 @rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
 def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
-    """JAX's assertions about shapes, the older spelling of ops beyond StableHLO, and calls with a rule of their own."""
+    """JAX's assertions about shapes, older forms of ops beyond StableHLO, and calls with a rule."""
     target = op.attributes["call_target_name"].value
     name = f"chlo.{target.removeprefix('mhlo.')}"
     plain = len(op.attributes.get("mhlo.attributes", ())) == 0 and "mhlo.backend_config" not in op.attributes
@@ -115,6 +115,6 @@ def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
         if f"@{target}" in RULES:
             return RULES[f"@{target}"].translate(frame, op)
     except (AttributeError, LookupError, TypeError, ValueError):
-        # No verifier has seen to it that it has the operands and attributes that its rule reads.
-        raise frame.error(op, f"custom call {target}: not with the operands, results and attributes it has") from None
-    raise frame.error(op, f"custom call {target}: code outside the module, no rule translates it")
+        # No verifier has checked that the call has the operands and attributes that its rule reads.
+        raise frame.error(op, f"custom call {target}: its rule does not handle these operands and attributes") from None
+    raise frame.error(op, f"custom call {target}: it calls code outside the module, and no rule translates it")

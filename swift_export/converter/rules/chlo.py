@@ -1,4 +1,4 @@
-"""CHLO, the functions that frameworks have beside StableHLO's: by ONNX's own op, or by their definition."""
+"""CHLO, the frameworks' functions beyond StableHLO's: translated to ONNX's op or by their definition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 DataType = oir.DataType
 
-#: ONNX has them, and ONNX Runtime computes them in float32; 16-bit floats go through it.
+#: ONNX has these ops, and ONNX Runtime computes them in float32; 16-bit floats are converted.
 OWN = {
     "chlo.acos": "Acos",
     "chlo.acosh": "Acosh",
@@ -35,7 +35,7 @@ OWN = {
     "chlo.sinh": "Sinh",
 }
 
-#: Functions of one, two or three operands of one type, element by element.
+#: Elementwise functions of one, two or three operands of one type.
 DEFINED = (
     *("bessel_i1e", "conj", "digamma", "erf_inv", "erfc", "is_inf", "is_neg_inf", "is_pos_inf", "lgamma", "square"),
     *("next_after", "polygamma", "tan", "zeta"),
@@ -53,12 +53,12 @@ def own(frame: Frame, op: Any) -> oir.Value:
 
 @rule(*(f"chlo.{name}" for name in DEFINED))
 def defined(frame: Frame, op: Any) -> oir.Value:
-    """What the op is in terms of StableHLO."""
+    """Translate the op's definition in StableHLO."""
     return _by_definition(frame, op, op.operation.name)
 
 
 def _by_definition(frame: Frame, op: Any, name: str) -> oir.Value:
-    """The definition is made for scalars: ONNX broadcasts, so what it becomes serves operands of all shapes."""
+    """Translate the definition on scalars: ONNX broadcasts, so the result serves operands of all shapes."""
     types = tuple(str(value.type.element_type) for value in (*op.operands, *op.results))
     main = mlir.main_function(_definition(name, types))
     inner = Frame(frame.builder, {}, frame.scope)
@@ -70,7 +70,7 @@ def _by_definition(frame: Frame, op: Any, name: str) -> oir.Value:
 
 @cache
 def _definition(name: str, types: tuple[str, ...]) -> Any:
-    """A module whose ``@main`` is a CHLO op on scalars, as the pass that comes with StableHLO defines it."""
+    """A module with a CHLO op on scalars as ``@main``, expanded by StableHLO's own pass."""
     stablehlo.register_stablehlo_passes()
     *operands, result = (f"tensor<{kind}>" for kind in types)
     names = ", ".join(f"%{i}" for i in range(len(operands)))
@@ -85,7 +85,7 @@ def _definition(name: str, types: tuple[str, ...]) -> Any:
 
 @rule("chlo.constant", attributes=["value"])
 def constant(frame: Frame, op: Any) -> oir.Value:
-    """The same as StableHLO's."""
+    """Translated like StableHLO's op."""
     return frame.builder.constant(mlir.constant_array(op.attributes["value"]))
 
 
@@ -109,7 +109,7 @@ BROADCAST_DEFINED = {f"chlo.broadcast_{name}": f"chlo.{name}" for name in ("next
 
 @rule(*BROADCAST, *BROADCAST_DEFINED, attributes=["broadcast_dimensions"])
 def broadcast(frame: Frame, op: Any) -> oir.Value:
-    """The op of the same name; operands are broadcast as NumPy does, which is what ONNX does."""
+    """The op of the same name; operands are broadcast by NumPy's rule, as in ONNX."""
     name = op.operation.name
     shape = _broadcast_shape(frame, op)
     if name in BROADCAST_DEFINED:

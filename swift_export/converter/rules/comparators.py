@@ -1,4 +1,4 @@
-"""What the comparator of a sort says: by which operands it orders, and how."""
+"""Reads the comparator of a sort: the operands that it orders by, and their order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Key", "sort_keys"]
 
 @dataclass(frozen=True)
 class Key:
-    """An operand that a sort orders by: floats with their signs, as in IEEE 754's total order, or with ``one_zero`` as
-    if -0.0 were 0.0, with ``one_nan`` as if all NaNs were the same, larger than infinity.
+    """An operand that a sort orders by. Floats are in IEEE 754's total order, with signs; ``one_zero`` makes -0.0 equal
+    to 0.0, and ``one_nan`` makes all NaNs equal and larger than infinity.
     """
 
     operand: int
@@ -27,7 +27,7 @@ class Key:
 
 @dataclass(frozen=True)
 class _Element:
-    """An argument of the comparator, perhaps with both zeros or all NaNs made one."""
+    """An argument of the comparator, with zeros or NaNs possibly made equal."""
 
     argument: int
     one_zero: bool = False
@@ -45,10 +45,10 @@ class _Comparison:
 
 
 def sort_keys(block: Any) -> list[Key] | None:
-    """The keys of a comparator, the most significant first; None for a body of another structure.
+    """The keys of a comparator, the most significant first; None for an unknown structure.
 
-    Known are strict comparisons of an operand's two elements and their lexicographic order as jax writes it,
-    ``a0 < b0 or (a0 == b0 and ...)``; before they are compared, zeros and NaNs may be made one each.
+    Known structures are strict comparisons of an operand's two elements and JAX's lexicographic order,
+    ``a0 < b0 or (a0 == b0 and ...)``; zeros and NaNs may be made equal before the comparison.
     """
     return _keys(list(block.operations)[-1].operands[0], list(block.arguments))
 
@@ -74,19 +74,19 @@ def _keys(value: Any, arguments: Sequence[Any]) -> list[Key] | None:
 
 def _key(comparison: _Comparison) -> Key | None:
     left, right = comparison.left, comparison.right
-    # The arguments are a pair of elements an operand.
+    # The arguments are one pair of elements per operand.
     operand = left.argument // 2
     pair = {2 * operand, 2 * operand + 1} == {left.argument, right.argument}
     alike = (left.one_zero, left.one_nan) == (right.one_zero, right.one_nan)
     if not (pair and alike and comparison.direction in ("LT", "GT")):
         return None
     descending = (comparison.direction == "GT") == (left.argument < right.argument)
-    # What IEEE's comparisons make of NaN is no order, so that any place will do.
+    # IEEE's comparisons do not order NaN, so any place is right.
     return Key(operand, descending, left.one_zero or not comparison.total, left.one_nan or not comparison.total)
 
 
 def _equals(equal: _Comparison | None, strict: _Comparison) -> bool:
-    """Whether a comparison asks if the elements are equal that a strict one compares, by the same order."""
+    """Whether a comparison tests equality of the elements that a strict one compares, in the same order."""
     if equal is None or equal.direction != "EQ" or equal.total != strict.total:
         return False
     return {equal.left, equal.right} == {strict.left, strict.right}
@@ -104,7 +104,7 @@ def _comparison(value: Any, arguments: Sequence[Any]) -> _Comparison | None:
 
 
 def _element(value: Any, arguments: Sequence[Any]) -> _Element | None:
-    """An argument itself, or ``select(x == 0, 0, x)``, ``select(x != x, nan, x)`` and both, as jax writes them."""
+    """An argument itself, or JAX's ``select(x == 0, 0, x)``, ``select(x != x, nan, x)`` or both."""
     if value in arguments:
         return _Element(arguments.index(value))
     operation = _producer(value)
@@ -125,7 +125,7 @@ def _element(value: Any, arguments: Sequence[Any]) -> _Element | None:
 
 
 def _is(constant: float, wanted: float) -> bool:
-    """Equal, in sign too."""
+    """Whether numbers are equal, including the sign."""
     return np.array_equal(constant, wanted, equal_nan=True) and bool(np.signbit(constant) == np.signbit(wanted))
 
 
@@ -141,5 +141,5 @@ def _direction(compare: Any) -> str:
 
 
 def _producer(value: Any) -> Any:
-    """The op that makes a value, None for an argument."""
+    """The op that makes a value; None for an argument."""
     return value.owner if hasattr(value.owner, "operands") else None

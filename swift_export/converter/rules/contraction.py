@@ -16,7 +16,7 @@ __all__ = ["finish_product", "product_type"]
 
 DataType = oir.DataType
 
-#: Types of elements that lose nothing in the precision of an algorithm.
+#: Element types that an algorithm's precision holds exactly.
 HELD = {
     "f16": {"f16"},
     "bf16": {"bf16"},
@@ -28,7 +28,7 @@ HELD = {
 
 @rule("stablehlo.dot_general", attributes=["dot_dimension_numbers", "precision_config", "algorithm"])
 def dot_general(frame: Frame, op: Any) -> oir.Value:
-    """Contract any axes, batch over any axes. Result: batch, free axes of the left, free axes of the right."""
+    """Contract and batch over any axes. Axes of the result: batch, free axes of the left, free axes of the right."""
     b = frame.builder
     numbers = stablehlo.DotDimensionNumbers(op.attributes["dot_dimension_numbers"])
     batching = list(numbers.lhs_batching_dimensions), list(numbers.rhs_batching_dimensions)
@@ -61,17 +61,17 @@ def dot_general(frame: Frame, op: Any) -> oir.Value:
 
 
 def product_type(frame: Frame, op: Any) -> oir.DataType:
-    """The type in which sums of products are computed: the operands' and the result's values are all of it, or, of
-    integers, the bits that the result keeps.
+    """The type in which sums of products are computed. It holds all values of the operands and of the result; for
+    integers, it holds the bits that the result keeps.
 
-    Raises LoweringError for operands of floats whose result is none.
+    Raises LoweringError if operands are floats and the result is not.
     """
     operands = [frame.dtype(v) for v in op.operands[:2]]
     types, result = {*operands, frame.dtype(op.results[0])}, frame.dtype(op.results[0])
     if result not in FLOATS:
         if not FLOATS.isdisjoint(operands):
             raise frame.error(op, f"elements of type {result.name} from products of floats: the op's rule takes floats")
-        # Unsigned ones have the same low bits. MatMul of unsigned numbers fails in ONNX Runtime where it sums nothing.
+        # Unsigned ones have the same low bits. ONNX Runtime's MatMul of unsigned numbers fails on empty sums.
         return DataType.INT64 if result.itemsize == 8 else DataType.INT32
     if DataType.DOUBLE in types:
         return DataType.DOUBLE
@@ -79,7 +79,7 @@ def product_type(frame: Frame, op: Any) -> oir.DataType:
 
 
 def finish_product(b: Builder, value: oir.Value, dtype: oir.DataType) -> oir.Value:
-    """The result in its own type; of truth values a sum of products says whether one of them is true."""
+    """The result in its own type; for truth values, a non-zero sum of products is true."""
     if dtype == DataType.BOOL:
         assert value.dtype is not None
         return b.same_type("Not", b.truth("Equal", value, b.scalar(0, value.dtype)))
@@ -94,7 +94,7 @@ def _by_one_matrix(
     contracting: tuple[list[int], list[int]],
     free: tuple[Shape, Shape],
 ) -> oir.Value:
-    """A product that needs no Reshape, as one of its operands is a matrix."""
+    """A product without Reshape, if one of its operands is a matrix."""
     (left_free, right_free), (left_sum, right_sum) = kept, contracting
     dtype = left.dtype
     assert dtype is not None
@@ -103,7 +103,7 @@ def _by_one_matrix(
         # MatMul broadcasts a matrix on the right over all leading axes of the left.
         right = b.transpose(right, right_sum + right_free)
         return b.node("MatMul", [left, right], dtype, (*free[0], *free[1]))
-    # A matrix on the left is broadcast likewise; its rows then stand before the last axis.
+    # A matrix on the left is broadcast in the same way; its rows then become the axis before the last.
     right = b.transpose(right, right_free[:-1] + right_sum + right_free[-1:])
     product = b.node("MatMul", [left, right], dtype, (*free[1][:-1], *free[0], free[1][-1]))
     front = len(right_free) - 1
@@ -111,9 +111,9 @@ def _by_one_matrix(
 
 
 def _check_algorithm(frame: Frame, op: Any, algorithm: Any) -> None:
-    """Refuse an algorithm that rounds its operands: what is computed would differ.
+    """Refuse an algorithm that rounds its operands: the result would differ.
 
-    One of several products of parts of the operands puts together, more or less exactly, what is computed in one.
+    An algorithm of several products of the operands' parts approximates the one exact product and is allowed.
     """
     for operand, precision in zip(
         op.operands, (algorithm.lhs_precision_type, algorithm.rhs_precision_type), strict=True

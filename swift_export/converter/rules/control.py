@@ -15,8 +15,8 @@ __all__: list[str] = []
 
 @rule("stablehlo.while")
 def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """A Loop that runs while its condition holds. What the body hands on unchanged is no state of the loop: the body
-    reads it where it is.
+    """A Loop that runs while its condition is true. Values that the body passes on unchanged are not state of the
+    loop: the body reads them from outside.
     """
     b = frame.builder
     condition, body = (region.blocks[0] for region in op.regions)
@@ -66,7 +66,7 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 @rule("stablehlo.if")
 def if_else(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """One of two branches, chosen by a truth value; one that is known at translation leaves one branch."""
+    """One of two branches, by a truth value; a value known at translation time leaves only its branch."""
     known = frame.known_elements(op.operands[0])
     if known is not None:
         return frame.take(op, frame, frame.run(op.regions[0 if known[0] else 1]))
@@ -75,8 +75,8 @@ def if_else(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 @rule("stablehlo.case")
 def case(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """One of several branches. An index out of range takes the last one, as StableHLO says; an index that is known at
-    translation leaves one branch: modules for several platforms choose by a platform index.
+    """One of several branches. An index out of range takes the last one, as StableHLO defines. An index known at
+    translation time, like the platform index of a module for several platforms, leaves only its branch.
     """
     known = frame.known_elements(op.operands[0])
     if known is not None and isinstance(known[0], int):
@@ -99,7 +99,7 @@ def _choose(
     index: oir.Value | None = None,
     first: int = 0,
 ) -> list[oir.Value]:
-    """An If between a region and the other ones, chosen among by ``index`` if they are several."""
+    """An If between the first region and the others; ``index`` selects one of them if there are several."""
     if index is not None and not others:
         return frame.take(op, frame, frame.run(region))
     then, then_shapes = _branch(frame, op, lambda inner: inner.run(region))
@@ -112,7 +112,7 @@ def _choose(
         orelse, else_shapes = inner.builder.body([], values, "else"), [inner.builder.shape(v) for v in values]
     for a, c in zip(then_shapes, else_shapes, strict=True):
         if a != c:
-            raise frame.error(op, f"branches give shapes {a} and {c}: expected the same")
+            raise frame.error(op, f"expected branches with results of one shape, found {a} and {c}")
     for result, shape in zip(op.results, then_shapes, strict=True):
         frame.shapes[result] = shape
     return frame.builder.node_outputs(

@@ -1,4 +1,4 @@
-"""convolution: Conv and ConvTranspose where ONNX Runtime has kernels, else a product of matrices with patches."""
+"""convolution: Conv and ConvTranspose if ONNX Runtime has kernels, else a matrix product with patches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__: list[str] = []
 
 DataType = oir.DataType
 
-#: So many spatial axes ONNX Runtime's kernels have code for.
+#: The most spatial axes that ONNX Runtime's kernels support.
 MOST_AXES = 3
-#: A kernel with more places makes more nodes than a graph should have.
+#: Larger kernels would make too many nodes.
 MOST_PLACES = 1024
 
 ATTRIBUTES = (
@@ -43,7 +43,7 @@ ATTRIBUTES = (
 
 @rule("stablehlo.convolution", attributes=ATTRIBUTES)
 def convolution(frame: Frame, op: Any) -> oir.Value:
-    """Any number of spatial axes, groups, strides, dilations, padding."""
+    """Convolution with any number of spatial axes, groups, strides, dilations and padding."""
     rank = len(frame.shape(op.operands[0])) - 2
     padding = constant_array(op.attributes["padding"]) if "padding" in op.attributes else np.zeros((), np.int64)
     return _convolution(frame, op, np.broadcast_to(padding, (rank, 2)).tolist())
@@ -51,14 +51,14 @@ def convolution(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.dynamic_conv", attributes=ATTRIBUTES)
 def dynamic_conv(frame: Frame, op: Any) -> oir.Value:
-    """The same with computed padding, which has to be known."""
+    """Convolution with computed padding, which must be known at translation time."""
     widths = frame.static(op, frame.integers(op, op.operands[2], "padding"), "padding")
     return _convolution(frame, op, np.asarray(widths).reshape(-1, 2).tolist())
 
 
 @dataclass(frozen=True)
 class _Convolution:
-    """One convolution: batch and features first in operand and result, kernel of (outputs, inputs of a group, ...)."""
+    """A convolution: batch and features first in operand and result, kernel of (outputs, inputs of a group, ...)."""
 
     builder: Builder
     value: oir.Value
@@ -69,7 +69,7 @@ class _Convolution:
 
     @property
     def dtype(self) -> oir.DataType:
-        """The type that it is computed in."""
+        """The type in which the convolution is computed."""
         assert self.value.dtype is not None
         return self.value.dtype
 
@@ -122,12 +122,12 @@ def _numbers(op: Any, name: str, default: int, count: int) -> list[int]:
 
 
 def _batches_as_features(frame: Frame, op: Any, value: oir.Value, groups: int) -> oir.Value:
-    """Each group of batches behind the features of the one before: then it is a group of features."""
+    """Concatenate groups of batches along the features, so that each becomes a group of features."""
     b = frame.builder
     batch, features, *spatial = b.shape(value)
     rest = exact_quotient(batch, groups)
     if rest is None:
-        raise frame.error(op, f"batch_group_count {groups} of a batch of {batch}: expected one that it divides")
+        raise frame.error(op, f"batch_group_count {groups}: expected a divisor of the batch size, {batch}")
     apart = b.reshape(value, (groups, rest, features, *spatial))
     moved = b.transpose(apart, [1, 0, *range(2, len(spatial) + 3)])
     return b.reshape(moved, (rest, features * groups, *spatial))
@@ -139,7 +139,7 @@ def _computed(frame: Frame, op: Any, conv: _Convolution) -> oir.Value:
         return _transposed(conv)
     b, zero = conv.builder, conv.builder.scalar(0, conv.dtype)
     value = interleaved(b, conv.value, [1, 1, *[axis.base_dilation for axis in conv.axes]], zero)
-    # ONNX takes no negative padding: that is cut off before.
+    # ONNX does not allow negative padding; the operand is cropped first.
     cut = [(min(axis.low, 0), min(axis.high, 0)) if has_kernel else (axis.low, axis.high) for axis in conv.axes]
     value = padded(b, value, [0, 0, *[low for low, _ in cut]], [0, 0, *[high for _, high in cut]], zero)
     if not has_kernel:
@@ -158,7 +158,7 @@ def _computed(frame: Frame, op: Any, conv: _Convolution) -> oir.Value:
 
 
 def _transposed(conv: _Convolution) -> oir.Value:
-    """Holes between the elements and no strides: the transpose of a convolution that has strides."""
+    """Holes between the elements and no strides: the transpose of a convolution with strides."""
     b = conv.builder
     outputs, inputs, *places = b.shape(conv.kernel)
     rank = len(places)
@@ -167,7 +167,7 @@ def _transposed(conv: _Convolution) -> oir.Value:
     swapped = b.transpose(apart, [0, 2, 1, *range(3, rank + 3)])
     kernel = b.reshape(swapped, (inputs * conv.groups, _part(outputs, conv.groups), *places))
     kernel = reversed_along(b, kernel, list(range(2, rank + 2)))
-    # What a full transpose has around the result; less than nothing is padded afterwards.
+    # The elements that a full transpose has around the result; negative numbers are padded afterwards.
     around = [(axis.reach - 1 - axis.low, axis.reach - 1 - axis.high) for axis in conv.axes]
     pads = [(max(low, 0), max(high, 0)) for low, high in around]
     more = [(max(-low, 0), max(-high, 0)) for low, high in around]
@@ -188,7 +188,7 @@ def _transposed(conv: _Convolution) -> oir.Value:
 
 
 def _of_patches(frame: Frame, op: Any, conv: _Convolution, value: oir.Value) -> oir.Value:
-    """What every place of the kernel sees, put together along the features, times the kernel as a matrix."""
+    """The patches of the kernel's places, concatenated along the features, times the kernel as a matrix."""
     b, groups, dtype = conv.builder, conv.groups, conv.dtype
     outputs, inputs, *places = b.shape(conv.kernel)
     count = math.prod(axis.size for axis in conv.axes)

@@ -1,4 +1,4 @@
-"""Ops that make values out of nothing but attributes and shapes."""
+"""Ops that make values only from attributes and shapes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def iota(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.dynamic_iota", attributes=["iota_dimension"])
 def dynamic_iota(frame: Frame, op: Any) -> oir.Value:
-    """The same where a size is unknown."""
+    """iota with an unknown size."""
     shape = tuple(frame.integers(op, op.operands[0], "output sizes"))
     return _counting(frame, op, op.attributes["iota_dimension"].value, shape)
 
 
 @rule("stablehlo.get_dimension_size", attributes=["dimension"])
 def get_dimension_size(frame: Frame, op: Any) -> oir.Value:
-    """A size as data; as shape arithmetic it makes no node."""
+    """A size as data; in shape arithmetic it makes no node."""
     axis = op.attributes["dimension"].value
     value = frame.full(op.operands[0])
     size = frame.builder.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)

@@ -1,4 +1,4 @@
-"""Elements of one type as elements of another: by value, by bits, and floats with fewer digits."""
+"""Converts elements to another type by value or by bits, and rounds floats to fewer digits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DataType = oir.DataType
 
 @rule("stablehlo.convert")
 def convert(frame: Frame, op: Any) -> oir.Value:
-    """By value: integers wrap around, floats are rounded to the nearest, and saturate where they become integers."""
+    """By value: integers wrap around; floats are rounded to nearest, and saturate on conversion to integers."""
     (x,) = terms(frame, op)
     return finish(frame, op, converted(x, frame.dtype(op.results[0])))
 
 
 def converted(x: Term, target: oir.DataType) -> Term:
-    """The elements as XLA on CPU converts them where StableHLO leaves it open; ONNX leaves more of it open."""
+    """Convert as XLA on CPU does where StableHLO leaves the result open; ONNX leaves more of it open."""
     elements = known(x.value)
     if elements is not None and elements.size == 1 and target in FLOATS - {DataType.FLOAT16}:
         return Term(x.builder, x.builder.constant(elements.astype(target.numpy())))
@@ -38,9 +38,9 @@ def converted(x: Term, target: oir.DataType) -> Term:
 
 
 def _saturated(x: Term, target: oir.DataType) -> Term:
-    """Floats cut to integers: beyond the ends the ends, NaN 0."""
+    """Floats truncated to integers and saturated; NaN gives 0."""
     ends = np.iinfo(target.numpy())
-    # The first number beyond the upper end is a power of two, so a float; the end itself may be none.
+    # The first number beyond the upper end is a power of two and so a float; the end itself may not be.
     beyond = float(int(ends.max) + 1)
     inside = (x < beyond).choose(x, 0).apply("Max", float(ends.min)).to(target)
     return (x >= beyond).choose(int(ends.max), inside)
@@ -49,8 +49,8 @@ def _saturated(x: Term, target: oir.DataType) -> Term:
 def _halved(x: Term) -> Term:
     """float64 to float16, rounded once.
 
-    ONNX Runtime rounds to float32 on the way. That goes wrong where the float32 lies just between two float16: the
-    right one is then the nearer to x.
+    ONNX Runtime rounds to float32 first. That is wrong if the float32 is exactly between two float16 numbers: the
+    right one is then the one nearer to x.
     """
     largest = float(np.finfo(np.float16).max)
     between = (abs(x) < 65520) & (abs(x) > largest)
@@ -65,7 +65,7 @@ def _halved(x: Term) -> Term:
 
 @rule("stablehlo.bitcast_convert")
 def bitcast_convert(frame: Frame, op: Any) -> oir.Value:
-    """By bits; between widths, the last axis holds the parts of a wider element, the lowest bits first."""
+    """By bits; if widths differ, the last axis holds the parts of a wider element, the lowest bits first."""
     (operand,) = op.operands
     source, target = frame.dtype(operand), frame.dtype(op.results[0])
     if (source == DataType.BOOL) != (target == DataType.BOOL):
@@ -101,7 +101,7 @@ FIELDS = {DataType.FLOAT16: (5, 10), DataType.BFLOAT16: (8, 7), DataType.FLOAT: 
 
 @rule("stablehlo.reduce_precision", attributes=["exponent_bits", "mantissa_bits"])
 def reduce_precision(frame: Frame, op: Any) -> oir.Value:
-    """Floats rounded to fewer bits, in their own type: too large ones become infinite, too small ones zero."""
+    """Floats rounded to fewer bits in their own type: too large ones become infinite, too small ones zero."""
     require(frame, op, FLOATS)
     exponent, mantissa = op.attributes["exponent_bits"].value, op.attributes["mantissa_bits"].value
     (x,) = terms(frame, op)
@@ -120,7 +120,7 @@ def _reduced(x: Term, exponent: int, mantissa: int) -> Term:
     size = bits ^ sign
     infinity = ((1 << own_exponent) - 1) << own_mantissa
     if mantissa < own_mantissa:
-        # Half of the last digit that stays, less one where that digit is even: halves go to even digits.
+        # Half of the last remaining digit, minus one if that digit is even: halves are rounded to even.
         dropped = own_mantissa - mantissa
         last = (size & (1 << dropped)).equals(0).choose(size.constant(0), 1)
         size = (size + ((1 << (dropped - 1)) - 1) + last) & (infinity | (((1 << mantissa) - 1) << dropped))

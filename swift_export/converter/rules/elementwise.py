@@ -23,7 +23,7 @@ DataType = oir.DataType
 BOOL = frozenset({DataType.BOOL})
 INTEGERS = SIGNED | UNSIGNED
 
-#: Ops that mean the same in ONNX, on floats.
+#: Ops with the same meaning in ONNX, on floats.
 PLAIN = {
     "stablehlo.ceil": "Ceil",
     "stablehlo.exponential": "Exp",
@@ -34,7 +34,7 @@ PLAIN = {
     "stablehlo.tanh": "Tanh",
 }
 
-#: Functions of floats that take more than one node.
+#: Functions of floats that need several nodes.
 COMPOSED: dict[str, Callable[[Term], Term]] = {
     "stablehlo.cbrt": special.cbrt,
     "stablehlo.cosine": special.cosine,
@@ -62,7 +62,7 @@ def terms(frame: Frame, op: Any) -> list[Term]:
 
 
 def finish(frame: Frame, op: Any, result: Term, shape: Shape | None = None) -> oir.Value:
-    """Note the result's symbolic shape, which a compact value does not show; by default that of the operands."""
+    """Note the result's symbolic shape, which a compact value does not show; by default the operands' shape."""
     if shape is None:
         shapes = [frame.shape(operand) for operand in op.operands]
         rank = max(map(len, shapes))
@@ -72,7 +72,7 @@ def finish(frame: Frame, op: Any, result: Term, shape: Shape | None = None) -> o
 
 
 def require(frame: Frame, op: Any, allowed: frozenset[oir.DataType]) -> None:
-    """Refuse elements of types that the op is not defined on."""
+    """Refuse element types for which the op is not defined."""
     dtype = frame.dtype(op.operands[-1])
     if dtype not in allowed:
         names = ", ".join(sorted(t.name for t in allowed))
@@ -95,7 +95,7 @@ def plain(frame: Frame, op: Any) -> oir.Value:
 
 @rule(*COMPOSED, attributes=["result_accuracy"])
 def composed(frame: Frame, op: Any) -> oir.Value:
-    """One operand, several nodes, 16-bit floats in float32 from the first to the last of them."""
+    """One operand, several nodes; 16-bit floats are computed in float32 throughout."""
     require(frame, op, FLOATS)
     _default_accuracy(frame, op)
     return finish(frame, op, special.through_float32(COMPOSED[op.operation.name], *terms(frame, op)))
@@ -103,7 +103,7 @@ def composed(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.atan2", attributes=["result_accuracy"])
 def atan2(frame: Frame, op: Any) -> oir.Value:
-    """The angle of a point."""
+    """atan2: the angle of a point."""
     require(frame, op, FLOATS)
     _default_accuracy(frame, op)
     return finish(frame, op, special.through_float32(special.atan2, *terms(frame, op)))
@@ -111,7 +111,7 @@ def atan2(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.is_finite")
 def is_finite(frame: Frame, op: Any) -> oir.Value:
-    """Neither infinite nor NaN."""
+    """Whether elements are neither infinite nor NaN."""
     require(frame, op, FLOATS)
     (x,) = terms(frame, op)
     return finish(frame, op, special.is_finite(x))
@@ -119,7 +119,7 @@ def is_finite(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.abs")
 def absolute(frame: Frame, op: Any) -> oir.Value:
-    """Without the sign; the lowest integer stays as it is."""
+    """The absolute value; the lowest integer stays unchanged."""
     require(frame, op, FLOATS | INTEGERS)
     (x,) = terms(frame, op)
     return finish(frame, op, x if x.dtype in UNSIGNED else abs(x))
@@ -127,7 +127,7 @@ def absolute(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.negate")
 def negate(frame: Frame, op: Any) -> oir.Value:
-    """With the other sign; integers wrap around."""
+    """The negative; integers wrap around."""
     require(frame, op, FLOATS | INTEGERS)
     (x,) = terms(frame, op)
     return finish(frame, op, -x)
@@ -139,16 +139,16 @@ def sign(frame: Frame, op: Any) -> oir.Value:
     require(frame, op, FLOATS | INTEGERS)
     (x,) = terms(frame, op)
     if x.dtype == DataType.INT64:
-        # ONNX Runtime's own takes positive numbers for negative ones from 2**31 on.
+        # ONNX Runtime's Sign treats positive numbers from 2**31 on as negative.
         return finish(frame, op, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
     result = x.apply("Sign")
-    # Here it drops the sign of zero, and gives 0 for NaN in float16.
+    # On floats, ONNX Runtime's Sign drops the sign of zero, and returns 0 for NaN in float16.
     return finish(frame, op, result.to(DataType.BOOL).choose(result, x) if x.dtype in FLOATS else result)
 
 
 @rule("stablehlo.add", "stablehlo.multiply")
 def add_or_multiply(frame: Frame, op: Any) -> oir.Value:
-    """Sums and products; integers wrap around. Of truth values: or, and."""
+    """Sums and products; integers wrap around. On truth values: or, and."""
     require(frame, op, FLOATS | INTEGERS | BOOL)
     a, b = terms(frame, op)
     if a.dtype == DataType.BOOL:
@@ -166,7 +166,7 @@ def subtract(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.divide")
 def divide(frame: Frame, op: Any) -> oir.Value:
-    """Quotients; of integers, rounded towards zero."""
+    """Quotients; for integers, rounded towards zero."""
     require(frame, op, FLOATS | INTEGERS)
     a, b = terms(frame, op)
     return finish(frame, op, a / b if a.dtype in FLOATS else integers.divide(a, b))
@@ -174,7 +174,7 @@ def divide(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.remainder")
 def remainder(frame: Frame, op: Any) -> oir.Value:
-    """What a division rounded towards zero leaves."""
+    """The remainder of a division rounded towards zero."""
     require(frame, op, FLOATS | INTEGERS)
     a, b = terms(frame, op)
     return finish(frame, op, a.apply("Mod", b, fmod=1) if a.dtype in FLOATS else integers.remainder(a, b))
@@ -182,7 +182,7 @@ def remainder(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.power", attributes=["result_accuracy"])
 def power(frame: Frame, op: Any) -> oir.Value:
-    """Powers; of integers, the low bits of the product."""
+    """Powers; for integers, the low bits of the product."""
     require(frame, op, FLOATS | INTEGERS)
     _default_accuracy(frame, op)
     a, b = terms(frame, op)
@@ -191,7 +191,7 @@ def power(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.maximum", "stablehlo.minimum")
 def maximum_or_minimum(frame: Frame, op: Any) -> oir.Value:
-    """The larger or smaller one; NaN if one is NaN."""
+    """The larger or smaller operand; NaN if one is NaN."""
     require(frame, op, FLOATS | INTEGERS | BOOL)
     a, b = terms(frame, op)
     return finish(frame, op, extremum("Max" if op.operation.name == "stablehlo.maximum" else "Min", a, b))
@@ -207,10 +207,10 @@ def clamp(frame: Frame, op: Any) -> oir.Value:
 
 
 def extremum(name: str, a: Term, b: Term) -> Term:
-    """IEEE 754's maximum or minimum ("Max", "Min"): NaN if one is NaN, and -0 is less than +0.
+    """IEEE 754's maximum or minimum ("Max", "Min"): NaN if one is NaN, with -0 less than +0.
 
-    ONNX leaves zeros open. ONNX Runtime gives NaN for NaN; of two numbers that compare equal it gives a constant that
-    comes second, in float32 and float64.
+    ONNX leaves zeros open. ONNX Runtime returns NaN for NaN; of two equal numbers, it returns a constant second
+    operand, in float32 and float64.
     """
     if a.dtype == DataType.BOOL:
         return a | b if name == "Max" else a & b
@@ -231,12 +231,12 @@ def _extremum_of_zeros(name: str, a: Term, b: Term) -> Term:
     for x, constant in ((a, b), (b, a)):
         elements = known(constant.value)
         if elements is not None and (np.signbit(elements[elements == 0]) == (name == "Min")).all():
-            # Its zeros win over zeros of both signs.
+            # Its zeros take precedence over zeros of both signs.
             return x.apply(name, constant)
     either = a.apply(name, b)
-    # Infinite for a zero of the sign that wins.
+    # Infinite for a zero of the preferred sign.
     inverse = a.apply("Reciprocal").apply(name, b.apply("Reciprocal"))
-    # Where's third input keeps -0, its second one does not.
+    # Where's third input keeps -0; its second one does not.
     if name == "Max":
         return inverse.equals(math.inf).choose(either.apply("Max", 0.0), either)
     return (inverse > -math.inf).choose(either, either.apply("Min", -0.0))
@@ -251,14 +251,14 @@ LOGIC: dict[str, Callable[[Term, Term], Term]] = {
 
 @rule(*LOGIC)
 def logic(frame: Frame, op: Any) -> oir.Value:
-    """Of truth values, or of each bit of integers."""
+    """Logic on truth values, or on each bit of integers."""
     require(frame, op, INTEGERS | BOOL)
     return finish(frame, op, LOGIC[op.operation.name](*terms(frame, op)))
 
 
 @rule("stablehlo.not")
 def negation(frame: Frame, op: Any) -> oir.Value:
-    """Of truth values, or of each bit of integers."""
+    """Logic on truth values, or on each bit of integers."""
     require(frame, op, INTEGERS | BOOL)
     (x,) = terms(frame, op)
     return finish(frame, op, ~x)
@@ -266,21 +266,21 @@ def negation(frame: Frame, op: Any) -> oir.Value:
 
 @rule(*SHIFTS)
 def shift(frame: Frame, op: Any) -> oir.Value:
-    """Bits of integers moved; amounts from the width on leave none."""
+    """Shifts of integers; amounts from the width on leave no bit."""
     require(frame, op, INTEGERS)
     return finish(frame, op, SHIFTS[op.operation.name](*terms(frame, op)))
 
 
 @rule(*BITS)
 def bits(frame: Frame, op: Any) -> oir.Value:
-    """Bits of integers counted."""
+    """Counts of bits in integers."""
     require(frame, op, INTEGERS)
     return finish(frame, op, BITS[op.operation.name](*terms(frame, op)))
 
 
 @rule("stablehlo.compare", attributes=["comparison_direction", "compare_type"])
 def compare(frame: Frame, op: Any) -> oir.Value:
-    """Truth values; of floats as IEEE 754 says, or in its total order."""
+    """Comparisons; of floats, as IEEE 754 defines, or in its total order."""
     kind = str(op.attributes["compare_type"]) if "compare_type" in op.attributes else ""
     direction = str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
     a, b = terms(frame, op)
@@ -290,7 +290,7 @@ def compare(frame: Frame, op: Any) -> oir.Value:
 
 
 def compared(direction: str, a: Term, b: Term) -> Term:
-    """EQ, NE, LT, LE, GT or GE. Any comparison with NaN but NE is false; false is less than true."""
+    """EQ, NE, LT, LE, GT or GE. Comparisons with NaN are false, except NE; false is less than true."""
     if direction == "EQ":
         return a.equals(b)
     if direction == "NE":
@@ -310,9 +310,9 @@ def _total_order(x: Term) -> Term:
 
 @rule("stablehlo.select")
 def select(frame: Frame, op: Any) -> oir.Value:
-    """Take from the second or third operand; a scalar condition holds for all elements.
+    """Select from the second or third operand; a scalar condition applies to all elements.
 
-    ONNX says that Where takes elements as they are; ONNX Runtime's makes +0 of a -0 from the second operand.
+    By ONNX, Where copies elements unchanged; ONNX Runtime's turns a -0 in the second input into +0.
     """
     condition, a, b = terms(frame, op)
     shape = frame.result_shape(op, *[frame.shape(v) for v in op.operands[1:]])
@@ -327,7 +327,7 @@ def complex_number(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.real", "stablehlo.imag")
 def part_of_a_real_number(frame: Frame, op: Any) -> oir.Value:
-    """Of a float: itself, and 0. Complex elements are refused before, as ONNX has none."""
+    """The parts of a float: itself, and 0. Complex elements have been refused before; ONNX has none."""
     require(frame, op, FLOATS)
     (x,) = terms(frame, op)
     return finish(frame, op, x if op.operation.name == "stablehlo.real" else x.constant(0))

@@ -1,4 +1,4 @@
-"""Combining many elements by an associative op of two: all along an axis, or those in windows that slide along it."""
+"""Combines many elements by an associative binary op: all along an axis, or those in windows that slide along it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from swift_export.converter.rules.spacing import Axis, Cut, taken
 
 __all__ = ["ONE_BY_ONE", "folded", "in_windows", "slid"]
 
-#: So many elements are combined as XLA does on a CPU, one after the other, where the order may count.
+#: Up to this number, elements are combined one after the other, like XLA on a CPU, if the order may matter.
 ONE_BY_ONE = 64
 
 
 def folded(b: Builder, group: Sequence[oir.Value], axis: int, length: int, combine: Combine) -> list[oir.Value]:
-    """All elements along an axis of known length >= 1 combined, in their order; the axis keeps size 1."""
+    """Combine all elements along an axis of known length >= 1, in order; the axis stays, with size 1."""
     group = list(group)
     while length > 1:
         half, odd = divmod(length, 2)
@@ -48,8 +48,8 @@ def in_windows(
     combine: Combine,
     start: Sequence[oir.Value] | None = None,
 ) -> list[oir.Value]:
-    """The elements of each window combined one by one in their order, ``start`` before the first; ``shape`` is that of
-    the result.
+    """Combine the elements of each window one by one in order, beginning with ``start``; ``shape`` is the result's
+    shape.
     """
     result = None if start is None else list(start)
     for places in itertools.product(*(range(axis.size) for axis in axes)):
@@ -63,16 +63,16 @@ def in_windows(
 def slid(
     b: Builder, group: Sequence[oir.Value], place: int, axis: Axis, count: Size, combine: Combine
 ) -> list[oir.Value]:
-    """The elements of windows that slide along one axis combined, in their order; ``count`` windows.
+    """Combine the elements of ``count`` windows that slide along one axis, in order.
 
-    A window is put together of windows of 1, 2, 4, ... elements: the number of steps grows with its logarithm.
+    Each window is composed of windows of 1, 2, 4, ... elements, so the number of steps is logarithmic in its size.
     """
 
     def dense(values: Sequence[oir.Value], front: int, back: int) -> list[oir.Value]:
         rest = b.shape(values[0])[place] + -(front + back)
         return [taken(b, v, {place: Cut(rest, front, back)}) for v in values]
 
-    # Windows of powers of two below the size, at every element where they fit.
+    # Windows of powers of two up to the size, at every element where they fit.
     powers, width = {1: list(group)}, 1
     while 2 * width < axis.size:
         shift = width * axis.window_dilation
@@ -82,7 +82,7 @@ def slid(
     start = 0
     while start < axis.size:
         width = max(w for w in powers if w <= axis.size - start)
-        # Each part leaves out where the whole window would reach beyond the end.
+        # Each part omits positions at which the whole window would extend beyond the end.
         front, back = start * axis.window_dilation, (axis.size - start - width) * axis.window_dilation
         part = [taken(b, v, {place: Cut(count, front, back, axis.stride)}) for v in powers[width]]
         result = part if result is None else combine(result, part)

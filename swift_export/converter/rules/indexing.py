@@ -1,4 +1,4 @@
-"""Gather: slices at computed places."""
+"""gather: slices at computed positions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__: list[str] = []
 
 @rule("stablehlo.gather", attributes=["dimension_numbers", "slice_sizes", "indices_are_sorted"])
 def gather(frame: Frame, op: Any) -> oir.Value:
-    """Slices that begin at the indices; one that would reach beyond the operand is moved inside, as StableHLO says."""
+    """Slices that begin at the indices; one that would extend beyond the operand is moved inside, as in StableHLO."""
     return _gather(frame, op, tuple(op.attributes["slice_sizes"]))
 
 
 @rule("stablehlo.dynamic_gather", attributes=["dimension_numbers", "indices_are_sorted"])
 def dynamic_gather(frame: Frame, op: Any) -> oir.Value:
-    """The same with computed sizes of the slices."""
+    """gather with computed sizes of the slices."""
     return _gather(frame, op, tuple(frame.integers(op, op.operands[2], "slice sizes")))
 
 
@@ -65,7 +65,7 @@ def _one_slice(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[L
 
 
 def _is_along_axis(frame: Frame, indices: Any, slices: Slices, dimensions: list[int]) -> bool:
-    """Whether one element is taken a place, along one axis, and all others go with dimensions of the indices."""
+    """Whether slices have one element, along one axis, and all other axes are paired with dimensions of the indices."""
     compact = frame.builder.shape(frame.aligned(indices))
     return (
         len(slices.index_map) == 1
@@ -89,10 +89,10 @@ def _along_axis(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[
 
 
 def _many_slices(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
-    """A Gather along the axes that the indices are for, merged to one."""
+    """A Gather along the indexed axes, merged into one."""
     b = frame.builder
     places = find_places(frame, op.operands[1], slices, clamp=True)
-    # Along axes that no index is for, a slice begins at 0.
+    # Along axes without an index, a slice begins at 0.
     whole = {*places.picked, *places.common}
     sizes = tuple(s if a in whole else slices.sizes[a] for a, s in enumerate(slices.shape))
     data = first_elements(b, frame.full(op.operands[0]), sizes)

@@ -1,4 +1,4 @@
-"""Index arithmetic of the ops that read or write slices at computed places."""
+"""Index arithmetic of the ops that read or write slices at computed positions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Label", "Places", "Slices", "as_index", "as_int64", "clamped", "find
 
 INT32, INT64 = oir.DataType.INT32, oir.DataType.INT64
 IN_INT32 = {INT32, oir.DataType.INT8, oir.DataType.INT16, oir.DataType.UINT8, oir.DataType.UINT16}
-#: What an axis of a value is: ("axis", a) of the operand, or ("place", d) of the indices.
+#: The origin of a value's axis: ("axis", a) of the operand, or ("place", d) of the indices.
 Label = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Slices:
-    """What the dimension numbers of gather and scatter say, in words of the operand's axes.
+    """The dimension numbers of gather and scatter, in terms of the operand's axes.
 
-    A slice has ``sizes`` elements along the axes of an operand of ``shape``. Component i of an index says where it
-    begins along the axis ``index_map[i]``; along the axes of ``batching`` it goes with a dimension of the indices. Of
-    the one element along an axis that is ``dropped`` or batching the slice keeps no axis. ``vector`` is the dimension
-    of the indices that holds the components, or the indices' rank where it is left out.
+    A slice has ``sizes`` elements along the axes of an operand of ``shape``. Component i of an index is the slice's
+    start along the axis ``index_map[i]``; axes of ``batching`` are paired with a dimension of the indices. Along
+    ``dropped`` and batching axes the slice has one element and no axis. ``vector`` is the dimension of the indices that
+    holds the components, or the indices' rank if there is no such dimension.
     """
 
     shape: Shape
@@ -46,10 +46,10 @@ class Slices:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the elements of slices are along the axes ``picked``, counted as if those were one axis of ``length``.
+    """Positions of the slices' elements along the axes ``picked``, counted as one axis of ``length``.
 
-    ``positions`` (int32 or int64) is compact: its shape is broadcastable to ``shape``, whose axes ``labels`` tells.
-    ``common`` holds the batching axes along which positions are all the same, with the dimensions of the indices.
+    ``positions`` (int32 or int64) is compact: its shape is broadcastable to ``shape``; ``labels`` describes the axes.
+    ``common`` maps the batching axes along which all positions are equal to the dimensions of the indices.
     """
 
     picked: list[int]
@@ -58,12 +58,12 @@ class Places:
     shape: Shape
     labels: list[Label]
     common: dict[int, int]
-    #: Whether there may be positions equal to ``length``, of slices that do not lie inside the operand.
+    #: Whether positions may equal ``length``, the mark of slices outside the operand.
     outside: bool
 
 
 def as_index(b: Builder, value: oir.Value) -> oir.Value:
-    """Integers of any type as int32 or int64; unsigned ones beyond int64 become its largest number."""
+    """Integers of any type as int32 or int64; unsigned ones beyond int64 become its maximum."""
     dtype = INT32 if value.dtype in IN_INT32 else INT64
     largest = np.asarray(np.iinfo(np.int64).max, np.uint64)
     elements = known(value)
@@ -76,7 +76,7 @@ def as_index(b: Builder, value: oir.Value) -> oir.Value:
 
 
 def as_int64(b: Builder, index: oir.Value) -> oir.Value:
-    """What ``as_index`` gives as int64."""
+    """The result of ``as_index`` as int64."""
     elements = known(index)
     if elements is not None:
         return b.constant(elements.astype(np.int64))
@@ -84,7 +84,7 @@ def as_int64(b: Builder, index: oir.Value) -> oir.Value:
 
 
 def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
-    """Vectors of indices (int32 or int64, the last axis) within 0 and ``last``, a number for each component."""
+    """Index vectors (int32 or int64, the last axis) clamped to 0 .. ``last``, with one limit per component."""
     fixed = [s for s in last if isinstance(s, int)]
     if len(fixed) < len(last) or max(fixed) > np.iinfo(np.int32).max:
         indices = as_int64(b, indices)
@@ -100,9 +100,10 @@ def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
 def merge_axes(
     b: Builder, value: oir.Value, labels: Sequence[Label], picked: Sequence[int]
 ) -> tuple[oir.Value, list[int], int]:
-    """A value with the operand's axes ``picked`` as one; the order its axes were put in for it, and where that one is.
+    """A value with the operand's axes ``picked`` merged, the order of axes used for it, and the merged axis.
 
-    What lies between picked axes goes behind them, the others stay in place. No axes make one of size 1, in front.
+    Axes between picked ones move behind them; the others stay in place. Without picked axes, an axis of size 1 is
+    added in front.
     """
     chosen = [labels.index(("axis", a)) for a in picked]
     first = chosen[0] if chosen else 0
@@ -113,10 +114,10 @@ def merge_axes(
 
 
 def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> Places:
-    """Where the slices are that indices name.
+    """Positions of the slices that indices select.
 
-    With ``clamp`` a slice that would begin outside is moved inside, and axes of which slices have all elements are not
-    picked: that is gather. Without it, the elements of a slice that lies outside in part or whole get the position
+    With ``clamp``, as in gather, a slice that would begin outside is moved inside, and axes that slices cover
+    completely are not picked. Without it, all elements of a slice that is not completely inside get the position
     ``length``.
     """
     b = frame.builder
@@ -134,7 +135,7 @@ def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> P
     index = as_index(b, _components(frame, operand, slices.vector, kept, chosen))
     begin = clamped(b, index, [slices.shape[a] - slices.sizes[a] for a in axes]) if axes else index
     inside = None if clamp or not axes else _all_equal(b, index, begin)
-    # Alone, an index is a position already.
+    # A single component is already a position.
     if differing or inside is not None or [slices.sizes[a] for a in picked] != [1]:
         begin = as_int64(b, begin)
     flat = _weighted_sum(b, begin, [strides[a] for a in axes])
@@ -154,7 +155,7 @@ def find_places(frame: Frame, operand: Any, slices: Slices, *, clamp: bool) -> P
 
 
 def _components(frame: Frame, operand: Any, vector: int, kept: Sequence[int], chosen: Sequence[int]) -> oir.Value:
-    """The indices' dimensions ``kept``, and behind them the chosen components of the vectors."""
+    """The indices' dimensions ``kept``, followed by the chosen components of the vectors."""
     b = frame.builder
     value, shape = frame.aligned(operand), b.shape(frame.aligned(operand))
     order = [*kept, *(d for d in range(len(shape)) if d != vector and d not in kept)]
@@ -174,7 +175,7 @@ def _components(frame: Frame, operand: Any, vector: int, kept: Sequence[int], ch
 
 
 def _constant_elements(value: oir.Value) -> np.ndarray | None:
-    """The elements of a constant, seen through reshapes."""
+    """The elements of a constant, also through reshapes."""
     producer = value.producer()
     if producer is not None and producer.op_type in ("Unsqueeze", "Reshape") and producer.inputs[0] is not None:
         return _constant_elements(producer.inputs[0])
@@ -182,7 +183,7 @@ def _constant_elements(value: oir.Value) -> np.ndarray | None:
 
 
 def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oir.Value:
-    """Sum of the components, the last axis, each times its weight."""
+    """The weighted sum of the components, the last axis."""
     shape = b.shape(vectors)[:-1]
     if not weights:
         return b.constant(np.zeros([1] * len(shape), np.int64))
@@ -194,12 +195,12 @@ def _weighted_sum(b: Builder, vectors: oir.Value, weights: Sequence[Size]) -> oi
         vectors = b.same_type("Mul", vectors, b.sizes(weights))
     if len(weights) == 1:
         return b.reshape(vectors, shape)
-    # ONNX Runtime sums int64 in float64: exact, as positions are below 2**53.
+    # ONNX Runtime sums int64 in float64, which is exact for positions below 2**53.
     return b.node("ReduceSum", [vectors, b.integers([len(shape)])], INT64, shape, keepdims=0)
 
 
 def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: int) -> oir.Value | None:
-    """Sum of 0, 1, ... times a stride along each of some axes of some size; compact, None for nothing but zeros."""
+    """Sum over axes, each of a size, of 0, 1, ... times a stride; compact, or None if all zeros."""
     total: oir.Value | None = None
     for axis, size, stride in counts:
         if size == 1:
@@ -216,7 +217,7 @@ def _sum_of_counts(b: Builder, counts: Sequence[tuple[int, Size, Size]], rank: i
 
 
 def _all_equal(b: Builder, vectors: oir.Value, others: oir.Value) -> oir.Value | None:
-    """Whether all components are equal; None where that is known of all vectors."""
+    """Whether all components are equal; None if that is known for all vectors."""
     ours, theirs = known(vectors), known(others)
     if ours is not None and theirs is not None:
         equal = np.all(ours == theirs, axis=-1)

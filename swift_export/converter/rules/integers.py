@@ -1,6 +1,6 @@
-"""Integers as StableHLO and XLA define them where ONNX leaves results undefined: quotients, powers, shifts, bits.
+"""Integer quotients, powers, shifts and bit counts as StableHLO and XLA define them where ONNX does not.
 
-Rules of `elementwise` call these; all give elements of their first operand's type.
+Rules of `elementwise` call these functions; all return elements of their first operand's type.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DataType = oir.DataType
 
 
 def divide(a: Term, d: Term) -> Term:
-    """The quotient rounded towards zero; by zero all bits are set, and -1 turns the lowest number into itself.
+    """The quotient rounded towards zero. Division by zero sets all bits; the lowest number divided by -1 is itself.
 
-    ONNX Runtime divides as the processor does, which ends the whole process on both.
+    ONNX Runtime uses the processor's division, which ends the whole process in both cases.
     """
     signed = a.dtype in SIGNED
     divisors = known(d.value)
@@ -43,15 +43,15 @@ def divide(a: Term, d: Term) -> Term:
 
 
 def remainder(a: Term, d: Term) -> Term:
-    """What ``divide`` leaves, of the dividend's sign; by zero the dividend itself.
+    """The remainder of ``divide``, with the dividend's sign; division by zero returns the dividend.
 
-    ONNX Runtime's Mod is exact in neither of its forms: one rounds down, the other takes 64 bits through float64.
+    Neither form of ONNX Runtime's Mod is exact: one rounds down, the other computes 64 bits in float64.
     """
     return a - divide(a, d) * d
 
 
 def power(a: Term, exponent: Term) -> Term:
-    """Products that wrap around; to a negative power, the inverse rounded towards zero, and 0 for that of 0."""
+    """Powers by products that wrap around; a negative power is the inverse rounded towards zero, and 0 for 0."""
     exponents = known(exponent.value)
     if exponents is not None and exponents.size == 1 and exponents.item() >= 0:
         return _constant_power(a, exponents.item())
@@ -81,22 +81,22 @@ def _constant_power(a: Term, exponent: int) -> Term:
 
 
 def width(x: Term) -> int:
-    """Bits of an element."""
+    """The number of bits of an element."""
     return 8 * int(x.dtype.itemsize)
 
 
 def shift_left(x: Term, amount: Term) -> Term:
-    """Zeros come in; nothing is left beyond the width."""
+    """Shift left, filling with zeros; amounts from the width on leave no bit."""
     return _shifted(x, amount, "LEFT")
 
 
 def shift_right_logical(x: Term, amount: Term) -> Term:
-    """Zeros come in, whatever the sign; nothing is left beyond the width."""
+    """Shift right, filling with zeros for either sign; amounts from the width on leave no bit."""
     return _shifted(x, amount, "RIGHT")
 
 
 def shift_right_arithmetic(x: Term, amount: Term) -> Term:
-    """Copies of the highest bit come in; beyond the width nothing else is left."""
+    """Shift right, filling with copies of the highest bit; amounts from the width on leave only copies."""
     signed = x.to(_signed_like(x))
     mask = (signed < 0).choose(-1, signed * 0)
     return (shift_right_logical(signed ^ mask, amount.to(signed.dtype)) ^ mask).to(x.dtype)
@@ -112,7 +112,7 @@ def _shifted(x: Term, amount: Term, direction: str) -> Term:
     inside = amounts is not None and bool(((amounts >= 0) & (amounts < width(x))).all())
     if inside:
         return _back(bits.apply("BitShift", places, direction=direction), x.dtype)
-    # A shift by the width or more is undefined in ONNX Runtime, as it is in C.
+    # A shift by the width or more is undefined in ONNX Runtime, as in C.
     shifted = bits.apply("BitShift", places.apply("Min", width(x) - 1), direction=direction)
     return _back((places < width(x)).choose(shifted, 0), x.dtype)
 
@@ -128,7 +128,7 @@ def _back(bits: Term, dtype: oir.DataType) -> Term:
 
 
 def popcnt(x: Term) -> Term:
-    """How many bits are set: sums of neighbours of 1, 2, 4, ... bits."""
+    """The number of set bits: sums of neighbouring fields of 1, 2, 4, ... bits."""
     return _back(_population(bits_of(x)), x.dtype)
 
 
@@ -143,11 +143,11 @@ def _population(bits: Term) -> Term:
 
 
 def count_leading_zeros(x: Term) -> Term:
-    """How many zeros stand before the highest bit that is set."""
+    """The number of zeros above the highest set bit."""
     bits = bits_of(x)
     step = 1
     while step < width(x):
         bits = bits | (bits >> step)
         step *= 2
-    # All bits from the highest one down are set now.
+    # Now all bits from the highest set one down are set.
     return _back(width(x) - _population(bits), x.dtype)

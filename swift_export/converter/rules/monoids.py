@@ -1,4 +1,4 @@
-"""What bodies of reductions do: one op that combines two elements, or ops that are done to whole arrays at once."""
+"""The bodies of reductions: one op that combines two elements, or ops that are applied to whole arrays."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Combine", "Monoid", "combination", "monoids", "signs_of_zeros"]
 
 DataType = oir.DataType
 
-#: Combines two groups of arrays, element by element; the operands of a reduction are one group.
+#: Combines two groups of arrays elementwise; the operands of a reduction are one group.
 Combine = Callable[[Sequence[oir.Value], Sequence[oir.Value]], list[oir.Value]]
 
 KINDS = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
-#: On truth values, as the StableHLO specification has it.
+#: On truth values, as the StableHLO specification defines.
 LOGIC = {"add": "or", "multiply": "and", "maximum": "or", "minimum": "and"}
 OPS = {"add": "Add", "multiply": "Mul", "maximum": "Max", "minimum": "Min"}
 
-#: Ops that work element by element: a body of them is done to whole arrays at once.
+#: Elementwise ops: a body of these is applied to whole arrays.
 _ELEMENTWISE = (
     "abs add and cbrt ceil clamp compare constant convert cosine divide exponential exponential_minus_one floor "
     "is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt power remainder return "
@@ -45,22 +45,22 @@ class Monoid:
 
     @classmethod
     def of(cls, kind: str, dtype: DataType) -> Monoid:
-        """The op of a body, called what it is on these elements."""
+        """The op of a body, by its kind on these elements."""
         return cls(LOGIC.get(kind, kind) if dtype == DataType.BOOL else kind, dtype)
 
     @property
     def wide(self) -> DataType:
-        """The type to stay in while many elements are combined: narrow floats are rounded once, at the end."""
+        """The type in which many elements are combined: narrow floats are rounded once, at the end."""
         return DataType.FLOAT if self.dtype in (DataType.FLOAT16, DataType.BFLOAT16) else self.dtype
 
     @property
     def is_float_extreme(self) -> bool:
-        """Whether it is the maximum or minimum of floats, where NaN and the signs of zeros count."""
+        """Whether the op is the maximum or minimum of floats, for which NaN and the signs of zeros matter."""
         return self.kind in ("maximum", "minimum") and self.dtype in FLOATS
 
     @property
     def neutral(self) -> np.ndarray:
-        """What changes nothing."""
+        """The neutral element."""
         kind = self.dtype.numpy()
         if self.dtype == DataType.BOOL or self.kind not in ("maximum", "minimum", "and"):
             return np.asarray(self.kind in ("multiply", "and"), kind)
@@ -72,30 +72,30 @@ class Monoid:
         return np.asarray(limits.min if self.kind == "maximum" else limits.max, kind)
 
     def is_neutral(self, value: oir.Value) -> bool:
-        """Whether a value is the constant that changes nothing; the sign of a zero counts for nothing here."""
+        """Whether a value is the neutral constant, regardless of the sign of a zero."""
         constant = value.const_value
         return constant is not None and bool(np.all(np.asarray(constant.numpy()) == self.neutral))
 
     def plain(self, b: Builder, x: oir.Value, y: oir.Value) -> oir.Value:
-        """Combine two arrays. Of zeros that differ in sign ONNX Runtime may take either as the larger one."""
+        """Combine two arrays. ONNX Runtime may return either of two zeros that differ in sign."""
         if self.kind in OPS:
-            # Casts that are written out round every result; those that ONNX Runtime puts around an op it may drop.
+            # Explicit casts round every result; ONNX Runtime may drop the casts that it adds around an op itself.
             combined = b.same_type(OPS[self.kind], b.cast(x, self.wide), b.cast(y, self.wide))
             return b.cast(combined, x.dtype or self.dtype)
         name = self.kind.capitalize()
         return b.same_type(name if self.dtype == DataType.BOOL else f"Bitwise{name}", x, y)
 
     def apply(self, b: Builder, x: oir.Value, y: oir.Value) -> oir.Value:
-        """Combine two arrays as StableHLO does."""
+        """Combine two arrays as StableHLO defines."""
         if not self.is_float_extreme:
             return self.plain(b, x, y)
         return extremum(OPS[self.kind], Term(b, x), Term(b, y)).value
 
 
 def signs_of_zeros(b: Builder, kind: str, value: oir.Value, extreme: Callable[[oir.Value], oir.Value]) -> oir.Value:
-    """The extremes of floats with +0 above -0, as IEEE 754-2019 has it; ``extreme`` may take one zero for the other.
+    """The extremes of floats with +0 above -0, as IEEE 754-2019 defines; ``extreme`` may confuse zeros.
 
-    Where it is a zero, the sign of the reciprocals' extreme tells which one: they are infinite for zeros.
+    If the extreme is a zero, the reciprocals' extreme has its sign: reciprocals of zeros are infinite.
     """
     found = extreme(value)
     dtype = found.dtype
@@ -105,12 +105,12 @@ def signs_of_zeros(b: Builder, kind: str, value: oir.Value, extreme: Callable[[o
         "Greater" if kind == "maximum" else "GreaterOrEqual", extreme(b.same_type("Reciprocal", value)), zero
     )
     signed = b.where(upper, zero, b.scalar(-0.0, dtype))
-    # Of its first choice ONNX Runtime's Where gives 0 for -0.
+    # ONNX Runtime's Where returns 0 for a -0 in its second input.
     return b.where(b.same_type("Not", b.truth("Equal", found, zero)), found, signed)
 
 
 def monoids(region: Any, types: Sequence[DataType]) -> list[Monoid] | None:
-    """What a body of independent ops does to each operand of a reduction; None where it is another body."""
+    """The op that a body of independent ops applies to each operand of a reduction; None for another body."""
     block = region.blocks[0]
     arguments, returned = list(block.arguments), list(list(block.operations)[-1].operands)
     n = len(types)
@@ -125,7 +125,7 @@ def monoids(region: Any, types: Sequence[DataType]) -> list[Monoid] | None:
 
 
 def combination(frame: Frame, op: Any, region: Any) -> Combine:
-    """What a body of elementwise ops does, as a function of whole arrays.
+    """A body of elementwise ops as a function of whole arrays.
 
     Raises LoweringError for a body with other ops.
     """
@@ -155,7 +155,7 @@ def _op_names(frame: Frame, region: Any) -> set[str]:
 
 
 class _Elements(Frame):
-    """A body of scalars, each of which stands for all elements of an array."""
+    """A body of scalars, each of which represents all elements of an array."""
 
     def aligned(self, value: Any) -> oir.Value:
         return self.compact(value)

@@ -1,4 +1,4 @@
-"""Pad: around the edges and between elements, and cropping, which is negative padding."""
+"""pad: around the edges, between elements, and cropping by negative padding."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__: list[str] = []
 
 @rule("stablehlo.pad", attributes=["edge_padding_low", "edge_padding_high", "interior_padding"])
 def pad(frame: Frame, op: Any) -> oir.Value:
-    """Put a value around the edges and between elements; where the width of an edge is negative, crop it."""
+    """Put a value around the edges and between elements; a negative width crops the edge."""
     names = ("edge_padding_low", "edge_padding_high", "interior_padding")
     return _pad(frame, op, *[list(op.attributes[k]) for k in names])
 
 
 @rule("stablehlo.dynamic_pad")
 def dynamic_pad(frame: Frame, op: Any) -> oir.Value:
-    """The same with computed widths."""
+    """pad with computed widths."""
     return _pad(frame, op, *[frame.integers(op, v, "widths") for v in list(op.operands)[2:]])
 
 
 def _pad(frame: Frame, op: Any, low: Sequence[Size], high: Sequence[Size], interior: Sequence[Size]) -> oir.Value:
     b = frame.builder
     shape = frame.shape(op.operands[0])
-    # There is nothing between the elements of an axis that has one or none.
+    # An axis with fewer than two elements has no gaps.
     between = [0 if s in (0, 1) else w for s, w in zip(shape, frame.static(op, interior, "widths"), strict=True)]
-    # The last element has its filling behind it too, which goes again.
+    # The last element is followed by filling too, which is removed.
     high = [c - w for c, w in zip(high, between, strict=True)]
     out = tuple(s * (1 + w) + a + c for s, w, a, c in zip(shape, between, low, high, strict=True))
     frame.shapes[op.results[0]] = out
@@ -42,12 +42,12 @@ def _pad(frame: Frame, op: Any, low: Sequence[Size], high: Sequence[Size], inter
     kind = b.carrier("Pad", dtype)
     value, filling = b.cast(frame.full(op.operands[0]), kind), b.cast(frame.full(op.operands[1]), kind)
     value = _spread(b, value, filling, between)
-    # Widening comes first: where an edge is cropped by more than there is, filling from the other edge is left.
+    # Widening comes first: cropping more than an axis holds leaves filling from the other edge.
     return b.cast(_crop(b, _widen(b, value, filling, low, high), low, high, out), dtype)
 
 
 def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[int]) -> oir.Value:
-    """Put fillings behind every element along an axis: as an axis of their own, which is then joined."""
+    """Put fillings behind every element along an axis, first as a separate axis, which is then merged."""
     shape = b.shape(value)
     spread = [a for a, w in enumerate(between) if w]
     if not spread:
@@ -63,7 +63,7 @@ def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[
 
 
 def _widen(b: Builder, value: oir.Value, filling: oir.Value, low: Sequence[Size], high: Sequence[Size]) -> oir.Value:
-    """Put fillings around the edges that have a positive width."""
+    """Put fillings around the edges with a positive width."""
     axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_positive(w) for w in edges)]
     if not axes:
         return value
@@ -80,7 +80,7 @@ def _widen(b: Builder, value: oir.Value, filling: oir.Value, low: Sequence[Size]
 
 
 def _crop(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size], out: Shape) -> oir.Value:
-    """Take away edges that have a negative width."""
+    """Crop the edges with a negative width."""
     axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_negative(w) for w in edges)]
     if not axes:
         return value

@@ -1,4 +1,4 @@
-"""Pooling by the largest or smallest float, with ONNX's MaxPool where it is exact."""
+"""Pooling by the largest or smallest float, with ONNX's MaxPool if it is exact."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Exact = Callable[[Builder, oir.Value], oir.Value]
 def pooled_extremes(
     b: Builder, kind: str, value: oir.Value, axes: Sequence[Axis], shape: Shape, exact: Exact
 ) -> oir.Value | None:
-    """The extremes of windows of float32 or float64, where MaxPool has such windows; else None.
+    """The extremes of windows of float32 or float64, if MaxPool supports such windows; else None.
 
-    MaxPool loses NaN and takes either zero for the other. A finite sum of all elements tells that none is NaN or
-    infinite, and a result without zeros that no sign is open: what MaxPool gives is then right. Otherwise the file
-    takes the branch that computes it step by step, ``exact``, which is slower by far.
+    MaxPool loses NaN and confuses zeros of different signs. Its result is right if the sum of all elements is finite,
+    so that no element is NaN or infinite, and if the result has no zeros. Otherwise the file takes the branch
+    ``exact``, which computes step by step and is much slower.
     """
     moving = [place for place, axis in enumerate(axes) if axis != Axis()]
     if not 1 <= len(moving) <= 3 or not all(_fits(axes[place]) for place in moving) or 0 in b.shape(value):
@@ -57,14 +57,14 @@ def pooled_extremes(
 
 
 def _fits(axis: Axis) -> bool:
-    """Whether MaxPool has such windows: no holes between elements, and in every window an element at least."""
+    """Whether MaxPool supports such windows: no holes between elements, and at least one element in every window."""
     return axis.base_dilation == 1 and 0 <= axis.low < axis.size and 0 <= axis.high < axis.size
 
 
 def _max_pool(
     b: Builder, kind: str, value: oir.Value, axes: Sequence[Axis], moving: Sequence[int], shape: Shape
 ) -> oir.Value:
-    """MaxPool over the last axes, all others as its first one."""
+    """MaxPool over the last axes, with all others merged into the first."""
     others = [place for place in range(len(axes)) if place not in moving]
     order = [*others, *moving]
     lanes = shape_size([b.shape(value)[place] for place in others])

@@ -1,4 +1,4 @@
-"""The largest and smallest elements along axes, of every type; truth values are ordered too."""
+"""Maxima and minima along axes for every type, including truth values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTREMES = {"maximum": "ReduceMax", "minimum": "ReduceMin", "or": "ReduceMax", "
 
 
 def along(b: Builder, op_type: str, value: oir.Value, axes: Sequence[int], shape: Shape) -> oir.Value:
-    """An ONNX reduction in its carrier; ``shape`` is what is left."""
+    """An ONNX reduction in its carrier; ``shape`` is the result's shape."""
     assert value.dtype is not None
     kind = b.carrier(op_type, value.dtype)
     reduced = b.node(op_type, [b.cast(value, kind), b.integers(axes)], kind, shape, keepdims=0)
@@ -25,14 +25,14 @@ def along(b: Builder, op_type: str, value: oir.Value, axes: Sequence[int], shape
 
 
 def extreme(b: Builder, kind: str, value: oir.Value, axes: Sequence[int], shape: Shape) -> oir.Value:
-    """The maximum or minimum along axes; "or" and "and" are those of truth values.
+    """The maximum or minimum along axes; for truth values, these are "or" and "and".
 
-    Of floats it is what ReduceMax and ReduceMin give: ``passes.extremes`` lets them keep NaN and the signs of zeros.
+    For floats, ReduceMax and ReduceMin are used as they are: ``passes.extremes`` makes them keep NaN and zeros' signs.
     """
     assert value.dtype is not None
     if value.dtype not in (DataType.INT64, DataType.UINT64, DataType.UINT32):
         return along(b, EXTREMES[kind], value, axes, shape)
-    # ONNX Runtime reduces numbers of 64 bits wrongly where only their lower halves differ, but it finds their places.
+    # ONNX Runtime reduces 64-bit numbers wrongly if only their lower halves differ, but finds their indices.
     joined, _ = axes_last(b, value, axes)
     places = places_of_extremes(b, kind, joined, len(b.shape(joined)) - 1, keepdims=True)
     found = b.node("GatherElements", [joined, places], value.dtype, b.shape(places), axis=-1)
@@ -40,7 +40,7 @@ def extreme(b: Builder, kind: str, value: oir.Value, axes: Sequence[int], shape:
 
 
 def places_of_extremes(b: Builder, kind: str, value: oir.Value, axis: int, *, keepdims: bool = False) -> oir.Value:
-    """Where along an axis the first of the extreme elements is, as int64; NaN is not told apart."""
+    """The index of the first extreme element along an axis, as int64; NaN has no special treatment."""
     op_type = "ArgMax" if kind in ("maximum", "or") else "ArgMin"
     value = ordered(b, value)
     assert value.dtype is not None
@@ -52,15 +52,15 @@ def places_of_extremes(b: Builder, kind: str, value: oir.Value, axis: int, *, ke
 
 
 def ordered(b: Builder, value: oir.Value) -> oir.Value:
-    """A value of a type that ONNX Runtime can order, in the same order."""
+    """A value of the same order in a type that ONNX Runtime can order."""
     if value.dtype != DataType.UINT64:
         return value
-    # With the highest bit flipped unsigned numbers are signed ones in the same order.
+    # With the highest bit flipped, unsigned numbers become signed ones in the same order.
     return b.same_type("Add", b.cast(value, DataType.INT64), b.scalar(-(2**63), DataType.INT64))
 
 
 def axes_last(b: Builder, value: oir.Value, axes: Sequence[int]) -> tuple[oir.Value, Size]:
-    """The axes as one, behind the others; with its length."""
+    """The axes merged into one, behind the others; and its length."""
     kept = [axis for axis in range(len(b.shape(value))) if axis not in axes]
     moved = b.transpose(value, [*kept, *sorted(axes)])
     sizes = b.shape(moved)

@@ -1,4 +1,4 @@
-"""reduce_window: what windows that slide over an array hold, combined; cumulative sums among them."""
+"""reduce_window: combines the elements in sliding windows, including cumulative sums."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ DataType = oir.DataType
     attributes=["window_dimensions", "window_strides", "base_dilations", "window_dilations", "padding"],
 )
 def reduce_window(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """Combine the elements in each window, each operand by itself or all of them by one body.
+    """Combine the elements in each window, for each operand separately or for all of them by one body.
 
-    Padding and holes hold the initial value, says StableHLO; where that is not neutral, which it leaves open, they hold
-    nothing in a body of one op, as in XLA.
+    By StableHLO, padding and holes hold the initial value. If that is not neutral, which StableHLO leaves open, a body
+    of one op ignores them, as in XLA.
     """
     b = frame.builder
     count = len(op.operands) // 2
@@ -58,7 +58,7 @@ def reduce_window(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 
 def read_axes(op: Any, rank: int) -> list[Axis]:
-    """How the window moves along each axis."""
+    """The window's movement along each axis."""
 
     def numbers(name: str) -> list[int]:
         return list(op.attributes[name]) if name in op.attributes else [1] * rank
@@ -75,7 +75,7 @@ def read_axes(op: Any, rank: int) -> list[Axis]:
 def _pooled(
     b: Builder, monoid: Monoid, value: oir.Value, start: oir.Value, axes: Sequence[Axis], shape: Shape
 ) -> oir.Value:
-    """One operand by one op."""
+    """One operand, combined by one op."""
 
     def plain(x: Sequence[oir.Value], y: Sequence[oir.Value]) -> list[oir.Value]:
         return [monoid.plain(b, x[0], y[0])]
@@ -112,7 +112,7 @@ def _is_small(axes: Sequence[Axis]) -> bool:
 
 
 def _spread(b: Builder, value: oir.Value, fill: oir.Value, axes: Sequence[Axis]) -> oir.Value:
-    """With holes and padding."""
+    """The operand with holes and padding."""
     apart = interleaved(b, value, [axis.base_dilation for axis in axes], fill)
     return padded(b, apart, [axis.low for axis in axes], [axis.high for axis in axes], fill)
 
@@ -120,7 +120,7 @@ def _spread(b: Builder, value: oir.Value, fill: oir.Value, axes: Sequence[Axis])
 def _slid(
     b: Builder, group: Sequence[oir.Value], axes: Sequence[Axis], shape: Shape, combine: Combine
 ) -> list[oir.Value]:
-    """One axis after the other, the last one first: so the elements of a window stay in their order."""
+    """Combine axis by axis, the last one first, so that the elements of a window keep their order."""
     found = list(group)
     for place, axis in reversed(list(enumerate(axes))):
         found = slid(b, found, place, axis, shape[place], combine)
@@ -128,7 +128,7 @@ def _slid(
 
 
 def _running_sum(b: Builder, monoid: Monoid, value: oir.Value, axes: Sequence[Axis]) -> oir.Value | None:
-    """CumSum, where each window holds all elements up to a place, or from a place on."""
+    """CumSum, if each window holds all elements up to a position, or from a position on."""
     moving = [place for place, axis in enumerate(axes) if axis != Axis()]
     if monoid.kind != "add" or monoid.dtype == DataType.BOOL or len(moving) != 1:
         return None

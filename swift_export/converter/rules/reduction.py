@@ -21,13 +21,13 @@ __all__: list[str] = []
 
 DataType = oir.DataType
 
-#: ONNX's reductions of floats. Its sums and products of integers go through floats in ONNX Runtime: they lose digits.
+#: ONNX's reductions of floats. ONNX Runtime computes those of integers in floats, which loses digits.
 REDUCTIONS = {"add": "ReduceSum", "multiply": "ReduceProd"}
 
 
 @rule("stablehlo.reduce", attributes=["dimensions"])
 def reduce(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """Combine all elements along axes, each operand by itself or all of them by one body, and the initial value."""
+    """Combine the initial value and all elements along axes, separately per operand or by one body for all."""
     count = len(op.operands) // 2
     operands, initial = list(op.operands)[:count], list(op.operands)[count:]
     axes = list(op.attributes["dimensions"])
@@ -35,7 +35,7 @@ def reduce(frame: Frame, op: Any) -> Sequence[oir.Value]:
     for result in op.results:
         frame.shapes[result] = shape
     if not axes:
-        # Whether the initial value counts here StableHLO leaves open where it is not neutral. In XLA it does not.
+        # StableHLO leaves open whether an initial value that is not neutral counts. In XLA it does not.
         return [frame.compact(value) for value in operands]
     if 0 in [frame.shape(operands[0])[axis] for axis in axes]:
         return [frame.compact(value) for value in initial]
@@ -54,7 +54,7 @@ def reduce(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 
 def _reduced(frame: Frame, op: Any, monoid: Monoid, operand: Any, axes: list[int]) -> oir.Value:
-    """One operand, without its initial value."""
+    """Reduce one operand, without its initial value."""
     b, value, dtype = frame.builder, frame.full(operand), monoid.dtype
     shape = tuple(s for a, s in enumerate(b.shape(value)) if a not in axes)
     if monoid.kind in ("maximum", "minimum") or (dtype == DataType.BOOL and monoid.kind in ("and", "or")):
@@ -67,7 +67,7 @@ def _reduced(frame: Frame, op: Any, monoid: Monoid, operand: Any, axes: list[int
 
 
 def _integer_sum(b: Builder, value: oir.Value, axes: list[int], shape: Shape) -> oir.Value:
-    """A product with a vector of ones: integers wrap around in it, as they should."""
+    """A sum as a product with a vector of ones, in which integers wrap around as required."""
     dtype = value.dtype
     assert dtype is not None
     kind = DataType.INT64 if dtype.itemsize == 8 else DataType.INT32
@@ -84,10 +84,10 @@ def _combined(
     combine: Combine,
     initial: Sequence[oir.Value] | None = None,
 ) -> list[oir.Value]:
-    """All elements along axes, after the initial ones.
+    """Combine the initial values and all elements along axes.
 
-    StableHLO leaves the order open. Few elements are combined one by one as XLA does it on a CPU, in case a body is not
-    associative or nearly so; many, and by ops for which the order makes no difference, in pairs.
+    StableHLO leaves the order open. Few elements are combined one by one, like XLA on a CPU, because a body may not be
+    associative. Many elements, or elements under ops that do not depend on the order, are combined in pairs.
     """
     b = frame.builder
     length = shape_size([b.shape(values[0])[axis] for axis in axes])

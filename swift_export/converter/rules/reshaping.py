@@ -24,13 +24,13 @@ def _reshape(frame: Frame, op: Any, shape: Shape) -> oir.Value:
 
 @rule("stablehlo.reshape")
 def reshape(frame: Frame, op: Any) -> oir.Value:
-    """Same elements in the same order; the type is static."""
+    """The same elements in the same order, in a static shape."""
     return _reshape(frame, op, tuple(op.results[0].type.shape))
 
 
 @rule("stablehlo.dynamic_reshape")
 def dynamic_reshape(frame: Frame, op: Any) -> oir.Value:
-    """Same, with sizes that are computed; of those that depend on data at most one, which ONNX infers."""
+    """reshape with computed sizes; at most one may depend on data, which ONNX then infers."""
     sizes = frame.known_elements(op.operands[1])
     if sizes is not None:
         return _reshape(frame, op, tuple(sizes))
@@ -55,7 +55,7 @@ def transpose(frame: Frame, op: Any) -> oir.Value:
 
 
 def _broadcast(frame: Frame, op: Any, shape: Shape) -> oir.Value:
-    """Put the operand's axes where ONNX's broadcasting finds them; the repeating is left to ONNX."""
+    """Align the operand's axes for ONNX's broadcasting, which repeats the elements."""
     axes = list(op.attributes["broadcast_dimensions"])
     frame.shapes[op.results[0]] = shape
     value = frame.compact(op.operands[0])
@@ -84,13 +84,13 @@ def broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
     attributes=["broadcast_dimensions", "known_expanding_dimensions", "known_nonexpanding_dimensions"],
 )
 def dynamic_broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
-    """Same, with sizes that are computed."""
+    """broadcast_in_dim with computed sizes."""
     shape = tuple(frame.integers(op, op.operands[1], "output sizes"))
     operand = frame.shape(op.operands[0])
     axes = list(op.attributes["broadcast_dimensions"])
     if all(size in (1, shape[axis]) for axis, size in zip(axes, operand, strict=True)):
         return _broadcast(frame, op, shape)
-    # A size that is known by name only may be 1 or the whole: ONNX's Expand takes both.
+    # A symbolic size may be 1 or the full size; ONNX's Expand takes both.
     b = frame.builder
     value = b.transpose(frame.full(op.operands[0]), sorted(range(len(axes)), key=axes.__getitem__))
     placed = [operand[axes.index(axis)] if axis in axes else 1 for axis in range(len(shape))]
@@ -101,7 +101,7 @@ def dynamic_broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.concatenate", attributes=["dimension"])
 def concatenate(frame: Frame, op: Any) -> oir.Value:
-    """Put operands one behind the other."""
+    """Concatenate operands."""
     axis = op.attributes["dimension"].value
     shapes = [frame.shape(v) for v in op.operands]
     total: Size = 0
@@ -120,7 +120,7 @@ def concatenate(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.reverse", attributes=["dimensions"])
 def reverse(frame: Frame, op: Any) -> oir.Value:
-    """Turn axes round."""
+    """Reverse axes."""
     b = frame.builder
     axes = list(op.attributes["dimensions"])
     value = frame.full(op.operands[0])

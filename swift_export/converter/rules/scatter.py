@@ -1,4 +1,4 @@
-"""Scatter: slices written to computed places, or combined with what is there."""
+"""scatter: writes slices to computed positions, or combines them with the elements there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from swift_export.converter.rules.slicing import first_elements
 __all__: list[str] = []
 
 DataType = oir.DataType
-#: ScatterElements does not reduce these. Sums and products of halves are rounded once, where all updates are in; XLA
-#: rounds after each.
+#: ScatterElements does not reduce these. It rounds sums and products of halves once, after all updates; XLA rounds
+#: after each.
 CARRIERS = {DataType.BOOL: DataType.UINT8, DataType.FLOAT16: DataType.FLOAT, DataType.BFLOAT16: DataType.FLOAT}
 
 #: Body's op -> ScatterElements' reduction, on numbers and on truth values.
@@ -39,12 +39,12 @@ REDUCTIONS = {
     attributes=["scatter_dimension_numbers", "indices_are_sorted", "unique_indices"],
 )
 def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """Slices that begin at the indices; one that would reach beyond the operand is left out as a whole.
+    """Slices that begin at the indices; one that would extend beyond the operand is skipped as a whole.
 
-    That is what XLA does, on every platform. The StableHLO specification leaves out the elements that lie outside only;
-    the two differ on slices of several elements along an axis that indices are for, when they lie outside in part.
-    Updates of one element are applied in their order, as XLA does it on processors: ScatterElements is one loop in ONNX
-    Runtime. ScatterND runs in parallel there and loses some of them.
+    XLA does the same on every platform. The StableHLO specification skips only the elements outside; the two differ for
+    slices with several elements along an indexed axis that are partly outside.
+    Updates of one element are applied in order, like XLA on processors: ScatterElements is one loop in ONNX Runtime.
+    ScatterND runs in parallel there and loses some of them.
     """
     count = (len(op.operands) - 1) // 2
     operands, indices, updates = list(op.operands)[:count], op.operands[count], list(op.operands)[count + 1 :]
@@ -81,7 +81,7 @@ def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 
 def _bodies(frame: Frame, op: Any) -> list[str]:
-    """For each operand the op that combines it with its update; "" where the update replaces it."""
+    """For each operand, the op that combines it with its update; "" if the update replaces it."""
     block = op.regions[0].blocks[0]
     arguments, operations = list(block.arguments), list(block.operations)
     count = len(arguments) // 2
@@ -120,14 +120,14 @@ def _scatter(
     update: oir.Value,
     labels: Sequence[Label],
 ) -> oir.Value:
-    """The operand with the update written along the axes that the indices are for, merged to one."""
+    """The operand with the update written along the indexed axes, merged into one."""
     axes: list[Label] = [
         ("place", places.common[a]) if a in places.common else ("axis", a) for a in range(len(slices.shape))
     ]
     data, order, axis = merge_axes(b, operand, axes, places.picked)
     before, behind = [axes[i] for i in order[:axis]], [axes[i] for i in order[axis + len(places.picked) :]]
 
-    # The update laid out alike; along axes that slices do not keep it has one element.
+    # The update in the same layout; along axes that slices do not keep, it has one element.
     sizes = dict(zip(labels, b.shape(update), strict=True))
     present = [label for label in (*before, *places.labels, *behind) if label in sizes]
     update = b.transpose(update, [labels.index(label) for label in present])
@@ -139,7 +139,7 @@ def _scatter(
 
     whole = b.shape(data)
     if places.outside:
-        # What lies outside goes to a slot behind the others, which is cut off again.
+        # Elements outside go to an extra slot at the end, which is removed afterwards.
         assert data.dtype is not None
         slot = b.expand(b.constant(np.zeros([1] * len(whole), data.dtype.numpy())), _resized(whole, axis, 1))
         data = b.node("Concat", [data, slot], data.dtype, _resized(whole, axis, whole[axis] + 1), axis=axis)
@@ -177,10 +177,10 @@ def _combined(b: Builder, body: str, data: oir.Value, positions: oir.Value, upda
 
 
 def _rank(b: Builder, elements: oir.Value, reduction: str) -> oir.Value:
-    """2 for NaN; 1 for what wins over a zero of the other sign, and for all that wins over that; else 0.
+    """2 for NaN; 1 for the preferred zero and all numbers beyond it; else 0.
 
-    ScatterElements compares as C does: it forgets NaN and takes either zero for the other. Counted beside it, the
-    largest rank tells which of them the result is.
+    ScatterElements compares like C: it loses NaN and confuses zeros of different signs. The largest rank, computed in
+    parallel, gives the right one.
     """
     assert elements.dtype is not None
     comparison = "Greater" if reduction == "max" else "Less"
@@ -190,11 +190,11 @@ def _rank(b: Builder, elements: oir.Value, reduction: str) -> oir.Value:
 
 
 def _ranked(b: Builder, value: oir.Value, ranks: oir.Value, reduction: str) -> oir.Value:
-    """The largest or smallest values, with the right zero and with NaN where the ranks tell of them."""
+    """The largest or smallest values, with NaN and the right zero where the ranks require them."""
     dtype = value.dtype
     assert dtype is not None
     zero = b.same_type("And", b.truth("Equal", value, b.scalar(0, dtype)), _equal(b, ranks, 1))
-    # ONNX Runtime's Where makes +0 of a -0 in its second input, not of one in its third.
+    # ONNX Runtime's Where turns a -0 in its second input into +0, but keeps one in its third.
     if reduction == "max":
         value = b.where(zero, b.scalar(0.0, dtype), value)
     else:

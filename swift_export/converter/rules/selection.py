@@ -1,4 +1,4 @@
-"""select_and_scatter, the gradient of pooling by the largest or smallest element."""
+"""select_and_scatter: the gradient of pooling by the largest or smallest element."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__: list[str] = []
 
 DataType = oir.DataType
 
-#: A larger window makes more nodes than a graph should have.
+#: Larger windows would make too many nodes.
 MOST_PLACES = 256
 
 
 @rule("stablehlo.select_and_scatter", attributes=["window_dimensions", "window_strides", "padding"])
 def select_and_scatter(frame: Frame, op: Any) -> oir.Value:
-    """Each element of the source goes where its window's selected element is; those that meet are combined."""
+    """Write each source element to the position selected in its window; combine elements at the same position."""
     b = frame.builder
     operand, source, initial = op.operands
     shape = frame.shape(operand)
@@ -49,10 +49,9 @@ def _places(axes: Sequence[Axis]) -> list[tuple[int, ...]]:
 
 
 def _selected(frame: Frame, axes: Sequence[Axis], value: oir.Value, select: Combine, shape: Shape) -> oir.Value:
-    """Where in each window its selected element is, counted as int32; -1 in a window of nothing but padding.
+    """The index of each window's selected element, as int32; -1 in a window of only padding.
 
-    The elements are compared in their order, each to the one that was selected before, as XLA does it: with NaN among
-    them the order counts.
+    Each element is compared to the one selected so far, in order, like XLA: with NaN, the order matters.
     """
     b = frame.builder
     low, high = [axis.low for axis in axes], [axis.high for axis in axes]
@@ -93,7 +92,7 @@ def _scattered(frame: Frame, op: Any, monoid: Monoid, axes: Sequence[Axis], plac
     neutral = b.constant(monoid.neutral)
 
     def spread(value: oir.Value, fill: oir.Value) -> oir.Value:
-        """Each window's number at its first element, with room around for all its elements."""
+        """Each window's number at its first element, with room for all its elements."""
         apart = interleaved(b, value, strides, fill)
         rest = [size - known for size, known in zip(whole, b.shape(apart), strict=True)]
         behind = frame.static(op, rest, "elements behind the last window")
@@ -102,7 +101,7 @@ def _scattered(frame: Frame, op: Any, monoid: Monoid, axes: Sequence[Axis], plac
     values = spread(frame.full(source), neutral)
     places = spread(places, b.scalar(-1, DataType.INT32))
     result = b.expand(frame.compact(initial), whole)
-    # The windows in their order, which is the other way round for the elements that they share.
+    # Windows in order, which is the reverse order for their shared elements.
     for number, place in reversed(list(enumerate(_places(axes)))):
         cuts = {i: Cut(whole[i], axis.size - 1 - place[i], place[i]) for i, axis in enumerate(axes)}
         here = b.truth("Equal", taken(b, places, cuts), b.constant(np.asarray(number, np.int32)))

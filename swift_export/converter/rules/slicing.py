@@ -1,4 +1,4 @@
-"""Slices: with fixed or computed bounds, and put back in place."""
+"""Slices with fixed or computed bounds, and their updates in place."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["cut", "first_elements"]
 
 
 def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
-    """A slice of ``sizes`` an axis of the value: along ``axes`` from ``starts`` on (a vector of int32 or int64), moved
-    inside where it would reach beyond; along the other ones all.
+    """A slice of a value, with one of ``sizes`` per axis: along ``axes`` it begins at ``starts`` (a vector of int32 or
+    int64), moved inside if it would extend beyond the end; other axes are complete.
     """
     shape = b.shape(value)
     partial = [i for i, a in enumerate(axes) if sizes[a] != shape[a]]
@@ -32,7 +32,7 @@ def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, si
 
 
 def first_elements(b: Builder, value: oir.Value, sizes: Sequence[Size]) -> oir.Value:
-    """A slice of ``sizes`` an axis from the beginning on."""
+    """The first elements along each axis, ``sizes`` of them."""
     axes = [a for a, s in enumerate(b.shape(value)) if s != sizes[a]]
     if not axes:
         return value
@@ -76,13 +76,13 @@ def _start(frame: Frame, scalar: Any) -> oir.Value:
 
 @rule("stablehlo.slice", attributes=["start_indices", "limit_indices", "strides"])
 def static_slice(frame: Frame, op: Any) -> oir.Value:
-    """Start, limit and stride an axis."""
+    """A slice by start, limit and stride per axis."""
     return _strided(frame, op, *[list(op.attributes[k]) for k in ("start_indices", "limit_indices", "strides")])
 
 
 @rule("stablehlo.real_dynamic_slice")
 def real_dynamic_slice(frame: Frame, op: Any) -> oir.Value:
-    """The same with computed bounds. JAX writes it for every slice beside a dimension of unknown size."""
+    """slice with computed bounds. JAX writes it for every slice of an array with an unknown dimension."""
     starts, limits, strides = (frame.known_elements(v) for v in list(op.operands)[1:])
     if strides is None:
         raise frame.error(op, "strides depend on data")
@@ -109,7 +109,7 @@ def _strided(
             out[axis] = span if step == 1 else b.fresh_symbol()
     frame.shapes[op.results[0]] = frame.result_shape(op, tuple(out))
     value = frame.aligned(op.operands[0])
-    # A compact axis is sliced by keeping its one element.
+    # Slicing a compact axis keeps its one element.
     axes = [a for a in axes if b.shape(value)[a] != 1 or shape[a] == 1]
     if not axes:
         return value
@@ -125,7 +125,7 @@ def _strided(
 
 
 def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
-    """Bounds that depend on data. A size that they leave open is known where a limit is a start and a known size."""
+    """Bounds that depend on data. A size is known if the limit is the start plus a known size."""
     b = frame.builder
     operand, start, limit = list(op.operands)[:3]
     steps = frame.static(op, strides, "strides")
@@ -139,7 +139,7 @@ def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
 
 
 def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] | None:
-    """What was added to a start to make it a limit."""
+    """The number added to a start to make a limit."""
     producer = limit.owner
     if getattr(producer, "name", "") != "stablehlo.add" or start not in producer.operands:
         return None
@@ -149,7 +149,7 @@ def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] |
 
 @rule("stablehlo.dynamic_slice", attributes=["slice_sizes"])
 def dynamic_slice(frame: Frame, op: Any) -> oir.Value:
-    """A slice of fixed size that begins at computed places, moved inside where it would reach beyond the operand."""
+    """A slice of fixed size at a computed start, moved inside if it would extend beyond the operand."""
     b = frame.builder
     value, sizes = frame.full(op.operands[0]), list(op.attributes["slice_sizes"])
     axes = [a for a, s in enumerate(frame.shape(op.operands[0])) if s != sizes[a]]
@@ -169,7 +169,7 @@ def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
 
 @rule("stablehlo.dynamic_update_slice")
 def dynamic_update_slice(frame: Frame, op: Any) -> oir.Value:
-    """A slice put back at computed places, moved inside where it would reach beyond the operand."""
+    """Write a slice at a computed start, moved inside if it would extend beyond the operand."""
     b = frame.builder
     operand, update, *scalars = op.operands
     shape, sizes = frame.shape(operand), frame.shape(update)
@@ -182,7 +182,7 @@ def dynamic_update_slice(frame: Frame, op: Any) -> oir.Value:
 
 
 def _put(b: Builder, value: oir.Value, update: oir.Value, sizes: Shape, starts: dict[int, oir.Value]) -> oir.Value:
-    """What lies before the update along the first of the axes, what lies between with the update, and what behind."""
+    """Concatenate along the first axis: the part before the update, the updated part, and the part behind."""
     if not starts:
         return update
     (axis, start), *rest = starts.items()

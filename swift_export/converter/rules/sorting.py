@@ -1,4 +1,4 @@
-"""Sort and top-k: ONNX's TopK along keys that order as the comparator does."""
+"""sort and top-k: ONNX's TopK on keys with the comparator's order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DataType = oir.DataType
 
 @rule("stablehlo.sort", attributes=["dimension", "is_stable"])
 def sort(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """Stable, whether that is asked for or not: the order that TopK gives equal elements is that of their places."""
+    """Always stable, even if not required: TopK keeps equal elements in the order of their indices."""
     block = op.regions[0].blocks[0]
     keys = sort_keys(block)
     if keys is None:
@@ -38,7 +38,7 @@ def sort(frame: Frame, op: Any) -> Sequence[oir.Value]:
 
 
 def _order(frame: Frame, operands: Sequence[Any], keys: Sequence[Key], axis: int, count: Size) -> oir.Value:
-    """Where the first ``count`` elements in order are: by the last key first, and stably by each one before it."""
+    """The indices of the first ``count`` elements: sorted by the last key, then stably by each earlier one."""
     b = frame.builder
     parts = [(part, key.descending) for key in keys for part in _parts(b, frame.full(operands[key.operand]), key)]
     order: oir.Value | None = None
@@ -70,7 +70,7 @@ def _in_order(frame: Frame, operand: Any, order: oir.Value, axis: int) -> oir.Va
 
 
 def _parts(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
-    """Numbers without NaN that order as a key does, of types that TopK takes; the most significant first."""
+    """Numbers without NaN in a key's order, in types that TopK takes; the most significant first."""
     dtype = value.dtype
     assert dtype is not None
     if dtype.is_floating_point():
@@ -78,7 +78,7 @@ def _parts(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
             try:
                 return [_bits(b, value, key)]
             except OpsetError:
-                # Only an opset with BitCast tells NaN's sign: before, all are taken for the one jax writes, plus.
+                # Only opsets with BitCast show NaN's sign; in older ones every NaN counts as positive, JAX's form.
                 pass
         return _numbers(b, value, key)
     if dtype == DataType.UINT64:
@@ -89,7 +89,7 @@ def _parts(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
 
 
 def _bits(b: Builder, value: oir.Value, key: Key) -> oir.Value:
-    """Floats as integers in the same order: as they are stored, and with all bits but the sign flipped below zero."""
+    """Floats as integers in the same order: their bits, with all but the sign flipped for negative numbers."""
     double = value.dtype == DataType.DOUBLE
     kind, integer = (DataType.DOUBLE, DataType.INT64) if double else (DataType.FLOAT, DataType.INT32)
     value = b.cast(value, kind)
@@ -110,7 +110,7 @@ def _numbers(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
     if dtype == DataType.DOUBLE:
         parts = [b.cast(nan, DataType.UINT8), b.where(nan, zero, wide)]
         return parts if key.one_zero else [*parts, b.cast(b.same_type("Not", below), DataType.UINT8)]
-    # Among float64's numbers there is room for infinity beyond the narrower type's, and for -0.0 next to 0.0.
+    # float64 has room for numbers beyond the narrower type's infinity, and for -0.0 next to 0.0.
     wide = b.where(b.truth("Equal", wide, infinity), b.scalar(1e300, DataType.DOUBLE), wide)
     wide = b.where(nan, infinity, wide)
     return [wide if key.one_zero else b.where(below, b.scalar(-1e-300, DataType.DOUBLE), wide)]
@@ -118,20 +118,20 @@ def _numbers(b: Builder, value: oir.Value, key: Key) -> list[oir.Value]:
 
 @rule("chlo.top_k", attributes=["k"])
 def top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """The largest elements along the last axis, and their places; among equal ones the first."""
+    """The largest elements along the last axis and their indices, with the first of equal ones first."""
     return _top_k(frame, op, op.attributes["k"].value)
 
 
 @rule("@stablehlo.dynamic_top_k")
 def dynamic_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """The same where their number depends on a size that is unknown."""
+    """top_k with a number that depends on an unknown size."""
     (count,) = frame.integers(op, op.operands[1], "numbers of elements")
     return _top_k(frame, op, count)
 
 
 @rule("@mhlo.topk")
 def older_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """As it was written before CHLO had a portable form."""
+    """top_k in the form used before CHLO had a portable one."""
     attributes = op.attributes["mhlo.attributes"]
     if "largest" in attributes and not attributes["largest"].value:
         raise frame.error(op, "largest = false: the op's rule takes the largest elements")
@@ -147,7 +147,7 @@ def _top_k(frame: Frame, op: Any, count: Size) -> Sequence[oir.Value]:
 
 @rule("@ApproxTopK")
 def approximate_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """jax's approximate top-k, exactly: it asks for a recall, of which all is enough."""
+    """JAX's approximate top-k, computed exactly: a recall of 100 % meets any target."""
     config = op.attributes["mhlo.backend_config"]
     axis, count = config["reduction_dim"].value, config["top_k"].value
     (name,) = op.attributes["called_computations"]
@@ -155,7 +155,7 @@ def approximate_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
     if keys is None:
         raise frame.error(op, f"comparator {name.value}: expected a strict comparison")
     if not config["aggregate_to_topk"].value:
-        raise frame.error(op, "aggregate_to_topk = false: how many elements are left depends on the machine")
+        raise frame.error(op, "aggregate_to_topk = false: the number of results depends on the machine")
     operands = list(op.operands)[:2]
     order = _order(frame, operands, keys, axis, count)
     return [_in_order(frame, operand, order, axis) for operand in operands]

@@ -1,4 +1,4 @@
-"""Slices, padding and holes along axes of values; for rules that look at arrays through windows."""
+"""Slices, padding and holes along axes of values, for rules with windows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from swift_export.converter.dims import Size
 
 __all__ = ["Axis", "Cut", "interleaved", "padded", "reversed_along", "taken"]
 
-#: As the end of a slice: all that is left.
+#: The end of a slice without an upper bound.
 END = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Axis:
-    """How a window moves along an axis, as in StableHLO's reduce_window and convolution."""
+    """A window's movement along an axis, as in StableHLO's reduce_window and convolution."""
 
     size: int = 1
     stride: int = 1
@@ -31,21 +31,21 @@ class Axis:
 
     @property
     def reach(self) -> int:
-        """Elements from the window's first to its last."""
+        """The number of elements from the window's first to its last."""
         return (self.size - 1) * self.window_dilation + 1
 
     def place(self, index: int, count: Size) -> Cut:
-        """The elements that the windows see at one of their places, ``count`` windows."""
+        """The elements at one place of the window, over all ``count`` windows."""
         front = index * self.window_dilation
         return Cut(count, front, self.reach - 1 - front, self.stride)
 
     def spread(self, length: Size) -> Size:
-        """Elements of the axis after holes and padding."""
+        """The number of elements of the axis after holes and padding."""
         dilated = 0 if length == 0 else (length + -1) * self.base_dilation + 1
         return dilated + (self.low + self.high)
 
     def count(self, length: Size) -> Size | None:
-        """Places of the window on an axis of this length; None where that is a quotient of an unknown size."""
+        """The number of windows on an axis of this length; None if that is a quotient of an unknown size."""
         room = self.spread(length) + -self.reach
         if isinstance(room, int):
             return room // self.stride + 1 if room >= 0 else 0
@@ -53,7 +53,7 @@ class Axis:
 
 
 class Cut(NamedTuple):
-    """Every ``step``-th of the elements along an axis but the first ``front`` and the last ``back``: ``size`` ones."""
+    """Every ``step``-th element along an axis without its first ``front`` and last ``back``: ``size`` elements."""
 
     size: Size
     front: int = 0
@@ -62,7 +62,7 @@ class Cut(NamedTuple):
 
 
 def taken(b: Builder, value: oir.Value, cuts: Mapping[int, Cut]) -> oir.Value:
-    """A value cut along some axes."""
+    """A value sliced along some axes."""
     cuts = {axis: cut for axis, cut in cuts.items() if (cut.front, cut.back, cut.step) != (0, 0, 1)}
     if not cuts:
         return value
@@ -78,7 +78,7 @@ def taken(b: Builder, value: oir.Value, cuts: Mapping[int, Cut]) -> oir.Value:
 
 
 def reversed_along(b: Builder, value: oir.Value, axes: Sequence[int]) -> oir.Value:
-    """Turn axes round."""
+    """Reverse axes."""
     if not axes:
         return value
     last, first = b.integers([-1] * len(axes)), b.integers([np.iinfo(np.int64).min] * len(axes))
@@ -87,7 +87,7 @@ def reversed_along(b: Builder, value: oir.Value, axes: Sequence[int]) -> oir.Val
 
 
 def padded(b: Builder, value: oir.Value, low: Sequence[int], high: Sequence[int], fill: oir.Value) -> oir.Value:
-    """``fill``, a scalar, before and after each axis; negative widths take elements away."""
+    """Put ``fill``, a scalar, before and after each axis; negative widths remove elements."""
     axes = [axis for axis, widths in enumerate(zip(low, high, strict=True)) if any(widths)]
     if not axes:
         return value
@@ -100,12 +100,12 @@ def padded(b: Builder, value: oir.Value, low: Sequence[int], high: Sequence[int]
 
 
 def interleaved(b: Builder, value: oir.Value, factors: Sequence[int], fill: oir.Value) -> oir.Value:
-    """``fill`` between the elements along each axis, so that they are ``factor`` apart."""
+    """Put ``fill`` between the elements along each axis, so that they are ``factor`` apart."""
     axes = [axis for axis, factor in enumerate(factors) if factor != 1 and b.shape(value)[axis] not in (0, 1)]
     if not axes:
         return value
     shape = b.shape(value)
-    # Behind each of these axes one of its own for the holes; the last element's holes go in the end.
+    # Each of these axes is followed by a separate one for the holes; the last element's holes are removed at the end.
     apart = [size for axis, n in enumerate(shape) for size in ((n, 1) if axis in axes else (n,))]
     behind = [axis + place + 1 for place, axis in enumerate(axes)]
     holes = [0] * len(apart)

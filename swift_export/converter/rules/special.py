@@ -1,8 +1,8 @@
-"""Functions that ONNX has no op for, or that ONNX Runtime does not compute well enough in every type.
+"""Functions without an ONNX op, or that ONNX Runtime does not compute accurately in every type.
 
-Each takes and gives float32 or float64, and errs by a few units in the last place.
+Each takes and returns float32 or float64, with an error of a few units in the last place.
 
-ONNX Runtime's Where makes +0 of a -0 that it takes from its second input, and leaves it in the third: what may be -0
+ONNX Runtime's Where turns a -0 from its second input into +0, but keeps one from its third. So a value that may be -0
 is always the last operand of ``choose`` here.
 """
 
@@ -36,7 +36,7 @@ DataType = oir.DataType
 
 
 def through_float32(function: Callable[..., Term], *operands: Term) -> Term:
-    """Compute a function of 16-bit floats in float32, and round once."""
+    """Compute a function of 16-bit floats in float32 and round once."""
     dtype = operands[0].dtype
     if dtype not in (DataType.FLOAT16, DataType.BFLOAT16):
         return function(*operands)
@@ -44,40 +44,40 @@ def through_float32(function: Callable[..., Term], *operands: Term) -> Term:
 
 
 def is_finite(x: Term) -> Term:
-    """Neither infinite nor NaN."""
+    """Whether elements are neither infinite nor NaN."""
     return abs(x) < math.inf
 
 
 def logistic(x: Term) -> Term:
-    """1 / (1 + exp(-x)); ONNX Runtime's Sigmoid has no digit right below -18."""
+    """1 / (1 + exp(-x)); ONNX Runtime's Sigmoid has no correct digit below -18."""
     return ((-x).apply("Exp") + 1).apply("Reciprocal")
 
 
 def log_plus_one(x: Term) -> Term:
-    """log(1 + x): the quotient makes up for the digits that 1 + x loses (W. Kahan, see Goldberg 1991, theorem 4)."""
+    """log(1 + x); the quotient compensates for the digits that 1 + x loses (W. Kahan, see Goldberg 1991, theorem 4)."""
     u = x + 1
     lost = u.equals(1) | u.equals(math.inf)
     return (~lost).choose(u.apply("Log") * (x / (u - 1)), x)
 
 
 def exponential_minus_one(x: Term) -> Term:
-    """exp(x) - 1, near zero by the quotient that makes up for lost digits (W. Kahan)."""
+    """exp(x) - 1; near zero, a quotient compensates for lost digits (W. Kahan)."""
     u = x.apply("Exp")
     near = (~u.equals(1)).choose((u - 1) * (x / u.apply("Log")), x)
     return (abs(x) > 1).choose(u - 1, near)
 
 
 def cbrt(x: Term) -> Term:
-    """The third root, of x's sign: a power, and one step of Newton's method for the digits that 1/3 lacks."""
+    """The cube root, with x's sign: a power, and one step of Newton's method for the digits that 1/3 lacks."""
     a = abs(x)
     y = a.apply("Pow", 1 / 3)
     y = y - (y - a / (y * y)) / 3
-    # Not of NaN, which comes of 0 / 0 and inf / inf: 0 and inf are their own roots.
+    # Not where the step is NaN, from 0 / 0 or inf / inf: 0 and inf are their own roots.
     return y.equals(y).choose((x < 0).choose(-y, y), x)
 
 
 def round_nearest_afz(x: Term) -> Term:
-    """To the nearest integer, halves away from zero."""
+    """Round to the nearest integer, halves away from zero."""
     even = x.apply("Round")
     rest = x - even
     # A half that was rounded towards zero.
@@ -85,7 +85,7 @@ def round_nearest_afz(x: Term) -> Term:
 
 
 def atan2(y: Term, x: Term) -> Term:
-    """The angle of the point (x, y) in (-pi, pi]; zeros and infinities as IEEE 754 says."""
+    """The angle of the point (x, y) in (-pi, pi]; zeros and infinities as IEEE 754 defines."""
     lengths = known(x.value)
     if y.dtype == DataType.FLOAT and lengths is not None and (lengths == 1).all():
         return y.apply("Atan")
@@ -102,12 +102,12 @@ def atan2(y: Term, x: Term) -> Term:
 
 
 def _positive(x: Term) -> Term:
-    """Whether the sign is plus, which it is not for -0."""
+    """Whether the sign is plus; false for -0."""
     return x.equals(0).choose(x.apply("Reciprocal"), x) > 0
 
 
 def _arctangent(q: Term) -> Term:
-    """Of numbers from 0 to 1: from the next sixteenth on by Taylor's series."""
+    """atan of numbers from 0 to 1, by Taylor's series from the nearest sixteenth."""
     if q.dtype == DataType.FLOAT:
         return q.apply("Atan")
     b = q.builder
@@ -126,7 +126,7 @@ def _series(r: Term, coefficients: list[float]) -> Term:
     total: Term | float = coefficients[-1]
     for coefficient in reversed(coefficients[1:-1]):
         total = total * square + coefficient
-    # The leading coefficient is 1: adding last keeps r's own digits.
+    # The leading coefficient is 1; adding it last keeps r's own digits.
     return r + r * (total * square)
 
 
@@ -134,7 +134,7 @@ PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459"
 
 
 def _in_parts(number: Fraction, bits: int) -> list[float]:
-    """Floats whose sum is the number: two of so many bits each, and what is left."""
+    """Three floats that sum to the number: two of the given number of bits, and the rest."""
     parts = []
     for _ in range(2):
         unit = Fraction(2) ** (math.frexp(float(number))[1] - bits)
@@ -148,7 +148,7 @@ HALF_PI = _in_parts(PI / 2, 33)
 
 
 def sine(x: Term) -> Term:
-    """Of float64 by quarter turns: ONNX Runtime's own has few right digits near the multiples of pi."""
+    """sin of float64 by quarter turns; ONNX Runtime's has few correct digits near multiples of pi."""
     if x.dtype == DataType.FLOAT:
         return x.apply("Sin")
     turns, rest = _quarters(x)
@@ -157,7 +157,7 @@ def sine(x: Term) -> Term:
 
 
 def cosine(x: Term) -> Term:
-    """The same for the cosine."""
+    """cos of float64 by quarter turns."""
     if x.dtype == DataType.FLOAT:
         return x.apply("Cos")
     turns, rest = _quarters(x)
@@ -166,7 +166,7 @@ def cosine(x: Term) -> Term:
 
 
 def tan(x: Term) -> Term:
-    """Of float64 from sine and cosine, ONNX Runtime has only float32."""
+    """tan of float64 from sine and cosine; ONNX Runtime has only float32."""
     if x.dtype == DataType.FLOAT:
         return x.apply("Tan")
     turns, rest = _quarters(x)
@@ -179,9 +179,9 @@ def _odd(turns: Term) -> Term:
 
 
 def _quarters(x: Term) -> tuple[Term, Term]:
-    """Quarter turns in an angle, 0 to 3, and what they leave, from -pi/4 to pi/4.
+    """The quarter turns in an angle, modulo 4, and the rest, from -pi/4 to pi/4.
 
-    Very large angles are left as they are: there the runtime's own reduction is the better one.
+    Very large angles stay unchanged: there the runtime's own reduction is better.
     """
     turns = (x * (2 / math.pi)).apply("Round")
     near = (abs(x) < 1e6) & ~turns.equals(0)

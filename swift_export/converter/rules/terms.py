@@ -1,4 +1,4 @@
-"""Arithmetic on ONNX values, written as Python expressions."""
+"""Arithmetic on ONNX values as Python expressions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unsigned_like(dtype: oir.DataType) -> oir.DataType:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A value of a graph. Operators make nodes; plain numbers become constants of the value's own type."""
+    """A value of a graph. Operators make nodes; plain numbers become constants of the value's type."""
 
     builder: Builder
     value: oir.Value
@@ -44,11 +44,11 @@ class Term:
         return Term(self.builder, self.builder.scalar(number, self.dtype))
 
     def apply(self, op_type: str, *others: Term | float, **attributes: Any) -> Term:
-        """An elementwise op that keeps the type."""
+        """An elementwise op with a result of the same type."""
         return Term(self.builder, self.builder.same_type(op_type, *self._values(others), **attributes))
 
     def ask(self, op_type: str, *others: Term | float) -> Term:
-        """An elementwise op that gives truth values."""
+        """An elementwise op with truth values as its result."""
         return Term(self.builder, self.builder.truth(op_type, *self._values(others)))
 
     def to(self, dtype: oir.DataType) -> Term:
@@ -68,7 +68,7 @@ class Term:
         return Term(self.builder, self.builder.node("BitCast", [self.value], dtype, shape, to=dtype.value))
 
     def choose(self, a: Term | float, b: Term | float) -> Term:
-        """Of ``a`` where these truth values hold, else of ``b``; at least one of them is a term."""
+        """Elements of ``a`` where these values are true, else of ``b``; at least one of the two is a term."""
         if not isinstance(a, Term):
             assert isinstance(b, Term)
             a = b.constant(a)
@@ -77,7 +77,7 @@ class Term:
         return Term(self.builder, self.builder.where(self.value, a.value, b.value))
 
     def equals(self, other: Term | float) -> Term:
-        """Where the elements are equal."""
+        """Whether the elements are equal."""
         return self.ask("Equal", other)
 
     def _values(self, others: tuple[Term | float, ...]) -> list[oir.Value]:
