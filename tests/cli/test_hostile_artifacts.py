@@ -65,7 +65,7 @@ MANIFESTS: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 GOLDEN: dict[str, tuple[Change, str]] = {
     "frames": (golden_input(frames=2**40), "expected 1 to 8"),
-    "a seed": (golden_input(seed=-1), "expected a phantom and its seed"),
+    "a seed": (golden_input(seed=-1), "expected a seed of at least 0, found -1"),
     "batch": (settings(batch=2**40), "expected at most"),
     "voxels": (architecture(**HUGE), "of at most"),
 }
@@ -108,21 +108,21 @@ def test_a_monster_is_refused_by_the_command(refused, folder: Path) -> None:
 
 
 def test_a_golden_output_that_is_mostly_a_hole(folder: Path) -> None:
-    np.lib.format.open_memmap(folder / "golden/onnx/features.npy", mode="w+", dtype=np.float32, shape=(1, 2**29 + 1))
+    np.lib.format.open_memmap(folder / "golden/onnx/features.npy", mode="w+", dtype=np.float32, shape=(1, 2**30 + 1))
 
     def change(manifest: dict[str, Any]) -> None:
-        manifest["artifacts"]["onnx"]["signature"]["outputs"][0]["dims"] = ["batch", 2**29 + 1]
+        manifest["artifacts"]["onnx"]["signature"]["outputs"][0]["dims"] = ["batch", 2**30 + 1]
 
     rewrite(folder, change)
-    with pytest.raises(ArtifactError, match="expected at most 2,147,483,648 bytes"):
-        read_golden(folder, read_manifest(folder), "onnx")
+    with pytest.raises(ArtifactError, match="expected at most 4,294,967,296 bytes"):
+        read_golden(folder, read_manifest(folder), "onnx", batched=True)
 
 
 #: Essentials in a file's metadata, and what is said of them.
 ESSENTIALS = {
     "nested": ({"swift_export.settings": "[" * 10**6}, "found none of its metadata"),
-    "a monster": ({"swift_export.architecture": json.dumps({"depths": [2**20]})}, "missing img_size"),
-    "no table": ({"swift_export.architecture": "[]"}, "missing img_size"),
+    "a monster": ({"swift_export.architecture": json.dumps({"embed_dim": 12, "depths": [2**20]})}, "missing img_size"),
+    "no table": ({"swift_export.architecture": "[]"}, "found none of its metadata"),
     "a number": ({"swift_export.architecture": "9" * 5000}, "found none of its metadata"),
     "no settings": ({"swift_export.settings": "{}"}, "records settings that no export has"),
 }

@@ -229,7 +229,7 @@ def test_a_golden_file_that_is_none(folder: Path, tmp_path: Path, make: Any, wor
     [
         ({"sha256": "ab" * 32}, MachineError, r"NumPy [\d.]+ draws another phantom here .* expected sha256 abab"),
         ({"seed": 1}, MachineError, "NumPy .* draws another phantom here"),
-        ({"seed": -1}, ArtifactError, "golden input: expected a phantom and its seed, found 'phantom', seed -1"),
+        ({"seed": -1}, ArtifactError, "golden input: expected a seed of at least 0, found -1"),
         ({"kind": "scan"}, ArtifactError, "golden input: expected a phantom and its seed, found 'scan'"),
         ({"frames": 99}, ArtifactError, "golden input: .*frames"),
     ],

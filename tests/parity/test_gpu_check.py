@@ -35,8 +35,8 @@ def test_the_cpu_road_checks_times_and_reports(tmp_path):
     assert done.returncode == 0, done.stderr
     text = report.read_text()
     for file in ("stablehlo/model.jax", "stablehlo/model.mlir.bc", "onnx/model.onnx", "the Equinox model"):
-        assert re.search(rf"\| {re.escape(file)} \| \S.* \| phantom \| 4 \| features \| .* \| ok \|", text)
-        assert re.search(rf"\| {re.escape(file)} \| \S.* \| 4 \| \d+\.\d\d \| \d+\.\d\d \|", text)
+        assert re.search(rf"\| {re.escape(file)} \| \S.* \| phantom \| batch 4 \| features \| .* \| ok \|", text)
+        assert re.search(rf"\| {re.escape(file)} \| \S.* \| batch 4 \| \d+\.\d\d \| \d+\.\d\d \|", text)
     assert "FAILED" not in text
     assert re.search(r"- versions: Python \d.*, jax \d", text)
     assert str(tmp_path) not in text.replace(str(report), "")

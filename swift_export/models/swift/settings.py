@@ -8,6 +8,7 @@ from typing import Any
 
 from swift_export.errors import UsageError
 from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig
+from swift_export.system.text import shown
 
 __all__ = ["ATTENTION", "SwiFTSettings"]
 
@@ -61,7 +62,7 @@ class SwiFTSettings:
         """Read `to_dict`'s data; raises KeyError or TypeError for other data. Unknown keys are ignored."""
         for name in ("frames", "batch"):
             if recorded[name] is not None and type(recorded[name]) is not int:
-                raise TypeError(f"{name} {str(recorded[name])[:80]!r}")
+                raise TypeError(f"{name} {shown(recorded[name])}")
         return cls(
             frames=recorded["frames"],
             batch=recorded["batch"],

@@ -58,8 +58,10 @@ class _Job:
 
     @property
     def recipe(self) -> str:
-        """What decides the arrays of the input."""
-        return repr((self.golden.input, sorted(self.recorded.architecture), self.recorded.signature))
+        """What decides the arrays of the input: formats of one model, whatever batch they take, share theirs."""
+        model = self.target.model
+        inputs = [(spec.name, spec.dtype, spec.dims[1:] if model.batched else spec.dims) for spec in model.inputs]
+        return repr((self.golden.input, sorted(self.recorded.architecture.items()), inputs))
 
     def case(self, files: Mapping[str, str]) -> Case:
         """The call that gives the golden outputs, as often as a fixed batch has items."""

@@ -17,7 +17,7 @@ from swift_export.parity.results import Checked, ParityReport
 
 __all__ = ["TIME_COLUMNS", "Findings", "describe_machine"]
 
-TIME_COLUMNS = ("artifact", "runtime", "batch", "compute ms", "call ms", "first call s", "load s")
+TIME_COLUMNS = ("artifact", "runtime", "sizes", "compute ms", "call ms", "first call s", "load s")
 
 _PACKAGES = (
     *("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "equinox", "numpy", "onnx", "onnx-ir"),
@@ -42,7 +42,7 @@ class Findings:
         return [*self.broken, *self.parity.failures]
 
     def time_rows(self) -> list[tuple[str, ...]]:
-        """Medians of all warm calls, one row an artifact and batch size, as text under `TIME_COLUMNS`."""
+        """Medians of all warm calls, one row per artifact and sizes, as text under `TIME_COLUMNS`."""
         rows: list[tuple[str, ...]] = []
         for artifact in self.parity.artifacts:
             for sizes in dict.fromkeys(sizes_text(time.sizes) for time in artifact.times):
