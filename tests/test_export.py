@@ -353,6 +353,7 @@ def test_the_public_surface() -> None:
         "__version__",
         "check",
         "convert",
+        "export",
         "export_onnx",
         "export_savedmodel",
         "export_stablehlo",
@@ -361,6 +362,8 @@ def test_the_public_surface() -> None:
         "open_scan",
         "prepare",
         "stablehlo_to_onnx",
+        "tf2onnx_handlers",
+        "to_onnx",
     ]
     assert all(getattr(swift_export, name) is not None for name in swift_export.__all__)
     assert set(swift_export.__all__) <= set(dir(swift_export))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def forking() -> Iterator[Any]:
-    with _module(Path(__file__).with_name("forking.py")).Forking(environment()) as forking:
+def forking(load_module: Callable[[Path], ModuleType]) -> Iterator[Any]:
+    with load_module(Path(__file__).with_name("forking.py")).Forking(environment()) as forking:
         yield forking
 
 
