@@ -26,10 +26,23 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
 
 #: Compiling takes most of the time of a test with a small model. XLA optimizes code for nothing there: what is computed
 #: stays, and so do the limits that it is held to. The tests of the published size run as XLA comes. Here, before JAX.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+#: Whose annotations are checked while they run: where arrays are computed with.
+CHECKED = (
+    "swift_export.models.swift.backbone",
+    "swift_export.models.swift.structure.groups",
+    "swift_export.models.swift.structure.window_tokens",
+    "swift_export.models.swift.score_bound",
+    "swift_export.scans",
+    "swift_export.parity.report.images",
+)
 
 
 def _keep_to_one_core() -> None:
@@ -44,6 +57,17 @@ def _keep_to_one_core() -> None:
 
 
 _keep_to_one_core()
+
+
+def _check_annotations() -> None:
+    """Hold annotations to what functions are given and return, shapes too; in this process alone."""
+    # The hook takes a name that it can import. To beartype an int is no float unless it is told of PEP 484.
+    module = sys.modules["_swift_export_typechecker"] = ModuleType("_swift_export_typechecker")
+    module.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+    install_import_hook(CHECKED, f"{module.__name__}.check")
+
+
+_check_annotations()
 
 # ruff: noqa: E402
 from swift_export.errors import SwiftExportError, WeightsError

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -72,6 +72,7 @@ class Reading:
         return self.placement.drop_frames if self.drop_frames is None else self.drop_frames
 
 
+@runtime_checkable
 class _Run(Protocol):
     """A source of frames in z values, on the model's grid."""
 
