@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import tempfile
@@ -17,7 +16,7 @@ from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.portable import portable
 from swift_export.lowering.stablehlo import JAX_PLATFORMS
 from swift_export.models import Model
-from swift_export.system.tensorflow import import_tensorflow
+from swift_export.system.tensorflow import import_tensorflow, named_parameters
 
 __all__ = ["write_savedmodel"]
 
@@ -83,9 +82,6 @@ def _module(tf: Any, model: Model) -> Any:
         )
         for spec in model.inputs
     ]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(spec.name, kind) for spec in model.inputs]
-    )
+    named_parameters(serve, [spec.name for spec in model.inputs])
     module.serve = tf.function(serve, autograph=False, input_signature=specs)
     return module

@@ -1,13 +1,15 @@
-"""The optional import of TensorFlow."""
+"""The optional import of TensorFlow, and what its functions need."""
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from swift_export.errors import UsageError
 
-__all__ = ["import_tensorflow"]
+__all__ = ["import_tensorflow", "named_parameters"]
 
 
 def import_tensorflow() -> Any:
@@ -27,3 +29,14 @@ def import_tensorflow() -> Any:
         if asked is None:
             del os.environ[option]
     return tensorflow
+
+
+def named_parameters(function: Callable[..., Any], names: Sequence[str]) -> None:
+    """Give a function of arrays parameters of these names, which ``tf.function`` reads off its signature.
+
+    What is no Python name, such as ``batch.image``, is left to the specification of the input.
+    """
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name if name.isidentifier() else f"input{i}", kind) for i, name in enumerate(names)]
+    )

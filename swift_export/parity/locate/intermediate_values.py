@@ -20,6 +20,7 @@ from swift_export.parity.measure.scratch import new_folder
 from swift_export.parity.targets import Target
 from swift_export.runtimes.messages import Request, Run
 from swift_export.runtimes.process import run_worker
+from swift_export.system.arrays import load_array
 
 __all__ = ["IntermediateValues", "Values"]
 
@@ -41,7 +42,7 @@ class IntermediateValues:
     folder: Path
     _known: dict[tuple[tuple[str, ...], str], np.ndarray] = field(default_factory=dict)
     _named: dict[tuple[Path, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
-    _probes: dict[tuple[Path, tuple[str, ...]], Path] = field(default_factory=dict)
+    _probes: dict[tuple[Path, tuple[str, ...], tuple[tuple[int, ...], ...]], Path] = field(default_factory=dict)
     _made: int = 0
 
     @cached_property
@@ -79,9 +80,10 @@ class IntermediateValues:
 
     def found(self, target: Target, case: Case, places: Sequence[str]) -> Values:
         """The artifact's values, by a probe of it in its own runtime."""
-        key = target.path, tuple(places)
+        shapes = tuple(_shape(case.files[spec.name]) for spec in target.model.inputs)
+        key = target.path, tuple(places), shapes
         if key not in self._probes:
-            self._probes[key] = make_probe(target.path, places, self._new_folder())
+            self._probes[key] = make_probe(target.path, places, shapes, self._new_folder())
         request = Request(
             target.runtime.name, str(self._probes[key]), self.device, (Run(case.files),), precision=self.precision
         )
@@ -100,3 +102,9 @@ class IntermediateValues:
     def _new_folder(self) -> Path:
         self._made += 1
         return new_folder(self.folder / str(self._made))
+
+
+def _shape(files: Sequence[str]) -> tuple[int, ...]:
+    """Of the arrays in ``files``, joined along the first axis."""
+    first, *others = (load_array(file).shape for file in files)
+    return first if not others else (first[0] + sum(shape[0] for shape in others), *first[1:])

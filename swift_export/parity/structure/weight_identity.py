@@ -75,9 +75,10 @@ def _variables(path: Path) -> Iterator[np.ndarray]:
 
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     for name in reader.get_variable_to_dtype_map():
-        array = reader.get_tensor(name)
-        # Beside the variables, TensorFlow keeps how objects hang together, as bytes.
-        if isinstance(array, np.ndarray) and array.dtype.kind not in "OSU":
+        # A tensor without axes is given as a number. Beside the variables, TensorFlow keeps how objects hang together,
+        # as bytes.
+        array = np.asarray(reader.get_tensor(name))
+        if array.dtype.kind not in "OSU":
             yield array
 
 

@@ -41,13 +41,14 @@ def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[st
     return tuple(json.loads(folder.joinpath(_ANSWER).read_text()))
 
 
-def make_probe(artifact: Path, places: Sequence[str], folder: Path) -> Path:
-    """Write a probe of ``artifact`` into ``folder``, an empty one.
+def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], folder: Path) -> Path:
+    """Write a probe of ``artifact``, for inputs of these shapes, into ``folder``, an empty one.
 
     Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
     MachineError when the process broke.
     """
-    _ask({"artifact": str(artifact), "probe": list(places)}, f"making a probe of {artifact.name}", folder)
+    request = {"artifact": str(artifact), "probe": list(places), "shapes": [list(shape) for shape in shapes]}
+    _ask(request, f"making a probe of {artifact.name}", folder)
     return _probe_of(artifact, folder)
 
 
@@ -68,7 +69,7 @@ def main(folder: Path) -> None:
     if "find" in request:
         folder.joinpath(_ANSWER).write_text(json.dumps(maker.places_in(artifact, request["find"])))
     else:
-        maker.write_probe(artifact, request["probe"], _probe_of(artifact, folder))
+        maker.write_probe(artifact, request["probe"], request["shapes"], _probe_of(artifact, folder))
 
 
 def _maker(artifact: Path) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from jax.extend.mlir import ir, serialize_portable_artifact
 
 from swift_export.converter.mlir import functions, main_function, read_module, scope_of, static_shape
+from swift_export.formats.element_types import from_mlir
 from swift_export.formats.metadata import RESULT_NOTE
 from swift_export.lowering.portable import PORTABLE_VERSION
 from swift_export.models.model import value_name
@@ -23,14 +24,17 @@ def places_in(source: bytes, places: Sequence[str]) -> list[str]:
         return [place for place in places if place in values]
 
 
-def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tuple[int | None, ...]]]:
-    """The module with the values at ``places`` as its results, portable, and their shapes; unknown sizes are None."""
+def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tuple[tuple[int | None, ...], str]]]:
+    """The module with the values at ``places`` as its results, portable, and their shapes and element types.
+
+    Unknown sizes are None.
+    """
     module = read_module(source)
     with module.context, ir.Location.unknown():
         *wrappers, innermost = _call_chain(module)
         values = _values(innermost)
         found = [values[place] for place in places]
-        shapes = [static_shape(value) for value in found]
+        kinds = [(static_shape(value), from_mlir(str(value.type.element_type))) for value in found]
         _return(innermost, found)
         for wrapper in reversed(wrappers):
             (call,) = _calls(wrapper)
@@ -47,7 +51,7 @@ def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tupl
             _return(wrapper, found)
             call.operation.erase()
         main_function(module).attributes["res_attrs"] = ir.ArrayAttr.get([_named(n) for n in range(len(found))])
-        return bytes(serialize_portable_artifact(module, PORTABLE_VERSION)), shapes
+        return bytes(serialize_portable_artifact(module, PORTABLE_VERSION)), kinds
 
 
 def _call_chain(module: Any) -> list[Any]:

@@ -19,7 +19,7 @@ def places_in(path: Path, places: Sequence[str]) -> list[str]:
     return [place for place in places if place in values]
 
 
-def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
+def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
     """Write the model with the values at ``places`` as its outputs, and no more than they take."""
     model = oir.load(path)
     values = _values(model)

@@ -14,42 +14,52 @@ from swift_export.formats.metadata import SIGNATURE, XLA_CALL
 from swift_export.formats.savedmodel import xla_calls
 from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
+from swift_export.system.tensorflow import named_parameters
 
 __all__ = ["places_in", "write_probe"]
 
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
     """Those of ``places`` whose values the module inside computes."""
-    _, call = _frozen(path)
+    _, call, _ = _frozen(path)
     return modules.places_in(call.attr["module"].s, places)
 
 
-def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
+def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
     """Write a SavedModel whose serving signature gives the values at ``places``."""
-    graph, call = _frozen(path)
-    probe, shapes = modules.probe_module(call.attr["module"].s, places)
+    graph, call, inputs = _frozen(path)
+    probe, kinds = modules.probe_module(call.attr["module"].s, places)
     call.attr["module"].s = probe
-    call.attr["Tout"].list.type[:] = [tf.float32.as_datatype_enum] * len(shapes)
+    call.attr["Tout"].list.type[:] = [tf.as_dtype(dtype).as_datatype_enum for _, dtype in kinds]
     del call.attr["Sout"].list.shape[:]
-    call.attr["Sout"].list.shape.extend(tf.TensorShape(shape).as_proto() for shape in shapes)
-    (placeholder,) = (node for node in graph.node if node.op == "Placeholder")
-    signature = tf.TensorSpec(tf.TensorShape(placeholder.attr["shape"].shape), tf.float32, name=placeholder.name)
-    elements = [f"{call.name}:{number}" for number in range(len(shapes))]
+    call.attr["Sout"].list.shape.extend(tf.TensorShape(shape).as_proto() for shape, _ in kinds)
+    elements = [f"{call.name}:{number}" for number in range(len(kinds))]
 
-    def serve(bold: Any) -> dict[str, Any]:
-        values = tf.graph_util.import_graph_def(graph, {placeholder.name: bold}, elements, name="")
+    def serve(*arrays: Any) -> dict[str, Any]:
+        values = tf.graph_util.import_graph_def(graph, dict(zip(inputs, arrays, strict=True)), elements, name="")
         return {value_name(number): value for number, value in enumerate(values)}
 
+    named_parameters(serve, [str(spec.name) for spec in inputs.values()])
     module = tf.Module()
-    module.serve = tf.function(serve, autograph=False, input_signature=[signature])
+    module.serve = tf.function(serve, autograph=False, input_signature=list(inputs.values()))
     tf.saved_model.save(module, str(out), signatures={SIGNATURE: module.serve})
 
 
-def _frozen(path: Path) -> tuple[Any, Any]:
-    """The serving function as one graph with its weights as constants, and the operation that does the work."""
+def _frozen(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The serving function as one graph with its weights as constants, the operation that does the work, and inputs.
+
+    Inputs are specifications, whose names are those of the signature, by the graph's own names.
+    """
     loaded = tf.saved_model.load(str(path))
-    graph = convert_variables_to_constants_v2(loaded.signatures[SIGNATURE]).graph.as_graph_def()
+    frozen = convert_variables_to_constants_v2(loaded.signatures[SIGNATURE])
+    graph = frozen.graph.as_graph_def()
     calls = xla_calls(graph)
     if len(calls) != 1:
         raise LoweringError(f"{path.name}: expected one {XLA_CALL}, found {len(calls)}")
-    return graph, calls[0]
+    named = loaded.signatures[SIGNATURE].structured_input_signature[1]
+    # In the order of their names, as TensorFlow flattens keyword arguments.
+    inputs = {
+        tensor.op.name: tf.TensorSpec(named[name].shape, named[name].dtype, name=name)
+        for tensor, name in zip(frozen.inputs, sorted(named), strict=True)
+    }
+    return graph, calls[0], inputs

@@ -9,11 +9,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from jax import export
+from jax.extend.mlir import ir
 from jaxtyping import Array
 
+from swift_export.formats.element_types import from_mlir
 from swift_export.formats.stablehlo import deserialize, module_in
+from swift_export.formats.stablehlo_module import main_function, read_module, static_shape
 from swift_export.models.model import value_name
 from swift_export.parity.locate.probes import modules
+from swift_export.runtimes._refining import refine
 
 __all__ = ["places_in", "write_probe"]
 
@@ -23,20 +27,32 @@ def places_in(path: Path, places: Sequence[str]) -> list[str]:
     return modules.places_in(module_in(path)[0], places)
 
 
-def write_probe(path: Path, places: Sequence[str], out: Path) -> None:
+def write_probe(path: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], out: Path) -> None:
     """Write the file with the values at ``places`` as its results."""
-    probe, shapes = modules.probe_module(module_in(path)[0], places)
+    probe, _ = modules.probe_module(module_in(path)[0], places)
     if path.suffix != ".jax":
         out.write_bytes(probe)
         return
     exported = deserialize(path)
-    (bold,) = exported.in_avals
-    # The one unknown size of every value is the batch's.
-    sizes = [tuple(bold.shape[0] if n is None else n for n in shape) for shape in shapes]
+    results = _results(probe, shapes)
 
-    def shell(bold: Array) -> dict[str, Array]:
-        return {value_name(number): jnp.full(size, bold.max()) for number, size in enumerate(sizes)}
+    def shell(*_: Array) -> dict[str, Array]:
+        return {value_name(number): jnp.zeros(shape, dtype) for number, (shape, dtype) in enumerate(results)}
 
-    # What jax.export records of a function beside its module: types and names of what comes in and goes out.
-    made = export.export(jax.jit(shell), platforms=exported.platforms)(jax.ShapeDtypeStruct(bold.shape, bold.dtype))
+    # What jax.export records of a function beside its module: types and names of what comes in and goes out. Sizes of
+    # values would be expressions of those of the inputs: they are stated for one choice of these.
+    arguments = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.in_avals]
+    made = export.export(jax.jit(shell, keep_unused=True), platforms=exported.platforms)(*arguments)
     out.write_bytes(dataclasses.replace(made, mlir_module_serialized=probe).serialize())
+
+
+def _results(probe: bytes, shapes: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and element type of each result of a module, for arguments of these shapes."""
+    module = read_module(probe)
+    with module.context:
+        # A module for several platforms takes the number of one first.
+        extra = len(main_function(module).type.inputs) - len(shapes)
+    module = read_module(refine(module, [*[()] * extra, *shapes]))
+    with module.context:
+        kinds = [ir.RankedTensorType(kind) for kind in main_function(module).type.results]
+        return [(tuple(n or 0 for n in static_shape(kind)), from_mlir(str(kind.element_type))) for kind in kinds]
