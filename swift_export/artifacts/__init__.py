@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swift_export.artifacts.digests import digest_format, verify
-    from swift_export.artifacts.inspect import Description, Part, describe, locate
+    from swift_export.artifacts.inspect import Description, Part, artifact_folder, describe
     from swift_export.artifacts.layout import FORMATS, find_format
     from swift_export.artifacts.manifest import Artifact, File, Manifest, Measurement, read_manifest
     from swift_export.artifacts.writing import Transaction, open_artifact, transaction
 
 _HOMES = {
     "digests": ("digest_format", "verify"),
-    "inspect": ("Description", "Part", "describe", "locate"),
+    "inspect": ("Description", "Part", "describe", "artifact_folder"),
     "layout": ("FORMATS", "find_format"),
     "manifest": ("Artifact", "File", "Manifest", "Measurement", "read_manifest"),
     "writing": ("Transaction", "open_artifact", "transaction"),
@@ -32,10 +32,10 @@ __all__ = [
     "Measurement",
     "Part",
     "Transaction",
+    "artifact_folder",
     "describe",
     "digest_format",
     "find_format",
-    "locate",
     "open_artifact",
     "read_manifest",
     "transaction",

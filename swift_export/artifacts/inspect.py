@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_export.artifacts.digests import verify
-from swift_export.artifacts.layout import FORMATS, MANIFEST, format_of
+from swift_export.artifacts.layout import FORMATS, MANIFEST, format_of, is_below
 from swift_export.artifacts.manifest import Artifact, Manifest
 from swift_export.artifacts.writing import open_artifact
 from swift_export.errors import ArtifactError
 from swift_export.formats.facts import Facts, read_facts
 
-__all__ = ["Description", "Part", "describe", "locate"]
+__all__ = ["Description", "Part", "artifact_folder", "describe", "verified_units"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,10 @@ def describe(path: Path) -> Description:
 
     Raises ArtifactError for what is missing, damaged, foreign, or differs from its manifest.
     """
-    folder = locate(path)
+    folder = artifact_folder(path)
     if folder is None:
         return Description(str(path), None, (Part(path.name, _size(path), read_facts(path), None, None),))
-    manifest = open_artifact(folder)
-    units = _units(manifest, path.absolute().relative_to(folder.absolute()).as_posix())
-    if not units:
-        raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
-    verify(folder, manifest, dict.fromkeys(units.values()))
+    manifest, units = verified_units(path, folder)
     return Description(
         str(path),
         manifest,
@@ -61,26 +57,36 @@ def describe(path: Path) -> Description:
     )
 
 
-def locate(path: Path) -> Path | None:
+def artifact_folder(path: Path) -> Path | None:
     """The artifact folder that ``path`` is, or lies in at one of the layout's places; None where there is none."""
     if (path / MANIFEST).is_file():
         return path
     for parent in path.absolute().parents:
         relative = path.absolute().relative_to(parent).as_posix()
-        ours = format_of(relative) or any(f"{form.folder}/".startswith(f"{relative}/") for form in FORMATS.values())
+        ours = format_of(relative) or any(is_below(form.folder, relative) for form in FORMATS.values())
         if ours and (parent / MANIFEST).is_file():
             return parent
     return None
 
 
-def _units(manifest: Manifest, below: str) -> dict[str, str]:
-    """Format of every recorded unit that ``below`` is, holds or lies in."""
-    return {
-        FORMATS[name].unit_of(path): name
+def verified_units(path: Path, folder: Path) -> tuple[Manifest, dict[str, str]]:
+    """The manifest of an artifact folder, and the format of every recorded unit that ``path`` is, holds or lies in.
+
+    The files of these formats are held against the manifest. Raises ArtifactError for those that are missing or
+    changed, and where there are none.
+    """
+    manifest = open_artifact(folder)
+    place = path.absolute().relative_to(folder.absolute()).as_posix()
+    units = {
+        FORMATS[name].unit_of(file): name
         for name, artifact in sorted(manifest.artifacts.items())
-        for path in sorted(artifact.files)
-        if below == "." or f"{path}/".startswith(f"{below}/")
+        for file in sorted(artifact.files)
+        if is_below(file, place)
     }
+    if not units:
+        raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
+    verify(folder, manifest, dict.fromkeys(units.values()))
+    return manifest, units
 
 
 def _size(path: Path) -> int:

@@ -34,6 +34,7 @@ __all__ = [
     "find_format",
     "format_of",
     "golden_file",
+    "is_below",
     "is_inside",
     "written_files",
 ]
@@ -99,6 +100,11 @@ def is_inside(path: str, folder: str) -> bool:
     parts = path.split("/")
     plain = all(part not in ("", ".", "..") for part in parts) and "\\" not in path and path.isprintable()
     return plain and PurePosixPath(path).is_relative_to(folder) and path != folder
+
+
+def is_below(path: str, place: str) -> bool:
+    """Whether ``path`` is ``place`` or lies below it, both relative to the artifact folder, which is ``.``."""
+    return place == "." or f"{path}/".startswith(f"{place}/")
 
 
 def format_of(path: str) -> str | None:

@@ -85,8 +85,8 @@ def _answered(name: str, answer: Answer) -> Iterator[Answer]:
 def _print(name: str, answer: Answer, error: dict[str, Any] | None, out: TextIO) -> None:
     from swift_export.system.plain_data import encode
 
-    told = {"schema_version": SCHEMA_VERSION, "command": name, "passed": answer.passed, "error": error}
-    print(json.dumps(encode(told | answer.facts), indent=2, allow_nan=False), file=out)
+    stated = {"schema_version": SCHEMA_VERSION, "command": name, "passed": answer.passed, "error": error}
+    print(json.dumps(encode(stated | answer.facts), indent=2, allow_nan=False), file=out)
 
 
 def file_facts(*paths: Path) -> list[dict[str, Any]]:
@@ -96,18 +96,19 @@ def file_facts(*paths: Path) -> list[dict[str, Any]]:
     """
     from swift_export.artifacts import read_manifest
     from swift_export.artifacts.digests import digest_file
-    from swift_export.artifacts.inspect import locate
+    from swift_export.artifacts.inspect import artifact_folder
+    from swift_export.artifacts.layout import is_below
 
     found: dict[str, File] = {}
     for path in paths:
-        if (folder := locate(path)) is None:
+        if (folder := artifact_folder(path)) is None:
             files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
             found |= {str(file): digest_file(file.resolve()) for file in files}
             continue
-        below = path.absolute().relative_to(folder.absolute()).as_posix()
+        place = path.absolute().relative_to(folder.absolute()).as_posix()
         for artifact in read_manifest(folder).artifacts.values():
             for file, recorded in artifact.files.items():
-                if below == "." or f"{file}/".startswith(f"{below}/"):
+                if is_below(file, place):
                     # By the path as it was named: an artifact folder is found by an absolute one.
-                    found[str(path / PurePosixPath(file).relative_to(below))] = recorded
+                    found[str(path / PurePosixPath(file).relative_to(place))] = recorded
     return [{"path": path, "sha256": file.sha256, "size": file.size} for path, file in found.items()]

@@ -17,6 +17,7 @@ from swift_export.cli.lists import REPEATED
 from swift_export.errors import UsageError
 from swift_export.sources.kinds import kind_of_folder
 from swift_export.system.files import check_output
+from swift_export.system.processes import WITHOUT_GPU
 
 if TYPE_CHECKING:
     from swift_export.conversion import Conversion
@@ -114,7 +115,7 @@ def convert(
         need_extra("savedmodel", f"{source}: a SavedModel")
 
     # Everything is done on the CPU: jax and TensorFlow would take the memory of a GPU as soon as they start.
-    os.environ |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= {"JAX_PLATFORMS": "cpu", **WITHOUT_GPU}
     import swift_export.conversion
 
     console = Console(quiet, json=answer.wanted)

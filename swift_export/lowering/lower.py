@@ -17,6 +17,7 @@ from swift_export.formats.signature import TensorSpec
 from swift_export.models import Model
 from swift_export.models.model import Sizes
 from swift_export.models.reasons import reason
+from swift_export.system.arrays import dtype_of
 from swift_export.system.text import shown
 
 __all__ = ["Lowered", "keep_off_accelerators", "lower_closed", "lower_open", "named_forward", "private_locations"]
@@ -104,7 +105,7 @@ def _abstract(model: Model, sizes: Sizes) -> tuple[jax.ShapeDtypeStruct, ...]:
 
     def struct(spec: TensorSpec) -> jax.ShapeDtypeStruct:
         dims = ", ".join(str(sizes.get(dim, dim) if isinstance(dim, str) else dim) for dim in spec.dims)
-        return jax.ShapeDtypeStruct(export.symbolic_shape(dims, scope=scope), jnp.dtype(spec.dtype))
+        return jax.ShapeDtypeStruct(export.symbolic_shape(dims, scope=scope), dtype_of(spec.dtype))
 
     return tuple(map(struct, model.inputs))
 

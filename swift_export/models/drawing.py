@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.model import Model, Sizes
+from swift_export.system.arrays import dtype_of
 
-__all__ = ["ExampleInputs", "RandomInputs", "default_sizes", "dtype_of", "shape_at"]
+__all__ = ["ExampleInputs", "RandomInputs", "default_sizes", "shape_at"]
 
 #: Integers where nothing else is known: small enough for a vocabulary or a number of classes.
 _SMALL = (0, 7)
@@ -120,11 +120,6 @@ def default_sizes(model: Model) -> tuple[dict[str, int], dict[str, int]]:
 def shape_at(spec: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
     """The shape of an input at these sizes of the unknown dimensions."""
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.dims)
-
-
-def dtype_of(name: str) -> np.dtype[Any]:
-    """An element type by its name; ``bfloat16`` and the types of fewer bits are not NumPy's own."""
-    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def _primes(start: int) -> Iterator[int]:

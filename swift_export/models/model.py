@@ -15,6 +15,7 @@ import numpy as np
 
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.provenance import Provenance
+from swift_export.system.arrays import little_endian
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -29,7 +30,6 @@ __all__ = [
     "Procedure",
     "Setting",
     "Sizes",
-    "little_endian",
     "sizes_text",
     "value_name",
     "weights_digest",
@@ -214,12 +214,6 @@ def value_name(number: int) -> str:
     Names sort as their numbers do: jax sorts outputs by name.
     """
     return f"value{number:03d}"
-
-
-def little_endian(array: np.ndarray) -> np.ndarray:
-    """The array in C order with the least significant byte first, as digests take it."""
-    order = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
-    return np.ascontiguousarray(array, order)
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> str:

@@ -15,9 +15,9 @@ from jax import export
 
 from swift_export.errors import SwiftExportError, UsageError
 from swift_export.formats.signature import TensorSpec
-from swift_export.models.drawing import dtype_of
 from swift_export.models.names import check_distinct, check_tensor_names, part_of
 from swift_export.models.reasons import reason
+from swift_export.system.arrays import dtype_of
 from swift_export.system.text import listed, shown
 
 __all__ = ["Outputs", "outputs_of", "symbolic"]

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swift_export.artifacts.digests import verify
-from swift_export.artifacts.inspect import locate
+from swift_export.artifacts.inspect import artifact_folder, verified_units
 from swift_export.artifacts.layout import FORMATS, MANIFEST, PORTABLE_B1_FILE
 from swift_export.artifacts.manifest import Manifest
-from swift_export.artifacts.writing import open_artifact
 from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
 from swift_export.models import Model
@@ -141,24 +139,15 @@ def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
     An artifact folder's files are held against its manifest first. Raises ArtifactError for what is missing, damaged,
     changed or foreign.
     """
-    folder = locate(path)
+    folder = artifact_folder(path)
     return _single(path, choice) if folder is None else _in_folder(path, folder, choice)
 
 
 def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
-    manifest = open_artifact(folder)
-    below = path.absolute().relative_to(folder.absolute()).as_posix()
-    units = {
-        FORMATS[name].unit_of(file): name
-        for name, artifact in sorted(manifest.artifacts.items())
-        for file in sorted(artifact.files)
-        if below == "." or f"{file}/".startswith(f"{below}/")
-    }
-    if not units:
-        raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
-    verify(folder, manifest, dict.fromkeys(units.values()))
-    records = {unit: manifest_record(manifest, name, folder) for unit, name in units.items()}
-    models = {name: recorded_model(manifest_record(manifest, name, folder)) for name in dict.fromkeys(units.values())}
+    manifest, units = verified_units(path, folder)
+    by_format = {name: manifest_record(manifest, name, folder) for name in dict.fromkeys(units.values())}
+    records = {unit: by_format[name] for unit, name in units.items()}
+    models = {name: recorded_model(record) for name, record in by_format.items()}
     targets = tuple(
         target for unit, name in units.items() for target in _targets(folder / unit, unit, models[name], choice)
     )

@@ -1,17 +1,16 @@
-"""What a check and the process that runs an artifact tell each other, as JSON files.
+"""What a check and the process that runs an artifact tell each other.
 
-Both ends are this package, in one version: nothing is validated here. And nothing but the standard library is
-imported, for the worker's process shall hold little more than its runtime.
+Nothing but the standard library is imported, for the worker's process shall hold little more than its runtime.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from swift_export.runtimes.base import RuntimeInfo
+from swift_export.system import exchange
 
 __all__ = [
     "Answer",
@@ -24,9 +23,6 @@ __all__ = [
     "write_answer",
     "write_request",
 ]
-
-_REQUEST = "request.json"
-_ANSWER = "answer.json"
 
 
 @dataclass(frozen=True)
@@ -85,12 +81,12 @@ class Failure:
 
 def write_request(request: Request, folder: Path) -> None:
     """Put the request into the worker's folder."""
-    folder.joinpath(_REQUEST).write_text(json.dumps(asdict(request)))
+    exchange.write_request(folder, asdict(request))
 
 
 def read_request(folder: Path) -> Request:
     """The request in a worker's folder."""
-    fields = json.loads(folder.joinpath(_REQUEST).read_text())
+    fields = exchange.read_request(folder)
     runs = tuple(
         Run({name: tuple(files) for name, files in run["inputs"].items()}, run["repeat"]) for run in fields.pop("runs")
     )
@@ -99,12 +95,12 @@ def read_request(folder: Path) -> Request:
 
 def write_answer(answer: Answer | Failure, folder: Path) -> None:
     """Put the answer beside the request."""
-    folder.joinpath(_ANSWER).write_text(json.dumps({type(answer).__name__: asdict(answer)}))
+    exchange.write_answer(folder, {type(answer).__name__: asdict(answer)})
 
 
 def read_answer(folder: Path) -> Answer | Failure:
     """The answer in a worker's folder."""
-    ((kind, fields),) = json.loads(folder.joinpath(_ANSWER).read_text()).items()
+    ((kind, fields),) = exchange.read_answer(folder).items()
     if kind == Failure.__name__:
         return Failure(**fields)
     info = fields.pop("info")

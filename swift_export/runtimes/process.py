@@ -13,7 +13,7 @@ from swift_export.errors import SwiftExportError
 from swift_export.runtimes.base import AbsentDevice, LoadError, file_label
 from swift_export.runtimes.messages import Answer, Failure, Request, read_answer, write_request
 from swift_export.runtimes.registry import RUNTIMES
-from swift_export.system.processes import TIMEOUT_S, Child
+from swift_export.system.processes import TIMEOUT_S, WITHOUT_GPU, Child
 
 __all__ = ["Worker", "run_worker", "run_workers"]
 
@@ -38,7 +38,7 @@ class Worker(Child):
         write_request(request, folder)
         environment = {"PYTHONPATH": os.pathsep.join(map(str, search))}
         if request.device == "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ""
+            environment |= WITHOUT_GPU
         what = f"{RUNTIMES[request.runtime].title} on {file_label(Path(request.artifact))}"
         super().__init__("swift_export.runtimes.worker", folder, what, environment)
 

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["dtype_of", "is_float", "is_integer", "is_native", "load_array", "native_view", "save_array"]
+__all__ = [
+    "dtype_of",
+    "is_float",
+    "is_integer",
+    "is_native",
+    "little_endian",
+    "load_array",
+    "native_view",
+    "save_array",
+]
 
 
 def dtype_of(name: str) -> np.dtype:
@@ -44,6 +53,12 @@ def is_integer(dtype: np.dtype) -> bool:
 def native_view(array: np.ndarray) -> np.ndarray:
     """The array, or its bits as unsigned integers where NumPy does not know its type by itself."""
     return array if is_native(array.dtype) else array.view(f"u{array.dtype.itemsize}")
+
+
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """The array in C order with the least significant byte first, as digests take it."""
+    order = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
+    return np.ascontiguousarray(array, order)
 
 
 def save_array(path: str | Path, array: np.ndarray) -> None:

@@ -24,10 +24,13 @@ from swift_export import errors
 from swift_export.errors import MachineError
 from swift_export.system.signals import signals_deferred
 
-__all__ = ["TIMEOUT_S", "Child", "ModuleProcess", "last_line"]
+__all__ = ["TIMEOUT_S", "WITHOUT_GPU", "Child", "ModuleProcess", "last_line"]
 
 #: Far above the time of a full-size check on two cores, so that only a hung process reaches it.
 TIMEOUT_S = 1800.0
+
+#: The environment of a process that must not take memory on a GPU.
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 # The shell starts the watcher, with the descriptor of the pipe as $1, and then becomes the command.
 _TIED = """
@@ -134,7 +137,7 @@ class Child(ModuleProcess):
 
     def _cause(self, status: int) -> str:
         if status == -signal.SIGKILL:
-            return "killed, probably because memory ran out; free some memory, or check fewer clips at once"
+            return "killed, probably because memory ran out; free some memory, or check fewer inputs at once"
         last = last_line(self._output.read_text(errors="replace"))
         if status < 0:
             return f"crashed with {signal.Signals(-status).name}: {last}"

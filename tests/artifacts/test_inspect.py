@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from swift_export.artifacts import describe, locate, transaction
+from swift_export.artifacts import artifact_folder, describe, transaction
 from swift_export.artifacts.inspect import Part
 from swift_export.errors import ArtifactError
 from swift_export.formats.metadata import essentials_in
@@ -123,11 +123,11 @@ def test_without_tensorflow_a_savedmodel_names_the_extra(tmp_path: Path, exporti
 def test_a_file_is_found_to_belong_to_its_folder(folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder / "onnx")
     for path in (folder, folder / "onnx", folder / "onnx/model.onnx", folder / "stablehlo", Path("model.onnx")):
-        assert (locate(path) or tmp_path).samefile(folder)
+        assert (artifact_folder(path) or tmp_path).samefile(folder)
         assert describe(path).manifest is not None
     shutil.copy(folder / "onnx/model.onnx", tmp_path / "model.onnx")
     (tmp_path / "manifest.json").write_text("a web application's")
-    assert locate(tmp_path / "model.onnx") is None
+    assert artifact_folder(tmp_path / "model.onnx") is None
     alone = describe(tmp_path / "model.onnx")
     assert (alone.manifest, alone.parts[0].format, alone.parts[0].facts.kind) == (None, None, "onnx")
 

@@ -29,7 +29,7 @@ def changed(weights, name=CHANGED):
 
 
 def named(setting):
-    assert setting.expected.endswith("of the checkpoint, bit for bit")
+    assert setting.expected.endswith("of the model, bit for bit")
     return None if setting.holds else setting.found
 
 

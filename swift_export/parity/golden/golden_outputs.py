@@ -19,12 +19,11 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, golden_file
 from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest
 from swift_export.errors import ArtifactError, MachineError
 from swift_export.models import Model
-from swift_export.models.model import little_endian
 from swift_export.models.recovery import Recorded, golden_input
 from swift_export.parity.measure.cases import Case, fits
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
 from swift_export.parity.results import GoldenOutputs, Outputs, ParityReport
-from swift_export.system.arrays import dtype_of, load_array, save_array
+from swift_export.system.arrays import dtype_of, little_endian, load_array, save_array
 
 if TYPE_CHECKING:
     from swift_export.runtimes.base import RuntimeInfo

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swift_export.artifacts.inspect import locate
+from swift_export.artifacts.inspect import artifact_folder
 from swift_export.artifacts.layout import FORMATS, MANIFEST
 from swift_export.artifacts.manifest import Golden, Manifest
 from swift_export.errors import UsageError
@@ -129,7 +129,7 @@ def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
     """What is to be run at ``path``, and a line for everything that is not."""
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
-    if locate(path) is None:
+    if artifact_folder(path) is None:
         raise UsageError(f"{path}: lies in no artifact folder, where golden outputs are; check it without --quick")
     found = find_artifacts(path, choice)
     assert found.manifest, "what lies in an artifact folder has its manifest"

@@ -5,7 +5,6 @@ Reading StableHLO brings jax, reading a SavedModel TensorFlow, and masks take me
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,12 +19,10 @@ from swift_export.models import Model, Procedure
 from swift_export.models.model import Setting
 from swift_export.parity.structure.graphs import read_graphs
 from swift_export.parity.structure.weight_identity import digests, weight_identity
-from swift_export.system.processes import Child
+from swift_export.system.exchange import read_answer, read_request, write_answer, write_request
+from swift_export.system.processes import WITHOUT_GPU, Child
 
 __all__ = ["Examination", "examine_file", "main"]
-
-_REQUEST = "request.json"
-_ANSWER = "answer.json"
 
 
 class Examination(Child):
@@ -43,13 +40,13 @@ class Examination(Child):
             "stated": {"swift_export.weights_sha256": model.digest},
             "weights": digests(model.weights),
         }
-        folder.joinpath(_REQUEST).write_text(json.dumps(request))
-        super().__init__(__name__, folder, "reading the artifacts' settings", {"CUDA_VISIBLE_DEVICES": ""})
+        write_request(folder, request)
+        super().__init__(__name__, folder, "reading the artifacts' settings", WITHOUT_GPU)
 
     def answer(self) -> dict[Path, list[Setting]]:
         """Wait for the settings found, by path; raises MachineError when the process broke."""
         self.wait()
-        found = json.loads(self._folder.joinpath(_ANSWER).read_text())
+        found = read_answer(self._folder)
         return {Path(path): [Setting(**setting) for setting in settings] for path, settings in found.items()}
 
 
@@ -90,13 +87,13 @@ def _examined(structure: Procedure, model: oir.Model) -> list[Setting]:
 
 def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
-    request: dict[str, Any] = json.loads(folder.joinpath(_REQUEST).read_text())
+    request: dict[str, Any] = read_request(folder)
     structure = None if request["structure"] is None else Procedure(**request["structure"])
     expected = (structure, request["stated"], request["weights"])
     found = {
         path: [asdict(setting) for setting in examine_file(Path(path), *expected)] for path in request["artifacts"]
     }
-    folder.joinpath(_ANSWER).write_text(json.dumps(found))
+    write_answer(folder, found)
 
 
 if __name__ == "__main__":

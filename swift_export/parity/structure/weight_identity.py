@@ -1,4 +1,4 @@
-"""The weights that a file holds, bit for bit: a changed one may hide in features below any tolerance."""
+"""The weights that a file holds, bit for bit: a changed one may hide in outputs below any tolerance."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.models.model import Setting
+from swift_export.system.arrays import little_endian
 
 __all__ = ["digests", "weight_identity"]
 
@@ -35,7 +36,7 @@ def weight_identity(path: Path, expected: Mapping[str, str]) -> Setting:
     else:
         named, found = {}, {_digest(tensor) for tensor in (_variables(path) if path.is_dir() else _constants(path))}
     missing = [name for name, digest in expected.items() if named.get(name, digest) != digest or digest not in found]
-    wanted = f"the {len(expected)} of the checkpoint, bit for bit"
+    wanted = f"the {len(expected)} of the model, bit for bit"
     differ = f"{len(missing)} differ or are absent, such as {missing[0]}" if missing else wanted
     return Setting("weights", "tensors", wanted, differ)
 
@@ -84,6 +85,5 @@ def _variables(path: Path) -> Iterator[np.ndarray]:
 
 def _digest(tensor: np.ndarray) -> str:
     digest = hashlib.sha256(f"{tensor.dtype.name} {tensor.shape}".encode())
-    little = tensor.dtype.newbyteorder("<") if tensor.dtype.kind in "iufc" else tensor.dtype
-    digest.update(np.ascontiguousarray(tensor, little).tobytes())
+    digest.update(little_endian(tensor).tobytes())
     return digest.hexdigest()

@@ -8,7 +8,6 @@ Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.runtimes.registry import Kind, kind_of
-from swift_export.system.processes import Child
+from swift_export.system.exchange import read_answer, read_request, write_answer, write_request
+from swift_export.system.processes import WITHOUT_GPU, Child
 
 __all__ = ["find_places", "main", "make_probe"]
-
-_REQUEST, _ANSWER = "request.json", "answer.json"
 
 #: The modules that make probes, by what the artifact is.
 _MAKERS: dict[Kind, str] = {
@@ -38,7 +36,7 @@ def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[st
     Raises MachineError when the process broke.
     """
     _ask({"artifact": str(artifact), "find": list(places)}, f"looking into {artifact.name}", folder)
-    return tuple(json.loads(folder.joinpath(_ANSWER).read_text()))
+    return tuple(read_answer(folder))
 
 
 def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], folder: Path) -> Path:
@@ -53,21 +51,21 @@ def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[
 
 
 def _ask(request: Mapping[str, Any], what: str, folder: Path) -> None:
-    folder.joinpath(_REQUEST).write_text(json.dumps(request))
+    write_request(folder, request)
     if kind_of(request["artifact"]) == "onnx":
         main(folder)
         return
-    with Child(__name__, folder, what, {"CUDA_VISIBLE_DEVICES": ""}) as child:
+    with Child(__name__, folder, what, WITHOUT_GPU) as child:
         child.wait()
 
 
 def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
-    request = json.loads(folder.joinpath(_REQUEST).read_text())
+    request = read_request(folder)
     artifact = Path(request["artifact"])
     maker = _maker(artifact)
     if "find" in request:
-        folder.joinpath(_ANSWER).write_text(json.dumps(maker.places_in(artifact, request["find"])))
+        write_answer(folder, maker.places_in(artifact, request["find"]))
     else:
         maker.write_probe(artifact, request["probe"], request["shapes"], _probe_of(artifact, folder))
 
