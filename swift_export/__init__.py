@@ -5,10 +5,10 @@ This module offers the commands as functions. Names are imported on first use, b
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swift_export._version import __version__
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.conversion import convert
@@ -64,11 +64,7 @@ __all__ = [
     "to_onnx",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Names are imported when they are used: a runtime's process that needs the layout
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.artifacts.digests import digest_format, verify
@@ -16,11 +17,22 @@ if TYPE_CHECKING:
     from swift_export.artifacts.writing import Transaction, open_artifact, transaction
 
 _HOMES = {
-    "digests": ("digest_format", "verify"),
-    "inspect": ("Description", "Part", "describe", "artifact_folder"),
-    "layout": ("FORMATS", "find_format"),
-    "manifest": ("Artifact", "File", "Manifest", "Measurement", "read_manifest"),
-    "writing": ("Transaction", "open_artifact", "transaction"),
+    "digest_format": "digests",
+    "verify": "digests",
+    "Description": "inspect",
+    "Part": "inspect",
+    "artifact_folder": "inspect",
+    "describe": "inspect",
+    "FORMATS": "layout",
+    "find_format": "layout",
+    "Artifact": "manifest",
+    "File": "manifest",
+    "Manifest": "manifest",
+    "Measurement": "manifest",
+    "read_manifest": "manifest",
+    "Transaction": "writing",
+    "open_artifact": "writing",
+    "transaction": "writing",
 }
 
 __all__ = [
@@ -42,9 +54,4 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)

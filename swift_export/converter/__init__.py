@@ -5,8 +5,9 @@ It is independent of SwiFT and takes any StableHLO module. Names are imported on
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.converter.convert import stablehlo_to_onnx
@@ -16,8 +17,4 @@ _HOMES = {"stablehlo_to_onnx": "convert", "tf2onnx_handlers": "tf2onnx_handler"}
 
 __all__ = ["stablehlo_to_onnx", "tf2onnx_handlers"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -5,8 +5,9 @@ Names are imported when they are first used: the command line asks for variants,
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.models.from_python import as_model
@@ -24,8 +25,4 @@ _HOMES = {
 
 __all__ = ["Card", "CheckInput", "Model", "Procedure", "Provenance", "as_model"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

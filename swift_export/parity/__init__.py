@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.parity.checking import check_paths
@@ -13,18 +14,13 @@ if TYPE_CHECKING:
     from swift_export.parity.results import ParityReport
 
 _HOMES = {
-    "ParityReport": ("results", "ParityReport"),
-    "check": ("checking", "check_paths"),
-    "check_paths": ("checking", "check_paths"),
-    "diff_artifacts": ("diff", "diff_artifacts"),
-    "report_files": ("report", "report_files"),
+    "ParityReport": "results",
+    "check": "checking:check_paths",
+    "check_paths": "checking",
+    "diff_artifacts": "diff",
+    "report_files": "report",
 }
 
 __all__ = ["ParityReport", "check", "check_paths", "diff_artifacts", "report_files"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+__getattr__ = lazy_names(__name__, _HOMES)

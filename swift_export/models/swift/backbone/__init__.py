@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swift_export.models.swift.config import SwiFTConfig, WindowPlan, parameter_shapes
+from swift_export.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from swift_export.models.swift.backbone.swift import SwiFT
 
 __all__ = ["SwiFT", "SwiFTConfig", "WindowPlan", "parameter_shapes"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "SwiFT":
-        from swift_export.models.swift.backbone.swift import SwiFT
-
-        return SwiFT
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, {"SwiFT": "swift"})

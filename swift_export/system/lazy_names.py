@@ -1,0 +1,24 @@
+"""Names of a package that are imported when they are first used, for packages whose modules take seconds to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazy_names"]
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of ``package``; ``homes`` says, for each name, which module below the package has it.
+
+    Where the module calls it otherwise, the home is ``module:name``.
+    """
+
+    def getattr_of_package(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, own = homes[name].partition(":")
+        return getattr(import_module(f"{package}.{module}"), own or name)
+
+    return getattr_of_package
