@@ -90,7 +90,8 @@ def stablehlo_to_onnx(
     returned = frame.run(main.regions[0])
     if not returned:
         raise LoweringError("function @main: expected at least one result, found none; return a value")
-    outputs = _outputs(frame, returned, result_names or unique(mlir.names_of_results(main), names), inputs, constants)
+    results = as_items(result_names) if result_names else unique(mlir.names_of_results(main), names)
+    outputs = _outputs(frame, returned, results, inputs, constants)
     model = oir.Model(
         builder.graph(inputs, outputs),
         ir_version=ir_version(builder.opset),
