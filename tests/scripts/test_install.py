@@ -40,6 +40,8 @@ class Clone:
     root: Path
     wheels: Path
     popen: Callable[..., subprocess.Popen[str]] = subprocess.Popen
+    #: Where programs are looked for first.
+    programs: Path | None = None
 
     @property
     def launcher(self) -> Path:
@@ -56,7 +58,8 @@ class Clone:
     def environment(self, **settings: str) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
         index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
-        return inherited | index | settings
+        path = {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"} if self.programs else {}
+        return inherited | index | path | settings
 
     def run(self, *arguments: str, cwd: Path | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.launcher), *arguments]
@@ -85,8 +88,37 @@ def make_wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+# Every start of the Python that it lies in runs it: an environment's pip is linked to one that is there already.
+READY_PIP = """
+import glob, os, shutil, venv
+
+def link_pip(self, context):
+    packages = os.path.join(context.env_dir, "lib", {library!r}, "site-packages")
+    for source in glob.glob(os.path.join({ready!r}, "lib", {library!r}, "site-packages", "pip*")):
+        shutil.copytree(source, os.path.join(packages, os.path.basename(source)), copy_function=os.link)
+
+venv.EnvBuilder._setup_pip = link_pip
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Python whose new environments get pip at once: Python's own way of it takes seconds."""
+    ready, made = (tmp_path_factory.mktemp("python") / name for name in ("ready", "made"))
+    for folder, options in ((ready, []), (made, ["--without-pip"])):
+        subprocess.run([sys.executable, "-I", "-m", "venv", *options, str(folder)], check=True)
+    library = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = made / "lib" / library / "site-packages"
+    (packages / "ready_pip.py").write_text(READY_PIP.format(ready=str(ready), library=library))
+    (packages / "ready_pip.pth").write_text("import ready_pip\n")
+    if not (made / "bin/python3.13").exists():  # what the launcher looks for first
+        (made / "bin/python3.13").symlink_to("python")
+    return made / "bin"
+
+
 @pytest.fixture
-def clone(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Clone:
+def bare_clone(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Clone:
+    """With the Python of this machine alone."""
     root, wheels = tmp_path / "a clone with spaces", tmp_path / "wheels"
     for folder in (root / "swift_export", root / "locks", wheels):
         folder.mkdir(parents=True)
@@ -98,7 +130,15 @@ def clone(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Clone:
     return made
 
 
-def test_first_use_installs_and_later_ones_are_silent(clone: Clone, tmp_path: Path) -> None:
+@pytest.fixture
+def clone(bare_clone: Clone, python: Path) -> Clone:
+    """With a Python that makes environments at once."""
+    bare_clone.programs = python
+    return bare_clone
+
+
+def test_first_use_installs_and_later_ones_are_silent(bare_clone: Clone, tmp_path: Path) -> None:
+    clone = bare_clone
     first = clone.run("onnx", "a b", cwd=tmp_path)
     assert first.stdout == f"['onnx', 'a b'] {tmp_path}\n"
     assert "first use: installing into .venv, 1 MB to download, 2 MB on disk" in first.stderr
@@ -181,7 +221,7 @@ def test_a_new_lock_file_means_a_new_environment(clone: Clone) -> None:
 
 def test_a_moved_clone_is_installed_anew(clone: Clone, tmp_path: Path) -> None:
     clone.run()
-    moved = Clone(clone.root.rename(tmp_path / "moved"), clone.wheels)
+    moved = Clone(clone.root.rename(tmp_path / "moved"), clone.wheels, programs=clone.programs)
     after = moved.run("here")
     assert "first use: installing" in after.stderr
     assert "here" in after.stdout
