@@ -28,7 +28,7 @@ from pathlib import Path
 MODULES = (
     *("numpy", "jax", "jax.export", "equinox", "onnx", "onnx.reference", "onnx_ir", "onnx_ir.passes.common"),
     *("safetensors.numpy", "typer.rich_utils", "pydantic.type_adapter"),
-    *("swift_export.cli.app", "swift_export.export", "swift_export.parity", "swift_export.artifacts"),
+    *("swift_export.cli.app", "swift_export.exporting", "swift_export.parity", "swift_export.artifacts"),
     *("swift_export.converter.passes", "swift_export.scans.run"),
 )
 #: What a command may be given in another way than the process that forks: it is read when it is needed.
