@@ -6,7 +6,7 @@ stablehlo/model.mlir.bc            portable bytecode, dynamic batch
 stablehlo/model.b1.mlir.bc         portable bytecode, batch 1
 savedmodel/1/                      TF Serving's layout
 onnx/model.onnx
-golden/<format>/<output>.npy       reference outputs for one clip; the manifest has the recipe of the clip
+golden/<format>/<output>.npy       reference outputs for one input; the manifest has the recipe of the input
 parity.json parity.md parity.html  the results of the last check
 
 Golden outputs are outside the folders of the formats, because a server may watch those, and people copy them to

@@ -62,8 +62,8 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Where the weights came from. ``digest`` covers the tensors that the backbone uses, ``sha256`` the file;
-    ``note`` says that synthetic weights' features mean nothing, ``notes`` are the reader's own."""
+    """Where the weights came from. ``digest`` covers the tensors that the model uses, ``sha256`` the file;
+    ``note`` says that outputs of synthetic weights mean nothing, ``notes`` are the reader's own."""
 
     kind: str
     name: str
@@ -130,7 +130,7 @@ class GoldenInput:
 
 @dataclass(frozen=True)
 class Golden:
-    """What ``reference`` gave for one clip: a file an output, and how far from it the check let the artifact be."""
+    """What ``reference`` gave for one case: a file an output, and how far from it the check let the artifact be."""
 
     input: GoldenInput
     files: Mapping[str, File]

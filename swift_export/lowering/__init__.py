@@ -1,1 +1,1 @@
-"""From the backbone to files: one StableHLO module, and what is made of it."""
+"""From a model to files: one StableHLO module, and what is made of it."""

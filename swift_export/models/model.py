@@ -82,7 +82,7 @@ class Picture:
     """
 
     input: str
-    clip: Float[np.ndarray, "H W"]
+    input_image: Float[np.ndarray, "H W"]
     value: str
     expected: Float[np.ndarray, "h w"]
     found: Float[np.ndarray, "h w"]

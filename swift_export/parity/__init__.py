@@ -1,4 +1,4 @@
-"""The proof that every artifact computes what the backbone computes: inputs, tolerances, comparison, reports."""
+"""The proof that every artifact computes what its model computes: inputs, tolerances, comparison, reports."""
 
 from __future__ import annotations
 

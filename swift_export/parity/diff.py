@@ -97,7 +97,7 @@ def diff_artifacts(
     """Run two artifacts on noise, phantom and ``inputs`` and measure the second against the first.
 
     Two files or SavedModels are compared as they are, two artifact folders file by file. Raises UsageError where
-    nothing fits together: no common file, other shapes of clips, no common output.
+    nothing fits together: no common file, other shapes of inputs, no common output.
     """
     check_device(device)
     a, b = find_artifacts(Path(first)), find_artifacts(Path(second))

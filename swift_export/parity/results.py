@@ -187,7 +187,7 @@ class GoldenOutputs:
 class ParityReport:
     """All artifacts of one check.
 
-    ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how the clips came about.
+    ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how they came about.
     ``broken`` are the artifacts that gave nothing to compare, ``notes`` what else could not be measured, and why.
     ``golden`` is what the reference gave for one phantom, for an export to keep.
     """

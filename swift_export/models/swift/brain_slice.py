@@ -42,7 +42,7 @@ class BrainSlice:
         channel = int(maps[0].std((0, 1)).argmax())
         return Picture(
             input=name,
-            clip=np.array(clip[0, :, :, clip.shape[3] // 2, frames // 2]),
+            input_image=np.array(clip[0, :, :, clip.shape[3] // 2, frames // 2]),
             value=f"{block_of(self.place)}, channel {channel}",
             expected=maps[0][..., channel].copy(),
             found=maps[1][..., channel].copy(),

@@ -81,7 +81,7 @@ def check_quick(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> QuickCheck:
-    """Run artifacts on the clip that their golden outputs were computed for, and compare.
+    """Run artifacts on the input that their golden outputs were computed for, and compare.
 
     Args:
         paths: artifact folders or parts of them.
@@ -95,7 +95,7 @@ def check_quick(
     without golden outputs are left out, and so are those whose runtime is not installed.
 
     Raises UsageError where nothing is left, a path lies in no artifact folder or a named runtime is not installed,
-    ArtifactError for what is missing, damaged or changed, MachineError where NumPy draws another clip, a GPU is absent
+    ArtifactError for what is missing, damaged or changed, MachineError where NumPy draws another input, a GPU is absent
     or a process breaks.
     """
     on_progress = progress or ignore_line

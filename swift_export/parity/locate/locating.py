@@ -1,8 +1,8 @@
 """Where a failing computation goes wrong: the first place in the model whose value differs, found by bisection.
 
-What follows a wrong value is wrong too, so a value that is right has only right ones before it. Some seven probes of a
-SwiFT thus find the first of its 68 places that differs, and no more than one of its values is held at a time. A model
-without an outline may have branches, along which this does not hold: all its values are compared at once.
+What follows a wrong value is wrong too, so a value that is right has only right ones before it. Some seven probes thus
+find the first of a hundred places that differs, and no more than one value is held at a time. A model without an
+outline may have branches, along which this does not hold: all its values are compared at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swift_export.parity.targets import Target
 __all__ = ["block_of", "first_differing", "locate"]
 
 #: Of what an output is allowed, as much is allowed to a value inside: correct runtimes are ten times nearer, and what
-#: a fault does to the features it has as a rule done, within a factor of two or three, where it arose.
+#: a fault does to the outputs it has as a rule done, within a factor of two or three, where it arose.
 SHARE = 1 / 3
 
 

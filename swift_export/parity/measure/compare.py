@@ -12,7 +12,7 @@ from swift_export.system.arrays import is_float, is_integer
 
 __all__ = ["Difference", "Worst", "compare"]
 
-#: Elements at a time: float64 copies of a large map of features would cost more memory than the runtimes.
+#: Elements at a time: float64 copies of a large output would cost more memory than the runtimes.
 _CHUNK = 1 << 20
 #: Larger float64 numbers are scaled down: their squares would overflow.
 _LARGE = 1e100

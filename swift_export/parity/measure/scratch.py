@@ -1,4 +1,4 @@
-"""Where a check keeps its clips and what comes out."""
+"""Where a check keeps its inputs and what comes out."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ TOLERANCES = {
     ("tf32", "gpu"): Tolerance(
         5e-3,
         1e-2,
-        "TF32 keeps 10 of 23 mantissa bits of every factor, 5e-4 a product, and twelve blocks add their errors up",
+        "TF32 keeps 10 of 23 mantissa bits of every factor, 5e-4 a product, and the errors of a dozen blocks add up",
     ),
     ("float16", "cpu"): Tolerance(
         5e-3,
@@ -64,7 +64,7 @@ _DOUBLE = Tolerance(
     "show at 1e-7",
 )
 
-#: No weights excuse more: ten times the noise of the sharpest golden case, whose scores reach 37.
+#: No weights excuse more: ten times the noise of the most sensitive golden case, whose attention scores reach 37.
 WIDEST = 1e-4
 
 

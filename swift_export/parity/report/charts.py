@@ -141,7 +141,7 @@ def plot_blocks(cells: Sequence[Cell]) -> Plot | None:
         )
         for number, (cell, line, key_y) in enumerate(zip(measured, points, keys, strict=True))
     )
-    tolerances = tuple(Line(scale.place(limit), f"allowed for the features: {limit:.2g}") for limit in allowed)
+    tolerances = tuple(Line(scale.place(limit), f"allowed for the outputs: {limit:.2g}") for limit in allowed)
     ticks = tuple(Tick(x, block.rpartition("/")[2].removeprefix("block")) for block, x in across.items())
     return Plot(blocks, curves, tolerances, ticks, _groups(across), scale.ticks)
 

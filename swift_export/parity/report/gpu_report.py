@@ -63,7 +63,7 @@ class Findings:
         lines += ["", "## Parity", ""]
         lines += ["Reference: the Equinox model in float32 at the highest precision, on the CPU.", ""]
         lines += table(COLUMNS, rows(self.parity))
-        lines += ["", "## Time", "", "Medians of warm calls. Compute: the clip lies on the device, the features stay."]
+        lines += ["", "## Time", "", "Medians of warm calls. Compute: the input lies on the device, the outputs stay."]
         lines += ["Call: from NumPy array to NumPy array, the copies included. First call: compiling included.", ""]
         lines += table(TIME_COLUMNS, self.time_rows())
         for title, what in (("Absent", self.absent), ("Failed", self.failures)):

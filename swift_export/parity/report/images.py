@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from swift_export.models.model import Picture
 
-__all__ = ["Drawing", "draw_clip", "draw_difference", "draw_value"]
+__all__ = ["Drawing", "draw_difference", "draw_input", "draw_value"]
 
 Slice = Float[np.ndarray, "h w"]
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -35,9 +35,9 @@ class Drawing:
     not_finite: int
 
 
-def draw_clip(picture: Picture) -> Drawing:
-    """The clip in greys, from its smallest value to its largest."""
-    return _grey(picture.clip, *_ends(picture.clip))
+def draw_input(picture: Picture) -> Drawing:
+    """The input in greys, from its smallest value to its largest."""
+    return _grey(picture.input_image, *_ends(picture.input_image))
 
 
 def draw_value(picture: Picture, found: bool) -> Drawing:

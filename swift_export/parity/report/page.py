@@ -14,7 +14,7 @@ from swift_export.models.model import Picture, sizes_text
 from swift_export.models.provenance import SYNTHETIC_WARNING
 from swift_export.parity.report import figures
 from swift_export.parity.report.charts import plot_blocks
-from swift_export.parity.report.images import Drawing, draw_clip, draw_difference, draw_value
+from swift_export.parity.report.images import Drawing, draw_difference, draw_input, draw_value
 from swift_export.parity.report.matrix import Cell, build_matrix
 from swift_export.parity.report.provenance import allowances, computers, facts, settings_read, weights_tags
 from swift_export.parity.report.rows import COLUMNS, carried_row
@@ -42,10 +42,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Slices of one clip and one value: the reference's, and every cell's beside its difference."""
+    """Slices of one input and one value: the reference's, and every cell's beside its difference."""
 
     picture: Picture
-    clip: Drawing
+    input_image: Drawing
     expected: Drawing
     cells: tuple[tuple[Cell, Drawing, Drawing], ...]
 
@@ -143,16 +143,16 @@ def _percent(value: float | None, longest: float) -> float:
 
 
 def _galleries(cells: Sequence[Cell]) -> list[Gallery]:
-    """Cells that show the same slice of the same clip, together: what they share is drawn once."""
+    """Cells that show the same slice of the same input, together: what they share is drawn once."""
     together: dict[tuple[Any, ...], list[tuple[Cell, Picture]]] = {}
     for cell in cells:
         if picture := cell.artifact.picture:
-            key = (picture.input, picture.value, picture.clip.tobytes(), picture.expected.tobytes())
+            key = (picture.input, picture.value, picture.input_image.tobytes(), picture.expected.tobytes())
             together.setdefault(key, []).append((cell, picture))
     return [
         Gallery(
             picture=shown[0][1],
-            clip=draw_clip(shown[0][1]),
+            input_image=draw_input(shown[0][1]),
             expected=draw_value(shown[0][1], found=False),
             cells=tuple((cell, draw_value(picture, found=True), draw_difference(picture)) for cell, picture in shown),
         )

@@ -14,7 +14,7 @@ from PIL import Image
 from swift_export.parity.measure.compare import Difference
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.parity.report.charts import plot_blocks
-from swift_export.parity.report.images import Drawing, draw_clip, draw_difference, draw_value
+from swift_export.parity.report.images import Drawing, draw_difference, draw_input, draw_value
 from swift_export.parity.report.matrix import build_matrix
 from swift_export.parity.results import BlockError, Comparison, Fault, Picture
 
@@ -38,7 +38,7 @@ def picture(expected: list, found: list) -> Picture:
 
 def test_a_slice_is_drawn_upright_in_greys_of_its_range():
     # First axis to the right, second upwards: (0, 1) lies at the top left.
-    drawing = draw_clip(picture([[0, -1, 0.5], [3, 1, 0]], [[0] * 3] * 2))
+    drawing = draw_input(picture([[0, -1, 0.5], [3, 1, 0]], [[0] * 3] * 2))
 
     assert (drawing.low, drawing.high, drawing.not_finite) == (-1.0, 3.0, 0)
     assert decoded(drawing)[..., 0].tolist() == [[96, 64], [0, 128], [64, 255]]
@@ -83,7 +83,7 @@ def test_what_is_not_finite_is_seen_and_counted():
 def test_a_slice_without_contrast_is_drawn_too(value):
     flat = picture([[value] * 3] * 2, [[value] * 3] * 2)
 
-    assert decoded(draw_clip(flat)).shape == (3, 2, 3)
+    assert decoded(draw_input(flat)).shape == (3, 2, 3)
     assert decoded(draw_difference(flat)).shape == (3, 2, 3)
 
 
@@ -113,7 +113,7 @@ def test_errors_lie_where_the_logarithmic_axis_says(report_of):
     decade = at["1e-04"] - at["1e-03"]
     assert plot.curves[1].points[2].y == pytest.approx(at["1e-04"] - math.log10(3) * decade)
     (line,) = plot.tolerances
-    assert (line.y, line.text) == (pytest.approx(at["1e-05"]), "allowed for the features: 1e-05")
+    assert (line.y, line.text) == (pytest.approx(at["1e-05"]), "allowed for the outputs: 1e-05")
     assert [tick.text for tick in plot.x_ticks] == ["0", "1", "0"]
     assert [group.text for group in plot.groups] == ["stage0", "stage1"]
     assert plot.groups[0].at == (plot.x_ticks[0].at + plot.x_ticks[1].at) / 2
