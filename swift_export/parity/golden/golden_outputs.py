@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 #: No output of one case is larger.
-MAX_BYTES = 2**32
+MAX_BYTES = 2**31
 
 
 def golden_case(model: Model, cases: Sequence[Case]) -> Case:
