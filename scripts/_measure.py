@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from _conversion_bars import conversion_bars
+from _door_bars import door_bars
 from _parity_bars import parity_bars
 from _scan_bars import scan_bars
 
@@ -251,6 +252,9 @@ def rows(scratch: Path) -> list[Row]:
         add(*bar)
 
     for bar in conversion_bars(COMMAND, scratch):
+        add(*bar)
+
+    for bar in door_bars(scratch):
         add(*bar)
 
     for bar in scan_bars(scratch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from swift_export.parity.locate.intermediate_values import IntermediateValues
+from swift_export.parity.locate.layouts import as_laid_out
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.tolerances import Tolerance
@@ -43,8 +44,10 @@ def locate(values: IntermediateValues, target: Target, comparison: Comparison, c
         values.expected(case, between)
     else:
         found, expected = values.found(target, case, between), values.expected(case, between)
-        between = [place for place in between if found[place].shape == expected[place].shape]
-        measured |= {place: compare(found[place], expected[place]) for place in between}
+        laid_out = {place: as_laid_out(found[place], expected[place]) for place in between}
+        # Of another shape, a value is another one: passes fuse what surrounds it.
+        measured |= {place: compare(v, expected[place]) for place, v in laid_out.items() if v is not None}
+        between = [place for place in between if place in measured]
     number = (first_differing if model.outline else _first)(between, differs)
     if number == len(between):
         before = between[-1] if between else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from swift_export.models.model import Picture
 from swift_export.parity.locate.intermediate_values import IntermediateValues
+from swift_export.parity.locate.layouts import as_laid_out
 from swift_export.parity.locate.locating import block_of
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import compare
@@ -31,10 +32,13 @@ def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple
     if not places:
         return (), None
     found, expected = values.found(target, first, places), values.expected(first, places)
+    laid_out = {
+        place: found[place] if model.outline else as_laid_out(found[place], expected[place]) for place in places
+    }
     errors = tuple(
-        BlockError(block_of(place) or place if model.outline else place, compare(found[place], expected[place]))
-        for place in places
-        if found[place].shape == expected[place].shape
+        BlockError(block_of(place) or place if model.outline else place, compare(value, expected[place]))
+        for place, value in laid_out.items()
+        if value is not None and value.shape == expected[place].shape
     )
     painter = model.painter
     if painter is None or painter.place not in places:

@@ -35,4 +35,15 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
 
 
 def _values(model: oir.Model) -> dict[str, oir.Value]:
-    return {str(value.name): value for node in model.graph for value in node.outputs}
+    """Values by the scopes that they are named after.
+
+    An output has a name of its own, maybe that of a scope by chance: its scope is that of the node that gives it.
+    """
+    outputs = set(model.graph.outputs)
+    made = [(node, value) for node in model.graph for value in node.outputs]
+    values = {str(value.name): value for _, value in made if value not in outputs}
+    for node, value in made:
+        scope = str(node.name).rpartition("/")[0]
+        if value in outputs and scope and value.dtype is not None and value.dtype.is_floating_point():
+            values.setdefault(scope, value)
+    return values

@@ -34,6 +34,7 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
     del call.attr["Sout"].list.shape[:]
     call.attr["Sout"].list.shape.extend(tf.TensorShape(shape).as_proto() for shape, _ in kinds)
     elements = [f"{call.name}:{number}" for number in range(len(kinds))]
+    _leave_out_what_follows(graph, call)
 
     def serve(*arrays: Any) -> dict[str, Any]:
         values = tf.graph_util.import_graph_def(graph, dict(zip(inputs, arrays, strict=True)), elements, name="")
@@ -43,6 +44,19 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
     module = tf.Module()
     module.serve = tf.function(serve, autograph=False, input_signature=list(inputs.values()))
     tf.saved_model.save(module, str(out), signatures={SIGNATURE: module.serve})
+
+
+def _leave_out_what_follows(graph: Any, call: Any) -> None:
+    """Keep the nodes alone that an operation takes: what takes its results expects those that it had."""
+    nodes, kept = {node.name: node for node in graph.node}, {call.name}
+    left = [call]
+    while left:
+        sources = {name.lstrip("^").split(":")[0] for name in left.pop().input} - kept
+        kept |= sources
+        left += [nodes[name] for name in sources]
+    wanted = [node for node in graph.node if node.name in kept]
+    del graph.node[:]
+    graph.node.extend(wanted)
 
 
 def _frozen(path: Path) -> tuple[Any, Any, dict[str, Any]]:
