@@ -6,10 +6,12 @@ Every import counts, at the head of a file, inside a function or for types alone
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,17 @@ SAME_NAMES = {
 LIGHT = ("argument_names", "bytecode", "element_types", "facts", "metadata", "scopes", "signature")
 
 
+#: What text calls a file of this repository, and a module of the package or a name in one.
+_PATH = re.compile(r"(?<![\w./-])(?:docs|scripts|swift_export|tests)/[\w.-]+(?:/[\w.-]+)*(?<![.-])")
+_DOTTED = re.compile(rf"(?<![\w./-])({NAME}(?:\.[A-Za-z_]\w*)+)")
+
+
+#: Whose mentions of files and modules are held to what there is.
+TEXTS = ("*.md", "docs/*.md", f"{NAME}/**/*.py", f"{NAME}/**/*.j2", "scripts/**/*.py")
+#: Files that others have, or that a command writes.
+ELSEWHERE = {"docs/gpu-report.md", "tests/export_harnesses_multi_platform_test.py"}
+
+
 def modules() -> dict[str, Path]:
     """All modules of the package by dotted name; a folder's ``__init__`` has the folder's."""
     found = {}
@@ -100,6 +113,7 @@ def imports(tree: ast.AST, known: Mapping[str, object]) -> Iterator[str]:
                     yield str(node.module)
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     """What each module imports."""
     known = modules()
@@ -176,6 +190,45 @@ def test_no_files_import_in_a_circle() -> None:
 def test_no_module_is_long() -> None:
     lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """What a module may be asked for: what it defines or imports, and the names that it says as text."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name) | ast.ClassDef(name) | ast.Name(name) | ast.alias(name):
+                found.add(name)
+            case ast.Constant(str(text)):
+                found.add(text)
+    return found
+
+
+def unknown_in(text: str, known: Mapping[str, Path]) -> list[str]:
+    """Files, modules and names of modules that a text mentions and that do not exist."""
+    unknown = {path for path in _PATH.findall(text) if not (PACKAGE.parent / path).exists()} - ELSEWHERE
+    for dotted in _DOTTED.findall(text):
+        parts = dotted.split(".")
+        if parts[1] not in RANK:  # such as a key of a file's metadata
+            continue
+        module = next(name for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in known)
+        rest = parts[module.count(".") + 1 :]
+        if rest and rest[0] not in names_in(ast.parse(known[module].read_text())):
+            unknown.add(dotted)
+    return sorted(unknown)
+
+
+def test_files_and_modules_that_a_text_mentions_exist() -> None:
+    known, root = modules(), PACKAGE.parent
+    texts = {str(path.relative_to(root)): path.read_text() for pattern in TEXTS for path in root.glob(pattern)}
+    unknown = {file: found for file, text in texts.items() if (found := unknown_in(text, known))}
+    assert unknown == {}
+
+
+def test_what_does_not_exist_is_seen() -> None:
+    text = f"docs/parity.md, `{NAME}.parity.checking.check_paths`, {NAME}.parity.check, {NAME}.version; docs/nowhere.md"
+    text += f", {NAME}/fmri/scan.py and ``{NAME}.parity.tolerances``."
+    assert unknown_in(text, modules()) == ["docs/nowhere.md", f"{NAME}.parity.tolerances", f"{NAME}/fmri/scan.py"]
 
 
 def test_one_name_means_one_thing() -> None:

@@ -135,7 +135,7 @@ def test_a_file_holds_all_that_another_process_needs(model: Model, tmp_path: Pat
         "n": np.ones((), np.int64),
         "q": np.ones(2, ml_dtypes.int4),
     }
-    procedure = Procedure("swift_export.models.swift.model", {"sizes": [1, 2], "name": "x"})
+    procedure = Procedure("swift_export.models.swift.swift_model", {"sizes": [1, 2], "name": "x"})
 
     path = tmp_path / "reference.safetensors"
     write_reference(replace(model, weights=weights, rebuild=procedure), path, outputs=["mean"], places=["a/b"])
