@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from swift_export._version import __version__
 from swift_export.converter.opsets import OPSETS, TARGETS, check_target
 from swift_export.errors import CheckFailed, LoweringError, UsageError
+from swift_export.formats.metadata import VERSION_KEY
 from swift_export.sources import Options, Source, SourceError
 from swift_export.sources.opening import open_source
 from swift_export.system.files import check_output, replaced
@@ -123,7 +124,7 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
     model.producer_name, model.producer_version = "swift-export", __version__
     model.metadata_props.update(
         {
-            "swift_export.version": __version__,
+            VERSION_KEY: __version__,
             "swift_export.source": opened.kind,
             "swift_export.source_sha256": opened.digest,
             "swift_export.target": target,

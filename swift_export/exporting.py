@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportResult", "export", "identified", "run_export", "to_onnx"]
 
-#: The file or folder of each format whose own words go into the manifest.
-_SPEAKS = {"stablehlo": PORTABLE_FILE, "savedmodel": SAVEDMODEL_FOLDER, "onnx": ONNX_FILE}
+#: The file or folder of each format whose facts go into the manifest.
+_MAIN_UNIT = {"stablehlo": PORTABLE_FILE, "savedmodel": SAVEDMODEL_FOLDER, "onnx": ONNX_FILE}
 #: The details of a file that go there too.
 _DETAILS = ("opset", "ir_version", "nodes", "stablehlo", "platforms", "tags")
 _PACKAGES = {
@@ -242,7 +242,7 @@ def _check(
 
 
 def _record(folder: Path, name: str, model: Model, onnx: OnnxSettings, report: ParityReport | None) -> Artifact:
-    facts = read_facts(folder / _SPEAKS[name])
+    facts = read_facts(folder / _MAIN_UNIT[name])
     assert facts.signature, "a file that was just written can be read"
     details: dict[str, Any] = {key: facts.details[key] for key in _DETAILS if key in facts.details}
     details |= model.details

@@ -55,21 +55,21 @@ class Server:
         clips = np.load(self._spec.clips)
         for package in self._spec.packages:
             importlib.import_module(package)
-        start = held("VmRSS")
+        start = memory_bytes("VmRSS")
         begun = time.perf_counter()
         self._call = ENGINES[self._spec.engine](Path(self._spec.path), clips, self._spec.threads)
         seconds = time.perf_counter() - begun
-        loading = held("VmHWM")
+        loading = memory_bytes("VmHWM")
         # Reset the peak and return freed memory, so that the compiler does not count as inference.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        loaded = held("VmRSS")
+        loaded = memory_bytes("VmRSS")
         features = self._call()
-        memory = held("VmHWM") - loaded
+        memory = memory_bytes("VmHWM") - loaded
         np.save(self._spec.features, features)
         # Runtimes plan their memory during the first call, so only the second call shows the steady state.
         self._call()
-        peak = max(loading, held("VmHWM"))
+        peak = max(loading, memory_bytes("VmHWM"))
         return {"load_s": seconds, "loaded": loaded - start, "memory": memory, "peak": peak}
 
     def run(self) -> dict[str, float]:
@@ -80,7 +80,7 @@ class Server:
         return {"seconds": time.perf_counter() - begun}
 
 
-def held(what: str) -> int:
+def memory_bytes(what: str) -> int:
     """Memory of this process in bytes: ``VmRSS`` is the current value, ``VmHWM`` the peak."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)]
     return int(line.split()[1]) * 1024

@@ -111,13 +111,15 @@ def _show_metadata(metadata: Mapping[str, str], console: Console) -> None:
     if not metadata:
         return
     console.line("  metadata")
-    told = [*metadata.items()][:_ENTRIES]
-    console.facts({name: shortened(value, _VALUE) for name, value in told}, indent="    ")
-    if len(metadata) > len(told):
-        console.line(f"    and {len(metadata) - len(told):,} more: --json shows all")
+    entries = [*metadata.items()][:_ENTRIES]
+    console.facts({name: shortened(value, _VALUE) for name, value in entries}, indent="    ")
+    if len(metadata) > len(entries):
+        console.line(f"    and {len(metadata) - len(entries):,} more: --json shows all")
 
 
 def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
+    from swift_export.artifacts.layout import is_below
+
     if artifact.parity is None:
         console.line("  parity: not checked")
         return
@@ -127,7 +129,7 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
          *map(_figure, (m.relative_l2, m.relative_max)),
          f"{m.tolerance:g}")
         for m in artifact.parity
-        if f"{m.file}/".startswith(f"{path}/")
+        if is_below(m.file, path)
     ]  # fmt: skip
     console.table(columns, rows, indent=2)
 
@@ -135,8 +137,8 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
 def _golden(golden: Golden) -> str:
     outputs, recipe = " ".join(sorted(Path(path).stem for path in golden.files)), golden.input
     size = f"{recipe.frames} frames" if recipe.frames else sizes_text(recipe.sizes)
-    clip = f"the {recipe.kind} input of seed {recipe.seed}, {size}"
-    return f"{outputs} by {golden.reference} for {clip}; allowed {golden.relative_l2:g} and {golden.relative_max:g}"
+    case = f"the {recipe.kind} input of seed {recipe.seed}, {size}"
+    return f"{outputs} by {golden.reference} for {case}; allowed {golden.relative_l2:g} and {golden.relative_max:g}"
 
 
 def _figure(value: float) -> str:

@@ -94,7 +94,7 @@ class Builder:
         """The version of ai.onnx that the nodes need so far."""
         return self._opset.version
 
-    def inside(self) -> Builder:
+    def nested(self) -> Builder:
         """A builder for the body of a Loop or If of this graph; the body may read all existing values."""
         inner = copy.copy(self)
         inner.nodes, inner.conditions = [], []
@@ -105,9 +105,9 @@ class Builder:
         """An input of the graph; the symbols in its shape are read from it at run time if needed."""
         value = self._value(name, dtype, shape)
         for axis, size in enumerate(shape):
-            told = solved(size) if isinstance(size, Dim) else None
-            if told is not None:
-                self._origins.setdefault(told[0], (value, axis))
+            solution = solved(size) if isinstance(size, Dim) else None
+            if solution is not None:
+                self._origins.setdefault(solution[0], (value, axis))
         return value
 
     def hold_sizes(self, inputs: Sequence[oir.Value]) -> None:
@@ -120,8 +120,8 @@ class Builder:
             for axis, size in enumerate(self.shape(value)):
                 if not isinstance(size, Dim):
                     continue
-                told = solved(size)
-                if told is None or self._origins[told[0]] != (value, axis) or told[1:] != (1, 0):
+                solution = solved(size)
+                if solution is None or self._origins[solution[0]] != (value, axis) or solution[1:] != (1, 0):
                     found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
                     self.require(self.truth("Equal", found, self.sizes([size])))
 
@@ -330,9 +330,9 @@ class Builder:
         value, axis = self._origins[name]
         found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
         size = self.shape(value)[axis]
-        told = solved(size) if isinstance(size, Dim) else None
-        assert told is not None
-        _, k, c = told
+        solution = solved(size) if isinstance(size, Dim) else None
+        assert solution is not None
+        _, k, c = solution
         rest = found if c == 0 else self.same_type("Sub", found, self.integers([c]))
         return rest if k == 1 else self.same_type("Div", rest, self.integers([k]))
 

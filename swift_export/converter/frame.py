@@ -169,10 +169,10 @@ class Frame:
             inner.bind(parameter, self, operand)
         return self.take(op, inner, inner.run(function.regions[0]))
 
-    def inside(self) -> Frame:
+    def nested(self) -> Frame:
         """A frame for a region that becomes the body of an ONNX node; it sees all values of this frame."""
         return Frame(
-            self.builder.inside(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
+            self.builder.nested(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
         )
 
     def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 
 __all__ = [
+    "ARCHITECTURE_KEY",
+    "INPUT_KEY",
     "METADATA_ASSET",
     "METADATA_ATTRIBUTE",
     "RESULT_NOTE",
     "SAVEDMODEL_FILE",
+    "SETTINGS_KEY",
     "SIGNATURE",
     "SIGNATURE_KEY",
     "TAG",
+    "VARIANT_KEY",
+    "VERSION_KEY",
+    "WEIGHTS_KEY",
     "XLA_CALL",
     "essentials_in",
 ]
@@ -22,6 +28,14 @@ METADATA_ATTRIBUTE = "swift_export.metadata"
 METADATA_ASSET = "swift_export.json"
 #: The tag and the signature that a SavedModel is served by.
 TAG, SIGNATURE = "serve", "serving_default"
+#: The essentials by name: the tool's version, the model's variant, its weights' digest, the settings and the
+#: architecture as JSON, the input contract as JSON.
+VERSION_KEY = "swift_export.version"
+VARIANT_KEY = "swift_export.variant"
+WEIGHTS_KEY = "swift_export.weights_sha256"
+SETTINGS_KEY = "swift_export.settings"
+ARCHITECTURE_KEY = "swift_export.architecture"
+INPUT_KEY = "swift_export.input"
 #: Among a file's facts, the signature of the model as JSON: StableHLO keeps no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
 #: Attribute of a StableHLO function's results in which jax notes where each lies in the tree that was returned.

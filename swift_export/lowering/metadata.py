@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from swift_export._version import __version__
-from swift_export.formats.metadata import SIGNATURE_KEY
+from swift_export.formats.metadata import SETTINGS_KEY, SIGNATURE_KEY, VARIANT_KEY, VERSION_KEY, WEIGHTS_KEY
 from swift_export.formats.signature import Signature, TensorSpec
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models import Model
@@ -22,13 +22,13 @@ def essentials(model: Model, onnx: OnnxSettings, outputs: Sequence[TensorSpec]) 
     """
     card = model.card
     facts = {
-        "swift_export.version": __version__,
-        "swift_export.variant": card.variant,
+        VERSION_KEY: __version__,
+        VARIANT_KEY: card.variant,
         "swift_export.weights_kind": model.provenance.kind,
-        "swift_export.weights_sha256": model.digest,
-        "swift_export.settings": json.dumps({**model.settings, **onnx.to_dict()}, sort_keys=True),
+        WEIGHTS_KEY: model.digest,
+        SETTINGS_KEY: json.dumps({**model.settings, **onnx.to_dict()}, sort_keys=True),
         SIGNATURE_KEY: json.dumps(encode(Signature(model.inputs, tuple(outputs))), sort_keys=True),
         **model.essentials,
     }
-    told = {"licence": card.licence, "copyright": card.copyright, "citation": card.citation}
-    return facts | {name: text for name, text in told.items() if text is not None}
+    credits = {"licence": card.licence, "copyright": card.copyright, "citation": card.citation}
+    return facts | {name: text for name, text in credits.items() if text is not None}

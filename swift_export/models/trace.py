@@ -101,8 +101,8 @@ class _Trace:
                 parameter, inside = _CALLS[equation.primitive.name]
                 called = equation.params[parameter]
                 closed = called if isinstance(called, ClosedJaxpr) else ClosedJaxpr(called, ())
-                held = [self.constant(value) for value in closed.consts]
-                results = self.call(closed.jaxpr, held, given, f"{own}/{inside}".strip("/"))
+                constants_of_call = [self.constant(value) for value in closed.consts]
+                results = self.call(closed.jaxpr, constants_of_call, given, f"{own}/{inside}".strip("/"))
             else:
                 results = [self.new_value() for _ in equation.outvars]
                 self.steps.append(_Step(own, equation, tuple(given), tuple(results)))

@@ -17,7 +17,7 @@ from swift_export.parity.measure.tolerances import POLICY, Limits
 from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Artifacts, Choice, Subject, Target, find_subject, staged_subject
 from swift_export.runtimes.base import check_device, check_precision
-from swift_export.runtimes.registry import check_asked, require
+from swift_export.runtimes.registry import check_ability, require
 from swift_export.system.items import as_items
 from swift_export.system.progress import Progress, ignore_line
 
@@ -129,7 +129,7 @@ def _by_golden_outputs(path: Path, artifacts: Artifacts, choice: Choice, plan: P
     again = "give its model again with --model FILE.py:NAME"
     if artifacts.manifest is None:
         raise UsageError(f"{artifacts.root}: lies in no artifact folder, where golden outputs are: {again}")
-    if plan.inputs or plan.limits.asked or choice.precision != "float32":
+    if plan.inputs or plan.limits.given or choice.precision != "float32":
         raise UsageError(
             f"{artifacts.root}: was made from a model in Python, which other inputs and limits need: {again}"
         )
@@ -144,7 +144,7 @@ def _measured(
 ) -> ParityReport:
     for target in (target for subject in subjects for target in subject.targets):
         require(target.runtime)
-        check_asked(target.runtime, choice.device, choice.precision)
+        check_ability(target.runtime, choice.device, choice.precision)
     reports = [measure(subject, group, plan) for subject in subjects for group in _groups(subject)]
     reports += others
     if not reports:

@@ -45,8 +45,8 @@ class Compared:
         where = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
         limits = f"allowed {self.allowed.relative_l2:g} and {self.allowed.relative_max:g}"
         # What has to be equal has no limits.
-        told = f"{self.difference}" if self.difference.mismatch else f"{self.difference} ({limits})"
-        return f"output {self.output}{f' at {where}' if where else ''}: {told}"
+        figures = f"{self.difference}" if self.difference.mismatch else f"{self.difference} ({limits})"
+        return f"output {self.output}{f' at {where}' if where else ''}: {figures}"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, PORTABLE_B1_FILE
 from swift_export.artifacts.manifest import Manifest
 from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
+from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY, SETTINGS_KEY, VARIANT_KEY, WEIGHTS_KEY
 from swift_export.models import Model
 from swift_export.models.model import Sizes
 from swift_export.models.recovery import Original, Recorded, Source, recorded_model, source_again, source_of
 from swift_export.parity.measure.cases import sizes_to_try
 from swift_export.runtimes.base import Device, Precision
-from swift_export.runtimes.registry import Runtime, check_asked, find_runtime, kind_of, readers, require
+from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, kind_of, readers, require
 from swift_export.scans.contract import InputContract
 
 __all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject", "staged_subject"]
@@ -43,7 +44,7 @@ class Choice:
         for name in self.names:
             runtime = find_runtime(name)
             require(runtime)
-            check_asked(runtime, self.device, self.precision)
+            check_ability(runtime, self.device, self.precision)
 
     def runtimes(self, file: str) -> list[Runtime]:
         """The runtimes for one artifact; raises UsageError where none that reads it is installed."""
@@ -171,12 +172,12 @@ def _single(path: Path, choice: Choice) -> Artifacts:
     facts = read_facts(path)
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
     try:
-        digest = essentials["swift_export.weights_sha256"]
-        architecture = _object(essentials.get("swift_export.architecture", "{}"))
-        settings = _object(essentials["swift_export.settings"])
+        digest = essentials[WEIGHTS_KEY]
+        architecture = _object(essentials.get(ARCHITECTURE_KEY, "{}"))
+        settings = _object(essentials[SETTINGS_KEY])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
-    variant = essentials.get("swift_export.variant", "custom")
+    variant = essentials.get(VARIANT_KEY, "custom")
     record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials))
     targets = _targets(path, path.name, recorded_model(record), choice)
     return Artifacts(path.name, digest, tuple(targets), {path.name: record})
@@ -185,7 +186,7 @@ def _single(path: Path, choice: Choice) -> Artifacts:
 def _contract(essentials: Mapping[str, str]) -> InputContract | None:
     """The input contract in a file's metadata; None in files of older versions."""
     try:
-        return InputContract.from_dict(json.loads(essentials["swift_export.input"]))
+        return InputContract.from_dict(json.loads(essentials[INPUT_KEY]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 

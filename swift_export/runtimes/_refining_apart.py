@@ -25,8 +25,8 @@ def refined_apart(path: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
         folder = Path(name)
         shutil.copyfile(path, folder / _SOURCE)
         folder.joinpath(_SHAPES).write_text(json.dumps(shapes))
-        told = ", ".join(map(str, shapes))
-        with Child(__name__, folder, f"{path.name} for the shape{'s' if len(shapes) > 1 else ''} {told}") as child:
+        listed = ", ".join(map(str, shapes))
+        with Child(__name__, folder, f"{path.name} for the shape{'s' if len(shapes) > 1 else ''} {listed}") as child:
             child.wait()
         return folder.joinpath(_REFINED).read_bytes()
 

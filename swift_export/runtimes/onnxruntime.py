@@ -186,7 +186,7 @@ def _not_started(title: str, providers: Sequence[str] | Providers, why: str) -> 
 def _check_options(session: ort.InferenceSession, title: str, providers: Providers) -> None:
     granted = session.get_provider_options()
     for name, values in providers.items():
-        for option, asked in values.items():
-            if granted[name].get(option) != asked:
+        for option, requested in values.items():
+            if granted[name].get(option) != requested:
                 found = granted[name].get(option, "nothing")
-                raise MachineError(f"{title} {ort.__version__}: asked {name} for {option} {asked}, granted {found}")
+                raise MachineError(f"{title} {ort.__version__}: asked {name} for {option} {requested}, granted {found}")

@@ -112,10 +112,10 @@ def _compile(path: Path, precision: Precision) -> tuple[Any, Any]:
         raise LoadError(f"{path.name}: OpenVINO cannot load it: {reason}") from None
 
 
-def _granted(compiled: Any, asked: Precision) -> Precision:
+def _granted(compiled: Any, requested: Precision) -> Precision:
     """What the compiled model says it computes in; raises MachineError where that is not what was asked for."""
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     granted = _PRECISIONS.get(hint)
-    if granted != asked:
-        raise MachineError(f"--precision {asked}: OpenVINO on this processor computes in {granted or hint} instead")
+    if granted != requested:
+        raise MachineError(f"--precision {requested}: OpenVINO on this processor computes in {granted or hint} instead")
     return granted

@@ -20,7 +20,7 @@ __all__ = [
     "RUNTIMES",
     "Kind",
     "Runtime",
-    "check_asked",
+    "check_ability",
     "find_runtime",
     "kind_of",
     "missing",
@@ -227,7 +227,7 @@ def require(runtime: Runtime) -> None:
         )
 
 
-def check_asked(runtime: Runtime, device: Device, precision: Precision) -> None:
+def check_ability(runtime: Runtime, device: Device, precision: Precision) -> None:
     """Raise AbsentDevice or UsageError where a runtime cannot use the device, or not compute in that precision."""
     if device not in runtime.precisions:
         usable = " or ".join(runtime.precisions)

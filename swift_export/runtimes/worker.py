@@ -30,7 +30,7 @@ from swift_export.runtimes.base import (
     file_label,
 )
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
-from swift_export.runtimes.registry import RUNTIMES, Runtime, check_asked, require
+from swift_export.runtimes.registry import RUNTIMES, Runtime, check_ability, require
 from swift_export.system.arrays import load_array, save_array
 from swift_export.system.disk import disk_is_full
 from swift_export.system.text import error_line
@@ -55,7 +55,7 @@ def serve(request: Request, folder: Path) -> Answer:
     """Load the artifact and do every run; outputs go to ``folder``."""
     runtime, path = RUNTIMES[request.runtime], Path(request.artifact)
     device, precision = check_device(request.device), check_precision(request.precision)
-    check_asked(runtime, device, precision)
+    check_ability(runtime, device, precision)
     require(runtime)
     block_imports(runtime.blocked)
     start = time.perf_counter()

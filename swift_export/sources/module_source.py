@@ -14,7 +14,7 @@ __all__ = ["ModuleSource", "chosen_dims"]
 
 
 class ModuleSource:
-    """A module with a function ``@main``; one for several platforms is taken for the first, or the one asked for."""
+    """A module with a function ``@main``; one for several platforms is taken for the first, or the one chosen."""
 
     exact = True
 
@@ -78,13 +78,13 @@ class ModuleSource:
 
     def _platform(self, names: tuple[str, ...]) -> int:
         """The index of the platform to translate for; a module on its own has numbers and no names for them."""
-        asked = self._options.platform
-        if asked in names:
-            return names.index(asked)
-        if asked is not None and (names or not asked.isdigit()):
+        chosen = self._options.platform
+        if chosen in names:
+            return names.index(chosen)
+        if chosen is not None and (names or not chosen.isdigit()):
             known = ", ".join(names) or "a number: the module does not name its platforms"
-            raise UsageError(f"--platform {asked}: expected {known}")
-        index = int(asked) if asked is not None else names.index("cpu") if "cpu" in names else 0
+            raise UsageError(f"--platform {chosen}: expected {known}")
+        index = int(chosen) if chosen is not None else names.index("cpu") if "cpu" in names else 0
         self.notes.append(f"of its platforms, {names[index] if names else f'number {index}'} was taken")
         return index
 

@@ -94,13 +94,13 @@ def _serving_graph(folder: Path) -> Any:
     return serving[0]
 
 
-def _choose(found: list[str], asked: str | None) -> str:
+def _choose(found: list[str], name: str | None) -> str:
     names = sorted(name for name in found if not name.startswith("__"))
     if not names:
         raise SourceError("expected a SavedModel with a signature, found none; save it with signatures=...")
-    if asked is None and SIGNATURE not in names and len(names) > 1:
+    if name is None and SIGNATURE not in names and len(names) > 1:
         raise UsageError(f"--signature: expected one of {', '.join(names)}; the SavedModel has no {SIGNATURE}")
-    chosen = asked or (SIGNATURE if SIGNATURE in names else names[0])
+    chosen = name or (SIGNATURE if SIGNATURE in names else names[0])
     if chosen not in names:
         raise UsageError(f"--signature {chosen}: expected one of {', '.join(names)}")
     return chosen

@@ -29,7 +29,7 @@ def new_draft(folder: Path, suffix: str = "") -> Iterator[Path]:
     draft = _new_name(folder, suffix)
     # Neither an existing file nor the target of a link.
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-    with _held(descriptor, draft):
+    with _locked_draft(descriptor, draft):
         yield draft
 
 
@@ -38,7 +38,7 @@ def new_draft_folder(folder: Path) -> Iterator[Path]:
     """Create an empty folder in ``folder``; on exit, whatever has its name is removed."""
     draft = _new_name(folder)
     draft.mkdir()
-    with _held(os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), draft):
+    with _locked_draft(os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), draft):
         yield draft
 
 
@@ -48,7 +48,7 @@ def _new_name(folder: Path, suffix: str = "") -> Path:
 
 
 @contextmanager
-def _held(descriptor: int, draft: Path) -> Iterator[None]:
+def _locked_draft(descriptor: int, draft: Path) -> Iterator[None]:
     try:
         with suppress(OSError):  # without file locks, no draft is considered dead either
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

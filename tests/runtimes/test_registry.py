@@ -12,7 +12,7 @@ from swift_export.errors import UsageError
 from swift_export.runtimes.base import AbsentDevice
 from swift_export.runtimes.registry import (
     RUNTIMES,
-    check_asked,
+    check_ability,
     find_runtime,
     kind_of,
     missing,
@@ -126,17 +126,17 @@ def test_nothing_is_imported_to_look():
 
 def test_a_device_that_a_runtime_cannot_use_is_an_error():
     with pytest.raises(AbsentDevice, match=r"^--device gpu: IREE is only used on the cpu; use --device cpu$"):
-        check_asked(RUNTIMES["iree"], "gpu", "float32")
+        check_ability(RUNTIMES["iree"], "gpu", "float32")
     with pytest.raises(AbsentDevice, match=r"^--device cpu: ONNX Runtime on TensorRT is only used on the gpu"):
-        check_asked(RUNTIMES["onnxruntime_tensorrt"], "cpu", "float32")
+        check_ability(RUNTIMES["onnxruntime_tensorrt"], "cpu", "float32")
 
 
 def test_a_precision_that_a_runtime_cannot_grant_is_an_error():
-    check_asked(RUNTIMES["onnxruntime"], "gpu", "tf32")
+    check_ability(RUNTIMES["onnxruntime"], "gpu", "tf32")
     with pytest.raises(UsageError, match=r"^--precision tf32: ONNX Runtime on the cpu computes in float32$"):
-        check_asked(RUNTIMES["onnxruntime"], "cpu", "tf32")
+        check_ability(RUNTIMES["onnxruntime"], "cpu", "tf32")
     with pytest.raises(UsageError, match=r"^--precision tf32: OpenVINO on the cpu computes in float32 or bfloat16 or"):
-        check_asked(RUNTIMES["openvino"], "cpu", "tf32")
+        check_ability(RUNTIMES["openvino"], "cpu", "tf32")
 
 
 def test_a_runtime_is_registered_once():

@@ -78,8 +78,8 @@ def _not_empty(frame: Frame, condition: Any) -> bool:
     sizes, least = (frame.known_elements(v) for v in compare.operands)
     if sizes is None or least not in ([0], [1]) or not isinstance(sizes[0], Dim):
         return False
-    told = solved(sizes[0])
-    return told is not None and told[2] >= 0
+    solution = solved(sizes[0])
+    return solution is not None and solution[2] >= 0
 
 
 #: Attributes of a custom call that do not affect its result.

@@ -17,7 +17,7 @@ __all__ = ["finish_product", "product_type"]
 DataType = oir.DataType
 
 #: Element types that an algorithm's precision holds exactly.
-HELD = {
+EXACT_IN = {
     "f16": {"f16"},
     "bf16": {"bf16"},
     "tf32": {"f16", "bf16"},
@@ -118,8 +118,8 @@ def _check_algorithm(frame: Frame, op: Any, algorithm: Any) -> None:
     for operand, precision in zip(
         op.operands, (algorithm.lhs_precision_type, algorithm.rhs_precision_type), strict=True
     ):
-        held = str(operand.type.element_type) in HELD.get(str(precision), ())
-        if not held and algorithm.num_primitive_operations == 1:
+        exact = str(operand.type.element_type) in EXACT_IN.get(str(precision), ())
+        if not exact and algorithm.num_primitive_operations == 1:
             raise frame.error(op, f"algorithm of precision {precision}: ONNX has no product that rounds {operand.type}")
 
 

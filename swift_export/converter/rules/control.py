@@ -30,7 +30,7 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
     if not states:
         return [frame.compact(operand) for operand in initial]
 
-    inner = frame.inside()
+    inner = frame.nested()
     parameters = [inner.builder.parameter(frame.dtype(initial[i]), frame.shape(initial[i])) for i in states]
     counter = inner.builder.parameter(oir.DataType.INT64, ())
     going = inner.builder.parameter(oir.DataType.BOOL, ())
@@ -107,7 +107,7 @@ def _choose(
         orelse, else_shapes = _branch(frame, op, lambda inner: inner.run(others[0]))
     else:
         assert index is not None
-        inner = frame.inside()
+        inner = frame.nested()
         values = _among(inner, op, index, others, first + 1)
         orelse, else_shapes = inner.builder.body([], values, "else"), [inner.builder.shape(v) for v in values]
     for a, c in zip(then_shapes, else_shapes, strict=True):
@@ -125,6 +125,6 @@ def _choose(
 
 
 def _branch(frame: Frame, op: Any, run: Any) -> tuple[oir.Graph, list[Shape]]:
-    inner = frame.inside()
+    inner = frame.nested()
     values = [inner.full(value) for value in run(inner)]
     return inner.builder.body([], values, "branch"), [inner.builder.shape(v) for v in values]

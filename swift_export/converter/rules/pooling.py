@@ -95,7 +95,7 @@ def _either(
     shape: Shape,
 ) -> oir.Value:
     def branch(make: Callable[[Builder], oir.Value]) -> tuple[oir.Graph, oir.Value]:
-        inner = b.inside()
+        inner = b.nested()
         value = make(inner)
         return inner.body([], [value], "branch"), value
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift_export.errors import ArchitectureError, ArtifactError, UsageError
+from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.model import Card, Model, Procedure
 from swift_export.models.provenance import SYNTHETIC_WARNING, Provenance
@@ -45,10 +46,10 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
     published = any(config == variant.config for variant in VARIANTS.values())
     known = published or contract.placement is not None
     essentials = {
-        "swift_export.architecture": json.dumps(config.to_dict(), sort_keys=True),
+        ARCHITECTURE_KEY: json.dumps(config.to_dict(), sort_keys=True),
         "swift_export.attention": text,
         "swift_export.input_contract": contract.text,
-        "swift_export.input": json.dumps(contract.to_dict(), sort_keys=True),
+        INPUT_KEY: json.dumps(contract.to_dict(), sort_keys=True),
     }
     if weights.provenance.synthetic:
         essentials["swift_export.warning"] = SYNTHETIC_WARNING

@@ -139,8 +139,8 @@ def _exact(differs: np.ndarray, found: np.ndarray, reference: np.ndarray) -> Dif
     if not count:
         return Difference(0.0, 0.0, 0)
     place = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
-    told = f"first ({', '.join(map(str, place))}): expected {reference[place]}, found {found[place]}"
-    return _mismatch(f"{count} of {reference.size} elements differ, {told}")
+    example = f"first ({', '.join(map(str, place))}): expected {reference[place]}, found {found[place]}"
+    return _mismatch(f"{count} of {reference.size} elements differ, {example}")
 
 
 def _scale(*arrays: np.ndarray) -> float:

@@ -90,14 +90,14 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             found = examination.answer()
         checked = [_checked(subject, target, tried, answer, plan, expected) for target, tried, answer in answers]
         checked = _with_settings(checked, answers, found)
-        if not plan.limits.asked and any(_may_be_noise(artifact) for artifact in checked):
+        if not plan.limits.given and any(_may_be_noise(artifact) for artifact in checked):
             plan.on_progress("measuring how noisy float32 is for these weights")
             noise = measure_noise(model, cases, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
-        values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "inside"))
+        values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "values"))
         notes: list[str] = []
         checked = [
-            _looked_into(artifact, target, values, tried, plan, notes)
+            _with_intermediate_values(artifact, target, values, tried, plan, notes)
             for (target, tried, _), artifact in zip(answers, checked, strict=True)
         ]
         first = golden_case(model, cases)
@@ -128,7 +128,7 @@ def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
     return failed
 
 
-def _looked_into(
+def _with_intermediate_values(
     artifact: Checked, target: Target, values: IntermediateValues, cases: Sequence[Case], plan: Plan, notes: list[str]
 ) -> Checked:
     """With the place where it goes wrong, if it does, and the error after every block, if asked for."""
@@ -140,7 +140,7 @@ def _looked_into(
         if failed:
             plan.on_progress(f"locating the fault of {target.file} in {target.runtime.title}")
             worst = min(failed, key=lambda comparison: math.prod(comparison.sizes.values()))
-            usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.asked else worst.allowed
+            usual = tolerance(artifact.info.arithmetic, plan.device) if plan.limits.given else worst.allowed
             case = next(case for case in cases if (case.input, case.sizes) == (worst.input, worst.sizes))
             artifact = replace(artifact, fault=locate(values, target, worst, case, usual))
         if plan.blocks:
@@ -148,7 +148,7 @@ def _looked_into(
             blocks, picture = trace(values, target, golden_case(target.model, cases))
             artifact = replace(artifact, blocks=blocks, picture=picture)
     except SwiftExportError as error:
-        notes.append(f"{target.file} in {target.runtime.title}: its blocks could not be looked at: {error}")
+        notes.append(f"{target.file} in {target.runtime.title}: its intermediate values could not be read: {error}")
     return artifact
 
 
@@ -183,7 +183,7 @@ def _checked(
     model = target.model
     allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
     # What a user allows holds for every type.
-    floats = None if plan.limits.asked else float_types(model)
+    floats = None if plan.limits.given else float_types(model)
     return Checked(
         root=subject.root,
         file=target.file,

@@ -142,29 +142,29 @@ class Limits:
                     f"{option} {value:g}: looser than the {allowed:g} that {arithmetic} on {device} is held to; "
                     "say why with --tolerance-reason, which the report records"
                 )
-        if self._reason and not self.asked:
+        if self._reason and not self.given:
             raise UsageError("--tolerance-reason: belongs to --max-l2 or --max-error, neither was given")
 
     @property
-    def asked(self) -> bool:
+    def given(self) -> bool:
         """Whether there is anything to apply."""
         return self.relative_l2 is not None or self.relative_max is not None
 
     def applied(self, policy: Tolerance) -> Tolerance:
         """The tolerance in force where the policy's would be ``policy``."""
-        if not self.asked:
+        if not self.given:
             return policy
-        asked = Tolerance(
+        limits = Tolerance(
             policy.relative_l2 if self.relative_l2 is None else self.relative_l2,
             policy.relative_max if self.relative_max is None else self.relative_max,
             f"asked for: {self._reason}; without that, {policy.relative_l2:g} and {policy.relative_max:g} are allowed",
         )
         if self._reason:
-            return asked
+            return limits
         # Also where a file computes in another format than was asked for, and is held to that one's policy.
         return Tolerance(
-            min(asked.relative_l2, policy.relative_l2),
-            min(asked.relative_max, policy.relative_max),
+            min(limits.relative_l2, policy.relative_l2),
+            min(limits.relative_max, policy.relative_max),
             f"asked to be stricter than the usual {policy.relative_l2:g} and {policy.relative_max:g}",
         )
 

@@ -23,12 +23,12 @@ _NUMBERS = frozenset({"relative L2", "largest", "allowed", "seconds"})
 
 def rows(report: ParityReport) -> list[tuple[str, ...]]:
     """One row a comparison and one a file's settings, as text under `COLUMNS`."""
-    found, told = list[tuple[str, ...]](), set()
+    found, listed = list[tuple[str, ...]](), set()
     for artifact, name in zip(report.artifacts, names(report), strict=True):
         found += _compared(artifact, name)
         # They are the file's, whichever runtimes compute it.
-        if artifact.settings and (name, artifact.settings) not in told:
-            told.add((name, artifact.settings))
+        if artifact.settings and (name, artifact.settings) not in listed:
+            listed.add((name, artifact.settings))
             wrong = len(artifact.wrong_settings)
             what = f"{len(artifact.settings)} settings read from its graph"
             found.append((name, what, *[""] * (len(COLUMNS) - 3), f"{wrong} WRONG" if wrong else "ok"))

@@ -15,6 +15,7 @@ from typing import Any
 import onnx_ir as oir
 
 from swift_export.errors import LoweringError
+from swift_export.formats.metadata import WEIGHTS_KEY
 from swift_export.models import Model, Procedure
 from swift_export.models.model import Setting
 from swift_export.parity.structure.graphs import read_graphs
@@ -37,7 +38,7 @@ class Examination(Child):
         request = {
             "artifacts": [str(path) for path in artifacts],
             "structure": None if model.structure is None else asdict(model.structure),
-            "stated": {"swift_export.weights_sha256": model.digest},
+            "stated": {WEIGHTS_KEY: model.digest},
             "weights": digests(model.weights),
         }
         write_request(folder, request)

@@ -126,27 +126,27 @@ def _mismatch(file: Path, variant: Variant) -> str | None:
 
 def _fetch(url: str, part: Path, size: int | None, quiet: bool) -> None:
     """Download to ``part``, resuming from its present length if the server supports that."""
-    held = part.stat().st_size if part.is_file() else 0
-    if size is not None and held >= size:
-        held = 0
-    with open_url(url, CONNECT_SECONDS, {"Range": f"bytes={held}-"} if held else None) as response:
-        if held and not _continues(response, held):
-            held = 0
+    received = part.stat().st_size if part.is_file() else 0
+    if size is not None and received >= size:
+        received = 0
+    with open_url(url, CONNECT_SECONDS, {"Range": f"bytes={received}-"} if received else None) as response:
+        if received and not _continues(response, received):
+            received = 0
         length = response.headers.get("Content-Length", "")
-        total = held + int(length) if length.isdecimal() and len(length) < 20 else None
+        total = received + int(length) if length.isdecimal() and len(length) < 20 else None
         limit = size or MAX_BYTES
         if total is not None and (total > limit or (size is not None and total != size)):
             wanted = size or f"at most {limit}"
             raise WeightsError(f"{part.stem} from {host_of(url)}: expected {wanted} bytes, the server offers {total}")
-        with part.open("ab" if held else "wb") as file, _progress(part.stem, held, total, quiet) as advance:
+        with part.open("ab" if received else "wb") as file, _progress(part.stem, received, total, quiet) as advance:
             for piece in _pieces(response, url, part.stem):
-                held += len(piece)
-                if held > limit:
+                received += len(piece)
+                if received > limit:
                     raise WeightsError(f"{part.stem} from {host_of(url)}: expected at most {limit} bytes, found more")
                 file.write(piece)
                 advance(len(piece))
-    if total is not None and held < total:
-        raise _interrupted(part.stem, url, f"{held} of {total} bytes")
+    if total is not None and received < total:
+        raise _interrupted(part.stem, url, f"{received} of {total} bytes")
 
 
 def _pieces(response: HTTPResponse, url: str, name: str) -> Iterator[bytes]:
@@ -166,13 +166,13 @@ def _interrupted(name: str, url: str, progress: str) -> WeightsError:
     )
 
 
-def _continues(response: HTTPResponse, held: int) -> bool:
-    """Whether the body starts after ``held`` bytes; a server may ignore the range and send everything."""
-    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {held}-")
+def _continues(response: HTTPResponse, received: int) -> bool:
+    """Whether the body starts after ``received`` bytes; a server may ignore the range and send everything."""
+    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {received}-")
 
 
 @contextmanager
-def _progress(name: str, held: int, total: int | None, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(name: str, received: int, total: int | None, quiet: bool) -> Iterator[Callable[[int], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -181,7 +181,7 @@ def _progress(name: str, held: int, total: int | None, quiet: bool) -> Iterator[
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total, completed=held)
+        task = bar.add_task(name, total=total, completed=received)
         yield lambda count: bar.update(task, advance=count)
 
 
