@@ -1,4 +1,4 @@
-"""StableHLO in, a checked ONNX file out: what ``swift-export convert`` and `swift_export.convert` do."""
+"""Converts StableHLO to a checked ONNX file, for ``swift-export convert`` and `swift_export.convert`."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["PROTOBUF_LIMIT", "Conversion", "convert"]
 
-#: A protobuf message, which an ONNX file is, holds less than 2 GiB.
+#: An ONNX file is one protobuf message, which is limited to 2 GiB.
 PROTOBUF_LIMIT = 2**31 - 1
-#: Readers of protobuf follow 100 messages inside each other: a graph inside a graph is three more.
+#: Readers of protobuf accept 100 nested messages; each nested graph adds three.
 GRAPHS_LIMIT = 30
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion wrote. ``inputs`` and ``outputs`` say name, type and shape; ``report`` is None when nothing was
-    compared.
+    """The result of a conversion. ``inputs`` and ``outputs`` state name, type and shape; ``report`` is None if nothing
+    was compared.
     """
 
     path: Path
@@ -63,27 +63,27 @@ def convert(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Write a StableHLO module, a jax.export file or a SavedModel that holds StableHLO as an ONNX file.
+    """Convert a StableHLO module, a jax.export file or a SavedModel with StableHLO to an ONNX file.
 
     Args:
-        source: MLIR text, MLIR bytecode, a portable artifact, what ``Exported.serialize()`` gave, or the folder of a
-            SavedModel; told apart by content.
-        output: the file to write; replaced where it exists.
-        check: run the file in ONNX Runtime and the source in its own framework on random inputs, and compare. By
-            default SavedModels are compared, for a part of their way is tf2onnx's, and of other sources it is seen to
-            that ONNX Runtime loads the file; False does neither.
-        opset: of the file; by default 20, or a later one where an operator needs it. SavedModels: 18 or more.
-        target: ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
-        platform: which one of the platforms that a module was lowered for; by default cpu, or else the first.
-        signature: which one of a SavedModel's; by default serving_default, or the only one.
-        dim_names: names of unknown dimensions by input, None where an axis keeps its own; the same name means the same
-            size. One name stands for a sequence of one.
-        seed: of the random inputs.
-        progress: is called with a few words on each step.
+        source: MLIR text, MLIR bytecode, a portable artifact, the bytes of ``Exported.serialize()`` or a SavedModel's
+            folder; the kind is detected from the content.
+        output: the file to write; an existing one is replaced.
+        check: whether to run the file in ONNX Runtime and the source in its own framework on random inputs, and compare
+            the results. By default only SavedModels are compared, because tf2onnx converts a part of them; for other
+            sources, ONNX Runtime loads the file. False does neither.
+        opset: the file's opset; by default 20, or a later one if an operator needs it. SavedModels: 18 or more.
+        target: ``portable`` (only ai.onnx operators), or ``onnxruntime`` (its own operators where they are faster).
+        platform: one of the platforms that a module was lowered for; by default cpu, or else the first.
+        signature: one of a SavedModel's signatures; by default serving_default, or the only one.
+        dim_names: names of unknown dimensions by input, None for an axis that keeps its own; equal names mean equal
+            sizes. A single name is a sequence of one.
+        seed: the seed of the random inputs.
+        progress: called with a short text at each step.
 
-    Raises SourceError for a source that cannot be read, LoweringError for what ONNX cannot express exactly, UsageError
-    for options that do not fit, CheckFailed where ONNX Runtime rejects the file or the results differ, MachineError
-    when the disk is full. In every case, and when interrupted, ``output`` is left as it was.
+    Raises SourceError for a source that cannot be read, LoweringError for anything that ONNX cannot express exactly,
+    UsageError for options that do not fit, CheckFailed if ONNX Runtime rejects the file or the results differ,
+    MachineError if the disk is full. After an error or an interruption, ``output`` is unchanged.
     """
     on_progress = progress or ignore_line
     path, output = Path(source), Path(output)
@@ -110,16 +110,16 @@ def convert(
 
 
 def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
-    """The file's content; it says what it was made from, and nothing of this machine."""
+    """The file's content; it states its source, and nothing about this machine."""
     import onnx_ir
 
     if (depth := _depth(model.graph)) > GRAPHS_LIMIT:
         raise LoweringError(
-            f"loops and branches: expected at most {GRAPHS_LIMIT} inside each other, as many as readers of ONNX files "
-            f"follow, found {depth}"
+            f"loops and branches: expected at most {GRAPHS_LIMIT} nested ones, the limit of readers of ONNX files, "
+            f"found {depth}"
         )
     constants = (value.const_value for value in model.graph.initializers.values())
-    # Before they are copied: the file is no smaller than they are.
+    # Before the initializers are copied: the file is at least as large.
     _refuse_beyond_limit(sum(constant.nbytes for constant in constants if constant is not None))
     model.producer_name, model.producer_version = "swift-export", __version__
     model.metadata_props.update(
@@ -136,7 +136,7 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
 
 
 def _depth(graph: oir.Graph) -> int:
-    """How many graphs lie inside each other, this one not counted."""
+    """The depth of nested graphs, without this one."""
     deepest, stack = 0, [(graph, 0)]
     while stack:
         outer, depth = stack.pop()
@@ -151,8 +151,8 @@ def _depth(graph: oir.Graph) -> int:
 def _refuse_beyond_limit(size: int) -> None:
     if size > PROTOBUF_LIMIT:
         raise LoweringError(
-            f"{size / 1e9:.2f} GB: expected at most {PROTOBUF_LIMIT / 1e9:.2f}, all that an ONNX file holds; make the "
-            "largest constants arguments of the function"
+            f"constants: expected at most {PROTOBUF_LIMIT / 1e9:.2f} GB, the limit of an ONNX file, found "
+            f"{size / 1e9:.2f} GB; make the largest constants arguments of the function"
         )
 
 
@@ -184,7 +184,7 @@ def _checked(
 def _dtype(value: oir.Value) -> np.dtype:
     assert value.dtype is not None
     if value.dtype.name == "STRING":
-        raise UsageError(f"--check: {value.name} holds text, which is not drawn at random; give --no-check")
+        raise UsageError(f"--check: expected numbers as inputs, found text in {value.name}; use --no-check")
     return value.dtype.numpy()
 
 
@@ -209,7 +209,7 @@ def _summary(output: Path, opened: Source, model: oir.Model, size: int, report: 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Begin what is said of a source with its name."""
+    """Prefix errors about a source with its path."""
     try:
         yield
     except (LoweringError, SourceError) as error:
@@ -218,5 +218,5 @@ def _named(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from None
     except RecursionError:
         raise LoweringError(
-            f"{path}: expected functions, loops and branches that Python can follow, found them nested deeper"
+            f"{path}: expected functions, loops and branches within Python's recursion limit, found deeper nesting"
         ) from None

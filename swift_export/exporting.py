@@ -1,4 +1,4 @@
-"""A model in, checked files out: what every export command and the public export functions do."""
+"""Exports a model to checked files: the core of the export commands and the public export functions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportResult", "export", "identified", "run_export", "to_onnx"]
 
-#: The file or folder of each format whose facts go into the manifest.
+#: The file or folder of each format that describes the format in the manifest.
 _MAIN_UNIT = {"stablehlo": PORTABLE_FILE, "savedmodel": SAVEDMODEL_FOLDER, "onnx": ONNX_FILE}
-#: The details of a file that go there too.
+#: The details of a file that go into the manifest.
 _DETAILS = ("opset", "ir_version", "nodes", "stablehlo", "platforms", "tags")
 _PACKAGES = {
     "stablehlo": ("jax", "jaxlib", "numpy"),
@@ -41,7 +41,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export did. ``report`` is None when nothing was checked."""
+    """The result of an export. ``report`` is None if nothing was checked."""
 
     folder: Path
     formats: tuple[str, ...]
@@ -50,7 +50,7 @@ class ExportResult:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What to give to a runtime: every file that was written, and the SavedModel's folder."""
+        """Paths that runtimes can load: every written file, and the SavedModel's folder."""
         recorded = {
             FORMATS[name].unit_of(path) for name in self.formats for path in self.manifest.artifacts[name].files
         }
@@ -82,20 +82,20 @@ def export(
     Args:
         model: a JAX function, an Equinox, Flax NNX or Flax Linen module, a Haiku ``apply``, or a `Model`; see
             `swift_export.models.as_model`, which takes ``inputs``, ``weights``, ``name``, ``outputs`` and ``options``.
-        inputs: by name, a shape, a ``jax.ShapeDtypeStruct`` or an example array. A dimension that is a name may have
-            any size.
+        inputs: shapes, ``jax.ShapeDtypeStruct``s or example arrays by name. A dimension given as a name may have any
+            size.
         output: an artifact folder; by default ``artifacts/NAME``.
         formats: ``stablehlo``, ``savedmodel``, ``onnx``.
-        weights: of a function or a Linen module, a dictionary or any other pytree.
+        weights: the weights of a function or a Linen module: a dictionary or any other pytree.
         check: run every file in its runtime against the model in JAX.
-        name: of the model, by default that of the function or class.
-        outputs: names of the outputs, in order, or new names by those that they have.
-        opset: of the ONNX file.
-        target: ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
-        via: the road to ONNX, ``stablehlo`` or ``savedmodel``.
+        name: the model's name; by default the name of the function or class.
+        outputs: names of the outputs, in order; or new names by their default names.
+        opset: the opset of the ONNX file.
+        target: ``portable`` (only ai.onnx operators), or ``onnxruntime`` (its own operators where they are faster).
+        via: the pipeline to ONNX, ``stablehlo`` or ``savedmodel``.
         device: ``cpu`` or ``gpu``, for the files' runtimes.
         force: replace an artifact of another model.
-        progress: is called with a few words on each step.
+        progress: called with a short text at each step.
 
     Raises UsageError and LoweringError for a model that cannot be exported; otherwise as `run_export`.
     """
@@ -123,7 +123,7 @@ def to_onnx(
     target: str = TARGETS[0],
     **options: Any,
 ) -> onnx.ModelProto:
-    """Convert a JAX model to ONNX in memory, unchecked; arguments as of `export`."""
+    """Convert a JAX model to ONNX in memory, without a check; the arguments are those of `export`."""
     import onnx_ir
 
     from swift_export.lowering.onnx_file import model_to_onnx
@@ -145,23 +145,23 @@ def run_export(
     progress: Progress | None = None,
     show: Callable[[ParityReport], None] | None = None,
 ) -> ExportResult:
-    """Write ``formats`` of ``model`` into the folder ``output``, after checking them where they are staged.
+    """Write ``formats`` of ``model`` into the folder ``output``, after a check in a staging folder.
 
     Args:
         formats: ``stablehlo``, ``savedmodel``, ``onnx``.
-        model: what to export.
-        output: an artifact folder; created if absent. Formats of the same model that it holds stay.
-        onnx: choices about the ONNX file.
+        model: the model to export.
+        output: an artifact folder, created if absent. Its other formats of the same model stay.
+        onnx: settings of the ONNX file.
         check: run every file in its runtime against the reference, on the model's inputs and ``inputs``.
         inputs: further inputs to check.
         device: ``cpu`` or ``gpu``, for the artifacts' runtimes.
         force: replace an artifact of another model.
-        progress: is called with a few words on each step.
-        show: is called with the findings of the check, passed or not, before they are acted on.
+        progress: called with a short text at each step.
+        show: called with the check's report, passed or failed, before an error is raised.
 
-    Raises CheckFailed when a file does not compute what the reference does, UsageError, LoweringError or InputError for
-    a model that cannot be exported or checked, MachineError when the disk is full or a runtime breaks. In every case,
-    and when interrupted, ``output`` is left as it was.
+    Raises CheckFailed if a file's results differ from the reference, UsageError, LoweringError or InputError for a
+    model that cannot be exported or checked, MachineError if the disk is full or a runtime breaks. After an error or
+    an interruption, ``output`` is unchanged.
     """
     from swift_export.runtimes.base import check_device
 
@@ -175,7 +175,7 @@ def run_export(
         if "savedmodel" in names or ("onnx" in names and onnx.via == "savedmodel"):
             from swift_export.system.tensorflow import import_tensorflow
 
-            import_tensorflow()  # said before minutes are spent on the other formats
+            import_tensorflow()  # fails before minutes are spent on the other formats
         for name in names:
             on_progress(f"exporting to {name}")
             _write(name, model, onnx, stage.folder)
@@ -192,7 +192,7 @@ def run_export(
 
 
 def identified(model: Model) -> Model:
-    """The model with what tells it from others of the same weights, or without any: a digest of its StableHLO."""
+    """The model with a digest of its StableHLO, which distinguishes models of the same weights or without weights."""
     from swift_export.lowering.lower import lower_open
 
     if model.card.architecture:
@@ -211,7 +211,7 @@ def _model(model: Any, inputs: Any, **options: Any) -> Model:
 
 
 def _write(name: str, model: Model, onnx: OnnxSettings, folder: Path) -> None:
-    # jax and TensorFlow take seconds to import: only what is asked for.
+    # jax and TensorFlow take seconds to import: only requested formats are imported.
     if name == "stablehlo":
         from swift_export.lowering.stablehlo import write_stablehlo
 
@@ -237,13 +237,13 @@ def _check(
     from swift_export.parity.checking import check_staged
 
     report = check_staged(folder, model, inputs=inputs, device=device, progress=on_progress)
-    # What is checked lies in a hidden folder that nobody named, and a report holds no path of this machine.
+    # The checked files are in a hidden staging folder, and a report contains no path of this machine.
     return replace(report, artifacts=tuple(replace(artifact, root=output.name) for artifact in report.artifacts))
 
 
 def _record(folder: Path, name: str, model: Model, onnx: OnnxSettings, report: ParityReport | None) -> Artifact:
     facts = read_facts(folder / _MAIN_UNIT[name])
-    assert facts.signature, "a file that was just written can be read"
+    assert facts.signature, "a newly written file can be read"
     details: dict[str, Any] = {key: facts.details[key] for key in _DETAILS if key in facts.details}
     details |= model.details
     packages: tuple[str, ...] = (*_PACKAGES[name], *model.packages)

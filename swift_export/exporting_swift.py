@@ -1,4 +1,4 @@
-"""Exports of SwiFT in Python: weights by source, outputs, frames and further clips by the words of the command line."""
+"""Exports of SwiFT in Python; weights, outputs, frames and further clips are given as on the command line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ __all__ = ["default_output", "export_onnx", "export_savedmodel", "export_stableh
 
 
 class Options(TypedDict, total=False):
-    """What all export functions take: see `run_export` and `SwiFTSettings`.
+    """The options of all export functions: see `run_export` and `SwiFTSettings`.
 
-    ``variant`` is the published model that the weights must be; ``inputs`` are NIfTI runs, folders of frames or
-    ``.npy`` clips, by path or loaded. ``placement`` says where scans go, by default as in the model's training data.
+    ``variant`` is the published model that the weights must belong to; ``inputs`` are NIfTI runs, folders of frames or
+    ``.npy`` clips, as paths or loaded. ``placement`` is the position of scans on the grid, by default that of the
+    model's training data.
     """
 
     variant: str | None
@@ -41,14 +42,14 @@ class Options(TypedDict, total=False):
 
 
 def default_output(weights: Weights) -> Path:
-    """``artifacts/<variant>``, below the working directory."""
+    """The default folder, ``artifacts/<variant>`` below the working directory."""
     return Path("artifacts") / weights.variant
 
 
 def load_backbone(source: str | Path = "auto", *, variant: str | None = None) -> SwiFT:
-    """The backbone as an Equinox module: ``load_backbone(...)(bold)`` gives features.
+    """The backbone as an Equinox module: ``load_backbone(...)(bold)`` returns features.
 
-    ``source`` is what `load_weights` takes: a checkpoint, a bundle, a hub id, ``auto`` or ``synthetic:SEED``.
+    ``source`` is an argument of `load_weights`: a checkpoint, a bundle, a hub id, ``auto`` or ``synthetic:SEED``.
     """
     from swift_export.models.swift.backbone.swift import SwiFT
     from swift_export.models.swift.weights import load_weights
@@ -59,9 +60,9 @@ def load_backbone(source: str | Path = "auto", *, variant: str | None = None) ->
 def export_stablehlo(
     source: str | Path | Weights = "auto", *, output: str | Path | None = None, **options: Unpack[Options]
 ) -> ExportResult:
-    """Export to jax.export's own form and portable bytecode, below ``output`` (default ``artifacts/<variant>``).
+    """Export to a jax.export file and portable bytecode, below ``output`` (default ``artifacts/<variant>``).
 
-    ``source`` is what `load_weights` takes or gives. Raises as `run_export`.
+    ``source`` is an argument of `load_weights` or its result. Raises as `run_export`.
     """
     return _export("stablehlo", source, output, **options)
 
@@ -82,9 +83,9 @@ def export_onnx(
     via: str = "stablehlo",
     **options: Unpack[Options],
 ) -> ExportResult:
-    """Export to ONNX, straight from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`.
+    """Export to ONNX, directly from StableHLO or ``via`` a SavedModel; otherwise as `export_stablehlo`.
 
-    ``target`` is ``portable``, ai.onnx operators alone, or ``onnxruntime``, with that runtime's own where it gains.
+    ``target`` is ``portable`` (only ai.onnx operators), or ``onnxruntime`` (its own operators where they are faster).
     """
     return _export("onnx", source, output, opset=opset, target=target, via=via, **options)
 

@@ -1,1 +1,1 @@
-"""What files say of themselves: signature, metadata, versions. Nothing is run."""
+"""Signatures, metadata and versions in files, read without running them."""

@@ -1,6 +1,6 @@
-"""Names of the inputs and outputs of StableHLO files, whose functions have positions and no names.
+"""Names of the inputs and outputs of StableHLO files, whose functions have only positions.
 
-Nothing but the standard library is used: runtimes read them in processes that hold no jax.
+Only the standard library is used: runtimes read them in processes without jax.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from swift_export.formats.signature import Signature, TensorSpec
 __all__ = ["argument_names", "plain_path", "result_names", "stated_signature"]
 
 
-#: A step into a tree of results, as jax spells it: ``['key']``, ``["it's"]``, ``[0]`` or ``.field``.
+#: A step into a tree of results in jax's notation: ``['key']``, ``["it's"]``, ``[0]`` or ``.field``.
 _STEP = re.compile(r"""\[(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]|\[([^\[\]'"]+)\]|\.(\w+)""")
 
 
 def argument_names(essentials: Mapping[str, str], count: int) -> tuple[str, ...]:
     """Names of the ``count`` arguments of a file with these essentials.
 
-    Files of older versions state none, and neither do those of other programs: one argument is then called ``bold``,
-    several ``input0``, ``input1``, ....
+    Files of older versions and of other programs state no names: a single argument is then called ``bold``, several
+    ``input0``, ``input1``, ....
     """
     stated = stated_signature(essentials)
     names = tuple(spec.name for spec in stated.inputs) if stated else ()
@@ -35,10 +35,10 @@ def argument_names(essentials: Mapping[str, str], count: int) -> tuple[str, ...]
 
 
 def result_names(notes: Sequence[str | None]) -> tuple[str, ...]:
-    """Names of results from the notes that jax leaves at them, ``jax.result_info``; None where there is no note.
+    """Names of results from jax's attribute ``jax.result_info``, given in order; None for a missing attribute.
 
-    ``result['features']`` is called ``features``, ``result['a'][0]`` ``a.0``, a result that is an element of a tuple
-    ``output_0`` and the only one ``output``. A name that is taken already gets a number.
+    ``result['features']`` becomes ``features``, ``result['a'][0]`` becomes ``a.0``, an element of a tuple ``output_0``,
+    and a single result ``output``. A repeated name gets a number.
     """
     names: list[str] = []
     for number, note in enumerate(notes):
@@ -52,12 +52,12 @@ def result_names(notes: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def plain_path(path: str) -> str:
-    """``params.w.0`` for ``params['w'][0]``, the way that jax spells a place in a tree."""
+    """``params.w.0`` for ``params['w'][0]``, jax's notation of a place in a tree."""
     return _STEP.sub(lambda step: f".{_text(step)}", path)
 
 
 def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
-    """The signature among a file's essentials; None where there is none, or none that an export writes.
+    """The signature in a file's essentials; None if it is missing, or not in the form that an export writes.
 
     It is JSON: ``{"inputs": [{"name": "x", "dtype": "float32", "dims": ["batch", 3]}, ...], "outputs": [...]}``.
     """
@@ -69,12 +69,12 @@ def stated_signature(essentials: Mapping[str, str]) -> Signature | None:
 
 
 def _text(step: re.Match[str]) -> str:
-    """A step as a part of a name: keys come as Python writes them."""
+    """A step as a part of a name; keys are in Python's notation."""
     if step["quoted"] is None:
         return str(step[2] or step[3])
     try:
         return str(ast.literal_eval(step["quoted"]))
-    except (SyntaxError, ValueError):  # escapes that Python does not write
+    except (SyntaxError, ValueError):  # not an escape that Python writes
         return step["quoted"][1:-1]
 
 

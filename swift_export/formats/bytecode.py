@@ -1,18 +1,18 @@
-"""What MLIR bytecode says in its first bytes. Light to import: no jax is needed to look at them."""
+"""Reads the first bytes of MLIR bytecode. Light to import, without jax."""
 
 from __future__ import annotations
 
 __all__ = ["MLIR", "portable_version"]
 
-#: How MLIR bytecode begins.
+#: The first bytes of MLIR bytecode.
 MLIR = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"
 
 
 def portable_version(data: bytes) -> str | None:
-    """The StableHLO version that a portable artifact is written in; None for other bytecode.
+    """The StableHLO version of a portable artifact; None for other bytecode.
 
-    It stands where MLIR bytecode names its producer, behind the magic number and the bytecode's own version.
+    It is in MLIR bytecode's field for the producer, after the magic number and the bytecode's own version.
     """
     start = data.find(_PRODUCER, len(MLIR), len(MLIR) + 16)
     end = data.find(b"\0", start)

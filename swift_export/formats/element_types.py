@@ -1,7 +1,7 @@
-"""Element types under the names that each format gives them: one table.
+"""One table of the element types and their names in each format.
 
-An element type is called throughout this package as NumPy calls it, or ml_dtypes where NumPy has none. Light to import:
-the names alone are here.
+This package uses NumPy's names of element types, and those of ml_dtypes for types that NumPy lacks. Light to import:
+the module contains only names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ElementType:
-    """One type under all its names; None where a format lacks it.
+    """One type with its names in all formats; None for a format that lacks it.
 
-    ``onnx`` is the name in ``TensorProto.DataType``, ``tensorflow`` that in ``DataType`` of ``types.proto``.
+    ``onnx`` is the name in ``TensorProto.DataType``, ``tensorflow`` the name in ``DataType`` of ``types.proto``.
     """
 
     numpy: str
@@ -34,7 +34,7 @@ class ElementType:
     tensorflow: str | None
 
 
-#: Truth values, whole numbers and floating-point numbers of whole bytes, which every format and the converter know.
+#: Truth values, integers and floating-point numbers of whole bytes, known to every format and to the converter.
 STANDARD = (
     ElementType("bool", "i1", "BOOL", "DT_BOOL"),
     ElementType("int8", "i8", "INT8", "DT_INT8"),
@@ -72,10 +72,10 @@ ELEMENT_TYPES = (
     ElementType("complex128", "complex<f64>", "COMPLEX128", "DT_COMPLEX128"),
 )
 
-#: The floating-point types that programs compute in, from the finest to the coarsest.
+#: The floating-point types of computation, in order of decreasing precision.
 FLOATING = ("float64", "float32", "float16", "bfloat16")
 
-#: OpenVINO's names where they are not those of MLIR.
+#: OpenVINO's names that differ from MLIR's.
 _OPENVINO = {"boolean": "bool", "f8e4m3": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}
 
 _MLIR = {row.mlir: row.numpy for row in ELEMENT_TYPES if row.mlir}
@@ -84,12 +84,12 @@ _TENSORFLOW = {row.tensorflow: row.numpy for row in ELEMENT_TYPES if row.tensorf
 
 
 def from_mlir(name: str) -> str:
-    """NumPy's name of an element type of StableHLO, such as ``bf16``; any other one as MLIR prints it."""
+    """NumPy's name of an element type of StableHLO, such as ``bf16``; MLIR's own spelling of any other type."""
     return _MLIR.get(name, name)
 
 
 def from_onnx(name: str) -> str:
-    """NumPy's name of a ``TensorProto.DataType``, such as ``DOUBLE``; for what has no elements its own, small.
+    """NumPy's name of a ``TensorProto.DataType``, such as ``DOUBLE``; the lower-case name for types without elements.
 
     ONNX Runtime's ``tensor(double)`` is understood, too.
     """
@@ -98,10 +98,10 @@ def from_onnx(name: str) -> str:
 
 
 def from_tensorflow(name: str) -> str:
-    """NumPy's name of a TensorFlow ``DataType``, such as ``DT_HALF``; for what has no elements its own, small."""
+    """NumPy's name of a TensorFlow ``DataType``, such as ``DT_HALF``; the lower-case name without elements."""
     return _TENSORFLOW.get(name, name.removeprefix("DT_").lower())
 
 
 def from_openvino(name: str) -> str:
-    """NumPy's name of an element type of OpenVINO, such as ``boolean`` or ``u8``; for an unknown one its own."""
+    """NumPy's name of an element type of OpenVINO, such as ``boolean`` or ``u8``; OpenVINO's for unknown types."""
     return _OPENVINO.get(name) or from_mlir(re.sub(r"^u(?=\d)", "ui", name))

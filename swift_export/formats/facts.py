@@ -1,7 +1,7 @@
-"""What one file of each format says about itself, read without running it.
+"""Reads the facts in a file of any format without running it.
 
-Every file is read in a process of its own, ``python -m swift_export.formats.facts PATH``: LLVM ends the process on
-some damaged bytecode, and TensorFlow talks while it is imported.
+Every file is read in a separate process, ``python -m swift_export.formats.facts PATH``: LLVM ends the process on
+some damaged bytecode, and TensorFlow prints messages during its import.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from swift_export.system.text import shown
 
 __all__ = ["Facts", "histogram", "main", "read_facts"]
 
-#: Words, module and function for each kind of file, by the end of its name; a folder is a SavedModel.
+#: Description, module and function for each kind of file, by suffix; a folder is a SavedModel.
 _READERS = {
     ".onnx": ("an ONNX model", "onnx", "read_onnx"),
     ".jax": ("a function that jax.export wrote", "stablehlo", "read_exported"),
@@ -32,15 +32,15 @@ _READERS = {
     "": ("a SavedModel", "savedmodel", "read_savedmodel"),
 }
 _DAMAGED, _NEEDS_EXTRA, _ENDLESS = 3, 4, 5
-#: Of a file's facts as JSON, metadata included. Exports say some 10 kB of themselves.
+#: Largest size of a file's facts as JSON, metadata included. Those of exports take about 10 kB.
 MAX_FACTS = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A file's (or SavedModel folder's) kind, its signature and what else it states, by name.
+    """The kind and the signature of a file or SavedModel folder, and further facts by name.
 
-    ``signature`` is None where this machine cannot read it; ``details["note"]`` then says what is missing.
+    ``signature`` is None if this machine cannot read it; ``details["note"]`` then names the missing package.
     """
 
     kind: str
@@ -77,7 +77,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def main(path: Path) -> int:
-    """Print the facts of ``path`` as JSON, or why there are none; returns the exit status."""
+    """Print the facts of ``path`` as JSON, or the reason of a failure; return the exit status."""
     _, module, function = _READERS[_suffix(path)]
     try:
         read = getattr(importlib.import_module(f"swift_export.formats.{module}"), function)
@@ -89,7 +89,7 @@ def main(path: Path) -> int:
         text = _as_json(read(path))
     except OSError:
         raise
-    except Exception as error:  # no format has a checksum: a damaged file fails wherever its reader first stumbles
+    except Exception as error:  # without checksums, damage shows as any error of the reader
         print(shown(error, 500) or type(error).__name__)
         return _DAMAGED
     if len(text) > MAX_FACTS:
@@ -101,12 +101,12 @@ def main(path: Path) -> int:
 def _as_json(facts: Facts) -> str:
     try:
         return dumps(facts)
-    except TypeError:  # protobuf gives a name that is no UTF-8 as bytes
-        raise ValueError("a name in it is no UTF-8 text") from None
+    except TypeError:  # protobuf returns a name that is not UTF-8 as bytes
+        raise ValueError("expected names in UTF-8, found other bytes") from None
 
 
 def histogram(names: Iterable[str]) -> dict[str, int]:
-    """How often each name occurs, by name."""
+    """The number of occurrences of each name, by name."""
     return dict(sorted(Counter(names).items()))
 
 

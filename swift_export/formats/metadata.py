@@ -1,4 +1,4 @@
-"""Where a file's own facts lie in each format, and the essentials themselves. Light to import."""
+"""The places of the essentials in each format, and their parsing. Light to import."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
     "essentials_in",
 ]
 
-#: Attribute of the StableHLO modules that holds the essentials as JSON.
+#: The StableHLO modules' attribute with the essentials as JSON.
 METADATA_ATTRIBUTE = "swift_export.metadata"
-#: Asset of the SavedModels that holds them.
+#: The SavedModels' asset with the essentials.
 METADATA_ASSET = "swift_export.json"
-#: The tag and the signature that a SavedModel is served by.
+#: The tag and the signature for serving a SavedModel.
 TAG, SIGNATURE = "serve", "serving_default"
 #: The essentials by name: the tool's version, the model's variant, its weights' digest, the settings and the
 #: architecture as JSON, the input contract as JSON.
@@ -40,14 +40,14 @@ INPUT_KEY = "swift_export.input"
 SIGNATURE_KEY = "swift_export.signature"
 #: Attribute of a StableHLO function's results in which jax notes where each lies in the tree that was returned.
 RESULT_NOTE = "jax.result_info"
-#: The file that makes a folder a SavedModel.
+#: The file that identifies a folder as a SavedModel.
 SAVEDMODEL_FILE = "saved_model.pb"
-#: TensorFlow's operator that holds StableHLO.
+#: TensorFlow's operator that contains StableHLO.
 XLA_CALL = "XlaCallModule"
 
 
 def essentials_in(text: str | bytes) -> dict[str, str]:
-    """The essentials that travel in a file as JSON; empty for what no export wrote."""
+    """The essentials from a file's JSON; empty unless an export wrote them."""
     try:
         found = json.loads(text)
         return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}

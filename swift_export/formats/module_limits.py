@@ -1,4 +1,4 @@
-"""What a module may hold, so that reading and translating it comes to an end: calls are translated in place."""
+"""Limits of a module, which bound the time of reading and translating it: calls are translated in place."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from swift_export.system.text import shown
 
 __all__ = ["MAX_DEPTH", "MAX_OPS", "ModuleError", "check_module"]
 
-#: Calls and regions inside each other. Frameworks' modules have some ten; Python's own stack ends at about 150.
+#: Nested calls and regions. Frameworks' modules have about ten levels; Python's own stack ends at about 150.
 MAX_DEPTH = 100
-#: Operations, every call counted as what it calls. The published models' modules have about a thousand.
+#: Operations, with those of a called function counted at each call. The published models have about a thousand.
 MAX_OPS = 1_000_000
 
-#: The attributes by which ops name the function that they stand for.
+#: The attributes in which ops name the function that they represent.
 _CALLEES = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
 
 class ModuleError(LoweringError):
-    """A module that is well-formed MLIR, and that nothing can be made of."""
+    """A module of well-formed MLIR that cannot be translated."""
 
 
 @dataclass
 class _Body:
-    """What one function holds by itself, and how deep inside it others are called."""
+    """The ops of one function, and its calls with their depth."""
 
     ops: int = 0
     depth: int = 0
@@ -38,8 +38,7 @@ class _Body:
 def check_module(module: Any) -> frozenset[str]:
     """The names of all ops of a parsed module.
 
-    Raises ModuleError where functions call each other in a circle, where one that is called has no body, and beyond
-    `MAX_DEPTH` and `MAX_OPS`.
+    Raises ModuleError for recursion, for a call of a function without a body, and beyond `MAX_DEPTH` and `MAX_OPS`.
     """
     functions = {f"@{_name(op)}": op for op in module.body.operations if op.operation.name == "func.func"}
     bodies = {name: _survey(op) for name, op in functions.items()}
@@ -49,25 +48,24 @@ def check_module(module: Any) -> frozenset[str]:
         body = bodies[name]
         for callee, _ in body.calls:
             if not functions[callee].regions[0].blocks:
-                raise ModuleError(f"function {shown(callee)}: expected a body, found a declaration alone")
+                raise ModuleError(f"function {shown(callee)}: expected a body, found only a declaration")
         ops[name] = body.ops + sum(ops[callee] for callee, _ in body.calls)
         depths[name] = max([body.depth, *(depth + 1 + depths[callee] for callee, depth in body.calls)])
         if depths[name] > MAX_DEPTH:
             raise ModuleError(
-                f"function {shown(name)}: expected at most {MAX_DEPTH} calls and regions inside each other, found "
-                f"{depths[name]}"
+                f"function {shown(name)}: expected at most {MAX_DEPTH} nested calls and regions, found {depths[name]}"
             )
         if ops[name] > MAX_OPS:
             raise ModuleError(
-                f"function {shown(name)}: expected at most {MAX_OPS:,} operations, those of what it calls included, "
-                f"found {shown(ops[name])}"
+                f"function {shown(name)}: expected at most {MAX_OPS:,} operations, including those of its calls, found "
+                f"{shown(ops[name])}"
             )
     rest = [op for op in module.body.operations if op.operation.name != "func.func"]
     return frozenset().union(*(body.names for body in bodies.values()), *(_survey(op).names for op in rest))
 
 
 def _survey(function: Any) -> _Body:
-    """Without recursion: this is what tells how deep it goes."""
+    """Collect a function's ops without recursion: the depth is not known yet."""
     found = _Body(names={function.operation.name})
     stack = [(region, 0) for region in function.regions]
     while stack:
@@ -90,7 +88,7 @@ def _callees_first(bodies: Mapping[str, _Body]) -> list[str]:
             *TopologicalSorter({name: {callee for callee, _ in b.calls} for name, b in bodies.items()}).static_order()
         ]
     except CycleError as error:
-        circle = error.args[1][::-1]  # in it, each is called by the next
+        circle = error.args[1][::-1]  # in the error's order, each is called by the next
         raise ModuleError(
             f"function {shown(circle[0])} calls itself ({shown(' -> '.join(circle), 300)}): ONNX has no recursion"
         ) from None

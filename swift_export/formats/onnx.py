@@ -1,4 +1,4 @@
-"""ONNX files, read without a runtime."""
+"""Facts of ONNX files, read without a runtime."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["read_onnx"]
 
 
 def read_onnx(path: Path) -> Facts:
-    """Signature, versions, size and ops; weights in files beside it are not read."""
+    """Signature, versions, size and ops of a file; weights in external files are not read."""
     model = onnx.load_model_from_string(path.read_bytes())
     if not model.HasField("graph"):
-        raise ValueError("it holds no graph")
+        raise ValueError("expected a graph, found none")
     graph = model.graph
     details = {
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},

@@ -1,4 +1,4 @@
-"""SavedModels, read without TensorFlow's runtime: of TensorFlow nothing but its protobuf classes is used."""
+"""Facts of SavedModels, read with TensorFlow's protobuf classes and without its runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def parse(data: bytes) -> Any:
-    """The message that ``saved_model.pb`` holds; raises protobuf's DecodeError for a damaged file."""
+    """The message in ``saved_model.pb``; raises protobuf's DecodeError for a damaged file."""
     return saved_model_pb2.SavedModel.FromString(data)
 
 
@@ -40,7 +40,7 @@ def read_graphs(path: Path) -> Sequence[Any]:
 
 
 def serving_graph(path: Path) -> Any:
-    """The graph that servers take; raises ValueError where there is not exactly one, or where it has no signature."""
+    """The graph for serving; raises ValueError unless there is exactly one, with a signature."""
     graphs = [graph for graph in read_graphs(path) if TAG in graph.meta_info_def.tags]
     if len(graphs) != 1 or SIGNATURE not in graphs[0].signature_def:
         raise ValueError(f"expected one graph with the tag {TAG} and the signature {SIGNATURE}")
@@ -48,30 +48,30 @@ def serving_graph(path: Path) -> Any:
 
 
 def nodes(graph: Any) -> Iterator[Any]:
-    """All nodes of a ``GraphDef``, those of its functions included."""
+    """All nodes of a ``GraphDef``, including those of its functions."""
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def
 
 
 def xla_calls(graph: Any) -> list[Any]:
-    """The nodes of a ``GraphDef`` that hold StableHLO, in their attribute ``module``."""
+    """The nodes of a ``GraphDef`` with StableHLO in their attribute ``module``."""
     return [node for node in nodes(graph) if node.op == XLA_CALL]
 
 
 def platforms(call: Any) -> tuple[str, ...]:
-    """What the module of such a node was lowered for, as TensorFlow spells it: ``CPU``, ``CUDA``."""
+    """The platforms of such a node's module, in TensorFlow's spelling: ``CPU``, ``CUDA``."""
     return tuple(name.decode() for name in call.attr["platforms"].list.s)
 
 
 def essentials(path: Path) -> dict[str, str]:
-    """The essentials that lie beside the graph as an asset; empty where no export wrote any."""
+    """The essentials in the SavedModel's asset; empty unless an export wrote them."""
     asset = path / "assets" / METADATA_ASSET
     return essentials_in(asset.read_bytes()) if asset.is_file() else {}
 
 
 def signature_of(graph: Any, stated: Mapping[str, str]) -> Signature:
-    """``serving_default`` of a graph; the file's essentials give names to its unknown dimensions."""
+    """``serving_default`` of a graph, with names of unknown dimensions from the file's essentials."""
     serving = graph.signature_def[SIGNATURE]
     names = stated_signature(stated)
     return Signature(
@@ -99,7 +99,7 @@ def read_savedmodel(path: Path) -> Facts:
 def _specs(values: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     def spec(name: str, value: Any) -> TensorSpec:
         dtype = from_tensorflow(types_pb2.DataType.Name(value.dtype))
-        # TensorFlow leaves unknown dimensions without a name.
+        # TensorFlow has no names for unknown dimensions.
         return TensorSpec(name, dtype, tuple(UNNAMED if dim.size < 0 else dim.size for dim in value.tensor_shape.dim))
 
     return tuple(spec(name, values[name]) for name in sorted(values))

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 __all__ = ["UNNAMED", "Signature", "TensorSpec", "with_names"]
 
-#: An unknown dimension that a file gives no name.
+#: An unknown dimension without a name in the file.
 UNNAMED = "?"
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: an integer for each fixed dimension, a name for each that is free."""
+    """One input or output, with an integer for each fixed dimension and a name for each free one."""
 
     name: str
     dtype: str
@@ -29,9 +29,9 @@ class Signature:
 
 
 def with_names(specs: Sequence[TensorSpec], stated: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """``specs`` with the names of unknown dimensions that ``stated`` has for a tensor of the same name.
+    """``specs`` with the names of unknown dimensions from the tensor of the same name in ``stated``.
 
-    Where it has none, the first unknown dimension is the batch, as in files that state no signature.
+    If ``stated`` has no such tensor, as in files without a signature, the first unknown dimension is the batch.
     """
     known = {spec.name: spec for spec in stated}
 

@@ -1,4 +1,4 @@
-"""StableHLO files: jax.export's own form and portable bytecode. jax parses them, nothing is compiled."""
+"""Facts of StableHLO files: jax.export files and portable bytecode. jax only parses them, without compiling."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["deserialize", "module_in", "read_exported", "read_portable"]
 
 
 def deserialize(path: Path) -> export.Exported:
-    """What ``jax.export`` serialised into a file."""
+    """The function that ``jax.export`` serialised into a file."""
     return export.deserialize(bytearray(path.read_bytes()))
 
 
 def module_in(path: Path) -> tuple[bytes, tuple[str, ...]]:
     """The module inside a ``.jax`` or a ``.mlir.bc`` file, and the platforms that it was lowered for.
 
-    A portable file does not name its platforms.
+    Portable files do not name their platforms.
     """
     if path.suffix != ".jax":
         return path.read_bytes(), ()
@@ -42,7 +42,7 @@ def module_in(path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 
 def read_exported(path: Path) -> Facts:
-    """Facts of what ``jax.export`` serialised."""
+    """Facts of a ``jax.export`` file."""
     exported = deserialize(path)
     metadata = essentials(read_module(exported.mlir_module_serialized))
     details = {
@@ -50,7 +50,7 @@ def read_exported(path: Path) -> Facts:
         "calling_convention_version": exported.calling_convention_version,
         "metadata": metadata,
     }
-    # Of the tree of results itself: the module may be one that jax wrapped.
+    # Names from the tree of results: jax may have wrapped the module.
     tree = tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
     notes = [f"result{tree_util.keystr(path)}" for path, _ in tree_util.tree_leaves_with_path(tree)]
     inputs = [_aval_spec(name, aval) for name, aval in _arguments(metadata, exported.in_avals)]

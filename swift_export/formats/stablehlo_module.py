@@ -1,12 +1,12 @@
-"""StableHLO modules, whoever wrote them: parsing, and what lies where in one."""
+"""Parses StableHLO modules of any origin and finds their parts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-# The one private name of jax in use: a context that knows all dialects which modules are written in. The public
-# bindings can register StableHLO and CHLO, but not `func`.
+# The only private name of jax in use: a context with all dialects of modules. The public bindings can register
+# StableHLO and CHLO, but not `func`.
 from jax._src.interpreters.mlir import make_ir_context
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 
-#: Ops that newer ones replace; TensorFlow still writes some.
+#: Deprecated ops and their replacements; TensorFlow still writes some.
 _DEPRECATED = {f"stablehlo.{name}" for name in ("broadcast", "dot", "einsum", "unary_einsum")}
 
 
 def read_module(source: bytes | str) -> Any:
     """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
 
-    Deprecated ops come as those that replace them. Raises LoweringError with the parser's first line for anything else,
-    ModuleError for what the limits of modules forbid.
+    Deprecated ops are replaced. Raises LoweringError with the parser's first line for any other input, ModuleError for
+    a module beyond the limits.
     """
     module = _parse(source)
     if check_module(module) & _DEPRECATED:
@@ -62,7 +62,7 @@ def main_function(module: Any) -> Any:
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.attributes["sym_name"].value == "main":
             if not op.regions[0].blocks:
-                raise LoweringError("function @main: expected a body, found a declaration alone")
+                raise LoweringError("function @main: expected a body, found only a declaration")
             return op
     raise LoweringError("StableHLO module: expected a function @main, found none")
 
@@ -73,7 +73,7 @@ def functions(module: Any) -> dict[str, Any]:
 
 
 def static_shape(kind: Any) -> tuple[int | None, ...]:
-    """Shape of an MLIR type, or of a value's; None where it is unknown. Raises LoweringError for what has no rank."""
+    """The shape of an MLIR type or value, with None for unknown sizes; raises LoweringError for unranked types."""
     kind = kind.type if isinstance(kind, ir.Value) else kind
     if not isinstance(kind, ir.RankedTensorType):
         raise LoweringError(f"type {kind}: expected a ranked tensor")
@@ -81,7 +81,7 @@ def static_shape(kind: Any) -> tuple[int | None, ...]:
 
 
 def attribute_of(function: Any, group: str, index: int, name: str) -> str | None:
-    """Text that a function's ``arg_attrs`` or ``res_attrs`` hold of one argument or result; None where they do not."""
+    """Text of one argument or result in a function's ``arg_attrs`` or ``res_attrs``; None if there is no such text."""
     if group not in function.attributes:
         return None
     attributes = function.attributes[group][index]
@@ -89,13 +89,13 @@ def attribute_of(function: Any, group: str, index: int, name: str) -> str | None
 
 
 def names_of_results(function: Any) -> tuple[str, ...]:
-    """Names of a function's results, from the notes that jax leaves at them."""
+    """Names of a function's results, from jax's ``jax.result_info``."""
     count = len(function.attributes["function_type"].value.results)
     return result_names([attribute_of(function, "res_attrs", i, RESULT_NOTE) for i in range(count)])
 
 
 def essentials(module: Any) -> dict[str, str]:
-    """The essentials that an export left in a module; empty for the modules of others."""
+    """The essentials that an export stored in a module; empty for other modules."""
     attributes = module.operation.attributes
     return essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}
 
@@ -104,7 +104,7 @@ def _parse(source: bytes | str) -> Any:
     context = make_ir_context()
     try:
         if isinstance(source, bytes) and source.startswith(MLIR):
-            # Portable artifacts are MLIR bytecode of a dialect of their own; plain bytecode parses directly.
+            # Portable artifacts are MLIR bytecode of a separate dialect; plain bytecode is parsed directly.
             try:
                 return stablehlo.deserialize_portable_artifact(context, source)
             except (ValueError, ir.MLIRError):

@@ -1,1 +1,1 @@
-"""From a model to files: one StableHLO module, and what is made of it."""
+"""From a model to files: one StableHLO module, and the formats made from it."""

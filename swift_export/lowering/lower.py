@@ -27,8 +27,8 @@ __all__ = ["Lowered", "keep_off_accelerators", "lower_closed", "lower_open", "na
 class Lowered:
     """A lowered model.
 
-    ``arguments`` and ``results`` name those of the module's ``main`` in their order; ``outputs`` are the results as the
-    model lists them.
+    ``arguments`` and ``results`` are the names in the order of the module's ``main``; ``outputs`` are the names of the
+    results in the model's order.
     """
 
     exported: export.Exported
@@ -43,14 +43,14 @@ class Lowered:
 
 
 def named_forward(model: Model) -> Callable[..., Any]:
-    """``forward(weights, *inputs)`` with the inputs' names as parameters, which lowered modules keep."""
+    """``forward(weights, *inputs)`` with the inputs' names as parameter names, which lowered modules keep."""
     return _with_parameters(lambda weights, *inputs: model.forward(weights, *inputs), "weights", *_names(model))
 
 
 def lower_open(model: Model, *, platforms: Sequence[str] = ("cpu",)) -> Lowered:
     """Lower with the weights as arguments, in the order of their names.
 
-    Raises UsageError for a model that JAX does not trace, or that gives other outputs than it states.
+    Raises UsageError if JAX cannot trace the model, or if the model returns other outputs than it states.
     """
     shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in model.weights.items()}
     return _lowered(model, named_forward(model), (shapes,), None, platforms)
@@ -64,9 +64,9 @@ def lower_closed(model: Model, *, platforms: Sequence[str] = ("cpu",), sizes: Si
 
 
 def keep_off_accelerators() -> None:
-    """Let this process's jax compute on the CPU alone; for programs that only lower.
+    """Restrict jax in this process to the CPU; for programs that only lower.
 
-    Lowering for CUDA needs no GPU, but jax would take most of its memory, which the runtimes of a check need.
+    Lowering for CUDA needs no GPU, but jax would reserve most of its memory, which the runtimes of a check need.
     """
     jax.config.update("jax_platforms", "cpu")
 
@@ -89,7 +89,7 @@ def _lowered(
     model: Model, function: Callable[..., Any], weights: tuple[Any, ...], sizes: Sizes | None, platforms: Sequence[str]
 ) -> Lowered:
     inputs = _abstract(model, sizes or {})
-    # Precision is decided here and travels in the module: no accelerator rounds products to TF32 unasked.
+    # The module states the precision set here: no accelerator rounds products to TF32 by default.
     with private_locations(), jax.default_matmul_precision("highest"), _traced(model):
         exported = export.export(jax.jit(function, keep_unused=True), platforms=platforms)(*weights, *inputs)
     arguments = (*(sorted(model.weights) if weights else ()), *_names(model))
@@ -133,21 +133,21 @@ def _dims(shape: Sequence[Any]) -> tuple[str | int, ...]:
 
 @contextmanager
 def _traced(model: Model) -> Iterator[None]:
-    """JAX's reason in one line where it cannot trace the function."""
+    """Report in one line why JAX cannot trace the function."""
     try:
         yield
     except (SwiftExportError, KeyboardInterrupt):
         raise
     except Exception as error:
-        # jax explains at length and with links: its first sentence says what is wrong.
+        # jax explains at length and with links: its first sentence states the fault.
         raise LoweringError(f"model {model.name}: JAX cannot trace it: {reason(error)}") from error
 
 
 @contextmanager
 def private_locations() -> Iterator[None]:
-    """Keep source files out of the lowered module's locations; the ``named_scope`` paths stay.
+    """Keep source files out of the lowered module's locations, but not the ``named_scope`` paths.
 
-    They would tell the exporter's folders and make every machine's file another one.
+    They would reveal the exporter's folders and make files differ between machines.
     """
     option = "jax_traceback_in_locations_limit"
     before = jax.config.values[option]

@@ -1,4 +1,4 @@
-"""The essentials of a model that travel inside every file."""
+"""The essentials of a model, which are stored in every file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["essentials"]
 
 
 def essentials(model: Model, onnx: OnnxSettings, outputs: Sequence[TensorSpec]) -> dict[str, str]:
-    """Text by name: the same for the same weights, versions and settings.
+    """The essentials as text by name, identical for the same weights, versions and settings.
 
-    ``outputs`` are those of the lowered module; with the inputs they name what StableHLO files leave unnamed.
+    ``outputs`` are the lowered module's; with the inputs they provide the names that StableHLO files do not have.
     """
     card = model.card
     facts = {

@@ -1,4 +1,4 @@
-"""The ONNX artifact: the lowered module through the StableHLO -> ONNX converter."""
+"""The ONNX artifact, made from the lowered module by the StableHLO -> ONNX converter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["model_to_onnx", "write_onnx"]
 
 
 def write_onnx(model: Model, folder: Path, settings: OnnxSettings | None = None) -> None:
-    """Write ``onnx/model.onnx`` below ``folder``, with the weights under their names."""
+    """Write ``onnx/model.onnx`` below ``folder``, with the weights under their own names."""
     proto = oir.to_proto(model_to_onnx(model, settings or OnnxSettings()))
     onnx.checker.check_model(proto, full_check=True)
     target = folder / "onnx"
@@ -34,7 +34,10 @@ def model_to_onnx(model: Model, settings: OnnxSettings) -> oir.Model:
     """
     settings.check()
     if clash := {spec.name for spec in model.inputs} & set(model.weights):
-        raise UsageError(f"model {model.name}: {', '.join(sorted(clash))}: name an input and a weight alike")
+        raise UsageError(
+            f"model {model.name}: expected different names of inputs and weights, found {', '.join(sorted(clash))} in "
+            "both"
+        )
     lowered = lower_open(model)
     if settings.via == "savedmodel":
         from swift_export.lowering.via_savedmodel import savedmodel_to_onnx
@@ -53,7 +56,7 @@ def model_to_onnx(model: Model, settings: OnnxSettings) -> oir.Model:
 
 
 def _converted(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Model:
-    """Initializers keep names, layout and bits of the weights; rows that are cut out are named ``NAME[0:36]``."""
+    """Initializers keep names, layout and bits of the weights; slices of rows are named ``NAME[0:36]``."""
     return stablehlo_to_onnx(
         lowered.module,
         constants={name: np.asarray(model.weights[name]) for name in sorted(model.weights)},

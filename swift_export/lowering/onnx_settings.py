@@ -1,4 +1,4 @@
-"""Choices about the ONNX file."""
+"""Settings of the ONNX file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from swift_export.errors import UsageError
 
 __all__ = ["ROADS", "OnnxSettings"]
 
-#: Ways from the forward pass to ONNX: straight, or through jax2tf's SavedModel and tf2onnx.
+#: Pipelines from the forward pass to ONNX: directly, or through jax2tf's SavedModel and tf2onnx.
 ROADS = ("stablehlo", "savedmodel")
 
 
 @dataclass(frozen=True)
 class OnnxSettings:
-    """The opset of the file, its target (``portable`` or ``onnxruntime``), and the road to it."""
+    """The opset of the file, its target (``portable`` or ``onnxruntime``), and the pipeline that makes it."""
 
     opset: int = DEFAULT_OPSET
     target: str = TARGETS[0]
@@ -31,7 +31,7 @@ class OnnxSettings:
                 raise UsageError(f"--{option} {value}: expected {' or '.join(allowed)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, as every format records it."""
+        """Plain data for JSON, recorded by every format."""
         recorded = asdict(self)
-        del recorded["via"]  # recorded with the ONNX file alone
+        del recorded["via"]  # recorded only with the ONNX file
         return recorded

@@ -1,4 +1,4 @@
-"""Portable StableHLO bytecode of one pinned version, whoever made the module."""
+"""Portable StableHLO bytecode of one pinned version, for modules of any origin."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from swift_export.formats.stablehlo_module import read_module, walk
 
 __all__ = ["PORTABLE_VERSION", "portable"]
 
-#: StableHLO of late 2024: consumers of that age and younger read it, and StableHLO promises 5 years. What jax writes
-#: by itself, some four weeks old, is too new for TensorFlow 2.21, whose StableHLO is 1.13.
+#: StableHLO of late 2024: consumers since then can read it, as StableHLO guarantees 5 years. jax's own default is about
+#: four weeks old and too new for TensorFlow 2.21, whose StableHLO is 1.13.
 PORTABLE_VERSION = "1.8.0"
 
 
 def portable(source: bytes, facts: Mapping[str, str], *, composites: bool = True) -> bytes:
     """The module in the pinned version, with the essentials as an attribute.
 
-    ``composites=False`` spells ops beyond StableHLO, as ``chlo.erf``, the older way: as custom calls that XLA knows.
-    TensorFlow 2.21 stumbles over the decomposition that a composite keeps, as its shapes stay unknown.
+    ``composites=False`` writes ops beyond StableHLO, like ``chlo.erf``, in the older form: custom calls known to XLA.
+    TensorFlow 2.21 fails on a composite's decomposition, whose shapes stay unknown.
     """
     module = read_module(source)
     with module.context:
@@ -34,7 +34,7 @@ def portable(source: bytes, facts: Mapping[str, str], *, composites: bool = True
 
 
 def _spell_as_custom_calls(module: Any) -> None:
-    """``stablehlo.composite "chlo.x"`` -> ``stablehlo.custom_call @mhlo.x``; decompositions go where unused."""
+    """``stablehlo.composite "chlo.x"`` -> ``stablehlo.custom_call @mhlo.x``; unused decompositions are removed."""
     for op in [op for op in walk(module.operation) if op.operation.name == "stablehlo.composite"]:
         name = op.attributes["name"].value
         if not name.startswith("chlo."):

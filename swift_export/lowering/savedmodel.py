@@ -1,4 +1,4 @@
-"""The SavedModel artifact, by jax2tf: the same StableHLO inside one op, the weights as variables."""
+"""The SavedModel artifact, made by jax2tf: the same StableHLO inside one op, with the weights as variables."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["write_savedmodel"]
 def write_savedmodel(model: Model, folder: Path, onnx: OnnxSettings | None = None) -> None:
     """Write ``savedmodel/1``, TensorFlow Serving's layout, below ``folder``.
 
-    Signature ``serving_default``: inputs and outputs by name. Loads in TensorFlow without jax. ``onnx`` is recorded in
-    the files.
+    The signature ``serving_default`` has the model's inputs and outputs by name. TensorFlow loads it without jax.
+    ``onnx`` is recorded in the files.
     """
     tf = import_tensorflow()
     target = folder / "savedmodel" / "1"
@@ -35,16 +35,16 @@ def write_savedmodel(model: Model, folder: Path, onnx: OnnxSettings | None = Non
         asset.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
         module = _module(tf, model)
         module.metadata = tf.saved_model.Asset(str(asset))
-        # The tf.function itself, not a concrete one: that would store the module a second time.
+        # The tf.function itself: a concrete one would store the module a second time.
         with private_locations():
             tf.saved_model.save(module, str(target), signatures={SIGNATURE: module.serve})
     _make_portable(target / SAVEDMODEL_FILE, facts)
-    # A fingerprint of random ids, and of the graph as it was before.
+    # The fingerprint depends on random ids and on the graph before the change.
     (target / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def _make_portable(path: Path, facts: Mapping[str, str]) -> None:
-    """Put the module inside into the pinned version of StableHLO: TensorFlow's own is older than jax's."""
+    """Convert the inner module to the pinned version of StableHLO: TensorFlow's version is older than jax's."""
     from swift_export.formats.savedmodel import parse, xla_calls
 
     model = parse(path.read_bytes())

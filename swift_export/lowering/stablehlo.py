@@ -1,4 +1,4 @@
-"""The StableHLO artifact: jax.export's own form and portable bytecode."""
+"""The StableHLO artifact: a jax.export file and portable bytecode."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ JAX_PLATFORMS = ("cpu", "cuda")
 def write_stablehlo(model: Model, folder: Path, onnx: OnnxSettings | None = None) -> None:
     """Write ``stablehlo/model.jax``, ``model.mlir.bc`` and ``model.b1.mlir.bc`` below ``folder``.
 
-    ``model.jax`` serves cpu and cuda through ``jax.export.deserialize``; the portable files have ``main(*inputs)`` and
-    are lowered for one platform: several would give them an input that only jax knows how to fill. All sizes of
+    ``model.jax`` runs on cpu and cuda through ``jax.export.deserialize``. The portable files have ``main(*inputs)`` and
+    are lowered for one platform: several would require an additional input that only jax can fill. All sizes of
     ``model.b1.mlir.bc`` are fixed, the batch size to 1. ``onnx`` is recorded in the files.
     """
     target = folder / "stablehlo"
@@ -36,7 +36,7 @@ def write_stablehlo(model: Model, folder: Path, onnx: OnnxSettings | None = None
 
 
 def _static(model: Model) -> Model:
-    """The model at one size of every dimension: batch 1, and the first of the sizes that a check tries."""
+    """The model with every dimension fixed: batch 1, and the first of the sizes that a check uses."""
     (sizes, *_) = default_sizes(model)
 
     def size(spec: TensorSpec, axis: int) -> int:

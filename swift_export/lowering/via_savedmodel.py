@@ -1,4 +1,4 @@
-"""The long road to ONNX: jax -> jax2tf -> SavedModel -> tf2onnx, with our converter inside and our passes behind."""
+"""The indirect pipeline to ONNX: jax -> jax2tf -> SavedModel -> tf2onnx with our converter, then our passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["savedmodel_to_onnx"]
 
 
 def savedmodel_to_onnx(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Model:
-    """The model as ONNX, made of a SavedModel as any other consumer would find it."""
+    """The model as ONNX, made from a SavedModel like that of any other user."""
     dims = {spec.name: tuple(dim if isinstance(dim, str) else None for dim in spec.dims) for spec in model.inputs}
     record = Record(list(lowered.arguments), dims, opset=settings.opset)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Inputs of ``convert``: one file a kind, all with the protocol `Source`. JAX is imported when it is used."""
+"""Inputs of ``convert``: one module per kind, all with the protocol `Source`. JAX is imported on first use."""
 
 from __future__ import annotations
 

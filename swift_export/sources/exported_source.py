@@ -1,4 +1,4 @@
-"""Files that ``jax.export`` wrote."""
+"""Files written by ``jax.export``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ExportedSource"]
 
 
 class ExportedSource:
-    """What ``Exported.serialize()`` gave. Its inputs are the arguments that its module uses."""
+    """The bytes of ``Exported.serialize()``. Its inputs are the arguments that its module uses."""
 
     exact = True
 
@@ -25,22 +25,22 @@ class ExportedSource:
         self._module = ModuleSource(serialized, kind, digest, options, self._exported.platforms)
         self.kind, self.digest = kind, digest
         unused = len(self._exported.in_avals) - len(self._exported.module_kept_var_idx)
-        dropped = f"{unused} of its {len(self._exported.in_avals)} arguments change nothing and are no inputs"
+        dropped = f"{unused} of its {len(self._exported.in_avals)} arguments are unused and do not become inputs"
         self.notes = [*self._module.notes, *([dropped] if unused else [])]
 
     def to_onnx(self) -> Lowered:
-        """Its module through this project's lowering."""
+        """The module, converted by this project's lowering."""
         return self._module.to_onnx()
 
     def reference(self) -> Reference:
-        """The call that ``jax.export`` offers."""
+        """The exported function, called through ``jax.export``."""
         from swift_export.runtimes import jax_export
 
         platforms, signature = self._exported.platforms, self._module.signature
         if "cpu" not in platforms:
             raise MachineError(
-                f"--check: the file was exported for {', '.join(platforms)}, and checks run on the CPU; "
-                "export it for cpu too, or convert it with --no-check"
+                f"--check: expected a file exported for cpu, found one for {', '.join(platforms)}; "
+                "export it for cpu too, or use --no-check"
             )
         session = jax_export.session_of(
             self._exported,

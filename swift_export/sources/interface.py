@@ -1,4 +1,4 @@
-"""What all kinds of input to ``convert`` have in common: they become ONNX, and they can be run as what they are."""
+"""The interface of all inputs of ``convert``: each converts to ONNX and runs in its own framework."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["Arrays", "DimNames", "Lowered", "Options", "Reference", "SizesError"
 
 #: Arrays by the name of an input or output.
 Arrays = Mapping[str, "np.ndarray"]
-#: Names of unknown dimensions by input: the same name means the same size.
+#: Names of unknown dimensions by input: equal names mean equal sizes.
 DimNames = Mapping[str, Sequence[str | None]]
 
 
 class SourceError(SwiftExportError):
-    """An input of ``convert`` that is missing, damaged, of another kind or of a newer version."""
+    """An input of ``convert`` is missing, damaged, of another kind or of a newer version."""
 
 
 class SizesError(SwiftExportError):
-    """Sizes of unknown dimensions that a source does not take."""
+    """A source does not take these sizes of unknown dimensions."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen about the ONNX file; None leaves it to the source.
+    """Options of the ONNX file; None leaves the choice to the source.
 
-    ``platform`` picks one of several platforms that a source was lowered for, ``signature`` one of a SavedModel's.
+    ``platform`` selects one of several platforms that a source was lowered for, ``signature`` a SavedModel's signature.
     """
 
     opset: int | None = None
@@ -46,22 +46,22 @@ class Options:
 
 
 class Reference(Protocol):
-    """A source, run by its own framework.
+    """A source that runs in its own framework.
 
-    ``floats`` are all types of floating-point numbers that it computes in, under NumPy's names.
+    ``floats`` lists the floating-point types that it computes in, by NumPy's names.
     """
 
     title: str
     floats: frozenset[str]
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by the names of the ONNX model; raises SizesError for shapes that the source does not take."""
+        """Outputs by the ONNX model's names; raises SizesError for shapes that the source does not take."""
         ...
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a source became, and the shapes of its inputs by name, unknown dimensions as polynomials."""
+    """A converted source, and the shapes of its inputs by name, with unknown dimensions as polynomials."""
 
     model: oir.Model
     shapes: Mapping[str, Shape]
@@ -72,26 +72,26 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is, in words."""
+        """The kind of the input, in words."""
         ...
 
     @property
     def digest(self) -> str:
-        """The sha256 of its content."""
+        """The SHA-256 of the content."""
         ...
 
     @property
     def exact(self) -> bool:
-        """Whether all of its way to ONNX is this project's lowering, which refuses what it cannot do exactly."""
+        """Whether only this project's lowering converts it, which refuses anything that it cannot express exactly."""
         ...
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the user should know beside its kind, a few words each."""
+        """Further remarks for the user, a few words each."""
         ...
 
     def to_onnx(self) -> Lowered:
-        """The ONNX model; raises LoweringError for what ONNX cannot express exactly."""
+        """The ONNX model; raises LoweringError for anything that ONNX cannot express exactly."""
         ...
 
     def reference(self) -> Reference:

@@ -1,4 +1,4 @@
-"""What an input of ``convert`` is, told by its content; and in plain words where it is something else."""
+"""Detects the kind of an input of ``convert`` from its content, and names common wrong files in the error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EXPECTED = (
     "expected a StableHLO module (MLIR text, bytecode or portable artifact), a jax.export file or a SavedModel folder"
 )
 
-#: Beginnings of files that are taken for inputs by mistake, and what to give instead.
+#: First bytes of files that are often given by mistake, with a description and what to give instead.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a .keras or PyTorch file?): export the model to StableHLO or a SavedModel first",
     b"\x89HDF": "an HDF5 file (Keras weights?): export the model to StableHLO or a SavedModel first",
@@ -43,7 +43,7 @@ _FOREIGN = {
 
 
 def read_input(path: Path) -> bytes | None:
-    """Content of a file; None for a folder. Raises SourceError for what cannot be read."""
+    """The content of a file; None for a folder. Raises SourceError if the file cannot be read."""
     try:
         return None if path.is_dir() else path.read_bytes()
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def read_input(path: Path) -> bytes | None:
 
 
 def kind_of_bytes(data: bytes, name: str) -> Kind:
-    """The kind of a file; raises SourceError, which says what it is instead as far as that can be told."""
+    """The kind of a file; raises SourceError for other files, with their kind if it is known."""
     if data.startswith(MLIR):
         return Kind.PORTABLE if portable_version(data) else Kind.BYTECODE
     if not data.strip():
@@ -62,7 +62,7 @@ def kind_of_bytes(data: bytes, name: str) -> Kind:
         if data.startswith(beginning):
             raise SourceError(f"{name}: {_EXPECTED}, found {words}")
     if Path(name).name == SAVEDMODEL_FILE:
-        raise SourceError(f"{name}: part of a SavedModel: give the folder that it lies in")
+        raise SourceError(f"{name}: expected a SavedModel folder, found a file inside one; give the folder")
     if _is_text(data):
         return Kind.TEXT
     if _may_be_exported(data):
@@ -72,24 +72,26 @@ def kind_of_bytes(data: bytes, name: str) -> Kind:
 
 
 def kind_of_folder(path: Path) -> Kind:
-    """The kind of a folder; raises SourceError for one that is no SavedModel or holds no StableHLO."""
+    """The kind of a folder; raises SourceError unless it is a SavedModel with StableHLO."""
     if (path / SAVEDMODEL_FILE).is_file():
         if XLA_CALL.encode() in (read_input(path / SAVEDMODEL_FILE) or b""):
             return Kind.SAVEDMODEL
         raise SourceError(
-            f"{path}: expected a SavedModel with the operator {XLA_CALL}, which holds StableHLO, as jax2tf writes it; "
-            "found none: tf2onnx by itself converts TensorFlow's own operators"
+            f"{path}: expected a SavedModel with StableHLO in an operator {XLA_CALL}, found none; use "
+            "tf2onnx for TensorFlow's own operators"
         )
     versions = sorted(p.name for p in path.iterdir() if p.name.isdigit() and (p / SAVEDMODEL_FILE).is_file())
     if versions:
-        raise SourceError(f"{path}: holds the SavedModels {', '.join(versions)}: name one, as {path / versions[-1]}")
-    raise SourceError(f"{path}: expected a SavedModel, a folder with a file {SAVEDMODEL_FILE}; found none in it")
+        raise SourceError(
+            f"{path}: expected one SavedModel, found {', '.join(versions)}; give one, such as {path / versions[-1]}"
+        )
+    raise SourceError(f"{path}: expected a SavedModel, a folder with a file {SAVEDMODEL_FILE}; found no such file")
 
 
 def digest_of(path: Path, data: bytes | None) -> str:
-    """sha256 of a file's content; of a folder, of the lines ``<sha256>  <relative path>`` of its files, sorted by path.
+    """The SHA-256 of a file's content; for a folder, of the lines ``<sha256>  <relative path>`` of its files by path.
 
-    The latter is what ``sha256sum`` prints for them.
+    These lines have the format of ``sha256sum``.
     """
     if data is not None:
         return hashlib.sha256(data).hexdigest()
@@ -110,7 +112,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _may_be_exported(data: bytes) -> bool:
-    """Whether data begins as jax.export's flatbuffers do, which carry no mark: a root table of many fields."""
+    """Whether data begins like jax.export's flatbuffers: they have no magic number, but a root table of many fields."""
     if len(data) < 8:
         return False
     (root,) = struct.unpack_from("<I", data)
@@ -121,5 +123,5 @@ def _may_be_exported(data: bytes) -> bool:
     if not 4 <= table <= len(data) - 4:
         return False
     size, _ = struct.unpack_from("<HH", data, table)
-    # Of the fields' offsets, two bytes each behind two numbers; the least that any version of jax wrote is 17.
+    # The table of offsets: two numbers and two bytes per field. All versions of jax wrote at least 17 fields.
     return bool(size % 2 == 0 and 4 + 2 * 16 <= size <= 4 + 2 * 64)

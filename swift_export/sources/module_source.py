@@ -14,7 +14,7 @@ __all__ = ["ModuleSource", "chosen_dims"]
 
 
 class ModuleSource:
-    """A module with a function ``@main``; one for several platforms is taken for the first, or the one chosen."""
+    """A module with a function ``@main``. For several platforms, the requested one or the first is converted."""
 
     exact = True
 
@@ -22,7 +22,7 @@ class ModuleSource:
         self.kind, self.digest = kind, digest
         self.notes: list[str] = []
         self._data, self._options = data, options
-        # The module is held: its ops live as long as it does.
+        # The module is kept: its ops live as long as it does.
         self._module = mlir.read_module(data)
         functions = mlir.functions(self._module)
         if "main" not in functions:
@@ -33,11 +33,11 @@ class ModuleSource:
         if self.signature.platform_index is not None:
             self._fixed[PLATFORM_INDEX] = np.asarray(self._platform(platforms), np.int32)
         elif options.platform is not None and options.platform not in platforms:
-            lowered_for = f"for {platforms[0]} alone" if platforms else "for one platform and does not say which"
+            lowered_for = f"only for {platforms[0]}" if platforms else "for one platform, which it does not name"
             raise UsageError(f"--platform {options.platform}: the module was lowered {lowered_for}")
 
     def to_onnx(self) -> Lowered:
-        """The module through this project's lowering."""
+        """The module, converted by this project's lowering."""
         signature = self.signature
         dims = chosen_dims(signature, self._options.dim_names or {})
         model = stablehlo_to_onnx(
@@ -54,7 +54,7 @@ class ModuleSource:
         return Lowered(model, {name: tuple(map(_either, shape, dims[name])) for name, shape in shapes.items()})
 
     def reference(self) -> Reference:
-        """The module on XLA."""
+        """The module, run by XLA."""
         import jax
 
         from swift_export.runtimes import portable
@@ -77,7 +77,7 @@ class ModuleSource:
         )
 
     def _platform(self, names: tuple[str, ...]) -> int:
-        """The index of the platform to translate for; a module on its own has numbers and no names for them."""
+        """The index of the platform to translate for; a bare module has only numbers for its platforms."""
         chosen = self._options.platform
         if chosen in names:
             return names.index(chosen)
@@ -85,14 +85,14 @@ class ModuleSource:
             known = ", ".join(names) or "a number: the module does not name its platforms"
             raise UsageError(f"--platform {chosen}: expected {known}")
         index = int(chosen) if chosen is not None else names.index("cpu") if "cpu" in names else 0
-        self.notes.append(f"of its platforms, {names[index] if names else f'number {index}'} was taken")
+        self.notes.append(f"converted for {names[index] if names else f'number {index}'}, one of its platforms")
         return index
 
 
 def chosen_dims(signature: EntrySignature, given: DimNames) -> dict[str, list[Size | None]]:
-    """Unknown dimensions by argument: as the module has them, but for those that ``given`` names.
+    """Unknown dimensions by argument: the module's own, except those that ``given`` names.
 
-    Raises UsageError where ``given`` names what there is not.
+    Raises UsageError if ``given`` names an unknown input or another number of axes.
     """
     dims = {signature.arguments[i]: list(signature.dims[i]) for i in signature.inputs}
     for name, labels in given.items():
@@ -108,5 +108,5 @@ def chosen_dims(signature: EntrySignature, given: DimNames) -> dict[str, list[Si
 
 def _either(known: int | None, dim: Size | None) -> Size:
     size = dim if known is None else known
-    assert size is not None, "a size that the type leaves open has a name"
+    assert size is not None, "an unknown size has a name"
     return size

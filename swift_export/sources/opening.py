@@ -1,4 +1,4 @@
-"""From a path to a `Source`."""
+"""Opens a path as a `Source`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["open_source"]
 
 
 def open_source(path: Path, options: Options) -> Source:
-    """The source at ``path``. Raises SourceError for what cannot be read, UsageError for options that do not fit it."""
+    """The source at ``path``; raises SourceError for unreadable input, UsageError for options of another kind."""
     data = read_input(path)
     digest = digest_of(path, data)
     if data is None:
         kind_of_folder(path)
         if options.platform is not None:
-            raise UsageError("--platform: belongs to modules and jax.export files, which SavedModels hold ready")
+            raise UsageError("--platform: expected a module or a jax.export file, found a SavedModel; omit the option")
         from swift_export.sources.savedmodel_source import SavedModelSource
 
         return SavedModelSource(path, digest, options)
     kind = kind_of_bytes(data, str(path))
     if options.signature is not None:
-        raise UsageError(f"--signature {options.signature}: belongs to a SavedModel, found {kind.value}")
+        raise UsageError(f"--signature {options.signature}: expected a SavedModel, found {kind.value}; omit the option")
     with SandboxedRead(str(path), [data], kind) as reading:
         from swift_export.sources.module_source import ModuleSource
 

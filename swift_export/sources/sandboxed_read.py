@@ -1,9 +1,8 @@
-"""Reading a module for the first time, in a process of its own: LLVM ends the process on some bytecode that is damaged
-and on text that is nested without end, and writes to the standard error what it thinks of others.
+"""Reads a module for the first time in a separate process: on some damaged bytecode and on deeply nested text, LLVM
+ends the process, and on other input it writes to the standard error.
 
-The process is ``python -m swift_export.sources.sandboxed_read KIND`` with the inputs as its standard input,
-each behind its length. It starts before the caller imports what it needs itself, so that on two processors it costs
-little time.
+The process is ``python -m swift_export.sources.sandboxed_read KIND``. Its standard input holds the inputs, each after
+its length. It starts before the caller's own imports, so that it costs little time on two processors.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _NEWER = "the newer calling convention"
 
 
 class SandboxedRead(ModuleProcess):
-    """Inputs that are being read; `finish` waits for the outcome. Leaving the context ends the process.
+    """A running read; `finish` waits for its result. Leaving the context ends the process.
 
-    ``name`` is what errors call them by: one file, or all the modules of one.
+    ``name`` identifies the inputs in errors: one file, or all modules of one.
     """
 
     def __init__(self, name: str, inputs: Sequence[bytes], kind: Kind) -> None:
@@ -44,7 +43,7 @@ class SandboxedRead(ModuleProcess):
             super().__init__(__name__, kind.name, environment=environment, **streams)
 
     def finish(self) -> None:
-        """Wait; raises SourceError where the input cannot be read."""
+        """Wait for the result; raises SourceError if the input cannot be read."""
         said, _ = self.process.communicate()
         if self.process.returncode:
             lines = said.decode(errors="replace").strip().splitlines()
@@ -61,16 +60,16 @@ class SandboxedRead(ModuleProcess):
         newer = [version for version in versions if version and _newer(version)]
         if newer:
             return (
-                f"written by StableHLO {newer[0]}, newer than what the installed jax reads ({words}); install a newer "
-                "jax, or write the file for an older version of StableHLO"
+                f"expected StableHLO that the installed jax reads, found the newer version {newer[0]} ({words}); "
+                "install a newer jax, or write the file for an older version of StableHLO"
             )
         if said.startswith(_NEWER):
             return f"expected a file that the installed jax reads, found {said}; install a newer jax, or export again"
-        return f"expected a {self._kind.value}, found a damaged one, or one cut short ({words}); make or copy it again"
+        return f"expected a {self._kind.value}, found a damaged or truncated one ({words}); make or copy it again"
 
 
 def parser_words(message: str) -> str:
-    """What the parser itself said, in one line."""
+    """The parser's own message, in one line."""
     words = " ".join(message.split())
     return re.sub(r"^StableHLO module: cannot be parsed: (Unable to parse module assembly: )?(error: )?", "", words)
 
@@ -85,7 +84,7 @@ def _newer(version: str) -> bool:
 
 
 def _read(data: bytes, kind: Kind) -> None:
-    """Read everything that the conversion will read; raises ValueError or whatever the reader stumbles over."""
+    """Read all data that the conversion reads; raises ValueError or the reader's own error."""
     if kind is Kind.EXPORTED:
         from jax import export
 
@@ -100,7 +99,7 @@ def _read(data: bytes, kind: Kind) -> None:
 
 
 def main(kind: Kind) -> int:
-    """Read the standard input; prints why it cannot be."""
+    """Read the standard input; print the reason if it is refused."""
     from swift_export.formats.module_limits import ModuleError
 
     try:
@@ -109,7 +108,7 @@ def main(kind: Kind) -> int:
     except ModuleError as error:
         print(error)
         return _UNFIT
-    except Exception as error:  # no format has a checksum: a damaged input fails wherever its reader first stumbles
+    except Exception as error:  # without checksums, damage shows as any error of the reader
         print(parser_words(str(error)) or type(error).__name__)
         return _REFUSED
     return 0

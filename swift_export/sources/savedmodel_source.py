@@ -1,4 +1,4 @@
-"""SavedModels that hold StableHLO in ``XlaCallModule``, as jax2tf writes them, and TensorFlow around it."""
+"""SavedModels with StableHLO in ``XlaCallModule``, as jax2tf writes them, and TensorFlow operators around it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["SavedModelSource"]
 
 
 class SavedModelSource:
-    """One signature of a SavedModel. What TensorFlow computes around the StableHLO goes through tf2onnx, which is known
-    to write wrong files without a word: it is not ``exact``.
+    """One signature of a SavedModel. tf2onnx converts TensorFlow's operators around the StableHLO; it is known to write
+    wrong files silently, so the source is not ``exact``.
     """
 
     kind = Kind.SAVEDMODEL.value
@@ -47,7 +47,7 @@ class SavedModelSource:
             reading.finish()
 
     def to_onnx(self) -> Lowered:
-        """Through tf2onnx, with this project's lowering for the StableHLO and its passes for all."""
+        """The model from tf2onnx, with this project's lowering for the StableHLO and its passes for the whole graph."""
         record = Record(opset=self._options.opset)
         model = through_tf2onnx(self._folder, self._signature, record, self._graph.meta_info_def.tags)
         shapes = _name_dimensions(model.graph, self._options.dim_names or {})
@@ -58,7 +58,7 @@ class SavedModelSource:
         return Lowered(model, shapes)
 
     def reference(self) -> Reference:
-        """The signature in TensorFlow."""
+        """The signature, run in TensorFlow."""
         tf = import_tensorflow()
         from swift_export.runtimes.tensorflow import SavedModelSession
 
@@ -68,7 +68,7 @@ class SavedModelSource:
         return SessionReference(session, title, self._float_types(), (tf.errors.InvalidArgumentError,))
 
     def _float_types(self) -> frozenset[str]:
-        """Those of TensorFlow's own operators and of the modules."""
+        """Floating-point types of TensorFlow's own operators and of the modules."""
         tf = import_tensorflow()
         from swift_export.formats.savedmodel import nodes
 
@@ -78,7 +78,7 @@ class SavedModelSource:
 
 
 def _serving_graph(folder: Path) -> Any:
-    """The graph tagged for serving, or the first."""
+    """The graph tagged for serving, or else the first."""
     import_tensorflow()
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # has no types
 
@@ -107,7 +107,7 @@ def _choose(found: list[str], name: str | None) -> str:
 
 
 def _name_dimensions(graph: oir.Graph, given: DimNames) -> dict[str, tuple[Size, ...]]:
-    """Call the inputs' unknown dimensions after them, or as they are ``given``; tf2onnx's names say nothing."""
+    """Name unknown dimensions after their inputs, or as ``given``; tf2onnx's own names are meaningless."""
     shapes = {}
     if unknown := set(given) - {value.name for value in graph.inputs}:
         raise UsageError(f"dimension names: no input {', '.join(sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""A source as a runtime computes it, and the types of numbers that a module computes in."""
+"""A source that runs in a runtime, and the floating-point types of a module."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["SessionReference", "float_types"]
 
 
 class SessionReference:
-    """A `Reference` by a session of a runtime.
+    """A `Reference` that runs in a runtime's session.
 
-    ``refusals`` are what a call raises for shapes that the source does not take, ``failures`` what it raises where the
+    ``refusals`` are the errors of a call for shapes that the source does not take, ``failures`` its errors if the
     runtime cannot compute the source.
     """
 
@@ -51,7 +51,7 @@ class SessionReference:
 
 
 def float_types(module: Any) -> frozenset[str]:
-    """All types of floating-point numbers that a module's values have, under NumPy's names."""
+    """All floating-point types of a module's values, by NumPy's names."""
     blocks = [block for function in mlir.functions(module).values() for block in function.regions[0].blocks]
     parameters = [parameter for block in blocks for parameter in block.arguments]
     results = [result for op in mlir.walk(module.operation) for result in op.results]

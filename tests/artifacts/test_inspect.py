@@ -211,7 +211,7 @@ def test_endless_metadata_are_one_line(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     data = foreign(tmp_path / "model.onnx").SerializeToString()
     (tmp_path / "model.onnx").write_bytes(data.replace(b"Identity", b"\xff\xfe\x80\x81\x82\x83\x84\x85"))
-    with pytest.raises(ArtifactError, match=r"damaged or foreign file \(a name in it is no UTF-8 text\)"):
+    with pytest.raises(ArtifactError, match=r"damaged or foreign file \(expected names in UTF-8, found other bytes\)"):
         describe(tmp_path / "model.onnx")
 
 

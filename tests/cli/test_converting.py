@@ -89,16 +89,24 @@ BAD: dict[str, tuple[bytes | str | None, list[str], list[str]]] = {
     "dims-input.mlir": (FIVE, ["--dims", "z=a,b"], ["dimension names: no input z; found x, w"]),
     "dims-axes.mlir": (FIVE, ["--dims", "x=a"], ["dimension names: x has 2 axes, found names for 1"]),
     "platform.mlir": (FIVE, ["--platform", "cuda"], ["--platform cuda: the module was lowered for one platform"]),
-    "signature.mlir": (FIVE, ["--signature", "serve"], ["--signature serve: belongs to a SavedModel"]),
+    "signature.mlir": (FIVE, ["--signature", "serve"], ["--signature serve: expected a SavedModel, found"]),
     "nowhere.mlir": (FIVE, ["-o", "absent/model.onnx"], ["absent/model.onnx: expected an existing folder absent"]),
     "folder.mlir": (FIVE, ["-o", "folder"], ["folder: expected a file name, found a folder"]),
     "same.mlir": (FIVE, ["-o", "same.mlir"], ["same.mlir: is also the input"]),
     "device.mlir": (FIVE, ["-o", "/dev/null"], ["/dev/null: expected a regular file or none, found a device"]),
     "proc.mlir": (FIVE, ["-o", "/proc/model.onnx"], ["/proc/model.onnx: cannot be written"]),
     "folder": (None, [], ["folder: expected a SavedModel, a folder with a file saved_model.pb"]),
-    "versions": (None, [], ["versions: holds the SavedModels 1, 12: name one, as versions/12"]),
-    "plain-savedmodel": (None, [], ["plain-savedmodel: expected a SavedModel with the operator XlaCallModule"]),
-    "versions/1/saved_model.pb": (None, [], ["saved_model.pb: part of a SavedModel: give the folder"]),
+    "versions": (None, [], ["versions: expected one SavedModel, found 1, 12; give one, such as versions/12"]),
+    "plain-savedmodel": (
+        None,
+        [],
+        ["plain-savedmodel: expected a SavedModel with StableHLO in an operator XlaCallModule"],
+    ),
+    "versions/1/saved_model.pb": (
+        None,
+        [],
+        ["saved_model.pb: expected a SavedModel folder, found a file inside one; give the folder"],
+    ),
 }
 
 

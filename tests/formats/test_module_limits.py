@@ -59,12 +59,12 @@ ENDLESS = {
         r"calls itself \((@f -> @g -> @h -> @f|@g -> @h -> @f -> @g|@h -> @f -> @g -> @h)\)",
     ),
     "a composite of itself": (composite("main") + composite("f"), r"function @f calls itself"),
-    "calls in calls": (chain(2000), rf"at most {MAX_DEPTH} calls and regions inside each other, found {MAX_DEPTH + 1}"),
-    "branches in branches": (branches(150), rf"function @main: .* {MAX_DEPTH} calls and regions .* found 150"),
+    "calls in calls": (chain(2000), rf"at most {MAX_DEPTH} nested calls and regions, found {MAX_DEPTH + 1}"),
+    "branches in branches": (branches(150), rf"function @main: .* {MAX_DEPTH} nested calls and regions, found 150"),
     "every function calls the next twice": (chain(60, 2), rf"expected at most {MAX_OPS:,} operations, .* found \d+"),
     "a callee without a body": (
         f"func.func private @f({T}) -> {T}\n" + function("main", "f"),
-        r"function @f: expected a body, found a declaration alone",
+        r"function @f: expected a body, found only a declaration",
     ),
 }
 

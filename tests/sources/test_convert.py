@@ -112,7 +112,7 @@ def test_arguments_that_nothing_uses_are_no_inputs(tmp_path: Path) -> None:
     module = exported(lambda x, unused, y: x + y, shape(3), shape(7), shape(3))
     done = swift_export.convert(write(tmp_path, module.serialize()), tmp_path / "out.onnx", check=True)
     assert done.inputs == ("x float32 (3)", "y float32 (3)")
-    assert done.notes == ("1 of its 3 arguments change nothing and are no inputs",)
+    assert done.notes == ("1 of its 3 arguments are unused and do not become inputs",)
 
 
 def test_sizes_that_the_source_takes_are_found(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_platform_can_be_chosen(tmp_path: Path) -> None:
 
     assert added(jax_file) == 1
     assert added(jax_file, platform="cuda") == 2
-    assert added(text) == 2  # the first: it does not say which that is
+    assert added(text) == 2  # the first: the module has no names for them
     assert added(text, platform="1") == 1
     with pytest.raises(UsageError, match="--platform cpu: expected a number"):
         added(text, platform="cpu")
@@ -154,10 +154,10 @@ def test_a_platform_can_be_chosen(tmp_path: Path) -> None:
 
 def test_a_file_for_other_platforms_alone_is_converted_and_not_checked(tmp_path: Path) -> None:
     source = write(tmp_path, exported(lambda x: x + 1, shape(3), platforms=("cuda",)).serialize())
-    with pytest.raises(MachineError, match="exported for cuda, and checks run on the CPU"):
+    with pytest.raises(MachineError, match="expected a file exported for cpu, found one for cuda"):
         swift_export.convert(source, tmp_path / "other.onnx", check=True)
     assert not (tmp_path / "other.onnx").exists()
-    with pytest.raises(UsageError, match="--platform cpu: the module was lowered for cuda alone"):
+    with pytest.raises(UsageError, match="--platform cpu: the module was lowered only for cuda"):
         swift_export.convert(source, tmp_path / "other.onnx", platform="cpu")
 
 

@@ -162,7 +162,7 @@ def test_what_tf2onnx_gets_wrong_is_not_written(models: ModuleType, tmp_path: Pa
     [
         ({}, "--signature: expected one of both, one; the SavedModel has no serving_default"),
         ({"signature": "three"}, "--signature three: expected one of both, one"),
-        ({"signature": "one", "platform": "cpu"}, "--platform: belongs to modules"),
+        ({"signature": "one", "platform": "cpu"}, "--platform: expected a module or a jax.export file"),
     ],
 )
 def test_options_that_do_not_fit(two_calls: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
