@@ -1,4 +1,4 @@
-"""Acceptance limits of the door for any JAX model: six networks in every runtime, and the location of planted faults."""
+"""Acceptance limits of the door for any JAX model: six networks in every runtime, and planted faults located."""
 
 from __future__ import annotations
 

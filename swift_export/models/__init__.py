@@ -1,6 +1,6 @@
-"""Models: what is exported. Only this package knows a model in particular; every other one takes a `Model`.
+"""Models to export. Only this package knows particular models; every other package takes a `Model`.
 
-Names are imported when they are first used: the command line asks for variants, and must not wait for NumPy.
+Names are imported on first use: the command line lists variants and must not wait for NumPy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every kind of Python object is brought to before it becomes a `Model`: a function of named weights."""
+"""The common form of Python objects before they become a `Model`: a function of named weights."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Adapted:
 
     Attributes:
         call: ``call(weights, *arguments, **keywords)``; weights by name.
-        weights: by name.
-        parameters: names of the arguments that can be given by position.
-        title: what the object is called where the user gives no name.
+        weights: the weights by name.
+        parameters: names of the positional arguments.
+        title: the default name of the model.
         qualified: the object's module and name.
-        packages: Python packages whose versions matter.
-        keyword_only: names of the arguments that can be given by name only.
+        packages: Python packages whose versions affect the model.
+        keyword_only: names of the keyword-only arguments.
 
     """
 
@@ -44,9 +44,9 @@ class Adapted:
 
 
 def named_arrays(tree: Any, where: str = "weights") -> tuple[dict[str, np.ndarray], Any]:
-    """A pytree's arrays by the names of their places, and its structure; raises WeightsError for other leaves."""
+    """A pytree's arrays, named after their paths, and its structure; raises WeightsError for other leaves."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    # A single array is a pytree without steps.
+    # The path of a single array is empty.
     names = [weight_name(path) or where for path, _ in leaves]
     check_distinct({where: names})
     for name, (_, leaf) in zip(names, leaves, strict=True):
@@ -56,7 +56,7 @@ def named_arrays(tree: Any, where: str = "weights") -> tuple[dict[str, np.ndarra
 
 
 def exchanged(own: Mapping[str, np.ndarray], given: Any) -> dict[str, np.ndarray]:
-    """Other weights in place of an object's ``own``; raises WeightsError unless names and shapes are the same."""
+    """Weights that replace an object's ``own``; raises WeightsError unless names and shapes are equal."""
     arrays = {str(k): as_numpy(v) for k, v in given.items()} if _is_flat(own, given) else named_arrays(given)[0]
     faults = [f"missing {name}" for name in own if name not in arrays]
     faults += [f"unexpected {shown(name)}" for name in arrays if name not in own]
@@ -66,24 +66,24 @@ def exchanged(own: Mapping[str, np.ndarray], given: Any) -> dict[str, np.ndarray
         if name in arrays and arrays[name].shape != array.shape
     ]
     if faults:
-        raise WeightsError(f"weights: expected those of the model; found {listed(faults)}")
+        raise WeightsError(f"weights: expected the model's names and shapes, found {listed(faults)}")
     return {name: arrays[name].astype(array.dtype, copy=False) for name, array in own.items()}
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf is an array of numbers; keys of random numbers are none."""
+    """Whether a leaf is an array of numbers; keys of random numbers are not."""
     return isinstance(leaf, (np.ndarray, jax.Array)) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def as_numpy(leaf: Any) -> np.ndarray:
-    """An array as JAX would take it: of 64 bits only where they are turned on."""
+    """An array as JAX would take it: with 64 bits only if they are enabled."""
     if isinstance(leaf, np.ndarray) and jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype:
         return leaf
     return np.asarray(jnp.asarray(leaf))
 
 
 def parameters_of(function: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of a function's parameters that take a value by position, and by name only; none where it does not say."""
+    """Names of a function's positional and keyword-only parameters; empty without a signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -93,7 +93,7 @@ def parameters_of(function: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def title_of(thing: Any) -> tuple[str, str]:
-    """What an object is called, and the module and name that it has in full."""
+    """An object's name, and its full name with the module."""
     while isinstance(thing, functools.partial):
         thing = thing.func
     named = thing if hasattr(thing, "__name__") else type(thing)

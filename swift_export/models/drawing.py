@@ -1,8 +1,8 @@
-"""Random inputs for any model, the same bytes on every machine, and the sizes to draw them at.
+"""Random inputs for any model, with the same bytes on every machine, and the sizes to draw.
 
-NumPy's PCG64 stream only: no function whose last bit depends on a processor. Where the first dimension is unknown,
-item k of an array depends on the seed, the input and k alone: an item is the same in a batch of one and of three, and
-no two items are alike, so a runtime that mixes up a batch cannot pass.
+Only NumPy's PCG64 stream is used, so no bit depends on the processor. If the first dimension is unknown, item k of an
+array depends only on the seed, the input and k: an item is the same in batches of one and of three, and all items
+differ, so a runtime that mixes up a batch cannot pass.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from swift_export.system.arrays import dtype_of
 
 __all__ = ["ExampleInputs", "RandomInputs", "default_sizes", "shape_at"]
 
-#: Integers where nothing else is known: small enough for a vocabulary or a number of classes.
+#: Default range of integers: small enough for a vocabulary or a number of classes.
 _SMALL = (0, 7)
 
 
 @dataclass(frozen=True)
 class RandomInputs:
-    """Standard normal floats, integers of a range, booleans.
+    """Standard normal floats, integers within a range, booleans.
 
-    ``ranges`` holds, by input, the smallest and the largest integer; without it, they are 0 to 7.
+    ``ranges`` holds the smallest and the largest integer of each input, by default 0 and 7.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -62,9 +62,9 @@ class RandomInputs:
 
 @dataclass(frozen=True, eq=False)
 class ExampleInputs:
-    """Arrays that the user gave, cut or repeated along unknown dimensions where other sizes are asked for.
+    """The user's arrays, cut or repeated along unknown dimensions for other sizes.
 
-    An input without an array is drawn as `RandomInputs` does.
+    Inputs without an array are drawn as by `RandomInputs`.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -101,10 +101,10 @@ class ExampleInputs:
 
 
 def default_sizes(model: Model) -> tuple[dict[str, int], dict[str, int]]:
-    """Two assignments of sizes to the unknown dimensions of a model, with no size twice in one of them.
+    """Two assignments of sizes to a model's unknown dimensions, each without repeated sizes.
 
-    First dimensions of inputs, which number the items of a batch, get 1 and 2, a second such one 2 and 3; all others
-    get small primes, which no two of them share.
+    The first dimension of inputs, the batch size, is 1 and 2; a second such dimension is 2 and 3. All others get
+    different small primes.
     """
     first = dict.fromkeys(spec.dims[0] for spec in model.inputs if spec.dims and isinstance(spec.dims[0], str))
     others = [dim for dim in model.unknown if dim not in first]

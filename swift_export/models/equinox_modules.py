@@ -1,4 +1,4 @@
-"""Equinox modules: their arrays are weights, by the names of their fields; layers are named, and in inference mode."""
+"""Adapts Equinox modules: arrays become weights named after fields; layers are named, and run in inference mode."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from swift_export.system.text import listed
 
 __all__ = ["adapt_equinox"]
 
-#: Fields by which Equinox's wrappers, as `filter_vmap` and bound methods, hold what they wrap.
+#: Fields in which Equinox's wrappers, like `filter_vmap` and bound methods, hold the wrapped object.
 _WRAPPED = frozenset({"_fun", "__self__", "__wrapped__"})
-#: The class of what `filter_jit` returns has no public name.
+#: The class of `filter_jit`'s result has no public name.
 _JIT: type = type(eqx.filter_jit(lambda: None))
 
 
 def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) -> Adapted:
     """A module as a function of its arrays.
 
-    With a ``state``, the module is called with it behind the inputs, and the state that it gives is left out.
-    ``weights`` take the place of the module's own arrays, unless that is None. Raises UsageError for a stateful module
-    without its state, and WeightsError for weights that do not fit.
+    A ``state`` is passed to the module after the inputs, and the returned state is dropped. ``weights`` replace the
+    module's own arrays, unless they are None. Raises UsageError for a stateful module without its state, and
+    WeightsError for weights that do not fit.
     """
     if type(module) is _JIT:
-        raise UsageError("model: found eqx.filter_jit around a module, which hides its weights; give the module itself")
+        raise UsageError(
+            "model: expected a module, found eqx.filter_jit around one, which hides weights; give the module"
+        )
     title, qualified = title_of(_unwrapped(module))
     if state is None and (indices := _indices(module)):
         owners = dict.fromkeys(weight_name(_own(path[:-1])) or "it" for path, _ in indices)
         raise UsageError(
-            f"{title}: {listed(owners)} keeps a state; give (module, state), as eqx.nn.make_with_state made them"
+            f"{title}: {listed(owners)} keeps a state; give the pair (module, state) from eqx.nn.make_with_state"
         )
     tested = eqx.nn.inference_mode(module)
     arrays, static = eqx.partition((tested, state), is_array)
@@ -60,7 +62,7 @@ def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) 
 
 
 def _names(leaves: list[tuple[Any, Any]], module: Any, state: eqx.nn.State | None) -> list[str]:
-    """A name for each leaf of module and state. An array that is in two places has one name, that of the first."""
+    """A name for each leaf of module and state. A shared array has one name, that of its first place."""
     kept: dict[int, str] = {}
     if state is not None:
         for path, index in _indices(module):
@@ -85,8 +87,8 @@ def _indices(module: Any) -> list[tuple[Any, eqx.nn.StateIndex[Any]]]:
 def _layers(module: Any) -> Iterator[tuple[str, Any]]:
     """A module and all modules in it, by path.
 
-    Equinox's own wrappers are none: they are made anew at every call. What is in modules of this package neither: they
-    open scopes of their own.
+    Equinox's own wrappers are excluded, because every call makes new ones. So are the contents of this package's
+    modules, which open their own scopes.
     """
     home = type(module).__module__
     if not home.startswith("equinox._"):
@@ -105,14 +107,14 @@ def _layers(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _plain_call(call: Any) -> Any:
-    """The call of a layer of Equinox without the scope of its class, such as ``eqx.nn.Linear``: its place says more."""
+    """A layer's call without the scope of its Equinox class, such as ``eqx.nn.Linear``: its path is more specific."""
     while getattr(call, "__module__", "").startswith("equinox.nn.") and hasattr(call, "__wrapped__"):
         call = call.__wrapped__
     return call
 
 
 def _own(path: Any) -> list[Any]:
-    """A path without the fields by which wrappers hold what they wrap."""
+    """A path without the fields of wrappers."""
     return [key for key in path if part_of(key) not in _WRAPPED]
 
 

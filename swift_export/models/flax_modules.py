@@ -1,4 +1,4 @@
-"""Flax modules: those of NNX, which hold their variables, and those of Linen, whose variables are beside them."""
+"""Adapts Flax modules: NNX modules, which contain their variables, and Linen modules with separate variables."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["adapt_linen", "adapt_nnx"]
 
 
 def adapt_nnx(module: nnx.Module, weights: Any) -> Adapted:
-    """A module of NNX in evaluation mode as a function of its variables, statistics of batches included.
+    """An NNX module in evaluation mode as a function of its variables, including batch statistics.
 
-    The module itself stays as it is. ``weights`` take the place of its variables, unless that is None; raises
-    WeightsError where they do not fit.
+    The module itself stays unchanged. ``weights`` replace its variables, unless they are None; raises WeightsError if
+    they do not fit.
     """
     from flax import nnx
 
@@ -53,10 +53,10 @@ def adapt_nnx(module: nnx.Module, weights: Any) -> Adapted:
 
 
 def adapt_linen(module: linen.Module, variables: Any) -> Adapted:
-    """A module of Linen as a function of its variables, by collection; raises UsageError where there are none."""
+    """A Linen module as a function of its variables, by collection; raises UsageError without variables."""
     title, qualified = title_of(module)
     if variables is None:
-        raise UsageError(f"{title}: a Linen module holds no weights; give weights=variables, as its init made them")
+        raise UsageError(f"{title}: expected the variables of a Linen module; give weights=variables, from its init")
     arrays, structure = named_arrays(dict(variables))
 
     def call(given: Mapping[str, Any], *arguments: Any, **keywords: Any) -> Any:

@@ -1,6 +1,6 @@
 """Any JAX function, Equinox, Flax NNX or Linen module or Haiku transform as a `Model`.
 
-Frameworks are imported only where an object of theirs is met.
+A framework is imported only for its own objects.
 """
 
 from __future__ import annotations
@@ -41,29 +41,30 @@ def as_model(
     description: str | None = None,
     rebuild: Procedure | None = None,
 ) -> Model:
-    """Make a model of ``thing``.
+    """Make a model from ``thing``.
 
     Args:
-        thing: a function ``f(*inputs)`` or, with ``weights``, ``f(weights, *inputs)``; an Equinox module, or one with
-            its state as ``(module, state)``; a Flax NNX module; a Linen module as ``(module, variables)``; a Haiku
-            transform with its ``weights``, or ``(transform.apply, weights)``. A `Model` is given back as it is.
-        inputs: for each argument its shape such as ``("batch", 3, 224, 224)``, ``(shape, dtype)``,
+        thing: a function ``f(*inputs)`` or, with ``weights``, ``f(weights, *inputs)``; an Equinox module, or the pair
+            ``(module, state)``; a Flax NNX module; a Linen module as ``(module, variables)``; a Haiku transform with
+            ``weights``, or ``(transform.apply, weights)``. A `Model` is returned unchanged.
+        inputs: for each argument a shape such as ``("batch", 3, 224, 224)``, ``(shape, dtype)``,
             ``"float32[batch,3,224,224]"``, a ``jax.ShapeDtypeStruct``, an example array or a pytree of these, by name
-            or in order. Names that are all parameters of the function are given by name, others by position.
-        weights: the function's first argument, a pytree; or what takes the place of a module's own arrays.
-        name: of the model; by default, that of the function or the module's class.
-        outputs: names of the outputs in order, or new names by old ones.
-        dims: names of the dimensions of inputs that are unknown, None where the size stays: ``{"x": ("batch", None)}``.
+            or in order. If all names are parameters of the function, it is called by keyword, else by position.
+        weights: the function's first argument, a pytree; or arrays that replace a module's own.
+        name: the model's name; by default, that of the function or the module's class.
+        outputs: names of the outputs in order, or new names by default names.
+        dims: names of unknown dimensions of inputs, None for a dimension that keeps its size:
+            ``{"x": ("batch", None)}``.
         call: further keyword arguments of every call, such as ``{"train": False}``.
-        sizes: sizes of the unknown dimensions to check at.
-        licence: of the weights.
-        copyright: of the weights.
-        citation: what to cite.
-        description: one line.
+        sizes: sizes of the unknown dimensions for checks.
+        licence: the licence of the weights.
+        copyright: the copyright of the weights.
+        citation: the publication to cite.
+        description: a description of one line.
         rebuild: see `Model`.
 
-    Raises UsageError for a thing, specification or name that is none, for what JAX cannot trace, and for results that
-    are no arrays; WeightsError for weights that do not fit.
+    Raises UsageError for other objects, for an invalid specification or name, for functions that JAX cannot trace, and
+    for results that are not arrays; WeightsError for weights that do not fit.
 
     """
     if isinstance(thing, Model):
@@ -93,13 +94,13 @@ def as_model(
 
 
 def is_model_like(thing: Any) -> bool:
-    """Whether `as_model` takes such an object: anything that can be called, or a pair with it."""
+    """Whether `as_model` takes the object: a `Model`, a callable object, or a pair with one."""
     own = thing[0] if _is_pair(thing) else thing
     return isinstance(thing, Model) or _is_transform(own) or (callable(own) and not isinstance(own, type))
 
 
 class _Function:
-    """The function of weights by name and a flat list of arrays."""
+    """The adapted object as a function of named weights and a flat list of arrays."""
 
     def __init__(self, adapted: Adapted, arguments: Arguments, keywords: Mapping[str, Any]) -> None:
         self.adapted, self.arguments, self.keywords = adapted, arguments, keywords
@@ -114,7 +115,7 @@ class _Function:
 
 
 class _Forward:
-    """`_Function` with its results by name."""
+    """`_Function` with named results."""
 
     def __init__(self, function: _Function, outputs: Outputs) -> None:
         self.function, self.outputs = function, outputs
@@ -143,32 +144,32 @@ def _adapt(thing: Any, weights: Any) -> Adapted:
         return adapt_nnx(thing, weights)
     if not callable(thing) or isinstance(thing, type):
         what = f"the class {thing.__name__}" if isinstance(thing, type) else shown(thing)
-        raise UsageError(f"model: expected a function or a module that can be called, found {what}")
+        raise UsageError(f"model: expected a function or a callable module, found {what}")
     inner = getattr(thing, "__wrapped__", None)
     if _is_module(inner, "equinox", "Module") or _is_module(inner, "flax.nnx", "Module"):
         if isinstance(thing, jax.stages.Wrapped):  # jit changes nothing
             return _adapt(inner, weights)
         raise UsageError(
-            f"model: found a function around {type(inner).__name__}, which hides its weights; give the module itself, "
-            "with Equinox as eqx.filter_vmap(module) in place of jax.vmap(module)"
+            f"model: expected a module, found a function around {type(inner).__name__}, which hides its weights; give "
+            "the module, with Equinox as eqx.filter_vmap(module) instead of jax.vmap(module)"
         )
     return adapt_function(thing, weights)
 
 
 def _is_module(thing: Any, framework: str, name: str) -> bool:
-    """Whether this is an object of a framework: there is none before that is imported."""
+    """Whether this is an object of a framework; if the framework is not imported, it is not."""
     return framework in sys.modules and isinstance(thing, getattr(sys.modules[framework], name))
 
 
 def _is_equinox_module(thing: Any) -> bool:
-    """Whether this is a module that can be called; `filter_vmap` and the like make modules of plain functions too."""
+    """Whether this is a callable module; `filter_vmap` and the like turn even plain functions into modules."""
     if not _is_module(thing, "equinox", "Module") or not callable(thing):
         return False
     return not type(thing).__module__.startswith("equinox._") or any(map(is_array, jax.tree.leaves(thing)))
 
 
 def _is_stateful_pair(thing: Any) -> bool:
-    """Whether this is an Equinox module with its state, as ``eqx.nn.make_with_state`` gives them."""
+    """Whether this is an Equinox module with its state, as returned by ``eqx.nn.make_with_state``."""
     return _is_pair(thing) and _is_module(thing[1], "equinox.nn", "State")
 
 
@@ -177,12 +178,12 @@ def _is_pair(thing: Any) -> bool:
 
 
 def _is_transform(thing: Any) -> bool:
-    """Whether this is a transform of Haiku's: its functions ``init`` and ``apply``, by name."""
+    """Whether this is a Haiku transform: a pair with the fields ``init`` and ``apply``."""
     return isinstance(thing, tuple) and getattr(thing, "_fields", ()) == ("init", "apply")
 
 
 def _check_inputs(arguments: Arguments) -> tuple[CheckInput, ...]:
-    """Examples first, where there are any, then random arrays, with integers in the range of the examples'."""
+    """Example arrays, if any, then random arrays, with integers in the range of the examples."""
     examples = arguments.examples
     ranges = {name: (int(a.min()), int(a.max())) for name, a in examples.items() if a.dtype.kind in "iu" and a.size}
     random = RandomInputs(arguments.inputs, ranges)

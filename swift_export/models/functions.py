@@ -1,4 +1,4 @@
-"""Plain functions: ``f(*inputs)``, ``f(weights, *inputs)`` and, as Haiku makes them, ``f(weights, rng, *inputs)``."""
+"""Adapts plain functions: ``f(*inputs)``, ``f(weights, *inputs)`` and Haiku's ``f(weights, rng, *inputs)``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["adapt_function"]
 
 
 def adapt_function(function: Callable[..., Any], weights: Any) -> Adapted:
-    """A function whose first argument are ``weights``, a pytree, unless that is None.
+    """A function whose first argument is the pytree ``weights``, unless that is None.
 
-    Where the argument behind the weights is called ``rng``, as in the ``apply`` of a Haiku transform, it is given None.
-    Raises WeightsError for weights that hold anything but arrays.
+    If the argument after the weights is called ``rng``, as in the ``apply`` of a Haiku transform, it is always None.
+    Raises WeightsError for weights with other leaves than arrays.
     """
     title, qualified = title_of(function)
     parameters, by_name = parameters_of(function)

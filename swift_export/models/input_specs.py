@@ -1,6 +1,6 @@
-"""What inputs a model takes: shapes, texts, ``jax.ShapeDtypeStruct`` or example arrays, each alone or in a pytree.
+"""Specifications of a model's inputs: shapes, texts, ``jax.ShapeDtypeStruct``s, example arrays, or pytrees of these.
 
-One argument of a function is one such specification or a pytree of them; its leaves are the model's inputs.
+Each argument of a function is one specification or a pytree of them, whose leaves are the model's inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from swift_export.system.text import listed, shown
 
 __all__ = ["Arguments", "arguments_of", "parse_input", "parse_spec"]
 
-#: Names of unknown dimensions by input and axis; None keeps a size.
+#: Names of unknown dimensions by input and axis; None keeps the size.
 Dims = Mapping[str, Sequence[str | int | None]]
 
 _TEXT = re.compile(r"\s*([A-Za-z]\w*)\s*\[([^\[\]]*)\]\s*")
@@ -30,7 +30,7 @@ _EXPECTED = 'expected a shape such as ("batch", 3), (shape, dtype), "float32[bat
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of a function as a list of inputs, and back."""
+    """The arguments of a function as a list of inputs, and their structure."""
 
     names: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
@@ -38,15 +38,15 @@ class Arguments:
     examples: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def unflatten(self, arrays: Sequence[Any]) -> list[Any]:
-        """The arguments made of these arrays, one for each input."""
+        """The arguments with these arrays, one for each input."""
         return list(jax.tree.unflatten(self.structure, arrays))
 
 
 def arguments_of(inputs: Mapping[str, Any] | Sequence[Any], parameters: Sequence[str], dims: Dims) -> Arguments:
     """Read ``inputs``, by name or in the order of a function's ``parameters``.
 
-    Raises UsageError for a specification that is none, names that some format does not take, and unknown dimensions
-    without a name.
+    Raises UsageError for an invalid specification, for names that some format does not allow, and for unknown
+    dimensions without a name.
     """
     if isinstance(inputs, Mapping):
         names, given = [str(name) for name in inputs], list(inputs.values())
@@ -54,12 +54,12 @@ def arguments_of(inputs: Mapping[str, Any] | Sequence[Any], parameters: Sequence
         names, given = list(parameters), list(inputs)
         if len(names) < len(given):
             named = f"takes {len(names)} ({listed(names)})" if names else "does not name its arguments"
-            raise UsageError(f"inputs: found {len(given)}, while the function {named}; give them by name")
+            raise UsageError(f"inputs: found {len(given)}, but the function {named}; give them by name")
         names = names[: len(given)]
     else:
-        raise UsageError(f"inputs: expected them by name or in a list; found {shown(inputs)}")
+        raise UsageError(f"inputs: expected a dictionary by name or a list, found {shown(inputs)}")
     if not given:
-        raise UsageError("inputs: found none; give the name, shape and element type of each argument")
+        raise UsageError("inputs: expected at least one, found none; give each argument's name, shape and element type")
     leaves, structure = jax.tree_util.tree_flatten_with_path(
         given, is_leaf=lambda value: value is not given and _is_leaf(value)
     )
@@ -69,7 +69,7 @@ def arguments_of(inputs: Mapping[str, Any] | Sequence[Any], parameters: Sequence
     check_distinct({"inputs": found})
     check_input_names(found)
     if unknown := set(dims) - set(found):
-        raise UsageError(f"dims: found {listed(sorted(unknown))}; the inputs are {listed(found)}")
+        raise UsageError(f"dims: expected names of inputs ({listed(found)}), found {listed(sorted(unknown))}")
     for name, (_, leaf) in zip(found, leaves, strict=True):
         spec, example = _read(name, leaf)
         flat[name] = _with_dims(spec, dims[name]) if name in dims else spec
@@ -79,7 +79,7 @@ def arguments_of(inputs: Mapping[str, Any] | Sequence[Any], parameters: Sequence
 
 
 def parse_input(text: str) -> tuple[str, str]:
-    """``x=float32[batch,3,224,224]`` as the name and what `parse_spec` reads; raises UsageError for another form."""
+    """Split ``x=float32[batch,3,224,224]`` into name and specification; raises UsageError for another form."""
     name, equals, spec = text.partition("=")
     if not equals or not name.strip():
         raise UsageError(f"input {shown(text)!r}: expected NAME=DTYPE[DIM,...], such as x=float32[batch,3,224,224]")
@@ -88,7 +88,7 @@ def parse_input(text: str) -> tuple[str, str]:
 
 
 def parse_spec(name: str, text: str) -> TensorSpec:
-    """``float32[batch,3,224,224]``, of the input ``name``; ``int32[]`` is a scalar."""
+    """Parse ``float32[batch,3,224,224]`` for the input ``name``; ``int32[]`` is a scalar."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise UsageError(f"{name}: expected DTYPE[DIM,...], such as float32[batch,3,224,224]; found {shown(text)!r}")
@@ -97,7 +97,7 @@ def parse_spec(name: str, text: str) -> TensorSpec:
 
 
 def _is_leaf(value: Any) -> bool:
-    """Whether this specifies one input: a shape is a tuple too, but never a pytree of specifications."""
+    """Whether this specifies one input. A shape is a tuple too, but never a pytree of specifications."""
     return value is None or not isinstance(value, (list, tuple, dict)) or _is_shape(value) or _is_pair(value)
 
 
@@ -119,7 +119,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _read(name: str, leaf: Any) -> tuple[TensorSpec, np.ndarray | None]:
-    """The input that a specification states, and the example where it is an array."""
+    """The input of a specification, and its example if it is an array."""
     if isinstance(leaf, str):
         return parse_spec(name, leaf), None
     if _is_pair(leaf):
@@ -127,11 +127,11 @@ def _read(name: str, leaf: Any) -> tuple[TensorSpec, np.ndarray | None]:
     if _is_shape(leaf):
         return _spec(name, leaf, np.float32), None
     if isinstance(leaf, (np.ndarray, np.generic, jax.Array)) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-        # As JAX itself would take it: 64 bits only where they are turned on.
+        # As JAX itself would take it: with 64 bits only if they are enabled.
         array = np.asarray(jnp.asarray(leaf))
         return _spec(name, array.shape, array.dtype), array
     if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-        # A symbolic dimension prints as its name, an expression of some as no name.
+        # A symbolic dimension is printed as its name; an expression is not a name.
         return _spec(name, [dim if isinstance(dim, int) else str(dim) for dim in leaf.shape], leaf.dtype), None
     raise UsageError(f"{name}: {_EXPECTED}; found {shown(leaf)}")
 
@@ -140,34 +140,34 @@ def _spec(name: str, dims: Sequence[Any], dtype: Any) -> TensorSpec:
     try:
         found = jnp.dtype(dtype)
     except TypeError:
-        raise UsageError(f"{name}: found {shown(dtype)!r}, which is no element type; float32, int32, ...") from None
+        raise UsageError(f"{name}: expected an element type such as float32, found {shown(dtype)!r}") from None
     if found.kind not in "biuf" and not jnp.issubdtype(found, jnp.floating):
         raise UsageError(f"{name}: expected floats, integers or bool; found {found.name}")
     if jax.dtypes.canonicalize_dtype(found) != found:
         raise UsageError(
-            f"{name}: found {found.name}, while JAX has types of 64 bits turned off; "
-            f"take {jax.dtypes.canonicalize_dtype(found).name}, or turn them on by jax_enable_x64"
+            f"{name}: expected types enabled in JAX, found {found.name}; "
+            f"use {jax.dtypes.canonicalize_dtype(found).name}, or enable 64-bit types with jax_enable_x64"
         )
     return TensorSpec(name, found.name, tuple(_dim(dim, name) for dim in dims))
 
 
 def _dim(dim: Any, name: str) -> str | int:
     if dim is None:
-        raise UsageError(f'{name}: found a dimension without a name; name it, such as "batch"')
+        raise UsageError(f'{name}: expected sizes or names, found a dimension without a name; name it, such as "batch"')
     if isinstance(dim, str):
         return check_dim(dim, name)
     if dim < 1:
-        raise UsageError(f"{name}: found a dimension of {dim}; expected a size, or a name where any will do")
+        raise UsageError(f"{name}: expected a size, or a name for any size, found a dimension of {dim}")
     return int(dim)
 
 
 def _with_dims(spec: TensorSpec, dims: Sequence[str | int | None]) -> TensorSpec:
     if isinstance(dims, str) or len(dims) != len(spec.dims):
         raise UsageError(
-            f"dims of {spec.name}: expected {len(spec.dims)} names, or None for sizes; found {shown(dims)}"
+            f"dims of {spec.name}: expected {len(spec.dims)} names (None keeps a size), found {shown(dims)}"
         )
     named = [own if dim is None else _dim(dim, spec.name) for own, dim in zip(spec.dims, dims, strict=True)]
     for own, dim in zip(spec.dims, named, strict=True):
         if isinstance(dim, int) and dim != own:
-            raise UsageError(f"dims of {spec.name}: found {dim}, where the size is {own}")
+            raise UsageError(f"dims of {spec.name}: expected the size {own}, found {dim}")
     return TensorSpec(spec.name, spec.dtype, tuple(named))

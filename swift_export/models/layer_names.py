@@ -1,8 +1,7 @@
-"""Named scopes for the layers of modules that open none themselves, as Equinox's and Flax NNX's.
+"""Named scopes for the layers of modules without scopes, like those of Equinox and Flax NNX.
 
-While a function is traced, every call of a layer runs in a scope of the layer's name in the tree, such as
-``layers/0/attention``. A class looks its ``__call__`` up in itself, so the classes of the layers are changed for that
-time, and put back afterwards.
+During tracing, every call of a layer runs in a scope with the layer's name in the tree, such as ``layers/0/attention``.
+Python looks up ``__call__`` in the class, so the classes of the layers are changed temporarily and restored afterwards.
 """
 
 from __future__ import annotations
@@ -16,21 +15,20 @@ import jax
 
 __all__ = ["named_layers"]
 
-#: Classes are changed for all threads.
+#: The change of a class affects all threads.
 _LOCK = threading.RLock()
 
 
-#: The layers in a module and their names, paths joined by ``/``; the module itself is called ``""``.
+#: The layers in a module and their names, paths joined by ``/``; the module's own name is ``""``.
 Find = Callable[[Any], Iterable[tuple[str, Any]]]
 
 
 @contextmanager
 def named_layers(module: Any, find: Find, plain: Callable[[Any], Any] = lambda call: call) -> Iterator[None]:
-    """Give the layers of a module their names while the block runs.
+    """Name the layers of a module while the block runs.
 
-    ``plain`` makes of a layer's call one that opens no scope of the class's own. A layer that reaches its call as a
-    copy, as through ``jit`` or ``vmap``, is known by its class where that names one layer only among those of the layer
-    that calls it.
+    ``plain`` turns a layer's call into one without the class's own scope. ``jit`` and ``vmap`` call a copy of a layer;
+    it is identified by its class, if the calling layer has only one layer of this class.
     """
     names = _Names(module, find)
     classes = {base for cls in names.by_class for base in cls.__mro__ if "__call__" in vars(base)}
@@ -46,13 +44,13 @@ def named_layers(module: Any, find: Find, plain: Callable[[Any], Any] = lambda c
 
 
 class _Names:
-    """The names of layers, and of those whose calls are under way."""
+    """The names of layers, and of the layers whose calls are running."""
 
     def __init__(self, module: Any, find: Find) -> None:
         self.find = find
         self.by_class: dict[type, list[str]] = {}
         self.by_id: dict[int, str] = {}
-        #: The numbers of objects stand for them while these live.
+        #: By the objects' ids, which are valid as long as the objects live.
         self.alive: list[Any] = []
         self.under_way: list[tuple[int, str]] = [(0, "")]
         self.add("", module)
@@ -60,13 +58,13 @@ class _Names:
             self.by_class.setdefault(type(layer), []).append(name)
 
     def add(self, name: str, layer: Any) -> None:
-        """Let the layers in a layer, or in a copy of it, be known."""
+        """Register the layers in a layer or in its copy."""
         for inner, found in self.find(layer):
             self.by_id[id(found)] = "/".join(filter(None, (name, inner)))
             self.alive.append(found)
 
     def of(self, layer: Any) -> str | None:
-        """The name of a layer that is being called."""
+        """The name of a called layer."""
         if id(layer) in self.by_id:
             return self.by_id[id(layer)]
         _, caller = self.under_way[-1]
@@ -79,13 +77,13 @@ class _Names:
 
 def _scoped(cls: type, own: Any, names: _Names) -> Callable[..., Any]:
     def call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
-        # What decorates a call, as filter_jit does, may be no function, and binds itself.
+        # A decorated call, for example by filter_jit, may be an object that binds itself.
         bound = own.__get__(self, cls) if hasattr(own, "__get__") else own
         return bound(*arguments, **keywords)
 
     def scoped(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
         name, (caller_id, caller) = names.of(self), names.under_way[-1]
-        # The same layer again is a class that calls the one it is derived from.
+        # The same layer again: a class calls its base class.
         if name is None or caller_id == id(self):
             return call(self, *arguments, **keywords)
         names.under_way.append((id(self), name))
@@ -98,7 +96,7 @@ def _scoped(cls: type, own: Any, names: _Names) -> Callable[..., Any]:
         finally:
             names.under_way.pop()
 
-    # What reads the signature, as Equinox does, sees the layer's own.
+    # Readers of the signature, such as Equinox, see the layer's own.
     scoped.__name__, scoped.__qualname__, scoped.__doc__ = "__call__", f"{cls.__qualname__}.__call__", own.__doc__
     scoped.__wrapped__ = own  # type: ignore[attr-defined]
     return scoped

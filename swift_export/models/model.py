@@ -1,6 +1,6 @@
-"""A model: the one object that lowering, artifacts, parity and the command line take.
+"""A model: the object that lowering, artifacts, parity and the command line take.
 
-Light to import: neither jax nor a framework is needed to hold one.
+Light to import: it needs neither jax nor another framework.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "weights_digest",
 ]
 
-#: ``forward(weights, *inputs)``: weights by name, inputs in the order of `Model.inputs`; gives outputs by name.
+#: ``forward(weights, *inputs)``: weights by name, inputs in the order of `Model.inputs`; returns outputs by name.
 Forward = Callable[..., "Mapping[str, Array]"]
 
 #: Sizes of the unknown dimensions, by name.
@@ -44,7 +44,7 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting that a file states, at a place in its graph, beside the one that the model demands."""
+    """A setting found at a place in a file's graph, and the setting that the model requires."""
 
     place: str
     name: str
@@ -53,7 +53,7 @@ class Setting:
 
     @property
     def holds(self) -> bool:
-        """Whether the file states the right one."""
+        """Whether both are equal."""
         return self.expected == self.found
 
 
@@ -62,23 +62,23 @@ class CheckInput(Protocol):
 
     @property
     def name(self) -> str:
-        """How reports call this input."""
+        """The name of this input in reports."""
         ...
 
     def draw(self, sizes: Sizes) -> Mapping[str, np.ndarray]:
-        """All inputs of the model, by name; the same arrays on every machine."""
+        """All inputs of the model by name; the arrays are the same on every machine."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """How the arrays come about, as plain data for a report, without folders of this machine."""
+        """The arrays' origin as plain data for a report, without paths of this machine."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture of what is compared: of an input, and of a value inside that the reference and an artifact give.
+    """A picture of the comparison: an input, and an intermediate value in the reference and in an artifact.
 
-    All three are greyscale images, rows first; ``value`` says what the last two show.
+    All three are greyscale images, rows first; ``value`` describes the last two.
     """
 
     input: str
@@ -89,23 +89,23 @@ class Picture:
 
 
 class Painter(Protocol):
-    """Makes the picture of a report from the value at one place inside the model."""
+    """Makes the picture of a report from the intermediate value at one place."""
 
     @property
     def place(self) -> str:
-        """The place whose value is shown."""
+        """The place of the value."""
         ...
 
     def paint(
         self, name: str, inputs: Mapping[str, np.ndarray], expected: np.ndarray, found: np.ndarray
     ) -> Picture | None:
-        """Of the check input called ``name``; None where the values cannot be shown side by side."""
+        """The picture for the check input ``name``; None if the values cannot be shown side by side."""
         ...
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """A function of this package that another process calls: its module, which documents it, and plain arguments."""
+    """A function of this package that another process calls: its module, which describes it, and plain arguments."""
 
     module: str
     arguments: Mapping[str, Any]
@@ -113,10 +113,10 @@ class Procedure:
 
 @dataclass(frozen=True)
 class Card:
-    """Facts of a model for people, as manifest and files state them.
+    """Facts about a model for people, stated in the manifest and in files.
 
-    ``architecture`` and ``input`` are plain data, ``input_text`` is the input contract in words, ``description`` one
-    line for the ONNX file.
+    ``architecture`` and ``input`` are plain data, ``input_text`` is the input contract in words, and ``description`` is
+    one line for the ONNX file.
     """
 
     variant: str
@@ -134,33 +134,33 @@ class Model:
     """A JAX function with its weights, ready to be lowered.
 
     Attributes:
-        name: of the model, as the graph of an ONNX file is called: letters, digits, ``-``, ``_`` and ``.``.
+        name: the model's name, also of the ONNX graph: letters, digits, ``-``, ``_`` and ``.``.
         forward: the function to export, traceable by JAX.
-        weights: by name; a name may be a path, such as ``layers.0.weight``.
-        inputs: name, element type and shape of each input, in the order in which ``forward`` takes them. A dimension is
-            a size or, where any size will do, a name; the same name stands for the same size.
-        outputs: names of the outputs, in the order in which files list them.
-        provenance: where the weights come from.
+        weights: the weights by name; a name may be a path, such as ``layers.0.weight``.
+        inputs: name, element type and shape of each input, in the order of ``forward``'s arguments. A dimension is a
+            size, or a name if it may have any size; equal names mean equal sizes.
+        outputs: names of the outputs, in the order of the files.
+        provenance: the origin of the weights.
         card: facts for people.
-        essentials: what travels inside every file beside what the card says, text by name.
+        essentials: text by name that is stored in every file beside the card.
         settings: choices that distinguish this function from others of the same weights, plain data for the manifest.
-        details: what the manifest says of each artifact beside what is read from the file.
-        packages: Python packages whose versions matter to the files, beside those of the tool itself.
+        details: facts for each artifact's entry in the manifest, beside those read from the file.
+        packages: Python packages whose versions affect the files, beside those of the tool itself.
         reference: another form of the function to compare with, by default ``forward`` itself. It takes the same
-            arguments, and carries the same named scopes.
-        rebuild: how another process makes the model again; its module has a function ``rebuild(arguments, weights)``.
-            Without it, the reference is computed in this process.
-        places: named scopes inside the function, in the order of computation, where a fault can be located; by default
-            those that its trace shows.
-        outline: those of ``places`` that lie between the others' blocks: a fault is looked for there first.
+            arguments and has the same named scopes.
+        rebuild: the procedure by which another process makes the model again; its module has a function
+            ``rebuild(arguments, weights)``. Without it, the reference is computed in this process.
+        places: named scopes inside the function, in the order of computation, at which a fault can be located; by
+            default all scopes of its trace.
+        outline: the places that are searched first for a fault; the other places lie between them.
         painter: makes the picture of a report.
-        check_inputs: the inputs of every check; without any, random arrays.
-        batched: whether the first axis of all inputs and outputs holds independent items. A batch is then expected to
-            give what its items give, each on its own.
-        golden: the name of the check input whose reference outputs an export keeps.
-        sizes: sizes of the unknown dimensions to check at, in place of the default ones.
-        structure: how to read settings from a file's graph that outputs cannot show; its module has a function
-            ``examine(arguments, model)`` that gives a `Setting` for each.
+        check_inputs: the inputs of every check; by default, random arrays.
+        batched: whether the first axis of all inputs and outputs holds independent items. Each item of a batch is then
+            expected to give the same result as alone.
+        golden: the name of the check input whose reference outputs an export stores.
+        sizes: sizes of the unknown dimensions for checks, instead of the default ones.
+        structure: the procedure that reads settings from a file's graph which outputs cannot show; its module has a
+            function ``examine(arguments, model)`` that returns a `Setting` for each.
 
     """
 
@@ -193,33 +193,33 @@ class Model:
 
     @property
     def batch(self) -> int | None:
-        """The fixed batch size of a batched model; None where any will do."""
+        """The fixed batch size of a batched model; None if any size is allowed."""
         size = self.inputs[0].dims[0] if self.batched else None
         return size if isinstance(size, int) else None
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of the unknown dimensions, each once, in order."""
+        """Names of the unknown dimensions in order, without repetition."""
         return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.dims if isinstance(dim, str)))
 
 
 def sizes_text(sizes: Sizes) -> str:
-    """``batch 2, tokens 7``."""
+    """Sizes as text: ``batch 2, tokens 7``."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items()) or "fixed sizes"
 
 
 def value_name(number: int) -> str:
-    """The name of an output that holds the value at a place, by the place's number: valid in every format.
+    """The name of an output with the value at a place, from the place's number; it is valid in every format.
 
-    Names sort as their numbers do: jax sorts outputs by name.
+    Names have the same order as their numbers, because jax sorts outputs by name.
     """
     return f"value{number:03d}"
 
 
 def weights_digest(weights: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of weights: for each name in sorted order name, element type, shape and little-endian bytes.
+    """SHA-256 of weights: for each name in sorted order, the name, element type, shape and little-endian bytes.
 
-    The element type is left out for float32. It depends on no file format.
+    The element type is omitted for float32. The digest does not depend on a file format.
     """
     digest = hashlib.sha256()
     for name in sorted(weights):

@@ -1,7 +1,7 @@
-"""Names of weights, inputs and outputs, from their places in pytrees, and what names every format takes.
+"""Names of weights, inputs and outputs from their paths in pytrees, and the names that every format allows.
 
-TensorFlow keeps dots in the keys of a signature; it tells arguments apart without regard to case, and with ``.`` and
-``_`` made one, and wants no Python keyword. ONNX has one space of names for inputs, outputs and weights.
+TensorFlow allows dots in the keys of a signature. It does not distinguish case in names of arguments, nor ``.`` from
+``_``, and refuses Python keywords. ONNX has one namespace for inputs, outputs and weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: Operations in JAX's expressions of sizes.
 _OPERATIONS = frozenset({"floordiv", "max", "min", "mod", "non_negative"})
-#: What functions that TensorFlow makes of a signature call their own first argument.
+#: The first argument of functions that TensorFlow makes from a signature.
 _TAKEN = frozenset({"self"})
 
 
@@ -48,58 +48,56 @@ def path_name(path: Iterable[Any]) -> str:
 
 
 def weight_name(path: Iterable[Any]) -> str:
-    """The name of a weight: `path_name` with nothing but letters, digits, ``_``, ``-`` and dots.
+    """The name of a weight: `path_name` with only letters, digits, ``_``, ``-`` and dots.
 
-    Slashes in keys are steps too, and ``~``, which Haiku writes for a module's own, is none.
+    Slashes in keys separate steps too; ``~``, Haiku's step for a module itself, is dropped.
     """
     parts = [part for key in path for part in part_of(key).split("/") if part.strip("~")]
     return ".".join(re.sub(r"[^A-Za-z0-9_.-]", "_", part) for part in parts)
 
 
 def check_model_name(name: str) -> str:
-    """The name of a model; raises UsageError for one that a file cannot have."""
+    """The name of a model; raises UsageError for a name that files do not allow."""
     if not _MODEL.fullmatch(name):
         raise UsageError(
-            f"name: expected letters, digits, -, _ and . after a letter or digit; found {shown(name, quoted=True)}"
+            f"name: expected letters, digits, -, _ and . after a letter or digit, found {shown(name, quoted=True)}"
         )
     return name
 
 
 def check_dim(name: str, where: str) -> str:
-    """The name of an unknown dimension; raises UsageError for one that is no identifier."""
+    """The name of an unknown dimension; raises UsageError unless it is an identifier."""
     if not _DIM.fullmatch(name) or name in _OPERATIONS:
-        raise UsageError(
-            f"{where}: expected dimensions that are sizes or identifiers; found {shown(name, quoted=True)}"
-        )
+        raise UsageError(f"{where}: expected sizes or identifiers as dimensions, found {shown(name, quoted=True)}")
     return name
 
 
 def check_tensor_names(names: Iterable[str], what: str) -> None:
-    """Raise UsageError for names of inputs or outputs that some format does not take."""
+    """Raise UsageError for names of inputs or outputs that some format does not allow."""
     for name in names:
         if not _TENSOR.fullmatch(name):
             raise UsageError(
-                f"{what}: found {shown(name, quoted=True)}, which not every format takes; "
-                "expected letters, digits and _ after a letter, in parts joined by dots"
+                f"{what}: expected letters, digits and _ after a letter, in parts joined by dots, found "
+                f"{shown(name, quoted=True)}"
             )
 
 
 def check_input_names(names: Sequence[str]) -> None:
-    """`check_tensor_names`, and UsageError for names that TensorFlow's signatures do not take, or take for one."""
+    """Run `check_tensor_names`, and raise UsageError for names that TensorFlow refuses or does not distinguish."""
     check_tensor_names(names, "inputs")
     seen: dict[str, str] = {}
     for name in names:
         if keyword.iskeyword(name) or name in _TAKEN:
-            raise UsageError(f"inputs: found {name}, a word that Python keeps to itself; choose another name")
+            raise UsageError(f"inputs: found the Python keyword {name}; choose another name")
         other = seen.setdefault(name.replace(".", "_").lower(), name)
         if other != name:
             raise UsageError(
-                f"inputs: TensorFlow takes {other} and {name} for one; choose names that differ in more than case"
+                f"inputs: TensorFlow does not distinguish {other} from {name}; choose names that differ by letters"
             )
 
 
 def check_distinct(groups: Mapping[str, Iterable[str]]) -> None:
-    """Raise UsageError where two of all tensors, by what they are, have the same name."""
+    """Raise UsageError if two of all tensors, given by kind, have the same name."""
     seen: dict[Hashable, str] = {}
     twice = []
     for what, names in groups.items():
@@ -108,4 +106,4 @@ def check_distinct(groups: Mapping[str, Iterable[str]]) -> None:
                 twice.append(f"{shown(name)} ({seen[name]} and {what})")
             seen[name] = what
     if twice:
-        raise UsageError(f"names: expected each once, found {listed(twice)} twice; choose other names")
+        raise UsageError(f"names: expected different names, found {listed(twice)} twice; choose other names")

@@ -1,4 +1,4 @@
-"""The outputs of a function: what it returns, traced at unknown sizes, as arrays by name."""
+"""The outputs of a function: its results as named arrays, traced at unknown sizes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Outputs:
     names: tuple[str, ...]
 
     def by_name(self, returned: Any) -> dict[str, Any]:
-        """What the function returned, by name."""
+        """The function's results by name."""
         return dict(zip(self.names, (value for _, value in _leaves(returned)), strict=True))
 
 
@@ -40,11 +40,11 @@ def outputs_of(
     inputs: Sequence[TensorSpec],
     names: Sequence[str] | Mapping[str, str] | str | None,
 ) -> Outputs:
-    """Trace a function and name what it returns.
+    """Trace a function and name its results.
 
-    One array is called ``output``, the parts of a tuple ``output_0``, ``output_1``, ..., those of a dictionary or
-    dataclass by their keys or fields. ``names`` takes the place of these, in order, or of some of them by name.
-    Raises UsageError for what cannot be traced, returns anything but arrays or has names that are none.
+    A single array is called ``output``, the elements of a tuple ``output_0``, ``output_1``, ...; those of a dictionary
+    or dataclass are named after keys or fields. ``names`` replaces these names: all of them in order, or some by name.
+    Raises UsageError for a function that cannot be traced or returns other values than arrays, and for invalid names.
     """
     found: list[str] = []
 
@@ -65,7 +65,7 @@ def outputs_of(
     except Exception as error:  # whatever the user's function raises
         raise UsageError(f"the function cannot be traced for {_described(inputs)}: {reason(error)}") from error
     if not found:
-        raise UsageError("outputs: the function returned nothing; expected arrays")
+        raise UsageError("outputs: expected arrays, but the function returned nothing")
     chosen = _renamed(found, names)
     check_distinct({"outputs": chosen})
     check_tensor_names(chosen, "outputs")
@@ -73,7 +73,7 @@ def outputs_of(
 
 
 def symbolic(inputs: Sequence[TensorSpec]) -> list[jax.ShapeDtypeStruct]:
-    """Inputs to trace a function for: unknown dimensions are JAX's symbolic ones, of one scope."""
+    """Inputs for tracing: unknown dimensions are JAX's symbolic dimensions, in one scope."""
     scope = export.SymbolicScope()
     return [
         jax.ShapeDtypeStruct(export.symbolic_shape(", ".join(map(str, spec.dims)), scope=scope), dtype_of(spec.dtype))
@@ -82,7 +82,7 @@ def symbolic(inputs: Sequence[TensorSpec]) -> list[jax.ShapeDtypeStruct]:
 
 
 def _leaves(returned: Any) -> list[tuple[str, Any]]:
-    """What a function returned, part by part, with default names."""
+    """The parts of a function's result with default names."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(_plain(returned))
     named = []
     for path, value in leaves:
@@ -94,7 +94,7 @@ def _leaves(returned: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses that JAX does not know as dictionaries of their fields."""
+    """Dataclasses that are not registered in JAX become dictionaries of their fields."""
 
     def opened(leaf: Any) -> Any:
         if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
@@ -109,11 +109,11 @@ def _renamed(found: Sequence[str], names: Sequence[str] | Mapping[str, str] | st
         return list(found)
     if isinstance(names, Mapping):
         if unknown := [name for name in names if name not in found]:
-            raise UsageError(f"outputs: found {listed(map(shown, unknown))}; the function returns {listed(found)}")
+            raise UsageError(f"outputs: expected some of {listed(found)}, found {listed(map(shown, unknown))}")
         return [str(names.get(name, name)) for name in found]
     chosen = [names] if isinstance(names, str) else [str(name) for name in names]
     if len(chosen) != len(found):
-        raise UsageError(f"outputs: found {len(chosen)} names for {len(found)} outputs ({listed(found)})")
+        raise UsageError(f"outputs: expected {len(found)} names ({listed(found)}), found {len(chosen)}")
     return chosen
 
 

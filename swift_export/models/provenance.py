@@ -1,4 +1,4 @@
-"""Where a model's weights come from."""
+"""The origin of a model's weights."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SYNTHETIC_WARNING = "synthetic weights: the features mean nothing"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where weights came from and how they were changed on the way.
+    """The origin of weights, and the changes made on loading.
 
     Attributes:
-        kind: ``checkpoint``, ``bundle``, ``hub``, ``published`` or ``synthetic`` for SwiFT; ``python`` for a model that
-            a program or a file of Python code made.
+        kind: ``checkpoint``, ``bundle``, ``hub``, ``published`` or ``synthetic`` for SwiFT; ``python`` for a model made
+            by a program or a Python file.
         name: the file's name without folders, the hub id, ``synthetic:SEED``, or the name of a Python object.
-        sha256: SHA-256 of the file that holds the tensors.
+        sha256: SHA-256 of the file with the tensors.
         git_blob: git blob id of that file, for checkpoints.
         seed: the seed of synthetic weights, also when they come from a bundle.
-        assumed: hyper-parameters that the file lacked, with the values that were taken instead.
-        dropped: names of the tensors (heads, training plumbing) that were left out.
+        assumed: hyper-parameters missing from the file, with the values used instead.
+        dropped: names of the dropped tensors, such as heads and training state.
         notes: further facts for readers of a manifest, one sentence each.
 
     """
@@ -39,7 +39,7 @@ class Provenance:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the weights were drawn, not trained: features computed from them mean nothing."""
+        """Whether the weights are random and untrained: their features mean nothing."""
         return self.seed is not None
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Models in files of Python code, ``FILE.py:NAME``: the file is run, so it is trusted like any program.
+"""Models in Python files, ``FILE.py:NAME``. The file is run, so it must be trusted like any program.
 
-NAME is a function, a module, a pair as `as_model` takes them or a `Model`, or a function without arguments that makes
-one of these.
+NAME is a function, a module, a pair for `as_model` or a `Model`, or a function without arguments that makes one of
+these.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def split_target(target: str) -> tuple[Path, str]:
 
 
 def load_object(file: Path, name: str) -> Any:
-    """What ``name`` stands for in a file, made where it is a function without arguments.
+    """The object ``name`` of a file; a function without arguments is called to make it.
 
-    Raises UsageError for a file that is absent or does not import, a name that is absent, and a maker that raised.
+    Raises UsageError for a missing file, a failed import, a missing name, and an error in such a function.
     """
     with _neighbours(file):
         found = vars(_module(file))
         if name not in found:
             public = sorted(n for n, v in found.items() if not n.startswith("_") and is_model_like(v))
-            raise UsageError(f"{file}: found no {name}; it has {listed(public) or 'nothing that could be a model'}")
+            raise UsageError(f"{file}: expected a model {name}, found {listed(public) or 'no possible model'}")
         thing = found[name]
         if inspect.isfunction(thing) and not inspect.signature(thing).parameters:
             try:
@@ -56,7 +56,7 @@ def load_object(file: Path, name: str) -> Any:
     if not is_model_like(thing):
         raise UsageError(
             f"{file}: {name}: expected a function, a module or (module, state), or a function without arguments that "
-            f"makes one; found {type(thing).__name__}"
+            f"makes one, found {type(thing).__name__}"
         )
     return thing
 
@@ -69,7 +69,7 @@ def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any)
     thing = load_object(file, name)
     if isinstance(thing, Model):
         if inputs:
-            raise UsageError(f"{file}: {name} is a Model, which states its inputs; leave out --input")
+            raise UsageError(f"{file}: {name} is a Model, which states its inputs; omit --input")
         return thing
     arguments = {"file": str(file.resolve()), "sha256": _sha256(file), "name": name, "inputs": dict(inputs)}
     procedure = Procedure(__name__, arguments | {"options": options})
@@ -78,7 +78,7 @@ def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any)
 
 
 def load_again(file: Path, name: str, signature: Signature) -> Model:
-    """The model ``name`` of a file as artifacts hold it: with inputs and names of outputs as in their ``signature``."""
+    """The model ``name`` of a file with the inputs and names of outputs in an artifact's ``signature``."""
     inputs = {spec.name: f"{spec.dtype}[{','.join(map(str, spec.dims))}]" for spec in signature.inputs}
     outputs = tuple(spec.name for spec in signature.outputs)
     thing = load_object(file, name)
@@ -87,9 +87,9 @@ def load_again(file: Path, name: str, signature: Signature) -> Model:
 
 
 def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Model:
-    """Load a model of a file again, in another process, with these ``weights``.
+    """Load a file's model again, in another process, with these ``weights``.
 
-    Raises UsageError where the file, or the names of the weights, have changed since.
+    Raises UsageError if the file or the names of its weights have changed since.
     """
     file = Path(arguments["file"])
     model = load_model(file, arguments["name"], arguments["inputs"], **arguments["options"])
@@ -97,23 +97,23 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Model:
     if model.rebuild.arguments["sha256"] != arguments["sha256"]:
         raise UsageError(f"{file}: the file changed while its model was exported; export it again")
     if set(model.weights) != set(weights):
-        raise UsageError(f"{file}: {arguments['name']} has other weights when it is made again; expected the same")
+        raise UsageError(f"{file}: expected {arguments['name']} to have the same weights each time, found others")
     return replace(model, weights=weights)
 
 
 def _title(thing: Any, name: str) -> str | None:
-    """A module is called as its class, a function or pair as the file calls it."""
+    """The name of a model: a module's class, or the name in the file for a function or pair."""
     return None if not isinstance(thing, tuple) and not inspect.isfunction(thing) else name
 
 
 def _module(file: Path) -> Any:
     if not file.is_file():
-        raise UsageError(f"{file}: found no such file; expected FILE.py:NAME")
+        raise UsageError(f"{file}: no such file; expected FILE.py:NAME")
     spec = importlib.util.spec_from_file_location(f"swift_export_model_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{file}: expected a file of Python code, FILE.py")
+        raise UsageError(f"{file}: expected a Python file, FILE.py")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look themselves up among the modules.
+    # Dataclasses look up their module in sys.modules.
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
@@ -121,13 +121,13 @@ def _module(file: Path) -> Any:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's code raises
         del sys.modules[spec.name]
-        raise UsageError(f"{file}: does not import: {reason(error)}") from error
+        raise UsageError(f"{file}: cannot be imported: {reason(error)}") from error
     return module
 
 
 @contextmanager
 def _neighbours(file: Path) -> Iterator[None]:
-    """Let modules beside the file be imported, as when Python runs it."""
+    """Make modules beside the file importable, as when Python runs it."""
     folder = str(file.resolve().parent)
     sys.path.insert(0, folder)
     try:

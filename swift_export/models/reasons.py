@@ -1,4 +1,4 @@
-"""Why a user's code failed, in one line."""
+"""Describes an error in a user's code in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swift_export.system.text import first_line, one_line
 
 __all__ = ["place_in_file", "reason"]
 
-#: Packages whose lines say less than the user's own.
+#: Packages whose lines are less informative than the user's own.
 _LIBRARIES = frozenset({"equinox", "flax", "haiku", "jax", "jaxlib", "jaxtyping", "numpy"})
 _INSTALLED = frozenset({"dist-packages", "site-packages"})
 _OURS = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str:
 
 
 def place_in_file(error: BaseException) -> str | None:
-    """The file's name and the line of the innermost call of the user's own code."""
+    """The file's name and the line of the innermost call in the user's code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -1,4 +1,4 @@
-"""Models made again from what an artifact records: without weights, as far as it describes them, or with them."""
+"""Restores models from an artifact's records: with their weights, or without, as far as the records describe them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ __all__ = ["Original", "Recorded", "Source", "golden_input", "recorded_model", "
 
 @dataclass(frozen=True)
 class Recorded:
-    """What an artifact says of its model; ``where`` is what messages name.
+    """An artifact's records of its model; ``where`` is the artifact's name in messages.
 
-    ``signature`` is None where it cannot be read on this machine, ``input`` the input contract, None where none is
-    stated.
+    ``signature`` is None if this machine cannot read it; ``input`` is the input contract, None if it is not stated.
     """
 
     variant: str
@@ -42,7 +41,7 @@ class Recorded:
 
     @property
     def swift(self) -> SwiFTConfig | None:
-        """The architecture of a SwiFT; None for any other model. Raises ArtifactError for no architecture of SwiFT."""
+        """The architecture of a SwiFT; None for another model. Raises ArtifactError for an invalid architecture."""
         if "embed_dim" not in self.architecture:
             return None
         try:
@@ -53,9 +52,9 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Source:
-    """Weights, and the models that they make: one for each choice of settings that an artifact records.
+    """Weights and their models: one for each set of settings recorded by an artifact.
 
-    ``weights`` are those of SwiFT, None for another model.
+    ``weights`` are SwiFT's, None for another model.
     """
 
     name: str
@@ -65,8 +64,8 @@ class Source:
     _made: dict[str, Model] = field(default_factory=dict)
 
     def model(self, recorded: Recorded) -> Model:
-        """The model of an artifact; raises ArtifactError where its settings are none of this model's."""
-        # Opset and target are choices about a file, not about the function in it.
+        """The model of an artifact; raises ArtifactError if the settings do not belong to this model."""
+        # Opset and target are settings of a file, not of the function in it.
         key = repr(
             sorted((name, value) for name, value in recorded.settings.items() if name not in ("opset", "target"))
         )
@@ -80,7 +79,7 @@ Original = Model | Weights | Source
 
 
 def source_of(given: Original) -> Source:
-    """What a caller gives to be checked against."""
+    """The caller's weights or model, to be checked against."""
     if isinstance(given, Source):
         return given
     if isinstance(given, Weights):
@@ -96,9 +95,9 @@ def source_of(given: Original) -> Source:
 
 
 def source_again(recorded: Recorded, kind: str, name: str, seed: int | None) -> Source | None:
-    """The weights that an artifact was made from, where they can be found again; None for those of a Python program.
+    """The weights of an artifact, loaded again if possible; None for those of a Python program.
 
-    Raises UsageError for those that only the user can give.
+    Raises UsageError for weights that only the user can give.
     """
     config = recorded.swift
     if config is None:
@@ -107,13 +106,13 @@ def source_again(recorded: Recorded, kind: str, name: str, seed: int | None) -> 
         return source_of(synthetic_weights(config, seed, recorded.variant))
     if kind == "published":
         return source_of(load_weights("auto", variant=recorded.variant))
-    raise UsageError(f"{recorded.where}: was made from {name}, a {kind}; give it again with --weights")
+    raise UsageError(f"{recorded.where}: expected the {kind} that it was made from, {name}; give it with --weights")
 
 
 def recorded_model(recorded: Recorded) -> Model:
-    """The model as far as its artifact describes it: inputs, outputs and how to draw them. It cannot compute.
+    """The model as far as its artifact describes it: inputs, outputs and check inputs. It cannot be computed.
 
-    Raises ArtifactError for records that no export writes.
+    Raises ArtifactError for records in another form than an export's.
     """
     if (config := recorded.swift) is not None:
         settings = read_settings(recorded.settings, config, recorded.where)
@@ -139,7 +138,7 @@ def recorded_model(recorded: Recorded) -> Model:
 def golden_input(
     recorded: Recorded, kind: str, seed: int, frames: int | None, ranges: Mapping[str, tuple[int, ...]]
 ) -> CheckInput:
-    """The check input of golden outputs; raises ArtifactError for a recipe that no export writes."""
+    """The check input of golden outputs; raises ArtifactError for a recipe in another form than an export's."""
     where = recorded.where
     if seed < 0:
         raise ArtifactError(f"{where}: golden input: expected a seed of at least 0, found {seed}; export again")
@@ -163,4 +162,4 @@ def _pairs(ranges: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
 
 
 def _cannot_compute(*_: Any) -> Any:
-    raise UsageError("a model that an artifact describes cannot be computed without its function; give it again")
+    raise UsageError("model: expected its function, found only an artifact's records; give the model")

@@ -1,7 +1,7 @@
-"""Values inside a function at its named scopes, read off its jaxpr: the reference's side of locating a fault.
+"""Intermediate values of a function at its named scopes, from its jaxpr: the reference for locating a fault.
 
-A scope's value is the last float value that is made in it, as exported files name values too. Calls are followed;
-bodies of loops and branches are not: what is made in them has no one value.
+A scope's value is the last float value made in it, as in exported files. Calls are followed. Bodies of loops and
+branches are not, because their values are not unique.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["scopes", "values_at"]
 
-#: Primitives that call a function once, by name: the parameter that holds it, and the scope that lowering adds.
+#: Primitives that call a function once, by name: the parameter with the function, and the scope that lowering adds.
 _CALLS = {
     "jit": ("jaxpr", ""),
     "pjit": ("jaxpr", ""),
@@ -38,10 +38,9 @@ _CALLS = {
 
 
 def scopes(forward: Forward, weights: Mapping[str, Any], inputs: Sequence[Any]) -> tuple[str, ...]:
-    """Named scopes in which ``forward(weights, *inputs)`` makes a float value that matters, of rank one or more.
+    """Named scopes in which ``forward(weights, *inputs)`` makes a float value of rank one or more that is used.
 
-    They are in the order in which their last such values are made. Weights and inputs are arrays or
-    ``jax.ShapeDtypeStruct``.
+    They are in the order of their last such values. Weights and inputs are arrays or ``jax.ShapeDtypeStruct``s.
     """
     last = _traced(forward, weights, inputs).last
     return tuple(sorted(last, key=lambda scope: last[scope][0]))
@@ -50,17 +49,17 @@ def scopes(forward: Forward, weights: Mapping[str, Any], inputs: Sequence[Any]) 
 def values_at(
     forward: Forward, weights: Mapping[str, Any], inputs: Sequence[Any], places: Sequence[str]
 ) -> dict[str, Array]:
-    """The last float value of each of these scopes; can be traced itself. Raises UsageError for an unknown one."""
+    """The last float value of each of these scopes; traceable. Raises UsageError for an unknown scope."""
     trace = _traced(forward, weights, inputs)
     if unknown := [place for place in places if place not in trace.last]:
-        raise UsageError(f"places: found {listed(unknown)}, where this function makes no float value")
+        raise UsageError(f"places: expected scopes with a float value, found {listed(unknown)}")
     wanted = [trace.last[place][1] for place in places]
     return dict(zip(places, trace.compute(jax.tree.leaves((weights, *inputs)), wanted), strict=True))
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One primitive that is applied; values are numbers."""
+    """One application of a primitive; values are numbered."""
 
     scope: str
     equation: JaxprEqn
@@ -70,12 +69,12 @@ class _Step:
 
 @dataclass
 class _Trace:
-    """A function as one list of steps, the functions that it calls put in place of their calls."""
+    """A function as one list of steps, with called functions inlined."""
 
     steps: list[_Step] = field(default_factory=list)
     constants: dict[int, Any] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
-    #: By scope: the number of the step that makes its last float value, and that value.
+    #: For each scope, the number of the step that makes its last float value, and that value.
     last: dict[str, tuple[int, int]] = field(default_factory=dict)
     _values: int = 0
 
@@ -88,7 +87,7 @@ class _Trace:
         return number
 
     def call(self, jaxpr: Jaxpr, constants: Sequence[int], operands: Sequence[int], scope: str) -> list[int]:
-        """Append the steps of a function in place of a call; gives its results."""
+        """Inline a function in place of a call; return its results."""
         numbers = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *operands], strict=True))
 
         def number(atom: Any) -> int:
@@ -110,7 +109,7 @@ class _Trace:
         return [number(atom) for atom in jaxpr.outvars]
 
     def needed(self, wanted: Sequence[int]) -> list[_Step]:
-        """The steps that these values take, in order."""
+        """The steps needed for these values, in order."""
         alive, steps = set(wanted), []
         for step in reversed(self.steps):
             if alive.intersection(step.results):
@@ -126,7 +125,7 @@ class _Trace:
                     self.last[step.scope] = number, value
 
     def compute(self, arrays: Sequence[Any], wanted: Sequence[int]) -> list[Any]:
-        """These values, for the arrays of the function's arguments."""
+        """Compute these values from the arrays of the function's arguments."""
         values = self.constants | dict(zip(self.inputs, arrays, strict=True))
         for step in self.needed(wanted):
             made = _apply(step.equation, [values[number] for number in step.operands])
@@ -140,14 +139,14 @@ def _traced(forward: Callable[..., Any], weights: Mapping[str, Any], inputs: Seq
     trace.inputs = [trace.new_value() for _ in closed.jaxpr.invars]
     constants = [trace.constant(value) for value in closed.consts]
     results = trace.call(closed.jaxpr, constants, trace.inputs, "")
-    # Lowering drops what no output takes; a scope's last value is among the others.
+    # Lowering drops unused values, so a scope's last value is chosen among the others.
     trace.steps = trace.needed(results)
     trace.name_scopes()
     return trace
 
 
 def _apply(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """The results of one primitive, as a function of nothing else: how primitives are bound is private to JAX."""
+    """The results of one primitive, evaluated as a function of one step: binding primitives is private to JAX."""
     read = [
         (atom, value) for atom, value in zip(equation.invars, operands, strict=True) if not isinstance(atom, Literal)
     ]

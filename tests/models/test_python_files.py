@@ -92,14 +92,14 @@ def test_a_file_that_changed_since_is_refused(file, refused) -> None:
 def test_a_file_that_makes_other_weights_each_time_is_refused(file, refused) -> None:
     model = load_model(file, "make", {"x": "float32[batch,3]"})
     assert model.rebuild is not None
-    with refused("net.py", "other weights", error=UsageError):
+    with refused("net.py", "same weights each time", error=UsageError):
         rebuild(model.rebuild.arguments, {"v": np.ones((3, 2), np.float32)})
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("absent", ("found no absent", "net", "plain")),
+        ("absent", ("expected a model absent", "net", "plain")),
         ("NUMBER", ("NUMBER", "found int")),
         ("number", ("number", "found int")),
         ("broken", ("broken() raised RuntimeError: no luck (net.py, line 26)",)),
@@ -116,13 +116,13 @@ def test_names_that_are_no_model(file, name, told, refused) -> None:
         ("import nowhere\n", ("ModuleNotFoundError", "nowhere", "net.py, line 1")),
         ("x = 1\nx +\n", ("SyntaxError", "net.py, line 2")),
         ("\nraise SystemExit(3)\n", ("SystemExit", "net.py, line 2")),
-        ("\0", ("does not import",)),
+        ("\0", ("cannot be imported",)),
     ],
 )
 def test_files_that_do_not_import(tmp_path, text, told, refused) -> None:
     path = tmp_path / "net.py"
     path.write_text(text)
-    with refused("net.py", "does not import", *told, error=UsageError):
+    with refused("net.py", "cannot be imported", *told, error=UsageError):
         load_object(path, "net")
 
 

@@ -17,8 +17,8 @@ __all__ = ["BrainSlice"]
 
 @dataclass(frozen=True)
 class BrainSlice:
-    """Shows the clip's middle slice and frame, and one channel of the first stage's last block, whose map is the
-    finest. Rows are the first spatial axis, columns the second.
+    """Shows the clip's middle slice and frame, and one channel of the first stage's last block, the finest map. Rows
+    are the first spatial axis, columns the second.
     """
 
     config: SwiFTConfig
@@ -31,14 +31,14 @@ class BrainSlice:
     def paint(
         self, name: str, inputs: Mapping[str, np.ndarray], expected: np.ndarray, found: np.ndarray
     ) -> Picture | None:
-        """Of the first clip; values are (1, tokens, channels). None where they differ in shape."""
+        """The picture of the first clip; values are (1, tokens, channels). None if shapes differ."""
         if expected.shape != found.shape:
             return None
         clip = inputs[INPUT][0]
         frames = clip.shape[-1]
         grid = (*self.config.grid(0)[:3], frames, -1)
         maps = [np.asarray(values[0]).reshape(grid)[:, :, grid[2] // 2, frames // 2] for values in (expected, found)]
-        # Channels differ in what they show: the one with the most contrast.
+        # The channel with the most contrast.
         channel = int(maps[0].std((0, 1)).argmax())
         return Picture(
             input=name,

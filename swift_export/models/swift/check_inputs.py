@@ -1,8 +1,8 @@
-"""The clips that a check feeds to the reference and to every runtime, the same bytes on every machine.
+"""The clips of a check, for the reference and every runtime, with the same bytes on every machine.
 
-NumPy's PCG64 stream, additions and multiplications only: no function whose last bit depends on a processor.
-Item k of a batch depends on the seed and on k alone, so a clip is the same in a batch of one and in a batch of
-three, and no two items of a batch are alike: a runtime that mixes up a batch cannot pass.
+Only NumPy's PCG64 stream, additions and multiplications are used: the last bit of no result depends on the processor.
+Item k of a batch depends only on the seed and k, so a clip is the same in batches of one and of three. All items of a
+batch differ, so a runtime that mixes up a batch cannot pass.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from swift_export.models.swift.config import SwiFTConfig
 
 __all__ = ["INPUT", "Given", "Noise", "Phantom", "noise", "phantom", "standard_inputs"]
 
-#: The one input of SwiFT.
+#: The name of SwiFT's input.
 INPUT = "bold"
 
 Batch = Float[np.ndarray, "batch c h w d t"]
 
-#: What the phantom's background is set to: about the smallest z value of a real run.
+#: The value of the phantom's background: about the smallest z value of a real run.
 _BACKGROUND = np.float32(-2.5)
 
 
 def noise(config: SwiFTConfig, batch: int, frames: int | None = None, seed: int = 0) -> Batch:
-    """Standard normal values in float32: no structure that a wrong layout could be blind to."""
+    """Standard normal values in float32, without structure that could hide a wrong layout."""
     return _stack(lambda rng, shape: rng.standard_normal(shape, dtype=np.float32), config, batch, frames, seed)
 
 
 def phantom(config: SwiFTConfig, batch: int, frames: int | None = None, seed: int = 0) -> Batch:
-    """What a prepared scan looks like, in float32 z values: a lopsided brain on a constant background.
+    """A clip like a prepared scan, in float32 z values: an asymmetric brain on a constant background.
 
-    Inside an ellipsoid that no flip and no exchange of axes maps onto itself: gradients in space, a slow drift in
-    time and noise. Outside: one constant. Constant patches are where normalisation layers meet zero variance, which
-    noise never tries.
+    The brain is an ellipsoid that no flip and no exchange of axes maps onto itself, with gradients in space, a slow
+    drift in time and noise. The outside is one constant: in constant patches, normalisation layers meet zero variance,
+    which noise never has.
     """
     return _stack(_phantom_clip, config, batch, frames, seed)
 
@@ -62,7 +62,7 @@ class Noise:
         return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
-        """The seed that draws it."""
+        """The seed."""
         return {"name": self.name, "seed": self.seed}
 
 
@@ -84,16 +84,16 @@ class Phantom:
         return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
-        """The seed that draws it."""
+        """The seed."""
         return {"name": self.name, "seed": self.seed}
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """A clip that the user gave, repeated with variations to fill a batch.
+    """A clip of the user, repeated with variations to fill a batch.
 
-    The clips of the file come first, untouched. Each further round of them starts one frame later (in a circle) and
-    is 1/64 larger than the one before, so that all items differ even where a clip stands still.
+    The clips of the file come first, unchanged. In each further round, they start one frame later (cyclically) and are
+    1/64 larger, so that all items differ even if a clip is constant in time.
     """
 
     clip: Clip
@@ -117,7 +117,7 @@ class Given:
         return {INPUT: self.at(sizes["batch"])}
 
     def describe(self) -> Mapping[str, Any]:
-        """How the file was prepared: orientation, mask, frames, statistics, digest of the array."""
+        """The preparation of the file: orientation, mask, frames, statistics, digest of the array."""
         return {"name": self.name, **self.clip.provenance}
 
 
@@ -142,7 +142,7 @@ def _stack(
 def _phantom_clip(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     *_, h, w, d, t = shape
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in (h, w, d)), indexing="ij", sparse=True)
-    # Lopsided: off centre on every axis, three different radii, sheared.
+    # Asymmetric: off centre on every axis, with three different radii, and sheared.
     u, v, w_ = (x - 0.08) * 1.35, (y + 0.05) * 1.1, (z + 0.1 * x - 0.04) * 1.45
     brain = u * u + v * v + w_ * w_ < 1
     level = x - 0.5 * y + y * z

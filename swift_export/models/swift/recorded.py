@@ -1,4 +1,4 @@
-"""The input contract of a SwiFT that an artifact holds."""
+"""The input contract of a SwiFT in an artifact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["contract_of_record"]
 
 
 def contract_of_record(recorded: Recorded, weights: Weights | None) -> InputContract:
-    """The contract that the artifact states; that of the weights, or of its variant, where it states no placement."""
+    """The contract stated by the artifact; without a placement, that of the weights or of the variant."""
     stated = recorded.input
     if stated is not None and stated.placement is not None:
         return stated

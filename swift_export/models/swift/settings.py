@@ -1,4 +1,4 @@
-"""Choices about the exported function of SwiFT."""
+"""Settings of SwiFT's exported function."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from swift_export.system.text import shown
 
 __all__ = ["ATTENTION", "SwiFTSettings"]
 
-#: How shifted blocks attend: as the weights allow, or masked in any case.
+#: The attention of shifted blocks: without masks if the weights allow it, or always masked.
 ATTENTION = ("auto", "masked")
-#: Of a fixed batch, in float32: the check has to hold one.
+#: Size limit of a fixed batch in float32: the check must hold one in memory.
 MAX_BATCH_BYTES = 2**34
 
 
 @dataclass(frozen=True)
 class SwiFTSettings:
-    """Frames of a clip (None: the model's), batch (None: dynamic), outputs and their kind.
+    """Frames of a clip (None: the model's), batch size (None: dynamic), outputs and their kind.
 
-    ``attention`` is ``auto``, which leaves masks out where the weights prove that they cannot be seen, or ``masked``.
+    ``attention`` is ``auto``, which omits masks if the weights prove that they cannot affect the result, or ``masked``.
     """
 
     frames: int | None = None
@@ -32,7 +32,7 @@ class SwiFTSettings:
     attention: str = ATTENTION[0]
 
     def check(self, config: SwiFTConfig) -> None:
-        """Raise UsageError or ArchitectureError for what the architecture does not allow."""
+        """Raise UsageError or ArchitectureError for settings that the architecture does not allow."""
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch}: expected at least 1")
         if self.frames is not None:
@@ -43,7 +43,7 @@ class SwiFTSettings:
         known = config.output_names
         unknown = [name for name in self.outputs if name not in known]
         if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):
-            raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names out of {', '.join(known)}")
+            raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names from {', '.join(known)}")
         if self.output_kind not in OUTPUT_KINDS:
             raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
         if self.attention not in ATTENTION:

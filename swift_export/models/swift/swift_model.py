@@ -30,11 +30,11 @@ __all__ = ["read_settings", "rebuild", "swift_model"]
 
 
 def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Model:
-    """The model that an export writes: input ``bold``, the outputs that ``settings`` choose.
+    """The model for export, with input ``bold`` and the outputs chosen by ``settings``.
 
-    Its reference is the backbone as it is defined, with every mask; the exported function leaves masks out where the
-    weights prove that they cannot be seen. Raises UsageError or ArchitectureError for settings that the architecture
-    does not allow.
+    Its reference is the backbone as defined, with every mask. The exported function omits masks if the weights prove
+    that they cannot affect the result. Raises UsageError or ArchitectureError for settings that the architecture does
+    not allow.
     """
     settings = settings or SwiFTSettings()
     config, contract = weights.config, weights.contract
@@ -42,7 +42,7 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
     chosen = choose_forms(config, weights.tensors, settings)
     forms = {place: block.form for place, block in chosen.items()}
     text = forms_text(chosen)
-    # What is common to all published models says nothing about a model of another shape.
+    # Facts common to all published models do not hold for a model of another shape.
     published = any(config == variant.config for variant in VARIANTS.values())
     known = published or contract.placement is not None
     essentials = {
@@ -112,7 +112,7 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> 
 
 
 def read_settings(recorded: Any, config: SwiFTConfig, where: object) -> SwiFTSettings:
-    """The settings that a manifest or a file records; raises ArtifactError for settings that no export has."""
+    """The settings recorded by a manifest or a file; raises ArtifactError for settings that no export has."""
     try:
         settings = SwiFTSettings.from_dict(recorded)
         settings.check(config)

@@ -1,1 +1,1 @@
-"""Structural checks of SwiFT: settings that features cannot show are read from the graphs of exported files."""
+"""Structural checks of SwiFT: reads settings that features cannot show from the graphs of exported files."""

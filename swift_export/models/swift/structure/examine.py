@@ -1,11 +1,10 @@
-"""What a file says where features cannot tell: LayerNorm epsilons, windows, shifts and masks of every block.
+"""Reads settings that features cannot show: LayerNorm epsilons, windows, shifts and masks of every block.
 
-An epsilon of 1e-6 in place of 1e-5 moves the features of the published models by 2.5e-6, a mask of -1e4 in place of
--100 by nothing. So they are read from the graph and held against what the architecture says.
+An epsilon of 1e-6 instead of 1e-5 changes the features of the published models by 2.5e-6, and a mask of -1e4 instead of
+-100 does not change them. So these settings are read from the graph and compared with the architecture.
 
-A window is read by sending numbered tokens from a block's LayerNorm to its attention: which of them arrive together
-tells padding, shift, window and order at once, however the graph moves them. A mask is computed from the file's own
-constants.
+A window is read by sending numbered tokens from a block's LayerNorm to its attention: the tokens that arrive together
+show padding, shift, window and order, for any movement in the graph. A mask is computed from the file's own constants.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NORM = "LayerNormalization"
 
 
 def examine(arguments: Mapping[str, Any], model: oir.Model) -> list[Setting]:
-    """`examine_graph` by plain ``arguments``: ``config``, ``frames`` and ``forms``."""
+    """`examine_graph` with plain ``arguments``: ``config``, ``frames`` and ``forms``."""
     config = SwiFTConfig.from_hyper_parameters(arguments["config"])
     return examine_graph(model, config, arguments["frames"], arguments["forms"])
 
@@ -41,7 +40,7 @@ def examine_graph(
 ) -> list[Setting]:
     """Read every setting of ``model``, an ONNX graph with the scopes of the backbone in its node names.
 
-    ``forms`` says how shifted blocks must attend, ``masked`` or ``regions``, by ``stageI/blockJ``.
+    ``forms`` states the required attention of shifted blocks, ``masked`` or ``regions``, by ``stageI/blockJ``.
     """
     graph = model.graph
     settings = [_norm_count(graph, config)]
@@ -66,14 +65,14 @@ def _epsilon(graph: oir.Graph, scope: str) -> Setting:
     def found() -> str:
         node = _only(graph, scope, NORM)
         epsilon = node.attributes.get("epsilon")
-        # ONNX's default, which a file may leave out.
+        # ONNX's default, which a file may omit.
         return _number(np.float32(1e-5 if epsilon is None else epsilon.as_float()))
 
     return _setting(scope, "epsilon", _number(np.float32(LAYER_NORM_EPSILON)), found)
 
 
 def _attention(model: oir.Model, scope: str, plan: WindowPlan, form: str) -> Iterator[Setting]:
-    """Which tokens attend together and what is added to their scores, each beside what it should be."""
+    """The tokens that attend together, and the masks on their scores, each with the expected setting."""
     described = f"window {_axes(plan.window)} shift {_axes(plan.shift)} on {_axes(plan.padded)}"
     described += f", {form}" if plan.shifted else ""
     expected, masks = _expected(plan, form)
@@ -89,14 +88,14 @@ def _attention(model: oir.Model, scope: str, plan: WindowPlan, form: str) -> Ite
     differ = f"{wrong} of {expected.total()} sets of tokens differ"
     yield Setting(scope, "windows", described, differ if wrong else described)
     yield Setting(scope, "mask", ranges, _masks_found(groups, masks, ranges))
-    # A file may do without a floor: it is slower where masked scores make denormal numbers, and computes the same.
+    # The floor is optional: without it, masked scores may make slow denormal numbers, but the result is the same.
     floor = _number(np.float32(MASK_FLOOR)) if masks else "none"
     others = sorted({_number(np.float32(g.floor)) for g in groups if g.floor is not None} - {floor})
     yield Setting(scope, "floor", floor, " ".join(others) or floor)
 
 
 def _expected(plan: WindowPlan, form: str) -> tuple[Counter[bytes], dict[bytes, np.ndarray] | None]:
-    """Sets of tokens that attend together, and the masks of those that need one."""
+    """Sets of tokens that attend together, and their masks where required."""
     windows, regions, masks = expected_tokens(plan), expected_regions(plan), expected_mask(plan)
     if masks is None:
         return Counter(row.tobytes() for row in windows), None
@@ -109,7 +108,7 @@ def _expected(plan: WindowPlan, form: str) -> tuple[Counter[bytes], dict[bytes, 
 
 
 def _masks_found(groups: Sequence[Group], masks: Mapping[bytes, np.ndarray] | None, described: str) -> str:
-    """``described``, or how many pairs of tokens have another mask than they should."""
+    """``described``, or the number of pairs of tokens with a wrong mask."""
     if masks is None:
         return "a mask" if any(group.mask is not None for group in groups) else "none"
     wrong, pairs = 0, 0

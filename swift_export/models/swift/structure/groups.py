@@ -1,7 +1,7 @@
-"""Which tokens attend together in a block of an ONNX graph, and what is added to their scores.
+"""Reads which tokens attend together in a block of an ONNX graph, and the masks on their scores.
 
-A block attends in one or more groups, each a softmax between two matrix products or one op for all of that. Numbered
-tokens sent through the graph tell the sets of tokens of every group, however the graph moves them.
+A block attends in one or more groups, each a softmax between two matrix products or one fused op. Numbered tokens sent
+through the graph show the sets of tokens of every group, for any movement in the graph.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from swift_export.models.swift.structure.subgraph import Unreadable, depends_on,
 
 __all__ = ["Group", "read_groups"]
 
-#: Ops that attend, and the number of their first operand that could be a mask: ONNX Runtime's has biases before it.
+#: Attention ops, and the number of their first operand that can be a mask; in ONNX Runtime's, biases come before it.
 ATTENTIONS = {"Attention": 3, "MultiHeadAttention": 4}
 PRODUCTS = ("Gemm", "MatMul", "FusedMatMul")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sets of tokens that attend among themselves: the tokens' numbers, 0 for padding.
+    """Sets of tokens that attend to each other: the tokens' numbers, 0 for padding.
 
-    ``mask`` is what is added to the scores, ``floor`` how far below a token's score with itself they may then lie.
+    ``mask`` is added to the scores; ``floor`` is how far a score may then be below the token's score with itself.
     """
 
     tokens: Int[np.ndarray, "sets tokens"]
@@ -37,9 +37,9 @@ class Group:
 
 
 def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> Iterator[Group]:
-    """The groups of the block ``scope`` whose first LayerNorm gives ``norm``, in the order of the graph.
+    """The groups of the block ``scope`` with ``norm`` as its first LayerNorm's result, in the order of the graph.
 
-    The grid's ``tokens`` are numbered from 1 in C order. Raises Unreadable where the graph is built otherwise than
+    The grid's ``tokens`` are numbered from 1 in C order. Raises Unreadable for a graph of another structure than
     expected.
     """
     nodes = [node for node in model.graph if (node.name or "").startswith(f"{scope}/")]
@@ -66,7 +66,7 @@ def read_groups(model: oir.Model, scope: str, norm: oir.Value, tokens: int) -> I
 
 
 def _entry(nodes: list[oir.Node], norm: oir.Value) -> oir.Value:
-    """The operand, computed from ``norm``, of the first matrix product: qkv's input."""
+    """The operand of the first matrix product after ``norm``: qkv's input."""
     for node in nodes:
         if node.op_type in PRODUCTS:
             for value in node.inputs:
@@ -89,7 +89,7 @@ def _sets(
 
 
 def _projection(value: oir.Value) -> oir.Value:
-    """The result of the matrix product, bias included, that ``value`` is moved from."""
+    """The result of the matrix product, bias included, from which ``value`` is moved."""
     while (node := value.producer()) is not None:
         if node.op_type in PRODUCTS:
             return value
@@ -103,7 +103,7 @@ def _projection(value: oir.Value) -> oir.Value:
 
 
 def _values(softmax: oir.Node) -> oir.Value:
-    """What the probabilities are multiplied with, tokens before channels."""
+    """The factor of the probabilities, with tokens before channels."""
     for user in softmax.outputs[0].consumers():
         if user.op_type == "MatMul" and user.inputs[0] is softmax.outputs[0]:
             return _operand(user, 1)
@@ -133,7 +133,7 @@ def _added(
 
 
 def _distance(floor: oir.Value) -> float | None:
-    """c, if the value is a sum of products of queries and keys less c."""
+    """c, if the value is a sum of products of queries and keys minus c."""
     node = floor.producer()
     if node is None or node.op_type not in ("Add", "Sub") or len(node.inputs) != 2:
         return None
@@ -158,9 +158,9 @@ def _batch(value: oir.Value) -> int:
 
 
 def _sent(value: oir.Value, rows: Float[np.ndarray, " rows"]) -> Float[np.ndarray, "*shape"]:
-    """The rows' numbers in all channels, in the value's shape with batch 1 where that is open.
+    """The rows' numbers in all channels, in the value's shape, with batch 1 for an unknown batch size.
 
-    Sizes are numbers, ``batch`` or ``n*batch``.
+    Sizes are integers, ``batch`` or ``n*batch``.
     """
     shape = [as_factor(size if isinstance(size, int) else str(size)).number for size in value.shape or ()]
     if not shape or math.prod(shape[:-1]) != len(rows):

@@ -1,4 +1,4 @@
-"""Parts of an ONNX graph: found by scope, evaluated by ONNX's own reference implementation."""
+"""Finds parts of an ONNX graph by scope and evaluates them with ONNX's reference implementation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 __all__ = ["Unreadable", "depends_on", "evaluate", "nodes_in"]
 
-#: What moves or makes data. Anything else between two points means that the file is built otherwise than expected.
+#: Ops that move or make data. Any other op between two points means an unexpected structure.
 _READABLE = frozenset(
     {
         *("Concat", "Constant", "ConstantOfShape", "Expand", "Flatten", "Gather", "GatherND", "Identity", "Pad"),
@@ -23,11 +23,11 @@ _READABLE = frozenset(
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding, not a fault of the program
-    """Part of a graph that is not built as this reader knows it; the message says what was found."""
+    """A part of a graph with an unexpected structure; the message describes it."""
 
 
 def nodes_in(graph: oir.Graph, scope: str, op_type: str) -> list[oir.Node]:
-    """The nodes of one op type whose name lies in a scope, in order."""
+    """The nodes of one op type in a scope, in order."""
     return [node for node in graph if node.op_type == op_type and (node.name or "").startswith(f"{scope}/")]
 
 
@@ -49,7 +49,7 @@ def depends_on(value: oir.Value, source: oir.Value) -> bool:
 def evaluate(model: oir.Model, target: oir.Value, given: Mapping[oir.Value, np.ndarray]) -> np.ndarray:
     """Compute ``target`` from the values ``given`` and from constants.
 
-    Raises Unreadable where it depends on anything else or on an op that does more than move data.
+    Raises Unreadable if it depends on other values, or on an op that does more than move data.
     """
     if target in given:
         return given[target]
@@ -65,13 +65,13 @@ def evaluate(model: oir.Model, target: oir.Value, given: Mapping[oir.Value, np.n
     evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
     try:
         (result,) = evaluator.run(None, {str(value.name): array for value, array in given.items()})
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:  # what NumPy says to shapes that do not fit
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:  # NumPy's errors for shapes that do not fit
         raise Unreadable(f"cannot be computed ({error})") from None
     return np.asarray(result)
 
 
 def _needed(target: oir.Value, given: set[oir.Value]) -> tuple[list[oir.Node], list[oir.Value]]:
-    """Nodes, in an order in which they can run, and constants that ``target`` takes."""
+    """The nodes in order of execution, and the constants that ``target`` needs."""
     nodes: dict[oir.Node, None] = {}
     initializers: dict[oir.Value, None] = {}
 

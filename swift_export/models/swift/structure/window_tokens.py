@@ -1,6 +1,6 @@
-"""What a block's windows must hold, written down a second time, in NumPy and after the papers' own wording.
+"""The tokens of a block's windows, implemented a second time, in NumPy and by the papers' wording.
 
-The backbone computes the same things its own way; nothing here uses it but the effective windows and shifts.
+This is independent of the backbone, except for the effective windows and shifts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["expected_mask", "expected_regions", "expected_tokens"]
 
 
 def expected_tokens(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
-    """Which token of the grid, numbered from 1 in C order, every place of every window holds; 0 for padding."""
+    """The grid's token at every place of every window, numbered from 1 in C order; 0 for padding."""
     numbered = np.arange(1, 1 + np.prod(plan.grid)).reshape(plan.grid)
     padded = np.pad(numbered, [(0, p - n) for p, n in zip(plan.padded, plan.grid, strict=True)])
     return _partition(np.roll(padded, [-shift for shift in plan.shift], (0, 1, 2, 3)), plan)
 
 
 def expected_mask(plan: WindowPlan) -> Float[np.ndarray, "windows tokens tokens"] | None:
-    """What a shifted block adds to the scores of each window; None where it does not shift."""
+    """The mask that a shifted block adds to the scores of each window; None without a shift."""
     if not plan.shifted:
         return None
     windows = expected_regions(plan)
@@ -32,9 +32,9 @@ def expected_mask(plan: WindowPlan) -> Float[np.ndarray, "windows tokens tokens"
 
 
 def expected_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
-    """The region that each token of each window comes from.
+    """The region of each token of each window.
 
-    As Swin numbers them (arXiv:2103.14030): three slices an axis on the padded, shifted grid.
+    Regions are numbered as in Swin (arXiv:2103.14030): three slices per axis on the padded, shifted grid.
     """
     regions = np.zeros(plan.padded, np.int32)
     slices = [
@@ -47,7 +47,7 @@ def expected_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
 
 
 def _partition(grid: np.ndarray, plan: WindowPlan) -> np.ndarray:
-    """Cut a grid into windows, one window after the other."""
+    """Divide a grid into windows, in order."""
     starts = itertools.product(*(range(0, n, w) for n, w in zip(plan.padded, plan.window, strict=True)))
     cut = [grid[tuple(slice(s, s + w) for s, w in zip(start, plan.window, strict=True))] for start in starts]
     return np.stack([window.reshape(-1) for window in cut])
