@@ -24,8 +24,12 @@ __all__ = ["block_of", "first_differing", "locate"]
 SHARE = 1 / 3
 
 
-def locate(values: IntermediateValues, target: Target, comparison: Comparison, case: Case, allowed: Tolerance) -> Fault:
+def locate(
+    values: IntermediateValues, target: Target, comparison: Comparison, case: Case, allowed: Tolerance
+) -> Fault | None:
     """The first place that differs where ``comparison`` fails; its output itself where every place agrees.
+
+    None where the artifact names no place inside.
 
     ``allowed`` is what a correct runtime of this precision may differ by in its outputs.
     """
@@ -43,11 +47,10 @@ def locate(values: IntermediateValues, target: Target, comparison: Comparison, c
     if model.outline:
         values.expected(case, between)
     else:
-        found, expected = values.found(target, case, between), values.expected(case, between)
-        laid_out = {place: as_laid_out(found[place], expected[place]) for place in between}
-        # Of another shape, a value is another one: passes fuse what surrounds it.
-        measured |= {place: compare(v, expected[place]) for place, v in laid_out.items() if v is not None}
+        measured |= _all_measured(values, target, case, between) if between else {}
         between = [place for place in between if place in measured]
+        if not between:
+            return None
     number = (first_differing if model.outline else _first)(between, differs)
     if number == len(between):
         before = between[-1] if between else None
@@ -61,6 +64,15 @@ def locate(values: IntermediateValues, target: Target, comparison: Comparison, c
             place = within[number]
         before = within[number - 1] if number else before
     return _fault(place, before, comparison, measured[place])
+
+
+def _all_measured(
+    values: IntermediateValues, target: Target, case: Case, places: Sequence[str]
+) -> dict[str, Difference]:
+    """Without those whose values have another shape than the reference's: passes fuse what surrounds a value."""
+    found, expected = values.found(target, case, places), values.expected(case, places)
+    laid_out = {place: as_laid_out(found[place], expected[place]) for place in places}
+    return {place: compare(value, expected[place]) for place, value in laid_out.items() if value is not None}
 
 
 def first_differing(places: Sequence[str], differs: Callable[[str], bool]) -> int:
