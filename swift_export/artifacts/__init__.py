@@ -1,6 +1,6 @@
 """Artifacts on disk: their layout, manifest, digests, transactional writing and inspection.
 
-Names are imported when they are used: a runtime's process that needs the layout alone shall hold nothing else.
+Names are imported on first use, so that a runtime's process that needs only the layout imports nothing else.
 """
 
 from __future__ import annotations

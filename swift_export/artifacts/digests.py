@@ -1,4 +1,4 @@
-"""Digests of an artifact's files, taken and held against the manifest."""
+"""Computes digests of an artifact's files and verifies them against the manifest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["digest_file", "digest_format", "verify"]
 
 
 def digest_file(path: Path) -> File:
-    """Size and sha256, read in pieces. Raises ArtifactError unless it is a plain, readable file."""
+    """Size and SHA-256 of a file, read in pieces; raises ArtifactError unless it is a plain, readable file."""
     try:
-        # Neither followed, so that the digest is of the file that the folder holds, nor blocking on a pipe.
+        # Without following links, so that the digest is that of the folder's own file, and without blocking on a pipe.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -36,20 +36,21 @@ def digest_format(folder: Path, form: Format) -> dict[str, File]:
 
 
 def verify(folder: Path, manifest: Manifest, formats: Iterable[str] | None = None) -> list[str]:
-    """Hold the files of ``formats`` (default: all recorded ones) against the manifest; returns their paths.
+    """Verify the files of ``formats`` (default: all recorded ones) against the manifest; return their paths.
 
-    Raises ArtifactError at the first file that is missing, is a link, differs in its digest, or lies in the
-    SavedModel without being recorded: TensorFlow reads files there that nothing names.
+    Raises ArtifactError at the first file that is missing, is a link, has another digest, or is in the SavedModel
+    without being recorded: TensorFlow also reads files there that no other file names.
     """
     checked = []
     for name in manifest.artifacts if formats is None else formats:
         if name not in manifest.artifacts:
-            raise ArtifactError(f"{folder}: holds no {name} artifact; found {', '.join(manifest.artifacts) or 'none'}")
+            found = ", ".join(manifest.artifacts) or "none"
+            raise ArtifactError(f"{folder}: expected an artifact {name}, found {found}")
         recorded = manifest.artifacts[name].recorded
         for path, expected in recorded.items():
             _refuse_links(folder, path)
             if not (folder / path).exists():
-                raise ArtifactError(f"{folder / path}: missing, though the manifest records it; export again")
+                raise ArtifactError(f"{folder / path}: missing, but recorded in the manifest; export again")
             found = digest_file(folder / path)
             if found != expected:
                 raise ArtifactError(

@@ -1,4 +1,4 @@
-"""What an artifact folder, or a file of one, is: its own words and the manifest's, side by side."""
+"""Inspects an artifact folder or a file: the facts in the files, and the manifest's records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Description", "Part", "artifact_folder", "describe", "verified_units
 
 @dataclass(frozen=True)
 class Part:
-    """One file, or one SavedModel folder. ``format`` and ``artifact`` are None for a file on its own."""
+    """One file or SavedModel folder. ``format`` and ``artifact`` are None outside an artifact folder."""
 
     path: str
     size: int
@@ -28,9 +28,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything that ``inspect`` shows; `schema.encode` makes plain data of it.
+    """The result of ``inspect``; `schema.encode` turns it into plain data.
 
-    ``manifest`` is None for files that lie in no artifact folder. Where there is one, its digests have been checked.
+    ``manifest`` is None for files outside an artifact folder. Otherwise, its digests have been verified.
     """
 
     path: str
@@ -39,9 +39,9 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Read an artifact folder, one of its files or folders, or a file or SavedModel on its own.
+    """Read an artifact folder, one of its files or folders, or a separate file or SavedModel.
 
-    Raises ArtifactError for what is missing, damaged, foreign, or differs from its manifest.
+    Raises ArtifactError for files that are missing, damaged, foreign, or differ from the manifest.
     """
     folder = artifact_folder(path)
     if folder is None:
@@ -58,7 +58,7 @@ def describe(path: Path) -> Description:
 
 
 def artifact_folder(path: Path) -> Path | None:
-    """The artifact folder that ``path`` is, or lies in at one of the layout's places; None where there is none."""
+    """The artifact folder at ``path``, or around it by the layout; None if there is none."""
     if (path / MANIFEST).is_file():
         return path
     for parent in path.absolute().parents:
@@ -70,10 +70,10 @@ def artifact_folder(path: Path) -> Path | None:
 
 
 def verified_units(path: Path, folder: Path) -> tuple[Manifest, dict[str, str]]:
-    """The manifest of an artifact folder, and the format of every recorded unit that ``path`` is, holds or lies in.
+    """The manifest of an artifact folder, and the format of every recorded unit that is, contains or is in ``path``.
 
-    The files of these formats are held against the manifest. Raises ArtifactError for those that are missing or
-    changed, and where there are none.
+    The files of these formats are verified against the manifest. Raises ArtifactError for missing or changed files,
+    and if there are no files.
     """
     manifest = open_artifact(folder)
     place = path.absolute().relative_to(folder.absolute()).as_posix()

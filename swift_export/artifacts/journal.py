@@ -1,16 +1,16 @@
-"""Putting files in place so that a crash at any moment can be undone or finished.
+"""Moves files into place so that a crash at any moment can be undone or finished.
 
-An export works in a hidden folder beside what it will replace:
+An export works in a hidden folder beside the files that it will replace:
 
     .swift-export-<random>/
-        lock            held as long as its export lives
-        new/            what the export writes, laid out like an artifact folder
-        old/            what the commit took out
-        journal.json    there only while files are being moved
+            lock            held as long as the export runs
+            new/            the new files, in the layout of an artifact folder
+            old/            the replaced files
+            journal.json    exists only while files are being moved
 
-The rename of ``new/manifest.json`` is the commit point. Until it has happened, ``journal.json`` says how to go back;
-afterwards nothing is left to do but to remove the hidden folder. Every step back is decided by what exists, so
-going back may itself be interrupted and repeated.
+The rename of ``new/manifest.json`` is the commit point. Before it, ``journal.json`` records how to undo the moves;
+afterwards, only the hidden folder must be removed. Each step of an undo depends only on existing files, so an undo may
+itself be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Staging:
 
     @classmethod
     def create(cls, output: Path) -> tuple[Staging, IO[bytes]]:
-        """A new one in ``output``, whose lock is held until the returned file is closed.
+        """Create one in ``output``; its lock is held until the returned file is closed.
 
-        To be called with ``output`` locked: `recover` takes a hidden folder without a held lock for a dead one.
+        The caller must have locked ``output``: `recover` treats a hidden folder without a held lock as dead.
         """
         staging = cls(output / (HIDDEN + secrets.token_hex(_RANDOM_BYTES)))
         staging.root.mkdir()
@@ -57,12 +57,12 @@ class Staging:
 
     @property
     def alive(self) -> bool:
-        """Whether the export that made it still runs."""
+        """Whether its export is still running."""
         return is_held(self.lock)
 
     def remove(self) -> None:
-        """Delete it; what cannot be deleted is litter for the next export to try again."""
-        # Without the journal nothing here means anything any more: it must go first, and for certain.
+        """Delete it; the next export tries again to delete remaining files."""
+        # The journal gives the other files their meaning, so its deletion comes first and must succeed.
         self.journal.unlink(missing_ok=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -74,9 +74,9 @@ def _stagings(output: Path) -> list[Staging]:
 
 
 def commit(output: Path, staging: Staging, removed: Sequence[str], added: Sequence[str]) -> None:
-    """Take ``removed`` out of ``output``, move ``added`` and the manifest from ``staging.new`` in; all or nothing.
+    """Move ``removed`` out of ``output``, and ``added`` and the manifest from ``staging.new`` in, all or nothing.
 
-    Paths are relative to both. To be called with ``output`` locked and signals deferred.
+    Paths are relative to both. The caller must have locked ``output`` and deferred signals.
     """
     folders = sorted({parent for path in added for parent in _missing_parents(output, path)})
     entries = {"removed": list(removed), "added": list(added), "folders": folders}
@@ -102,9 +102,9 @@ def commit(output: Path, staging: Staging, removed: Sequence[str], added: Sequen
 
 
 def recover(output: Path) -> None:
-    """Undo or finish what dead exports left in ``output``. To be called with it locked.
+    """Undo or finish the moves of dead exports in ``output``. The caller must have locked it.
 
-    Raises ArtifactError for a journal that leads out of the folder: no export wrote it.
+    Raises ArtifactError for a journal with paths outside the folder, which no export writes.
     """
     for staging in _stagings(output):
         if staging.alive:
@@ -117,7 +117,7 @@ def recover(output: Path) -> None:
 
 
 def interrupted(output: Path) -> bool:
-    """Whether a commit in ``output`` is under way or was cut short."""
+    """Whether a commit in ``output`` is running or was interrupted."""
     return any(staging.journal.exists() for staging in _stagings(output))
 
 
@@ -142,14 +142,14 @@ def _read_journal(path: Path) -> dict[str, list[str]]:
         whole = (*REPORTS, SAVEDMODEL_FOLDER, *(form.golden for form in FORMATS.values()))
         plain = all(p in whole or format_of(p) for p in moved)
         if not plain or not set(entries["folders"]) <= {q for p in moved for q in _parents(p)}:
-            raise ValueError("a path that is not the layout's")
+            raise ValueError("expected paths of the layout, found others")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path}: not a journal of this tool ({error}); move {path.parent} away") from None
     return {name: list(entries[name]) for name in ("added", "removed", "folders")}
 
 
 def _refuse_links(output: Path, staging: Staging, entries: dict[str, list[str]]) -> None:
-    """What is moved back must not come from elsewhere, nor go there."""
+    """Refuse links: moves back must stay inside the folder."""
     folders = {parent for path in (*entries["added"], *entries["removed"]) for parent in _parents(path)}
     places = [staging.new, staging.old, *(root / f for root in (output, staging.new, staging.old) for f in folders)]
     if links := sorted(place for place in places if place.is_symlink()):

@@ -1,4 +1,4 @@
-"""The manifest of an artifact folder: who, what, from which weights, and what was measured."""
+"""The manifest of an artifact folder: tool, model, weights, files and measurements."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 #: 2 added golden outputs, 3 the input contract as data, 4 models other than SwiFT, with sizes of any unknown dimension.
-#: A manifest of an older schema is read as one without.
+#: A manifest of an older schema is read as one without these fields.
 SCHEMA = 4
 
 
 @dataclass(frozen=True)
 class Tool:
-    """The program that wrote the folder last."""
+    """The program that last wrote the folder."""
 
     name: str
     version: str
@@ -88,11 +88,10 @@ class File:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How far one output of one file was from the reference: relative L2, and the largest difference over the
+    """The difference of one output of one file from the reference: relative L2, and the largest difference over the
     reference's largest magnitude.
 
-    ``sizes`` are those of the unknown dimensions, ``batch`` the size of ``batch`` among them (None: there is no such
-    dimension).
+    ``sizes`` are those of the unknown dimensions, ``batch`` the size of the dimension ``batch`` (None without it).
     """
 
     file: str
@@ -108,16 +107,16 @@ class Measurement:
 
     @property
     def known_sizes(self) -> Mapping[str, int]:
-        """``sizes``, which older manifests lack."""
+        """``sizes``, also for older manifests, which lack them."""
         return self.sizes or ({} if self.batch is None else {"batch": self.batch})
 
 
 @dataclass(frozen=True)
 class GoldenInput:
-    """How to draw the inputs of one case: a check's input ``kind``; ``sha256`` is that of the values' bytes.
+    """The recipe of one case's inputs: a check's input ``kind``; ``sha256`` is the digest of the values' bytes.
 
-    ``frames`` are those of SwiFT's clip. Other models have ``sizes`` of the unknown dimensions, and ``ranges``, by
-    input, that integers are drawn from.
+    ``frames`` is the number in SwiFT's clip. Other models have ``sizes`` of the unknown dimensions, and ``ranges`` of
+    random integers by input.
     """
 
     kind: str
@@ -130,7 +129,7 @@ class GoldenInput:
 
 @dataclass(frozen=True)
 class Golden:
-    """What ``reference`` gave for one case: a file an output, and how far from it the check let the artifact be."""
+    """The reference's outputs for one case, one file per output, and the check's tolerance for the artifact."""
 
     input: GoldenInput
     files: Mapping[str, File]
@@ -142,9 +141,9 @@ class Golden:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One format: its files (relative to the folder), how it was made, and what its check found.
+    """One format: its files (relative to the folder), its making, and the results of its check.
 
-    ``parity`` and ``golden`` are None when it was not checked.
+    ``parity`` and ``golden`` are None if it was not checked.
     """
 
     files: Mapping[str, File]
@@ -163,9 +162,9 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact folder holds. ``created`` is the only thing in it that two equal exports differ in.
+    """The contents of an artifact folder. Two equal exports differ only in ``created``.
 
-    ``input`` is the input contract, ``input_contract`` the same in words.
+    ``input`` is the input contract, ``input_contract`` the contract in words.
     """
 
     schema: int
@@ -183,13 +182,13 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, File]:
-        """Every recorded file of every format, golden outputs included."""
+        """Every recorded file of every format, including golden outputs."""
         return {path: file for artifact in self.artifacts.values() for path, file in artifact.recorded.items()}
 
     def same_weights(self, other: Manifest) -> bool:
-        """Whether both hold the same weights in the same architecture, so that their formats may share a folder.
+        """Whether both have the same weights and architecture, so that their formats may share a folder.
 
-        And for the same input: files that state another input contract are of another model to whoever feeds them.
+        The input contract must be equal too: for users, files with another input contract belong to another model.
         """
         same = self.weights.digest == other.weights.digest and self.model.architecture == other.model.architecture
         if self.input is None or other.input is None:  # an older version's
@@ -197,14 +196,14 @@ class Manifest:
         return same and self.input.same_as(other.input)
 
     def complemented(self, older: Manifest | None) -> Manifest:
-        """This manifest with the formats of ``older`` that it does not replace, where the weights are the same."""
+        """This manifest with the formats of ``older`` that it does not replace, if the weights are the same."""
         if older is None or not self.same_weights(older):
             return self
         return replace(self, artifacts={**older.artifacts, **self.artifacts})
 
 
 def new_manifest(model: Model, artifacts: Mapping[str, Artifact]) -> Manifest:
-    """The manifest of an export that happens now."""
+    """The manifest of a new export."""
     provenance, card = model.provenance, model.card
     return Manifest(
         schema=SCHEMA,
@@ -233,18 +232,18 @@ def new_manifest(model: Model, artifacts: Mapping[str, Artifact]) -> Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Read and validate ``folder/manifest.json``.
 
-    Raises ArtifactError when it is absent, unreadable, malformed, oversized, of a newer schema, or names a file
-    outside the folder.
+    Raises ArtifactError if it is absent, unreadable, malformed, oversized, of a newer schema, or names a file outside
+    the folder.
     """
     path = folder / MANIFEST
     try:
-        # Not blocking: a pipe in the manifest's place must not hang the reader.
+        # Without blocking: a pipe in the manifest's place must not hang the reader.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ArtifactError(f"{path}: expected a plain file")
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(f"{folder}: expected a folder that an export wrote, found no {MANIFEST}") from None
+        raise ArtifactError(f"{folder}: expected a folder written by an export, found no {MANIFEST}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from None
     return parse_manifest(data, path)

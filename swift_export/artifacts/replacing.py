@@ -1,4 +1,4 @@
-"""What an export may replace in its output folder: its own earlier files, never a stranger's, never half a model."""
+"""The files that an export may replace: its own earlier ones, never foreign files, and never half a model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["current_manifest", "refuse_conflicts", "replaced_units"]
 
 
 def current_manifest(output: Path, force: bool) -> Manifest | None:
-    """The manifest of what ``output`` holds; None for an empty folder and, with ``force``, for anything unreadable.
+    """The manifest of ``output``; None for an empty folder and, with ``force``, for an unreadable manifest.
 
-    Raises UsageError for a folder that holds something else. Hidden files do not count: nothing touches them.
+    Raises UsageError for a folder with other contents. Hidden files do not count: no export touches them.
     """
     if not os.path.lexists(output / MANIFEST):
         visible = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
         if visible and not force:
             raise UsageError(
-                f"{output}: expected an empty folder or one that an export wrote, found {visible[0]}; "
-                "choose another --output, or --force to export into it all the same"
+                f"{output}: expected an empty folder or one written by an export, found {visible[0]}; "
+                "choose another --output, or use --force to export into it anyway"
             )
         return None
     try:
@@ -37,7 +37,7 @@ def current_manifest(output: Path, force: bool) -> Manifest | None:
 def refuse_conflicts(
     output: Path, current: Manifest | None, fresh: Manifest, formats: Iterable[str], force: bool
 ) -> None:
-    """Raise UsageError where an export of ``formats`` would mix two models in ``output`` or lose a stranger's file."""
+    """Raise UsageError if an export of ``formats`` would mix two models in ``output`` or lose a foreign file."""
     if current and not fresh.same_weights(current) and not force:
         raise UsageError(f"{output}: {_difference(current, fresh)}; choose another --output, or --force to replace it")
     wanted = set(formats)
@@ -50,7 +50,7 @@ def refuse_conflicts(
 
 
 def replaced_units(output: Path, current: Manifest | None, fresh: Manifest, added: Iterable[str]) -> list[str]:
-    """Everything that a commit takes out of ``output``: what ``fresh`` replaces, or must not stand beside it."""
+    """All units that a commit removes from ``output``: those replaced by ``fresh``, or of another model."""
     gone = set(added)
     if current:
         gone |= set(REPORTS)
@@ -87,7 +87,7 @@ def _refuse_folder(output: Path, folder: str, wanted: bool) -> None:
 
 def _refuse_unit(output: Path, form: Format, unit: str, recorded: set[str], force: bool) -> None:
     target = output / unit
-    if unit in (form.folder, form.golden):  # moved as one folder: whatever else lies in it would go with it
+    if unit in (form.folder, form.golden):  # moved as one folder, together with all other files in it
         ours = {golden_file(form, Path(path).stem) for path in written_files(output, form.golden)} if force else set()
         strangers = [path for path in written_files(output, unit) if path not in recorded | ours]
     elif target.is_dir() and not target.is_symlink():
@@ -96,5 +96,5 @@ def _refuse_unit(output: Path, form: Format, unit: str, recorded: set[str], forc
         strangers = [unit] if os.path.lexists(target) and unit not in recorded and not force else []
     if strangers:
         raise UsageError(
-            f"{output / strangers[0]}: in the way, and no manifest records it; move it or choose another --output"
+            f"{output / strangers[0]}: expected only recorded files here; move it or choose another --output"
         )

@@ -1,4 +1,4 @@
-"""Versions of what took part in an export."""
+"""Versions of the packages used in an export."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["versions_of"]
 
 
 def versions_of(modules: Iterable[str]) -> dict[str, str]:
-    """Version of Python, of this package and of those of ``modules`` that are installed, by module.
+    """Versions of Python, of this package and of the installed ones of ``modules``, by module.
 
-    The distribution may be called otherwise than its module: tensorflow-cpu brings ``tensorflow``.
+    A distribution may have another name than its module: tensorflow-cpu contains ``tensorflow``.
     """
     homes = metadata.packages_distributions()
     versions = {name: metadata.version(homes[name][0]) for name in modules if name in homes}

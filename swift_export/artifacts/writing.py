@@ -26,7 +26,7 @@ Reports = Callable[[Manifest], Mapping[str, str]]
 
 
 class Transaction:
-    """An export under way: write artifacts below ``folder``, laid out as in the output folder, then `commit`."""
+    """A running export: write artifacts below ``folder``, in the layout of the output folder, then `commit`."""
 
     def __init__(self, output: Path, staging: Staging, model: Model, force: bool) -> None:
         self.folder = staging.new
@@ -36,12 +36,12 @@ class Transaction:
         self._force = force
 
     def commit(self, artifacts: Mapping[str, Artifact], reports: Reports | None = None) -> Manifest:
-        """Publish what lies in ``folder`` as ``artifacts``, by format; returns the manifest as published.
+        """Publish the files in ``folder`` as ``artifacts``, by format; return the published manifest.
 
-        Formats of the same weights that are there and not in ``artifacts`` stay, in the manifest too. ``reports``
-        renders the folder's report files; those of earlier exports go, for they no longer hold. Raises UsageError when
-        another process has meanwhile exported other weights into the folder, MachineError when the disk is full;
-        then what was there is untouched.
+        Existing formats of the same weights outside ``artifacts`` stay, also in the manifest. ``reports`` renders the
+        folder's report files; those of earlier exports are removed as outdated. Raises UsageError if another process
+        has meanwhile exported other weights into the folder, MachineError if the disk is full; the old contents are
+        then unchanged.
         """
         fresh = new_manifest(self._model, artifacts)
         added = [unit for name, artifact in artifacts.items() for unit in _units(self.folder, name, artifact)]
@@ -67,11 +67,11 @@ class Transaction:
 def transaction(output: Path, model: Model, formats: Iterable[str], *, force: bool = False) -> Iterator[Transaction]:
     """Stage an export of ``formats`` (names in `FORMATS`) of ``model`` into the folder ``output``, created if absent.
 
-    Left without a commit, by an error or an interrupt, everything staged is removed and ``output`` is as it was.
+    Without a commit, after an error or an interrupt, all staged files are removed and ``output`` is unchanged.
 
-    Raises UsageError before the block is entered where ``output`` cannot be written, is no folder, or holds other
-    weights or foreign files and ``force`` is not given; no foreign file is ever deleted. Raises MachineError when the
-    disk is full, in the block too.
+    Raises UsageError before the block if ``output`` cannot be written, is not a folder, or holds other weights or
+    foreign files and ``force`` is not given; foreign files are never deleted. Raises MachineError if the disk is full,
+    also in the block.
     """
     names = [find_format(name).name for name in formats]
     with own_errors(output):
@@ -96,7 +96,7 @@ def transaction(output: Path, model: Model, formats: Iterable[str], *, force: bo
 
 
 def open_artifact(folder: Path) -> Manifest:
-    """The manifest of an artifact folder, after finishing what an interrupted commit left undone.
+    """The manifest of an artifact folder, after completing an interrupted commit.
 
     Raises ArtifactError for a folder without a valid manifest, or one that must be repaired and cannot be written.
     """
@@ -106,23 +106,23 @@ def open_artifact(folder: Path) -> Manifest:
                 recover(folder)
         except OSError as error:
             raise ArtifactError(
-                f"{folder}: an export was cut short while it moved files into place, and this cannot be undone "
+                f"{folder}: an export was interrupted while it moved files into place, and this cannot be undone "
                 f"({error.strerror}); make the folder writable"
             ) from None
     return read_manifest(folder)
 
 
 def write_reports(folder: Path, checked: Manifest, reports: Reports) -> list[Path]:
-    """Put into an artifact folder what a check measured of the artifacts of ``checked``; returns the files written.
+    """Record a check's measurements of the artifacts of ``checked`` in their folder; return the written files.
 
-    Each file is there whole, or as it was. Raises ArtifactError where the folder holds other artifacts by now, and
-    OSError where it cannot be written.
+    Each file is complete or unchanged. Raises ArtifactError if the folder now holds other artifacts, and OSError if it
+    cannot be written.
     """
-    read_manifest(folder)  # a lock would make the folder
+    read_manifest(folder)  # locking would create the folder
     with locked(folder), signals_deferred():
         recover(folder)
         if read_manifest(folder) != checked:
-            raise ArtifactError(f"{folder}: was exported into while it was checked; check it again")
+            raise ArtifactError(f"{folder}: was replaced by a newer export during the check; check it again")
         texts = reports(checked)
         for name, text in texts.items():
             write_text(folder / name, text)
@@ -141,7 +141,7 @@ def _units(folder: Path, name: str, artifact: Artifact) -> list[str]:
 
 @contextmanager
 def _full_disk(output: Path) -> Iterator[None]:
-    """One line for a full disk, which TensorFlow and others report as errors of their own."""
+    """Report a full disk in one line, also for TensorFlow's and other libraries' own errors."""
     try:
         yield
     except SwiftExportError:

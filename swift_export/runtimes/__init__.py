@@ -1,1 +1,1 @@
-"""One adapter a runtime, each in a process of its own; light to import, an adapter brings its runtime."""
+"""Adapters of the runtimes, each run in a separate process. Light to import; each adapter imports its runtime."""

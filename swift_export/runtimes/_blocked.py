@@ -1,4 +1,4 @@
-"""Modules that must not be imported: proof that a runtime needs nothing of what made the artifact."""
+"""Blocks the import of modules, which proves that a runtime works without the tools that made the artifact."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class _Blocker(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname in self.blocked:
-            # The type of error that optional imports expect.
+            # The error type that optional imports expect.
             raise ModuleNotFoundError(f"{fullname} is blocked in this process", name=fullname)
         return None
 
 
 def block_imports(names: Sequence[str]) -> None:
-    """Make importing the modules ``names`` fail in this process, as if they were not installed.
+    """Make imports of the modules ``names`` fail in this process, as if they were not installed.
 
-    Raises RuntimeError when one is imported already.
+    Raises RuntimeError if one is already imported.
     """
     if loaded := [name for name in names if name in sys.modules]:
         raise RuntimeError(f"imported before they could be blocked: {', '.join(loaded)}")

@@ -1,4 +1,4 @@
-"""A program that computes beside the worker, in a temporary folder; both are gone when their owner is."""
+"""A program that computes for the worker in a temporary folder; both are removed with their owner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Companion"]
 
 
 class Companion:
-    """A folder, and the processes started in it: ended and removed with this object, at the latest when Python ends."""
+    """A folder and the processes started in it; they are ended and removed with this object, or when Python ends."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="swift-export-"))
@@ -34,7 +34,7 @@ class Companion:
 
 def _end(processes: list[subprocess.Popen[str]], folder: Path) -> None:
     for process in processes:
-        # Closing its input tries once more to say what a program that died did not hear.
+        # Closing its input would flush data that a dead program did not read.
         with suppress(BrokenPipeError), process:
             process.terminate()
             try:

@@ -1,4 +1,4 @@
-"""A StableHLO module made for one shape of each of its arguments: no dynamic dimension is left in it."""
+"""Specialises a StableHLO module to one shape of each argument, without dynamic dimensions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from swift_export.system.text import error_line
 
 __all__ = ["Shapes", "refine", "refine_portable"]
 
-#: One for each argument, in their order.
+#: One shape per argument, in order.
 Shapes = Sequence[Sequence[int]]
 
 
 def refine(module: ir.Module, shapes: Shapes) -> bytes:
-    """MLIR bytecode of a module for arguments of these shapes; ``module`` itself is changed.
+    """MLIR bytecode of a module for arguments of these shapes; changes ``module`` itself.
 
     Raises ValueError, with the reason in one line, for shapes that the module does not take.
     """
@@ -44,14 +44,14 @@ def refine(module: ir.Module, shapes: Shapes) -> bytes:
 
 
 def refine_portable(data: bytes, shapes: Shapes) -> bytes:
-    """A portable artifact for arguments of these shapes, as an artifact of the version that ``data`` has.
+    """A portable artifact for arguments of these shapes, of the same version as ``data``.
 
-    Its error functions are CHLO's, which has no versions: refining unwraps the composites that they travel in.
+    Its error functions are CHLO's, which has no versions: refining unwraps the composites around them.
     """
     version = portable_version(data)
     if version is None:
         raise ValueError("expected portable StableHLO bytecode, which begins with its version")
     refined = refine(parse_portable(data), shapes)
-    with parse_portable(data).context as context:  # it knows the dialects that a portable artifact has
+    with parse_portable(data).context as context:  # it has the dialects of portable artifacts
         chlo.register_dialect(context)
         return bytes(serialize_portable_artifact(ir.Module.parse(refined), version))

@@ -1,4 +1,4 @@
-"""Refining in a process of its own, for a runtime that takes no dynamic shape and whose process must not hold jax.
+"""Refining in a separate process, for a runtime without dynamic shapes whose process must not contain jax.
 
 The process is ``python -m swift_export.runtimes._refining_apart FOLDER``.
 """
@@ -20,7 +20,7 @@ _SOURCE, _SHAPES, _REFINED = "dynamic.mlir.bc", "shapes.json", "static.mlir.bc"
 
 
 def refined_apart(path: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
-    """The portable artifact at ``path`` for one shape of each argument; raises MachineError where that fails."""
+    """The portable artifact at ``path`` for one shape of each argument; raises MachineError on failure."""
     with tempfile.TemporaryDirectory(prefix="swift-export-") as name:
         folder = Path(name)
         shutil.copyfile(path, folder / _SOURCE)

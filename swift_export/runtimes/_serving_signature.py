@@ -1,4 +1,4 @@
-"""The signature that a SavedModel is served by, as adapters need it."""
+"""The serving signature of a SavedModel, in the form for adapters."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from swift_export.runtimes.base import InputSpec
 
 __all__ = ["ServingSignature", "read_signature"]
 
-#: A tensor's name as TensorFlow forms it. Adapters pass it on as a word of a line, where a blank would begin another.
+#: The form of a tensor's name in TensorFlow. Adapters send it as one word of a line, so it must not contain blanks.
 _PLACE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*(:\d+)?")
 
 
 @dataclass(frozen=True)
 class ServingSignature:
-    """Inputs and outputs by name; ``places`` are the names that both have in the graph."""
+    """Inputs and outputs by name; ``places`` are their names in the graph."""
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
@@ -27,7 +27,7 @@ class ServingSignature:
 
 
 def read_signature(path: Path) -> ServingSignature:
-    """Of the SavedModel in a folder; raises ValueError where it has none, and protobuf's error for a damaged file."""
+    """The signature of a SavedModel; raises ValueError if it has none, and protobuf's error for a damaged file."""
     graph = savedmodel.serving_graph(path)
     serving = graph.signature_def[SIGNATURE]
     places = {name: value.name for name, value in (*serving.inputs.items(), *serving.outputs.items())}

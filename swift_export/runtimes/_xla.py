@@ -1,4 +1,4 @@
-"""What the JAX-based runtimes share: the device, arrays to and from it, the precision that a file asks for."""
+"""Shared code of the JAX-based runtimes: the device, arrays to and from it, and the precision required by a file."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ Compute = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class XlaSession:
-    """A program that ``compute`` computes on one device.
+    """A program that runs on one device by ``compute``.
 
-    With ``wide`` numbers of 64 bits stay what they are; without it jax makes 32 of them, as it does unasked.
+    With ``wide``, 64-bit numbers stay as they are; otherwise jax converts them to 32 bits, its default.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class XlaSession:
 
 
 def find_device(device: Device) -> Any:
-    """The jax device to compute on; raises MachineError when a GPU is asked for and absent."""
-    # Said before the first use of a backend: a check on the CPU must not take memory on a GPU.
+    """The jax device to compute on; raises MachineError if a GPU is requested and absent."""
+    # Set before the first use of a backend: a check on the CPU must not reserve memory on a GPU.
     jax.config.update("jax_platforms", "cpu" if device == "cpu" else None)
     if device == "cpu":
         return jax.devices("cpu")[0]
@@ -94,7 +94,7 @@ def find_device(device: Device) -> Any:
 
 
 def describe(name: str, device: Any, module: ir.Module) -> RuntimeInfo:
-    """Who computes ``module`` on a jax device."""
+    """The description of the runtime that computes ``module`` on a jax device."""
     precisions = dot_precisions(module)
     return RuntimeInfo(
         name=name,
@@ -113,7 +113,7 @@ def parse_portable(data: bytes) -> ir.Module:
 
 
 def dot_precisions(module: ir.Module) -> tuple[str, ...]:
-    """The precisions that the module's dot products ask for, sorted: DEFAULT, HIGH, HIGHEST."""
+    """The precisions required by the module's dot products, sorted: DEFAULT, HIGH, HIGHEST."""
     with module.context:
         found = {
             stablehlo.PrecisionAttr(precision).value
@@ -125,5 +125,5 @@ def dot_precisions(module: ir.Module) -> tuple[str, ...]:
 
 
 def arithmetic(platform: str, precisions: tuple[str, ...]) -> str:
-    """Number format of float32 dot products. XLA takes TF32 on a GPU unless the file asks for the highest precision."""
+    """Number format of float32 dot products. On a GPU, XLA uses TF32 unless the file requires the highest precision."""
     return "tf32" if platform == "gpu" and precisions != ("HIGHEST",) else "float32"

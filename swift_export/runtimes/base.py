@@ -1,4 +1,4 @@
-"""What all runtimes have in common: load an artifact on a device, call it with arrays, tell who computed."""
+"""The interface of all runtimes: load an artifact on a device, call it with arrays, describe the runtime."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class AbsentDevice(MachineError):  # noqa: N818 - what is missing, not what went wrong
-    """A device that was asked for and that this machine, or this build of a runtime, does not have."""
+    """A requested device is missing in this machine or in this build of a runtime."""
 
 
 class LoadError(SwiftExportError):
@@ -53,7 +53,7 @@ class LoadError(SwiftExportError):
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input as the artifact itself declares it; an axis of any length is None."""
+    """An input as declared by the artifact; an axis of any length is None."""
 
     name: str
     dtype: str
@@ -65,10 +65,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """Who computed, where and how.
+    """The runtime that computed, its device and its settings.
 
-    ``device`` is the runtime's own word for it. ``arithmetic`` names the number format of matrix products and picks
-    the tolerance. ``settings`` are the switches that decide it, ``providers`` what the runtime really used.
+    ``device`` is the runtime's own name for it. ``arithmetic``, the number format of matrix products, determines the
+    tolerance. ``settings`` are the switches that decide it, ``providers`` the components that the runtime used.
     """
 
     name: str
@@ -80,15 +80,15 @@ class RuntimeInfo:
 
 
 class Computation(Protocol):
-    """One forward pass whose inputs already lie on the device."""
+    """One forward pass with inputs already on the device."""
 
     def __call__(self) -> object:
-        """Compute; returns when it is done."""
+        """Compute; return when done."""
         ...
 
 
 class Session(Protocol):
-    """A loaded artifact. Inputs and outputs have any number and any type of elements that the runtime has."""
+    """A loaded artifact, with any number of inputs and outputs of any element type that the runtime supports."""
 
     info: RuntimeInfo
     inputs: tuple[InputSpec, ...]
@@ -98,13 +98,13 @@ class Session(Protocol):
         ...
 
     def place(self, inputs: Arrays) -> Computation:
-        """Copy the inputs to the device, so that the computation alone can be timed."""
+        """Copy the inputs to the device, so that only the computation is timed."""
         ...
 
 
 @runtime_checkable
 class Remote(Protocol):
-    """A session whose computation is done by another process than the one that holds it."""
+    """A session whose computation runs in another process."""
 
     pid: int
 
@@ -113,16 +113,16 @@ class Adapter(Protocol):
     """A module of this package that loads one kind of artifact."""
 
     def load(self, path: Path, device: Device, precision: Precision = "float32") -> Session:
-        """Load a file, to compute in ``precision``, one that the registry names for the runtime and the device.
+        """Load a file to compute in ``precision``, which the registry lists for the runtime and the device.
 
-        Raises MachineError where the device is absent or the precision not granted, and the runtime's own errors for
-        a damaged file.
+        Raises MachineError if the device is absent or the precision unavailable, and the runtime's own errors for a
+        damaged file.
         """
         ...
 
 
 def file_label(path: Path) -> str:
-    """A short name for messages; a SavedModel's folder is called 1, which says little on its own."""
+    """A short name for messages; that of a SavedModel's folder, 1, would not identify it."""
     return f"{path.parent.name}/{path.name}" if path.is_dir() else path.name
 
 
@@ -143,17 +143,17 @@ def check_precision(precision: str) -> Precision:
 
 
 def absent_gpu(runtime: str, found: str) -> AbsentDevice:
-    """The error of a runtime that was asked for a GPU and has none: never a silent fallback to the CPU."""
+    """The error of a runtime without the requested GPU, instead of a silent fallback to the CPU."""
     return AbsentDevice(
         f"--device gpu: {runtime} has no CUDA GPU, only {found}; use --device cpu or a machine with one"
     )
 
 
 def check_inputs(specs: Sequence[InputSpec], inputs: Arrays, where: str) -> None:
-    """Raise InputError unless ``inputs`` are what the artifact declares.
+    """Raise InputError unless ``inputs`` match the artifact's declaration.
 
-    Before the runtime sees them: some convert silently (jax turns float64 into float32), or take an axis of length 0
-    that no model was made for.
+    This precedes the runtime: some convert silently (jax turns float64 into float32), or accept an axis of length 0,
+    for which no model is made.
     """
     if sorted(inputs) != sorted(spec.name for spec in specs):
         expected = ", ".join(spec.name for spec in specs)

@@ -1,7 +1,7 @@
-"""``model.mlir.bc`` and ``model.b1.mlir.bc`` in IREE: a consumer of StableHLO that shares nothing with JAX and XLA.
+"""``model.mlir.bc`` and ``model.b1.mlir.bc`` in IREE, a consumer of StableHLO independent of JAX and XLA.
 
-IREE takes static shapes only. A file of static shapes is compiled as it is; of a dynamic one, a static one is made for
-every combination of shapes that is met, by a process that ends before IREE begins.
+IREE takes only static shapes. A file of static shapes is compiled directly. From a dynamic one, a separate process,
+which ends before IREE starts, makes a static file for every combination of shapes that occurs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = ["IreeSession", "load"]
 
 _BACKEND, _DRIVER = "llvm-cpu", "local-task"
 _FLAGS = [
-    # For this very processor, as every other runtime here compiles or picks its kernels.
+    # For this processor, like every other runtime here.
     "--iree-llvmcpu-target-cpu=host",
-    # By itself it would make float32 of float64.
+    # By default, IREE would turn float64 into float32.
     "--iree-input-demote-f64-to-f32=false",
 ]
 
@@ -47,13 +47,13 @@ _RESULT = re.compile(rf"""#vhlo\.string_v1<"{re.escape(RESULT_NOTE)}"> = #vhlo\.
 
 
 class IreeSession:
-    """A portable artifact, compiled when shapes are first met."""
+    """A portable artifact, compiled at the first use of shapes."""
 
     def __init__(self, path: Path):
         self._path = path
         self.inputs, self._outputs = _signature(path.read_bytes())
         threads = processors()
-        # By itself it would take a thread a physical core; the others take one a processor.
+        # By default, IREE starts one thread per physical core; the other runtimes start one per processor.
         runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
         self._config = runtime.Config(_DRIVER)
         self._programs: dict[tuple[tuple[int, ...], ...], Any] = {}
@@ -102,12 +102,12 @@ def load(path: Path, device: Device, precision: Precision = "float32") -> IreeSe
 def _signature(data: bytes) -> tuple[tuple[InputSpec, ...], tuple[str, ...]]:
     """Inputs, and the outputs' names, as the file declares them.
 
-    IREE parses the file; of VHLO, the dialect that it is written in, there are no Python classes but in jaxlib, so
-    what its attributes say is read from their text.
+    IREE parses the file. Only jaxlib has Python classes for its dialect, VHLO, so attributes are read from their
+    text.
     """
     with Compiler() as compiler, Source.wrap_buffer(compiler, data) as source, compiler.invocation() as invocation:
         if not invocation.parse_source(source):
-            raise ValueError("expected portable StableHLO bytecode, found something that IREE does not parse")
+            raise ValueError("expected portable StableHLO bytecode, found data that IREE cannot parse")
         module = invocation.export_module()
         essentials = module.attributes[METADATA_ATTRIBUTE].value if METADATA_ATTRIBUTE in module.attributes else ""
         attributes = [operation.attributes for operation in module.regions[0].blocks[0]]
@@ -135,6 +135,6 @@ def _spec(name: str, found: tuple[str, str]) -> InputSpec:
 
 
 def _unescaped(text: str) -> str:
-    """A string as MLIR prints it: two hexadecimal digits for bytes that are not printed as they are."""
+    """A string from MLIR's printed form, in which unprintable bytes are two hexadecimal digits."""
     plain = re.sub(rb"\\(?:([0-9A-F]{2})|(.))", lambda m: bytes.fromhex(m[1].decode()) if m[1] else m[2], text.encode())
     return plain.decode(errors="replace")

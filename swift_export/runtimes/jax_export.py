@@ -1,4 +1,4 @@
-"""``model.jax`` by ``jax.export.deserialize``: no code of the model takes part."""
+"""``model.jax`` through ``jax.export.deserialize``, without any code of the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["load", "session_of"]
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a file that ``jax.export`` serialised; XLA compiles it once for each combination of its inputs' shapes."""
+    """Load a ``jax.export`` file; XLA compiles it once for each combination of its inputs' shapes."""
     target = find_device(device)
     return session_of(export.deserialize(bytearray(path.read_bytes())), target, path.name)
 
@@ -35,8 +35,8 @@ def session_of(
 ) -> XlaSession:
     """A session of an exported function on a jax device.
 
-    ``arguments`` and ``results`` are names of the module's own: of arguments only those that change something. By
-    default the file's names, for all. Calls raise ValueError for shapes that the function does not take.
+    ``arguments`` names the arguments that the module uses, ``results`` its results; by default, all have the file's
+    names. Calls raise ValueError for shapes that the function does not take.
     """
     module = parse_portable(exported.mlir_module_serialized)
     avals = exported.in_avals
@@ -48,7 +48,7 @@ def session_of(
 
     @jax.jit
     def compute(placed: Mapping[str, Any]) -> dict[str, Any]:
-        # What is passed for an argument that changes nothing; jax keeps all that have unknown dimensions.
+        # Passed for unused arguments; jax keeps all arguments with unknown dimensions.
         flat = [placed[names[i]] if i in names else np.zeros(aval.shape, aval.dtype) for i, aval in enumerate(avals)]
         positional, named = tree_unflatten(exported.in_tree, flat)
         return dict(zip(outputs, tree_leaves(exported.call(*positional, **named)), strict=True))
@@ -62,6 +62,6 @@ def _spec(name: str, aval: Any) -> InputSpec:
 
 
 def _notes(exported: export.Exported) -> list[str]:
-    """The outputs' places in the tree of results, as jax writes them into modules."""
+    """The outputs' places in the tree of results, in jax's notation in modules."""
     outputs = tree_unflatten(exported.out_tree, exported.out_avals)
     return [f"result{keystr(path)}" for path, _ in tree_leaves_with_path(outputs)]

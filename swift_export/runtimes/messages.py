@@ -1,6 +1,6 @@
-"""What a check and the process that runs an artifact tell each other.
+"""The messages between a check and the process that runs an artifact.
 
-Nothing but the standard library is imported, for the worker's process shall hold little more than its runtime.
+Only the standard library is imported, so that the worker's process contains little more than its runtime.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """One call: for each input, by its name, files of `save_array` whose arrays are concatenated along the first axis.
+    """One call: for each input by name, files of `save_array` whose arrays are concatenated along the first axis.
 
-    One file is taken as it is. The call is repeated that many more times with the clock on it.
+    A single file is used unchanged. ``repeat`` further calls are timed.
     """
 
     inputs: Mapping[str, tuple[str, ...]]
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """Load ``artifact`` once and do all ``runs``. ``precision`` is the one to compute in."""
+    """Load ``artifact`` once, to compute in ``precision``, and do all ``runs``."""
 
     runtime: str
     artifact: str
@@ -49,10 +49,10 @@ class Request:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Outputs of a run, files of `save_array` by name, and how long it took in seconds.
+    """Outputs of a run, files of `save_array` by name, and its times in seconds.
 
-    ``first_s`` includes what the runtime compiles or allocates for a new shape. The repeated, warm calls follow:
-    ``call_s`` from arrays to arrays, ``compute_s`` with the input already on the device.
+    ``first_s`` includes compilation and allocation for a new shape. Repeated, warm calls follow: ``call_s`` from arrays
+    to arrays, ``compute_s`` with the input already on the device.
     """
 
     outputs: Mapping[str, str]
@@ -63,7 +63,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker did; ``peak_bytes`` is its peak resident memory."""
+    """The results of a worker; ``peak_bytes`` is its peak resident memory."""
 
     info: RuntimeInfo
     load_s: float
@@ -73,7 +73,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error of the project's family, by class name and message."""
+    """An error of the project's family as class name and message."""
 
     kind: str
     message: str

@@ -1,4 +1,4 @@
-"""The ONNX file in ONNX Runtime, on the CPU or by CUDA."""
+"""The ONNX file in ONNX Runtime, on the CPU or with CUDA."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["CPU", "CUDA", "TITLE", "OnnxSession", "cuda_options", "load"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TITLE = f"ONNX Runtime {ort.__version__}"
 
-#: Types that NumPy does not know by itself, as ONNX numbers them. Of these the package gives and takes the bits alone.
+#: Types that NumPy lacks, by ONNX's numbers. The package takes and returns these as bits.
 _FOREIGN = {
     16: "bfloat16",
     17: "float8_e4m3fn",
@@ -42,12 +42,12 @@ _FOREIGN = {
 }
 _NUMBERS = {name: number for number, name in _FOREIGN.items()}
 
-#: Execution providers in the order of their right to a node, each with the options that must hold.
+#: Execution providers in order of precedence, each with its required options.
 Providers = Mapping[str, Mapping[str, str]]
 
 
 class OnnxSession:
-    """An inference session whose every node runs in the providers that were asked for."""
+    """An inference session in which every node runs in the requested providers."""
 
     def __init__(self, path: Path, title: str, precision: Precision, providers: Providers):
         self._where = path.name
@@ -98,7 +98,7 @@ class OnnxSession:
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> OnnxSession:
-    """Load an ONNX file; raises MachineError where the device is absent or cannot run every node."""
+    """Load an ONNX file; raises MachineError if the device is absent or cannot run every node."""
     providers: Providers = {CPU: {}} if device == "cpu" else {CUDA: cuda_options(precision)}
     return OnnxSession(path, "ONNX Runtime", precision, providers)
 
@@ -112,7 +112,7 @@ def _value(array: np.ndarray, device: str = "cpu") -> Any:
     array = np.asarray(array, order="C")
     if is_native(array.dtype):
         return ort.OrtValue.ortvalue_from_numpy(array, device, 0)
-    # From the CPU's memory, whatever the device.
+    # Inputs are in the CPU's memory for every device.
     return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(native_view(array), _NUMBERS[array.dtype.name])
 
 
@@ -126,15 +126,15 @@ def _array(value: Any) -> np.ndarray:
 
 def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors are raised; the log would say them again
+    options.log_severity_level = 4  # errors are raised; the log would repeat them
     options.intra_op_num_threads = processors()
-    # A pattern a batch size would be kept in memory beside the arena: twice the peak, for calls that differ in size.
+    # Memory patterns, one per batch size, would be kept beside the arena: twice the peak for calls of different sizes.
     options.enable_mem_pattern = False
     if CPU not in providers:
         if hasattr(ort, "preload_dlls"):  # since 1.21
-            # CUDA and cuDNN as wheels lie where no loader looks.
+            # Wheels of CUDA and cuDNN are outside the loader's search path.
             ort.preload_dlls()
-        # A node that they cannot run is an error when the session is made, not a quiet copy to the CPU and back.
+        # A node that they cannot run is an error on creation, instead of a silent copy to the CPU and back.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     available = ort.get_available_providers()
     if not set(providers) <= set(available):
@@ -143,7 +143,7 @@ def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
         raise absent_gpu(f"{title} {ort.__version__}", "a CPU")
     chosen = [(name, dict(values)) for name, values in providers.items()]
     session = _start(path, title, options, chosen)
-    # A provider whose libraries do not load is dropped with no more than a warning.
+    # A provider whose libraries do not load is dropped with only a warning.
     started = session.get_providers()[: len(chosen)]
     if started != list(providers):
         raise _not_started(title, providers, f"it fell back to {', '.join(session.get_providers())}")
@@ -152,7 +152,7 @@ def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
 
 
 def _count_gpus() -> int:
-    """GPUs that the CUDA driver sees: it is asked itself, for what is available in ONNX Runtime may yet not be here."""
+    """The number of GPUs by the CUDA driver: ONNX Runtime lists providers even without a GPU."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -164,22 +164,22 @@ def _count_gpus() -> int:
 def _start(
     path: Path, title: str, options: ort.SessionOptions, chosen: list[tuple[str, dict[str, str]]]
 ) -> ort.InferenceSession:
-    """The session; raises MachineError where the file is fine and the providers are not."""
+    """The session; raises MachineError if the providers fail on a valid file."""
     try:
-        # By itself the Python package tries once more without the provider that failed.
+        # By default, the Python package tries again without the failed provider.
         return ort.InferenceSession(path, options, chosen, enable_fallback=0)
-    except Exception as error:  # its errors have no common type
+    except Exception as error:  # ONNX Runtime's errors have no common type
         names = [name for name, _ in chosen]
         if CPU in names:
             raise
-        ort.InferenceSession(path, providers=[CPU])  # for a damaged file the same on every device
+        ort.InferenceSession(path, providers=[CPU])  # raises the file's own error if it is damaged
         raise _not_started(title, names, error_line(error)) from None
 
 
 def _not_started(title: str, providers: Sequence[str] | Providers, why: str) -> MachineError:
     return MachineError(
         f"--device gpu: {title} {ort.__version__} could not run the whole file on {', '.join(providers)} ({why}); "
-        "check that the libraries that they need are here"
+        "check that their libraries are installed"
     )
 
 

@@ -1,4 +1,4 @@
-"""The ONNX file in ONNX Runtime by TensorRT, and by CUDA where that has no kernel: never on the CPU."""
+"""The ONNX file in ONNX Runtime with TensorRT, and with CUDA where TensorRT has no kernel; never on the CPU."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["TENSORRT", "load"]
 
 TENSORRT = "TensorrtExecutionProvider"
 
-#: The only way to keep TensorRT from TF32 through ONNX Runtime; NVIDIA's libraries read it when they first compute.
+#: The only way to disable TF32 in TensorRT through ONNX Runtime; NVIDIA's libraries read it at their first use.
 _TF32 = "NVIDIA_TF32_OVERRIDE"
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> OnnxSession:
-    """Load an ONNX file, of which TensorRT makes an engine once a shape of its input.
+    """Load an ONNX file, from which TensorRT makes one engine per shape of its input.
 
-    Raises MachineError where TensorRT or the GPU is absent, or where a node runs on neither of the two.
+    Raises MachineError if TensorRT or the GPU is absent, or if a node runs on neither of the two.
     """
     if precision == "tf32":
         os.environ.pop(_TF32, None)
     else:
         os.environ[_TF32] = "0"
     if find_spec("tensorrt"):
-        # As a wheel its libraries lie where no loader looks; its module loads them.
+        # A wheel's libraries are outside the loader's search path; TensorRT's module loads them.
         importlib.import_module("tensorrt")
     half = {"trt_fp16_enable": "1" if precision == "float16" else "0"}
     return OnnxSession(path, "ONNX Runtime on TensorRT", precision, {TENSORRT: half, CUDA: cuda_options(precision)})

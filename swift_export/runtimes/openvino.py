@@ -1,4 +1,4 @@
-"""The ONNX file in OpenVINO, told which precision to compute in: by itself it takes bfloat16 where the CPU has it."""
+"""The ONNX file in OpenVINO with an explicit precision: by default it uses bfloat16 if the CPU supports it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ __all__ = ["OpenVinoSession", "load"]
 _DEVICE = "CPU"
 _HINTS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _PRECISIONS = {hint: precision for precision, hint in _HINTS.items()}
-#: Types that NumPy does not know by itself; the package takes and gives their bits.
+#: Types that NumPy lacks; the package takes and returns their bits.
 _FOREIGN = {"bfloat16": ov.Type.bf16, "float8_e4m3fn": ov.Type.f8e4m3, "float8_e5m2": ov.Type.f8e5m2}
-#: What OpenVINO's errors begin with: where in its sources they arose.
+#: The beginning of OpenVINO's errors: a place in its sources.
 _ORIGIN = re.compile(r"^(Exception from|Check '.*' failed at) \S+:?$", re.MULTILINE)
 
 
 class OpenVinoSession:
-    """A compiled model that takes every shape that the file allows."""
+    """A compiled model for every shape that the file allows."""
 
     def __init__(self, path: Path, precision: Precision):
         self._path = path
         model, compiled = _compile(path, precision)
-        # The nodes, not the tensors, have exactly the names of the file: optimising adds names to a tensor.
+        # Names are read from nodes: optimisation adds names to tensors.
         self.inputs = tuple(
             InputSpec(
                 port.node.friendly_name,
@@ -70,7 +70,7 @@ class OpenVinoSession:
         return dict(zip(self._outputs, found, strict=True))
 
     def place(self, inputs: Arrays) -> Computation:
-        """Copy the inputs to tensors of OpenVINO's own."""
+        """Copy the inputs to OpenVINO's tensors."""
         check_inputs(self.inputs, inputs, self._path.name)
         for i, spec in enumerate(self.inputs):
             self._request.set_input_tensor(i, _tensor(inputs[spec.name]))
@@ -79,7 +79,7 @@ class OpenVinoSession:
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> OpenVinoSession:
-    """Load an ONNX file; raises LoadError for operators that OpenVINO lacks, MachineError for a precision denied."""
+    """Load an ONNX file; raises LoadError for unsupported operators, MachineError for an unavailable precision."""
     return OpenVinoSession(path, precision)
 
 
@@ -91,7 +91,7 @@ def _tensor(array: np.ndarray) -> Any:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """A copy: the memory is the request's own, which the next call overwrites."""
+    """A copy: the next call overwrites the request's memory."""
     dtype = from_openvino(tensor.element_type.get_type_name())
     array = np.array(tensor.data)
     return array.view(dtype_of(dtype)) if dtype in _FOREIGN else array
@@ -113,7 +113,7 @@ def _compile(path: Path, precision: Precision) -> tuple[Any, Any]:
 
 
 def _granted(compiled: Any, requested: Precision) -> Precision:
-    """What the compiled model says it computes in; raises MachineError where that is not what was asked for."""
+    """The compiled model's precision; raises MachineError if it is not the requested one."""
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     granted = _PRECISIONS.get(hint)
     if granted != requested:

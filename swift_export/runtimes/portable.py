@@ -1,6 +1,6 @@
-"""``model.mlir.bc`` and ``model.b1.mlir.bc`` as any StableHLO consumer takes them: parse, fix the shapes, compile.
+"""``model.mlir.bc`` and ``model.b1.mlir.bc`` like in any StableHLO consumer: parse, fix the shapes, compile.
 
-Nothing is traced: the operations that XLA compiles are those of the file.
+Nothing is traced: XLA compiles the file's own operations.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def session_of(
     results: Sequence[str] | None = None,
     fixed: Arrays | None = None,
 ) -> XlaSession:
-    """A session of the module that ``read`` gives, parsed anew each time, on a jax device.
+    """A session on a jax device of the module that ``read`` returns, newly parsed each time.
 
-    ``arguments`` and ``results`` are names of all of them, by default those that the module states. ``fixed`` are
-    arguments that no caller gives. Calls raise ValueError for shapes that the module does not take.
+    ``arguments`` and ``results`` name all of them, by default as the module does. ``fixed`` are arguments that callers
+    do not pass. Calls raise ValueError for shapes that the module does not take.
     """
     module = read()
     with module.context:
@@ -57,7 +57,7 @@ def session_of(
 
 
 class _Program:
-    """The module, compiled when shapes are first met."""
+    """The module, compiled at the first use of shapes."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class _Program:
         self._read = read
         self._arguments = arguments
         self._results = results
-        # On the device once, not in every call that is timed.
+        # Copied to the device once, not in every timed call.
         with jax.enable_x64(True):
             self._fixed = {name: jax.device_put(array, device) for name, array in fixed.items()}
         self._device = device
@@ -80,8 +80,8 @@ class _Program:
         arrays = [placed[name] if name in placed else self._fixed[name] for name in self._arguments]
         shapes = tuple(tuple(array.shape) for array in arrays)
         if shapes not in self._executables:
-            # jax's documented ways to compile begin with a Python function to trace. The client, which the public
-            # jax.extend.backend gives, takes MLIR bytecode: the one undocumented call, the same in jax 0.10 to 0.12.
+            # jax's documented functions compile only traced Python functions. The client from the public
+            # jax.extend.backend takes MLIR bytecode: the only undocumented call, identical in jax 0.10 to 0.12.
             client = get_backend(self._device.platform)
             self._executables[shapes] = client.compile_and_load(refine(self._read(), shapes), [self._device])
         return dict(zip(self._results, self._executables[shapes].execute(arrays), strict=True))

@@ -1,4 +1,4 @@
-"""Workers: artifacts that are run in processes of their own, and what they answer."""
+"""Runs artifacts in separate processes, the workers, and reads their answers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _ERRORS: dict[str, type[SwiftExportError]] = {
 class Worker(Child):
     """One artifact in one process.
 
-    ``folder`` is an empty folder for request, answer and outputs. ``search`` are folders where the process finds
-    packages before its own.
+    ``folder`` is an empty folder for request, answer and outputs. ``search`` are folders in which the process looks for
+    packages first.
     """
 
     def __init__(self, request: Request, folder: Path, search: Sequence[Path] = ()):
@@ -43,7 +43,7 @@ class Worker(Child):
         super().__init__("swift_export.runtimes.worker", folder, what, environment)
 
     def answer(self, timeout_s: float = TIMEOUT_S) -> Answer:
-        """Wait for the answer; raises the worker's own error, or MachineError when it gave none."""
+        """Wait for the answer; raises the worker's own error, or MachineError without an answer."""
         self.wait(timeout_s)
         answer = read_answer(self._folder)
         if isinstance(answer, Failure):
@@ -52,7 +52,7 @@ class Worker(Child):
 
 
 def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), timeout_s: float = TIMEOUT_S) -> Answer:
-    """Start a worker, wait for its answer and see it off."""
+    """Start a worker, wait for its answer and end it."""
     with Worker(request, folder, search) as worker:
         return worker.answer(timeout_s)
 
@@ -60,7 +60,7 @@ def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), time
 def run_workers(jobs: Sequence[tuple[Request, Path]], at_once: int, timeout_s: float = TIMEOUT_S) -> list[Answer]:
     """The answers to requests, each in its own folder, with up to ``at_once`` workers side by side.
 
-    The first error ends them all, and so does an interrupt: this thread starts, watches and ends them itself.
+    The first error or an interrupt ends them all: this thread starts, watches and ends them itself.
     """
     answers: dict[int, Answer] = {}
     waiting = list(enumerate(jobs))

@@ -1,4 +1,4 @@
-"""The reference of every check: the model itself in JAX, matrix products at the highest precision."""
+"""The reference of every check: the model itself in JAX, with matrix products at the highest precision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["PRECISION", "load", "session_of"]
 
 PRECISION = "highest"
 
-#: Where procedures that make models again lie: a file names one, and no other module is imported for it.
+#: The package of procedures that rebuild models: a file names one of its modules, and no other is imported.
 _MODELS = "swift_export.models"
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a file of `write_reference`; XLA compiles the model once for each combination of its inputs' shapes."""
+    """Load a file of `write_reference`; XLA compiles the model once per combination of its inputs' shapes."""
     target = find_device(device)
     reference = read_reference(path)
     return session_of(_rebuilt(reference), reference.outputs, reference.places, device=target, where=path.name)
@@ -39,9 +39,9 @@ def session_of(
     device: Any = None,
     where: str | None = None,
 ) -> XlaSession:
-    """A session of a model that this process holds, on a jax device, by default the CPU.
+    """A session of a model in this process on a jax device, by default the CPU.
 
-    It gives the outputs of these names, by default all, and the values at the named scopes ``places``, by `value_name`.
+    It returns the outputs of these names, by default all, and the values at the scopes ``places``, by `value_name`.
     """
     device = device or jax.devices("cpu")[0]
     forward = model.reference or model.forward
@@ -60,7 +60,7 @@ def session_of(
         return chosen | {value_name(number): values[place] for number, place in enumerate(places)}
 
     types = [*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.weights.values())]
-    # Only then: 64 bits are another type for what a function makes of Python's numbers, too.
+    # Only if needed: enabling 64 bits also changes the type of a function's Python numbers.
     wide = any(name in ("int64", "uint64", "float64", "complex128") for name in types)
     with jax.enable_x64(wide):
         weights = {name: jax.device_put(np.asarray(array), device) for name, array in model.weights.items()}
@@ -78,7 +78,7 @@ def session_of(
         settings={"jax_default_matmul_precision": PRECISION, "threads": str(processors())},
         providers=(device.platform,),
     )
-    # Items are independent: the reference takes each on its own, whatever batch the exported function takes.
+    # Items are independent: the reference computes each separately, for any batch size of the exported function.
     free = 1 if model.batched else 0
     specs = [
         InputSpec(
@@ -94,6 +94,6 @@ def session_of(
 def _rebuilt(reference: Reference) -> Model:
     module = reference.rebuild.module
     if not module.startswith(f"{_MODELS}."):
-        raise LoadError(f"{module}: expected a module of {_MODELS}, which makes the model again")
+        raise LoadError(f"{module}: expected a module of {_MODELS}, which rebuilds the model")
     model: Model = importlib.import_module(module).rebuild(reference.rebuild.arguments, reference.weights)
     return model

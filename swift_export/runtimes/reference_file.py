@@ -1,4 +1,4 @@
-"""How the reference gets its weights: one safetensors file, written by the check, read in the reference's process."""
+"""The reference's weights: one safetensors file, written by the check and read in the reference's process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Reference", "read_reference", "write_reference"]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What a file tells of the reference: how the model is made again, its weights, and what is asked of it.
+    """The contents of a reference's file: the procedure that rebuilds the model, its weights, and requested outputs.
 
-    ``outputs`` are names, None for all; the values at ``places`` come beside them, by `value_name`.
+    ``outputs`` are names, None for all; the values at ``places`` are added, by `value_name`.
     """
 
     rebuild: Procedure
@@ -33,7 +33,7 @@ class Reference:
 def write_reference(
     model: Model, path: Path, *, outputs: Sequence[str] | None = None, places: Sequence[str] = ()
 ) -> None:
-    """Write a model that can be rebuilt to one file; raises ValueError for another."""
+    """Write a model to one file; raises ValueError if it cannot be rebuilt."""
     if model.rebuild is None:
         raise ValueError(f"model {model.name}: expected one that another process can rebuild")
     types = {name: array.dtype.name for name, array in model.weights.items()}
@@ -43,12 +43,12 @@ def write_reference(
         "outputs": json.dumps(outputs),
         "places": json.dumps(places),
     }
-    # As their bits where the format's NumPy side has no such type.
+    # As bits if the format's NumPy interface lacks the type.
     save_file({name: native_view(np.asarray(array)) for name, array in model.weights.items()}, path, metadata)
 
 
 def read_reference(path: Path) -> Reference:
-    """Read what `write_reference` wrote."""
+    """Read a file of `write_reference`."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         types = json.loads(metadata["types"])

@@ -1,4 +1,4 @@
-"""The runtimes by name: what each reads, what it needs installed, what it must do without, how it may compute."""
+"""The runtimes by name: the artifacts they read, their requirements, blocked modules, devices and precisions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
     "version",
 ]
 
-#: What artifacts are to their readers: a file of jax.export, portable StableHLO bytecode, a SavedModel, an ONNX file.
+#: Kinds of artifacts for readers: a jax.export file, portable StableHLO bytecode, a SavedModel, an ONNX file.
 Kind = Literal["jax", "stablehlo", "savedmodel", "onnx"]
 
 _ENDINGS: dict[str, Kind] = {".jax": "jax", ".mlir.bc": "stablehlo", ".onnx": "onnx"}
@@ -39,14 +39,13 @@ _ENDINGS: dict[str, Kind] = {".jax": "jax", ".mlir.bc": "stablehlo", ".onnx": "o
 
 @dataclass(frozen=True)
 class Runtime:
-    """One way to run an artifact.
+    """A runtime for artifacts.
 
-    ``packages`` are modules that must be importable, ``libraries`` patterns of files that must lie in the first of
-    them, ``programs`` executables that must be on the PATH; ``distributions`` the packages' names on an index, the
-    first that is installed telling the runtime's version; ``extra`` the extra of swift-export that brings them.
-    ``blocked`` modules cannot be imported in the runtime's process: whoever serves the artifact does not have them
-    either. ``precisions`` are those that can be asked for; a device that is not among its keys is one that the runtime
-    cannot use.
+    ``packages`` are required modules, ``libraries`` patterns of required files in the first of them, and ``programs``
+    required executables on the PATH. ``distributions`` are the packages' names on an index; the first installed one
+    determines the runtime's version. ``extra`` is the extra of swift-export that installs them. ``blocked`` modules
+    cannot be imported in the runtime's process, because users of the artifact do not have them either. ``precisions``
+    are the available precisions by device; the runtime cannot use other devices.
     """
 
     name: str
@@ -62,11 +61,11 @@ class Runtime:
 
     @property
     def installed(self) -> bool:
-        """Whether everything it needs can be found; nothing is imported."""
+        """Whether all requirements are found; nothing is imported."""
         return not missing(self)
 
     def adapter(self) -> Adapter:
-        """Import the module of this package that loads artifacts; only in a worker's process."""
+        """Import this package's module that loads the artifacts; only in a worker's process."""
         return cast(Adapter, importlib.import_module(f"swift_export.runtimes.{self.name}"))
 
 
@@ -78,7 +77,7 @@ _WITH_TF32: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",
 
 
 def _by_name(*runtimes: Runtime) -> dict[str, Runtime]:
-    """The table; raises ValueError where two have one name, of which the second would take the first's place."""
+    """The table of runtimes; raises ValueError if two have the same name."""
     table: dict[str, Runtime] = {}
     for runtime in runtimes:
         if runtime.name in table:
@@ -87,10 +86,10 @@ def _by_name(*runtimes: Runtime) -> dict[str, Runtime]:
     return table
 
 
-#: The order is that of `readers`: a format's own runtime comes before the others that read it.
+#: In the order of `readers`: a format's own runtime comes before its other readers.
 RUNTIMES = _by_name(
     Runtime("reference", "JAX", (), ("jax",), ("jax",), _ON_BOTH),
-    # In the StableHLO forms the file itself says how precise a product has to be.
+    # StableHLO files state the precision of products themselves.
     Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
     Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
     Runtime(
@@ -170,27 +169,27 @@ RUNTIMES = _by_name(
 )
 REFERENCE = RUNTIMES["reference"]
 
-#: Packages that no extra brings, as pip takes them. With its dependencies this one would bring a second TensorFlow.
+#: Packages outside all extras, with pip's arguments. With dependencies, this one would install a second TensorFlow.
 _BESIDE = {"tensorflow_serving": "--no-deps tensorflow-serving-api"}
-#: What the programs are, and where they come from.
+#: Descriptions of the programs, and their origin.
 _PROGRAMS = {
     "cc": "a C compiler, such as gcc",
-    "tensorflow_model_server": "TensorFlow Serving's server, which https://www.tensorflow.org/tfx/serving/setup brings",
+    "tensorflow_model_server": "TensorFlow Serving's server, see https://www.tensorflow.org/tfx/serving/setup",
 }
 
 
 def kind_of(file: str) -> Kind:
-    """What the artifact of that path is, by the end of its name; a SavedModel is a folder of any name."""
+    """The kind of a path's artifact, by its suffix; a SavedModel is a folder of any name."""
     return next((kind for ending, kind in _ENDINGS.items() if file.endswith(ending)), "savedmodel")
 
 
 def readers(kind: Kind) -> tuple[Runtime, ...]:
-    """The runtimes that read artifacts of a kind, installed or not; the format's own runtime first."""
+    """The runtimes for a kind of artifacts, installed or not; the format's own runtime comes first."""
     return tuple(runtime for runtime in RUNTIMES.values() if kind in runtime.reads)
 
 
 def find_runtime(name: str) -> Runtime:
-    """The runtime that a user names, with ``-`` or ``_``; raises UsageError for any other name."""
+    """The runtime of this name, with ``-`` or ``_``; raises UsageError for an unknown name."""
     found = RUNTIMES.get(name.replace("-", "_"))
     if found is None or not found.reads:
         known = ", ".join(runtime.name for runtime in RUNTIMES.values() if runtime.reads)
@@ -199,7 +198,7 @@ def find_runtime(name: str) -> Runtime:
 
 
 def missing(runtime: Runtime) -> tuple[str, ...]:
-    """The packages, files of packages and programs that a runtime needs and that are not here; none is imported."""
+    """The missing packages, files of packages and programs of a runtime; nothing is imported."""
     absent = [package for package in runtime.packages if not _folders(package)]
     if not absent:
         absent = [f"{runtime.packages[0]}/{library}" for library in runtime.libraries if not _has(runtime, library)]
@@ -207,7 +206,7 @@ def missing(runtime: Runtime) -> tuple[str, ...]:
 
 
 def remedy(runtime: Runtime) -> str:
-    """What would bring everything that is missing, in words; empty where nothing is."""
+    """How to install the missing requirements, in words; empty if none are missing."""
     absent = missing(runtime)
     beside = [package for package in absent if package in _BESIDE]
     programs = [program for program in absent if program in runtime.programs]
@@ -219,7 +218,7 @@ def remedy(runtime: Runtime) -> str:
 
 
 def require(runtime: Runtime) -> None:
-    """Raise UsageError, naming what is missing and what brings it, where a runtime is not installed."""
+    """Raise UsageError, with the missing parts and how to install them, unless a runtime is installed."""
     if absent := missing(runtime):
         raise UsageError(
             f"{runtime.title} is not installed ({', '.join(absent)} not found): {remedy(runtime)}, "
@@ -228,17 +227,17 @@ def require(runtime: Runtime) -> None:
 
 
 def check_ability(runtime: Runtime, device: Device, precision: Precision) -> None:
-    """Raise AbsentDevice or UsageError where a runtime cannot use the device, or not compute in that precision."""
+    """Raise AbsentDevice or UsageError if a runtime cannot use the device or the precision."""
     if device not in runtime.precisions:
         usable = " or ".join(runtime.precisions)
-        raise AbsentDevice(f"--device {device}: {runtime.title} is only used on the {usable}; use --device {usable}")
+        raise AbsentDevice(f"--device {device}: {runtime.title} runs only on the {usable}; use --device {usable}")
     granted = runtime.precisions[device]
     if precision not in granted:
         raise UsageError(f"--precision {precision}: {runtime.title} on the {device} computes in {' or '.join(granted)}")
 
 
 def version(runtime: Runtime) -> str | None:
-    """The version of a runtime's package, as its installer recorded it."""
+    """The version of a runtime's package, from its installation record."""
     for name in runtime.distributions:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name)
@@ -246,12 +245,12 @@ def version(runtime: Runtime) -> str | None:
 
 
 def package_folder(package: str) -> Path:
-    """Where an installed package lies; nothing is imported."""
+    """The location of an installed package; nothing is imported."""
     return Path(_folders(package)[0])
 
 
 def _folders(package: str) -> list[str]:
-    """Where a package lies: empty where it cannot be imported."""
+    """The locations of a package; empty if it cannot be imported."""
     try:
         spec = find_spec(package)
     except ModuleNotFoundError:  # the package around it

@@ -1,4 +1,4 @@
-"""The SavedModel in TensorFlow, as TF Serving runs it: signature ``serving_default``, without JAX."""
+"""The SavedModel in TensorFlow with the signature ``serving_default``, like in TF Serving and without JAX."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["SIGNATURE", "SavedModelSession", "load"]
 
 
 class SavedModelSession:
-    """One signature of a SavedModel on one device, by TensorFlow's name; ``described`` is the device's own.
+    """One signature of a SavedModel on one device, by TensorFlow's name; ``described`` is the device's own name.
 
-    TensorFlow's settings are left as they are.
+    TensorFlow's settings are not changed.
     """
 
     def __init__(self, path: Path, device: str = "CPU:0", described: str = "cpu", signature: str = SIGNATURE):
         self._where = file_label(path)
         self._device = device
         with tf.device(device):
-            # Kept, not only its signature: the variables live as long as the object they belong to.
+            # Kept beside its signature: the variables live as long as this object.
             self._model = tf.saved_model.load(str(path))
         self._function = self._model.signatures[signature]
         allowed = tf.config.experimental.tensor_float_32_execution_enabled()
         _, specs = self._function.structured_input_signature
         self.inputs = tuple(InputSpec(name, spec.dtype.name, tuple(spec.shape)) for name, spec in sorted(specs.items()))
-        # 0 where nobody has set it: a thread a processor.
+        # 0 by default: one thread per processor.
         threads = tf.config.threading.get_intra_op_parallelism_threads() or processors()
         self.info = RuntimeInfo(
             name="TensorFlow",
@@ -56,7 +56,7 @@ class SavedModelSession:
 
     @property
     def holds_stablehlo(self) -> bool:
-        """Whether the function, or one that it calls, is jax2tf's: TensorFlow's own switches do not reach into that."""
+        """Whether the function, or one that it calls, is jax2tf's, which TensorFlow's own switches do not affect."""
         return bool(xla_calls(self._function.graph.as_graph_def()))
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -91,14 +91,14 @@ class SavedModelSession:
 def load(path: Path, device: Device, precision: Precision = "float32") -> SavedModelSession:
     """Load the folder that holds ``saved_model.pb``.
 
-    Raises UsageError where TF32 is asked for and cannot be granted.
+    Raises UsageError if TF32 is requested but unavailable.
     """
     name, described = _find_device(device)
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     session = SavedModelSession(path, name, described)
     if precision == "tf32" and session.holds_stablehlo:
         raise UsageError(
-            f"--precision tf32: {file_label(path)} holds StableHLO, which itself says how precise its products are; "
+            f"--precision tf32: {file_label(path)} contains StableHLO, which states the precision of its products; "
             "use --precision float32"
         )
     return session
@@ -106,7 +106,7 @@ def load(path: Path, device: Device, precision: Precision = "float32") -> SavedM
 
 def _find_device(device: Device) -> tuple[str, str]:
     """TensorFlow's name of the device and the device's own; raises MachineError for an absent GPU."""
-    # An op that the device cannot run is an error, not a quiet move to the CPU.
+    # An op that the device cannot run is an error, instead of a silent move to the CPU.
     tf.config.set_soft_device_placement(False)
     gpus = tf.config.list_physical_devices("GPU")
     if device == "cpu":

@@ -1,7 +1,7 @@
-"""The SavedModel in TensorFlow's C API: a small C program, compiled against the libraries of the installed wheel.
+"""The SavedModel in TensorFlow's C API, run by a small C program compiled against the installed wheel's libraries.
 
-The program computes in a process of its own that holds neither Python nor JAX. This one reads from the SavedModel how
-the signature's arrays are called in the graph, and hands arrays over as files.
+The program computes in a separate process without Python and JAX. This process reads the graph's names for the
+signature's arrays from the SavedModel, and passes arrays as files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class CSession:
-    """A SavedModel's serving signature in the C program."""
+    """A SavedModel's serving signature, run by the C program."""
 
     def __init__(self, path: Path):
         self._where = file_label(path)
@@ -48,7 +48,7 @@ class CSession:
             version=self._program.version,
             device=", ".join(self._program.devices),
             arithmetic="float32",
-            # What TensorFlow takes unasked.
+            # TensorFlow's default.
             settings={"threads": str(processors())},
             providers=self._program.devices,
         )
@@ -59,7 +59,7 @@ class CSession:
         return {name: self._program.get(number) for number, name in enumerate(self._signature.outputs)}
 
     def place(self, inputs: Arrays) -> Computation:
-        """Let the program read the inputs."""
+        """Make the program read the inputs."""
         check_inputs(self.inputs, inputs, self._where)
         places = self._signature.places
         for name, array in inputs.items():
@@ -69,12 +69,12 @@ class CSession:
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> CSession:
-    """Load the folder that holds ``saved_model.pb``; raises MachineError where the program cannot be compiled."""
+    """Load the folder with ``saved_model.pb``; raises MachineError if the program cannot be compiled."""
     return CSession(path)
 
 
 def compile_program(program: Path, *flags: str) -> None:
-    """Compile the C program, with further flags for the compiler; raises MachineError with what that says."""
+    """Compile the C program with further flags; raises MachineError with the compiler's message."""
     tensorflow = package_folder("tensorflow")
     names = ("libtensorflow_cc*", "libtensorflow_framework*")
     libraries = [str(next(tensorflow.glob(name))) for name in names]
@@ -92,7 +92,7 @@ def compile_program(program: Path, *flags: str) -> None:
 
 
 class _Program:
-    """The C program at work; it ends with this object."""
+    """The running C program; it ends with this object."""
 
     def __init__(self, path: Path):
         self._companion = Companion()
@@ -110,14 +110,14 @@ class _Program:
         self.devices = tuple(devices)
 
     def put(self, place: str, array: np.ndarray) -> None:
-        """Let the program read an array as the input of that place."""
+        """Make the program read an array as the input at this place."""
         file = self._folder / "input"
         native_view(np.asarray(array, order="C")).tofile(file)
         self.ask(f"put {place} {array.dtype} {file.name} {' '.join(map(str, array.shape))}")
         file.unlink()
 
     def get(self, number: int) -> np.ndarray:
-        """The output of that number of the last run."""
+        """The output with this number from the last run."""
         file = self._folder / "output"
         dtype, *dims = self.ask(f"get {number} {file.name}")
         array = np.fromfile(file, np.uint8).view(dtype_of(dtype)).reshape([int(n) for n in dims])
@@ -125,9 +125,9 @@ class _Program:
         return array
 
     def ask(self, line: str) -> list[str]:
-        """The words of the answer to a line; raises MachineError where it is an error, or where there is none."""
+        """The words of the answer to a line; raises MachineError for an error or a missing answer."""
         assert self._process.stdin
-        with suppress(BrokenPipeError):  # it has ended: no answer, either
+        with suppress(BrokenPipeError):  # the program has ended and will not answer
             self._process.stdin.write(f"{line}\n")
         return self._answer()
 

@@ -1,4 +1,4 @@
-"""The SavedModel in TensorFlow Serving itself: its server, started for it, is asked by gRPC as its clients do.
+"""The SavedModel in TensorFlow Serving: a server is started for it and called by gRPC, like from its clients.
 
 The server listens on a free port of this machine, and ends with the session.
 """
@@ -40,13 +40,13 @@ from swift_export.system.text import one_line
 
 __all__ = ["READY_S", "ServingSession", "load"]
 
-#: How long a server may take to load a model. A large one takes seconds.
+#: Time limit for loading a model in the server. A large one takes seconds.
 READY_S = 300.0
 
 _PROGRAM = "tensorflow_model_server"
 _MODEL = "model"
 _POLL_S = 0.1
-#: An input may be larger than the 4 MiB that gRPC takes unasked, and loopback is no matter for a proxy.
+#: An input may exceed gRPC's default limit of 4 MiB, and loopback needs no proxy.
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -67,7 +67,7 @@ class ServingSession:
             version=_version(),
             device="cpu",
             arithmetic="float32",
-            # What the server takes unasked.
+            # The server's default.
             settings={"threads": str(processors()), "asked by": "gRPC"},
             providers=(_PROGRAM,),
         )
@@ -78,7 +78,7 @@ class ServingSession:
         return {name: tf.make_ndarray(tensor) for name, tensor in sorted(response.outputs.items())}
 
     def place(self, inputs: Arrays) -> Computation:
-        """Make the message; sending it is part of the computation."""
+        """Make the message; sending it belongs to the computation."""
         request = self._request(inputs)
         return lambda: self._server.predict(request)
 
@@ -93,18 +93,18 @@ class ServingSession:
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> ServingSession:
-    """Serve the folder that holds ``saved_model.pb``; raises MachineError where the server does not come up."""
+    """Serve the folder with ``saved_model.pb``; raises MachineError if the server does not start."""
     return ServingSession(path, READY_S)
 
 
 class _Server:
-    """``tensorflow_model_server`` at work; it ends with this object."""
+    """A running ``tensorflow_model_server``; it ends with this object."""
 
     def __init__(self, path: Path, ready_s: float):
         self._companion = Companion()
         models = self._companion.folder / "models"
         models.mkdir()
-        # Versions are folders with a number for a name: of those beside this one none is to be served instead.
+        # Versions are folders named by numbers; the server must not choose another one beside this folder.
         models.joinpath("1").symlink_to(path.resolve())
         port = _free_port()
         self._log = self._companion.folder / "log.txt"
@@ -130,14 +130,14 @@ class _Server:
             raise
 
     def predict(self, request: Any) -> Any:
-        """The answer to a request; raises MachineError for what the server says is wrong."""
+        """The answer to a request; raises MachineError for the server's errors."""
         try:
             return self._predict(request, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             raise MachineError(f"TensorFlow Serving: {error.code().name}: {_reason(error.details())}") from None
 
     def _wait(self, where: str, ready_s: float) -> None:
-        """Until the model is available."""
+        """Wait until the model is available."""
         request = GetModelStatusRequest()
         request.model_spec.name = _MODEL
         status = ModelServiceStub(self._channel).GetModelStatus
@@ -159,14 +159,14 @@ class _Server:
 
 
 def _version() -> str:
-    """What the program says of itself, ``TensorFlow ModelServer: 2.19.0``."""
+    """The program's version from its own output, ``TensorFlow ModelServer: 2.19.0``."""
     done = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, timeout=60)
     found = re.search(r"ModelServer: (\S+)", done.stdout + done.stderr)
     return found[1] if found else "unknown"
 
 
 def _free_port() -> int:
-    # The server cannot choose one itself: 0 is an error to it.
+    # The server cannot choose a port itself: it refuses 0.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -174,4 +174,4 @@ def _free_port() -> int:
 
 
 def _reason(text: str | None) -> str:
-    return one_line(text or "it said nothing", 300)
+    return one_line(text or "no reason given", 300)

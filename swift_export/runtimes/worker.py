@@ -1,7 +1,7 @@
-"""Runs one artifact in a process of its own: ``python -m swift_export.runtimes.worker FOLDER``.
+"""Runs one artifact in a separate process: ``python -m swift_export.runtimes.worker FOLDER``.
 
-The folder holds the request; answer and outputs are written into it. Exit status 0 says that there is an answer,
-be it a failure; any other, that the process broke.
+The folder contains the request; answer and outputs are written into it. Exit status 0 means that there is an answer,
+possibly a failure; any other status means that the process broke.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["main", "serve"]
 
 
 def main(folder: Path) -> None:
-    """Do what the request in ``folder`` asks and write the answer beside it."""
+    """Execute the request in ``folder`` and write the answer beside it."""
     try:
         answer: Answer | Failure = serve(read_request(folder), folder)
     except SwiftExportError as error:
@@ -71,7 +71,7 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
         return adapter.load(path, device, precision)
     except SwiftExportError:
         raise
-    except Exception as error:  # every runtime has its own types for a damaged file
+    except Exception as error:  # every runtime has its own error types for a damaged file
         raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {error_line(error)}") from error
 
 
@@ -93,7 +93,7 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
         what = f"{file_label(path)}: {session.info.name} failed on {_described(inputs)}"
         raise MachineError(f"{what}: {error_line(error)}") from error
     folder.mkdir()
-    # By number: a name is the artifact's, which may well be `../x`.
+    # By number, because an artifact's name may be `../x`.
     files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}
     for name, file in files.items():
         _refuse_objects(outputs[name], f"{file_label(path)}: output {name}")
@@ -111,10 +111,10 @@ def _described(inputs: Arrays) -> str:
 
 
 def _refuse_objects(output: object, what: str) -> None:
-    """Text, sequences and maps, which runtimes give as Python objects, would be written as pickles."""
+    """Refuse text, sequences and maps, which are Python objects here and would be written as pickles."""
     if not isinstance(output, (np.ndarray, np.generic)) or output.dtype.hasobject:
         found = getattr(output, "dtype", type(output).__name__)
-        raise LoadError(f"{what}: expected an array of numbers, found {found}; export a model that gives numbers")
+        raise LoadError(f"{what}: expected an array of numbers, found {found}; export a model that returns numbers")
 
 
 def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:
@@ -127,8 +127,8 @@ def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:
 
 
 def _peak_bytes(pid: int | None) -> int:
-    """Of that process, or of this one; where the system does not tell of other processes, of this one."""
-    # On Linux getrusage's figure begins with that of the process which forked this one; VmHWM is this one's own.
+    """Peak memory of a process, or of this one, also if the system does not report other processes."""
+    # On Linux, getrusage's figure starts with the forking process's peak; VmHWM is this process's own.
     status = Path(f"/proc/{pid or 'self'}/status")
     if status.exists():
         (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())

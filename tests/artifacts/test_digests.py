@@ -65,7 +65,7 @@ def _pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("act", "words"),
     [
-        (Path.unlink, "missing, though the manifest records it"),
+        (Path.unlink, "missing, but recorded in the manifest"),
         (_link, "expected a plain file, found a link"),
         (_link_folder, "expected a plain folder, found a link"),
         (_pipe, "expected a plain file"),
@@ -93,5 +93,5 @@ def test_a_linked_folder_more_in_the_savedmodel_is_tampering(folder: Path) -> No
 
 
 def test_a_format_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no stablehlo artifact; found onnx, savedmodel"):
+    with pytest.raises(ArtifactError, match="expected an artifact stablehlo, found onnx, savedmodel"):
         verify(folder, open_artifact(folder), ["stablehlo"])

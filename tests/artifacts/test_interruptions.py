@@ -96,7 +96,7 @@ def test_the_next_export_repairs_before_it_begins(tmp_path: Path, exporting: Mod
 def test_a_first_export_killed_in_its_commit_leaves_no_artifact(tmp_path: Path, exporting: ModuleType, start) -> None:
     folder = tmp_path / "out"
     assert start(folder, 0, "new", ",".join(NEW), "--at", 4, "kill").wait(60) == -signal.SIGKILL
-    with pytest.raises(ArtifactError, match="expected a folder that an export wrote"):
+    with pytest.raises(ArtifactError, match="expected a folder written by an export"):
         open_artifact(folder)
     assert tree(folder) == {}
     exporting.export(folder, *NEW)
@@ -288,7 +288,7 @@ def test_a_folder_that_must_be_repaired_and_cannot_be_written(small_disk: Path, 
     exporting.export(small_disk, *OLD, text="old")
     assert start(small_disk, 0, "new", ",".join(NEW), "--at", 4, "kill").wait(60) == -signal.SIGKILL
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(ArtifactError, match=r"cut short .* \(Read-only file system\); make the folder writable"):
+    with pytest.raises(ArtifactError, match=r"was interrupted .* \(Read-only file system\); make the folder writable"):
         open_artifact(small_disk)
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert state(small_disk) == "old"

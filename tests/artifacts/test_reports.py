@@ -33,7 +33,7 @@ def test_reports_on_artifacts_that_were_replaced_meanwhile_are_not_written(
 ) -> None:
     checked = exporting.export(tmp_path, "onnx", text="old")
     exporting.export(tmp_path, "savedmodel", text="new")
-    with pytest.raises(ArtifactError, match="was exported into while it was checked"):
+    with pytest.raises(ArtifactError, match="was replaced by a newer export during the check"):
         write_reports(tmp_path, checked, reports)
     assert not list(tmp_path.glob("parity*"))
 

@@ -131,11 +131,13 @@ def test_force_replaces_a_file_of_the_layout_but_never_a_folder_of_strangers(
         (tmp_path / path).write_text("mine")
     before = tree(tmp_path)
     for formats in (("savedmodel",), ("onnx",)):
-        with pytest.raises(UsageError, match=r"assets/vocabulary\.txt: in the way"):
+        with pytest.raises(UsageError, match=r"assets/vocabulary\.txt: expected only recorded files here"):
             exporting.export(tmp_path, *formats, force=True)
     assert tree(tmp_path) == before
     (tmp_path / "savedmodel").rename(tmp_path / "kept")
-    with pytest.raises(UsageError, match=r"onnx/model.onnx: in the way"):  # would stay, of unknown weights
+    with pytest.raises(
+        UsageError, match=r"onnx/model.onnx: expected only recorded files here"
+    ):  # would stay, of unknown weights
         exporting.export(tmp_path, "stablehlo", force=True)
     exporting.export(tmp_path, "onnx", force=True)
     assert tree(tmp_path)["onnx/model.onnx"] == "onnx/model.onnx new"
@@ -145,7 +147,7 @@ def test_force_replaces_a_file_of_the_layout_but_never_a_folder_of_strangers(
 def test_a_strangers_file_in_the_savedmodel_is_never_deleted(tmp_path: Path, exporting: ModuleType) -> None:
     exporting.export(tmp_path, "savedmodel")
     (tmp_path / "savedmodel/1/notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"notes\.txt: in the way"):
+    with pytest.raises(UsageError, match=r"notes\.txt: expected only recorded files here"):
         exporting.export(tmp_path, "savedmodel", text="second", force=True)
     assert tree(tmp_path)["savedmodel/1/notes.txt"] == "mine"
 
@@ -221,7 +223,7 @@ def test_a_strangers_file_among_golden_outputs_is_never_deleted(tmp_path: Path, 
     exporting.export(tmp_path, "onnx")
     (tmp_path / "golden/onnx/notes.txt").write_text("mine")
     for name in ("onnx", "stablehlo"):
-        with pytest.raises(UsageError, match=r"notes\.txt: in the way"):
+        with pytest.raises(UsageError, match=r"notes\.txt: expected only recorded files here"):
             exporting.export(tmp_path, name, force=True)
     assert tree(tmp_path)["golden/onnx/notes.txt"] == "mine"
     assert tree(tmp_path)["golden/notes.txt"] == "beside, and in nobody's way"
@@ -386,5 +388,5 @@ def test_equal_exports_differ_in_nothing_but_their_time(tmp_path: Path, exportin
 
 def test_opening_a_folder_that_holds_no_artifact(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(ArtifactError, match="expected a folder that an export wrote"):
+        with pytest.raises(ArtifactError, match="expected a folder written by an export"):
             open_artifact(folder)

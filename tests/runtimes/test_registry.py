@@ -125,9 +125,9 @@ def test_nothing_is_imported_to_look():
 
 
 def test_a_device_that_a_runtime_cannot_use_is_an_error():
-    with pytest.raises(AbsentDevice, match=r"^--device gpu: IREE is only used on the cpu; use --device cpu$"):
+    with pytest.raises(AbsentDevice, match=r"^--device gpu: IREE runs only on the cpu; use --device cpu$"):
         check_ability(RUNTIMES["iree"], "gpu", "float32")
-    with pytest.raises(AbsentDevice, match=r"^--device cpu: ONNX Runtime on TensorRT is only used on the gpu"):
+    with pytest.raises(AbsentDevice, match=r"^--device cpu: ONNX Runtime on TensorRT runs only on the gpu"):
         check_ability(RUNTIMES["onnxruntime_tensorrt"], "cpu", "float32")
 
 

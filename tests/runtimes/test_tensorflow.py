@@ -34,7 +34,7 @@ def save(path):
 
 def test_stablehlo_in_a_savedmodel_is_not_computed_in_tf32(adapter, toys):
     # Said, for TensorFlow would take the switch and XLA would not look at it.
-    with pytest.raises(UsageError, match=r"^--precision tf32: savedmodel/1 holds StableHLO, which itself says how"):
+    with pytest.raises(UsageError, match=r"^--precision tf32: savedmodel/1 contains StableHLO, which states"):
         adapter.load(toys.artifact("savedmodel"), "cpu", "tf32")
 
 
