@@ -1,6 +1,6 @@
-"""The one family of errors that a user sees as a single line.
+"""The family of errors that users see as a single line.
 
-Every message names the file or op, what was expected, what was found and what to do about it.
+Every message states the file or op, the expected and the found value, and what to do.
 The command line prints the message and exits with ``exit_status``; nothing else of the family is shown.
 """
 
@@ -30,19 +30,19 @@ class UsageError(SwiftExportError):
 
 
 class ArchitectureError(SwiftExportError):
-    """Hyper-parameters that describe no SwiFT backbone."""
+    """Hyper-parameters that do not describe a SwiFT backbone."""
 
 
 class ArtifactError(SwiftExportError):
-    """An artifact that is missing, damaged, tampered with or of a newer schema."""
+    """An artifact is missing, damaged, tampered with or of a newer schema."""
 
 
 class WeightsError(SwiftExportError):
-    """A checkpoint or bundle that is unreadable, unsafe, incomplete or of another architecture."""
+    """A checkpoint or bundle is unreadable, unsafe, incomplete or of another architecture."""
 
 
 class InputError(SwiftExportError):
-    """A scan or clip that does not meet the model's input contract."""
+    """A scan or clip does not meet the model's input contract."""
 
 
 class LoweringError(SwiftExportError):
@@ -50,12 +50,12 @@ class LoweringError(SwiftExportError):
 
 
 class CheckFailed(SwiftExportError):  # noqa: N818 - an outcome, not a fault of the program
-    """An artifact does not compute what the reference computes."""
+    """The results of an artifact differ from the reference."""
 
     exit_status = 1
 
 
 class MachineError(SwiftExportError):
-    """The machine could not do it: disk full, a runtime that crashed, a device that is absent."""
+    """A failure of the machine: a full disk, a crashed runtime, an absent device."""
 
     exit_status = 1

@@ -1,4 +1,4 @@
-"""``--json``: one object on stdout that says what a command did, and nothing else there; see docs/json.md."""
+"""``--json``: prints the result of a command as one object, the only output on stdout; see docs/json.md."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Answer", "file_facts", "json_option"]
 
-#: Of every object; a new key is no new version, a changed one is.
+#: The version of every object; new keys do not change it, changed keys do.
 SCHEMA_VERSION = 1
 
 _OPTION = inspect.Parameter(
     "json",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
-    annotation=Annotated[bool, typer.Option("--json", help="Print what was done and found as one JSON object.")],
+    annotation=Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")],
 )
 
 
 @dataclass
 class Answer:
-    """What a command has to say: ``facts`` are told by ``--json``, also where the command fails after them."""
+    """The result of a command: ``facts`` are printed by ``--json``, also if the command fails later."""
 
     wanted: bool
     passed: bool = True
     facts: dict[str, Any] = field(default_factory=dict)
 
     def add(self, **facts: Any) -> None:
-        """Say more; dataclasses become plain data."""
+        """Add facts; dataclasses become plain data."""
         self.facts |= facts
 
 
 def json_option(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give the command ``name`` the option ``--json``; it gets an `Answer` as its argument ``answer``.
+    """Give the command ``name`` the option ``--json``; it receives an `Answer` as its argument ``answer``.
 
-    What the command, or a library in its process, prints meanwhile goes to stderr.
+    Output of the command or of libraries in its process goes to stderr.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -90,9 +90,9 @@ def _print(name: str, answer: Answer, error: dict[str, Any] | None, out: TextIO)
 
 
 def file_facts(*paths: Path) -> list[dict[str, Any]]:
-    """Path, size and sha256 of every file at ``paths``: artifact folders, parts of them, single files, SavedModels.
+    """Path, size and SHA-256 of every file at ``paths``: artifact folders, parts of them, single files, SavedModels.
 
-    Of an artifact folder's those that its manifest records, and what it records of them. Raises ArtifactError.
+    For artifact folders, these are the files and values recorded in the manifest. Raises ArtifactError.
     """
     from swift_export.artifacts import read_manifest
     from swift_export.artifacts.digests import digest_file
@@ -109,6 +109,6 @@ def file_facts(*paths: Path) -> list[dict[str, Any]]:
         for artifact in read_manifest(folder).artifacts.values():
             for file, recorded in artifact.files.items():
                 if is_below(file, place):
-                    # By the path as it was named: an artifact folder is found by an absolute one.
+                    # Reported under the given path, although the search uses an absolute one.
                     found[str(path / PurePosixPath(file).relative_to(place))] = recorded
     return [{"path": path, "sha256": file.sha256, "size": file.size} for path, file in found.items()]

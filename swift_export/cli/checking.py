@@ -1,4 +1,4 @@
-"""``check`` and ``diff``: what exported files compute, against the reference and against each other."""
+"""``check`` and ``diff``: compare the results of exported files with the reference and with each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["check", "diff", "register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this module."""
     app.command(
         epilog=examples(
             "swift-export check artifacts/contrastive",
@@ -64,7 +64,7 @@ Reference = Annotated[
     str | None,
     typer.Option(
         metavar="PATH|HUB-ID|auto|synthetic[:SEED]",
-        help="What the files were made from; default: found again from what the artifact records.",
+        help="The weights of the files; default: found from the artifact's records.",
         rich_help_panel="Model",
     ),
 ]
@@ -101,7 +101,7 @@ def check(
     precision: Annotated[
         Literal["float32", "tf32", "float16", "bfloat16"],
         typer.Option(
-            help="What the runtimes are told to compute matrix products in; each has a tolerance of its own.",
+            help="Number format of matrix products in the runtimes; each has its own tolerance.",
             rich_help_panel=_HOW,
         ),
     ] = "float32",
@@ -110,7 +110,7 @@ def check(
         typer.Option(
             "--batch",
             metavar="N",
-            help=f"Batch size to try. {SEVERAL} Default: 1 and 2.",
+            help=f"Batch size to check. {SEVERAL} Default: 1 and 2.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -118,7 +118,7 @@ def check(
         float | None,
         typer.Option(
             metavar="X",
-            help="Allow this relative L2 error; not more than the policy does, unless --tolerance-reason is given.",
+            help="Largest allowed relative L2 error; may exceed the policy only with --tolerance-reason.",
             show_default="1e-05 for float32",
             rich_help_panel=_LIMITS,
         ),
@@ -127,7 +127,7 @@ def check(
         float | None,
         typer.Option(
             metavar="X",
-            help="Allow this largest error, over the reference's largest magnitude; likewise.",
+            help="Largest allowed error, relative to the reference's largest magnitude; likewise.",
             show_default="1e-05 for float32",
             rich_help_panel=_LIMITS,
         ),
@@ -136,7 +136,7 @@ def check(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Why --max-l2 or --max-error may be looser than the policy; the report records it.",
+            help="Reason for a looser --max-l2 or --max-error than the policy's; recorded in the report.",
             rich_help_panel=_LIMITS,
         ),
     ] = None,
@@ -146,8 +146,8 @@ def check(
         bool,
         typer.Option(
             "--quick",
-            help="Compare with the golden outputs that the export left beside its files, in each format's own runtime: "
-            "seconds, and neither JAX nor weights are needed.",
+            help="Compare with the golden outputs stored by the export, in each format's own runtime. Takes seconds, "
+            "without JAX or weights.",
             rich_help_panel=_HOW,
         ),
     ] = False,
@@ -156,7 +156,7 @@ def check(
     scans: ScanOptions,
     answer: Answer,
 ) -> None:
-    """Run files in every runtime and compare them with the JAX reference; exit status 1 where they differ."""
+    """Run files in every runtime and compare them with the JAX reference; exit status 1 if they differ."""
     from swift_export.parity.measure.tolerances import Limits
 
     max_l2, max_error = _one_of("--max-l2", max_l2, "--rtol", rtol), _one_of("--max-error", max_error, "--atol", atol)
@@ -176,7 +176,7 @@ def check(
             "--precision": precision if precision != "float32" else None,
         }
         if given := [option for option, value in others.items() if value]:
-            raise UsageError(f"--quick: compares with what the export recorded, and takes no {' or '.join(given)}")
+            raise UsageError(f"--quick: cannot be combined with {' or '.join(given)}; omit one of them")
         _check_quickly(paths, names, device, Console(quiet, json=answer.wanted), answer)
         return
     files.check()
@@ -246,7 +246,7 @@ def diff(
     scans: ScanOptions,
     answer: Answer,
 ) -> None:
-    """Compare what two artifacts compute on the same inputs; exit status 1 where they differ beyond rounding."""
+    """Compare the outputs of two artifacts on the same inputs; exit status 1 if they differ beyond rounding."""
     files = InputFiles(inputs or (), scans)
     files.check()
     _need_extras([first, second])
@@ -270,9 +270,9 @@ def diff(
 
 
 def _one_of(name: str, value: float | None, alias: str, aliased: float | None) -> float | None:
-    """What an option was given under its name or its older name; raises UsageError for both."""
+    """The value of an option given under its name or its older name; raises UsageError for both."""
     if value is not None and aliased is not None:
-        raise UsageError(f"{name} and {alias}: are one option, give {name} only")
+        raise UsageError(f"{name} and {alias}: expected one of them, found both; give only {name}")
     return aliased if value is None else value
 
 
@@ -285,13 +285,13 @@ def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weig
 
 
 def _given_model(target: str, paths: Sequence[Path], weights: str | None, variant: str | None) -> Model:
-    """The model of a Python file, for the inputs that the first artifact takes."""
+    """The model of a Python file, with the inputs of the first artifact."""
     from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.python_files import load_again, split_target
     from swift_export.parity.targets import find_artifacts
 
     if weights is not None or variant is not None:
-        raise UsageError("--model: stands for a model in Python, --weights and --variant for SwiFT: give one of them")
+        raise UsageError("--model: cannot be combined with --weights and --variant, which are for SwiFT; give only one")
     file, name = split_target(target)
     record = next(iter(find_artifacts(paths[0]).records.values()))
     if record.signature is None:
@@ -301,13 +301,13 @@ def _given_model(target: str, paths: Sequence[Path], weights: str | None, varian
 
 
 def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:
-    """Ask for what the runtimes named need, or for TensorFlow where a SavedModel is among what is named."""
+    """Require the extras of the given runtimes, or TensorFlow if a SavedModel is among the paths."""
     from swift_export.artifacts.layout import SAVEDMODEL_FOLDER
     from swift_export.runtimes.registry import find_runtime
 
     for name in runtimes:
         runtime = find_runtime(name)
-        # What a GPU needs differs from machine to machine: the runtime itself says what is missing.
+        # Requirements of GPUs differ between machines: the runtime itself reports missing parts.
         if runtime.extra and runtime.extra != "gpu":
             need_extra(runtime.extra, f"--runtime {name}")
     if runtimes:
@@ -327,23 +327,23 @@ def _clips(files: InputFiles, subjects: Sequence[Subject | Artifacts], console: 
     models = [target.model for subject in subjects for target in subject.targets]
     config = records[0].swift
     if config is None or any(record.swift != config for record in records):
-        raise UsageError("--input: is for scans and clips of SwiFT; other models are checked on random arrays")
+        raise UsageError("--input: expected artifacts of SwiFT, found another model; omit it to check random arrays")
     frames = {model.inputs[0].dims[-1] for model in models}
     if len(frames) > 1:
-        raise UsageError("--input: the artifacts take clips of different shapes; name them one by one")
+        raise UsageError("--input: expected artifacts with clips of one shape, found several; check them separately")
     contracts = [
         contract_of_record(record, subject.source.weights if subject.source else None)
         for subject in subjects
         for record in subject.records.values()
     ]
     if files.options.placement is None and not all(contract.same_as(contracts[0]) for contract in contracts):
-        raise UsageError("--input: the artifacts state different input contracts; name them one by one, or --placement")
+        raise UsageError("--input: expected one input contract, found several; check separately, or use --placement")
     (size,) = frames
     return files.load(config, size if isinstance(size, int) else None, contracts[0], console, most)
 
 
 def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:
-    """Of the artifact folders among ``roots``; the others are files on their own."""
+    """The manifests of the artifact folders among ``roots``; the others are single files."""
     from swift_export.artifacts import read_manifest
     from swift_export.artifacts.layout import MANIFEST
 
@@ -352,11 +352,11 @@ def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:
 
 
 def _write_reports(folder: Path, manifest: Manifest, report: ParityReport, console: Console) -> None:
-    """Leave in an artifact folder what its last check measured."""
+    """Store the results of the last check in its artifact folder."""
     from swift_export.artifacts.writing import write_reports
     from swift_export.parity import report_files
 
-    # A report travels with its artifact and holds no path of this machine.
+    # A report may be copied with its artifact, so it contains no path of this machine.
     mine = [replace(found, root=folder.resolve().name) for found in report.artifacts if found.root == str(folder)]
     broken = tuple(found for found in report.broken if found.root == str(folder))
     own = replace(report, artifacts=tuple(mine), broken=broken)

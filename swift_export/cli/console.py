@@ -1,4 +1,4 @@
-"""What the commands print: lines and tables, and on a terminal what is being done now. Errors are entry.py's."""
+"""The output of commands: lines, tables, and on a terminal the progress. entry.py prints errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Console"]
 
-#: Wide enough that no table of ours is cut where there is no terminal to fit into.
+#: Width without a terminal, sufficient for all tables.
 _FILE_WIDTH = 200
-#: Characters of a fact's name, and of what is being done now.
+#: Most characters of a fact's name, and of the progress.
 _NAME, _STATUS = 60, 200
 
 
 class _Guarded(RichConsole):
-    """Prints no character that steers a terminal, whoever hands it in: rich adds its own styles behind this."""
+    """Prints no control characters from any source; rich adds its own styles afterwards."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The pieces of text that come out, each with its style."""
+        """The printed pieces of text, each with its style."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -45,9 +45,9 @@ class _Guarded(RichConsole):
 
 
 class Console:
-    """Prints, or with ``quiet`` does not; with ``json``, of which stdout is the place, only what is being done now.
+    """Prints the output of commands, or nothing with ``quiet``. With ``json``, which owns stdout, prints only progress.
 
-    What is printed may come from anyone's files: control characters come out as escapes, and no line is endless.
+    Text may come from untrusted files: control characters are escaped, and long lines are cut.
     """
 
     def __init__(self, quiet: bool = False, *, json: bool = False) -> None:
@@ -59,20 +59,20 @@ class Console:
             self._out.width = _FILE_WIDTH
 
     def line(self, text: str, style: str | None = None) -> None:
-        """One line, not wrapped; of one that no reader reads to its end, the beginning and the end."""
+        """Print one line without wrapping; of a very long one, only the beginning and the end."""
         self._out.print(shortened(text), style=style, soft_wrap=True)
 
     def warning(self, text: str) -> None:
-        """One line on stderr, with ``quiet`` too: what may make results meaningless is never silent."""
+        """Print one line on stderr, even with ``quiet``: results may be meaningless."""
         self._errors.print(one_line(f"swift-export: warning: {text}"), soft_wrap=True)
 
     def contract(self, contract: InputContract) -> None:
-        """Where the model expects scans on its grid, and who says so."""
+        """Print the model's placement of scans on its grid, and its source."""
         if contract.placement is not None:
             self.facts({"placement": f"{contract.placed().describe()}, {contract.orientation} ({contract.source})"})
 
     def placement(self, reading: Reading, contract: InputContract, runs: bool) -> None:
-        """Where scans go on the model's grid, and who says so; of ``runs`` also which frames are left out."""
+        """Print the placement of scans on the model's grid and its source; with ``runs``, also the dropped frames."""
         first, last = reading.dropped if runs else (0, 0)
         why = f" ({contract.source})" if contract.placement == reading.placement.name else ""
         self.facts({"placement": f"{reading.placement.describe()}, {reading.oriented}{why}"})
@@ -80,14 +80,14 @@ class Console:
             self.facts({"dropped  ": f"the first {first} and the last {last} frames of each NIfTI run"})
 
     def facts(self, facts: Mapping[str, str], indent: str = "") -> None:
-        """Names and values, aligned."""
+        """Print names and values, aligned."""
         named = [(shown(name, _NAME), value) for name, value in facts.items()]
         width = max((len(name) for name, _ in named), default=0)
         for name, value in named:
             self.line(f"{indent}{name:<{width}}  {value}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
-        """Rows under bold headings, without lines."""
+        """Print rows under bold headings, without lines."""
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*map(one_line, row))
@@ -95,18 +95,18 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A function that shows what is being done now, on a terminal and until the block ends."""
+        """A function that shows the progress on a terminal until the block ends."""
         if self.quiet or not self._progress.is_terminal:
             yield ignore_line
             return
-        # A spinner of plain characters where the terminal has no others.
+        # A spinner of ASCII characters if the terminal supports no others.
         spinner = "line" if self._progress.options.ascii_only else "dots"
         with self._progress.status("", spinner=spinner) as status:
-            # As text: a name in square brackets is no markup.
+            # As text: a name in square brackets is not markup.
             yield lambda what: status.update(Text(one_line(what, _STATUS)))
 
     def report(self, report: ParityReport | DiffReport) -> None:
-        """What a check or a comparison measured."""
+        """Print the results of a check or a comparison."""
         from swift_export.parity.report import render
         from swift_export.parity.results import ParityReport
 
@@ -116,7 +116,7 @@ class Console:
             report.render(self._out)
 
     def weights(self, weights: Weights) -> None:
-        """Which weights were loaded, and the settings that no tensor's shape tells: always shown."""
+        """Print the loaded weights, and always the settings that tensor shapes do not determine."""
         provenance = weights.provenance
         size = sum(tensor.size for tensor in weights.tensors.values())
         facts = {"weights": f"{provenance.name} ({weights.variant}), {size:,} parameters, digest {weights.digest[:12]}"}

@@ -1,4 +1,4 @@
-"""``convert``: any StableHLO in, one ONNX file out."""
+"""``convert``: converts StableHLO to an ONNX file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SOURCE, _FILE, _CHECK = "Source", "ONNX file", "Check"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this module."""
     app.command(
         epilog=examples(
             "swift-export convert model.mlir -o model.onnx",
@@ -45,8 +45,8 @@ def convert(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="MLIR text, MLIR bytecode, a portable artifact, a jax.export file, or the folder of a SavedModel that "
-            "holds StableHLO; told apart by content.",
+            help="MLIR text, MLIR bytecode, a portable artifact, a jax.export file, or the folder of a SavedModel with "
+            "StableHLO; the kind is detected from the content.",
         ),
     ],
     output: Annotated[
@@ -66,8 +66,8 @@ def convert(
         list[str] | None,
         typer.Option(
             metavar="INPUT=NAMES",
-            help="Names for an input's unknown dimensions, separated by commas, - to leave one as it is; the same name "
-            f"means the same size. {REPEATED}",
+            help="Names of an input's unknown dimensions, separated by commas; - keeps one unchanged. Equal names mean "
+            f"equal sizes. {REPEATED}",
             rich_help_panel=_FILE,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def convert(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Of a module for several platforms, the one to convert.",
+            help="The platform to convert, of a module for several.",
             show_default="cpu, or the first",
             rich_help_panel=_SOURCE,
         ),
@@ -84,7 +84,7 @@ def convert(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Which signature of a SavedModel.",
+            help="The signature of a SavedModel to convert.",
             show_default="serving_default, or the only one",
             rich_help_panel=_SOURCE,
         ),
@@ -93,8 +93,8 @@ def convert(
         bool | None,
         typer.Option(
             "--check/--no-check",
-            help="Run the file in ONNX Runtime and the source in JAX, XLA or TensorFlow, and compare; --no-check: do "
-            "not even load the file.",
+            help="Run the file in ONNX Runtime and the source in JAX, XLA or TensorFlow, and compare the results. "
+            "--no-check: do not even load the file.",
             show_default="compare SavedModels, load others",
             rich_help_panel=_CHECK,
         ),
@@ -109,12 +109,12 @@ def convert(
     """Convert any StableHLO module to ONNX, or refuse it: a wrong file is never written."""
     names = _dim_names(dims or [])
     if source.is_dir():
-        # Anything that is wrong with the folder comes first: an extra takes minutes to be installed.
+        # Errors of the folder come first, because the installation of an extra takes minutes.
         kind_of_folder(source)
         check_output(output, sources=source)
         need_extra("savedmodel", f"{source}: a SavedModel")
 
-    # Everything is done on the CPU: jax and TensorFlow would take the memory of a GPU as soon as they start.
+    # Everything runs on the CPU: jax and TensorFlow would reserve the memory of a GPU at start.
     os.environ |= {"JAX_PLATFORMS": "cpu", **WITHOUT_GPU}
     import swift_export.conversion
 
@@ -142,7 +142,7 @@ def _facts(source: Path, done: Conversion) -> dict[str, Any]:
     from swift_export.parity.report import converted_to_dict
 
     written = read_facts(done.path)
-    assert written.signature, "what was just written can be read"
+    assert written.signature, "a newly written file can be read"
     return {
         "files": file_facts(done.path),
         "source": {"path": str(source), "kind": done.source, "notes": done.notes},
@@ -160,7 +160,7 @@ def _dim_names(given: list[str]) -> dict[str, list[str | None]]:
     for text in given:
         name, equals, labels = text.rpartition("=")
         if not (name and equals and all(label.strip() for label in labels.split(","))):
-            raise UsageError(f"--dims {text}: expected an input and a name for each of its axes, as x=batch,-,-")
+            raise UsageError(f"--dims {text}: expected an input and a name for each of its axes, such as x=batch,-,-")
         names[name] = [None if label.strip() == "-" else label.strip() for label in labels.split(",")]
     return names
 

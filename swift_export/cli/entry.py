@@ -1,4 +1,4 @@
-"""The outermost function: whatever happens, one line and the right exit status."""
+"""The outermost function: reports every error in one line, with the right exit status."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from swift_export.system.text import one_line, printable
 
 __all__ = ["DEBUG", "HUNG_UP", "INTERRUPTED", "TERMINATED", "main"]
 
-#: What the libraries and the processes that run artifacts are told, where the user has not.
+#: Environment of the libraries and worker processes; the user's own values take precedence.
 _ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow greets on stderr, which is for errors here
-    # Who exports or checks a model tells nobody: ONNX Runtime and the hub's client would otherwise report its use.
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow prints a greeting on stderr, which is for errors here
+    # No telemetry: ONNX Runtime and the hub's client would otherwise report their use.
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough. Python would complain when it flushes once more on exit.
+        # The reader of the output has closed it. Python would report an error on its last flush.
         _to_nobody(sys.stdout)
         return 1
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = TERMINATED
     except HungUp:
         status = HUNG_UP
-    # All is done and said: what is left is for the interpreter to end, which takes a while after jax.
+    # The command is complete; ending the interpreter takes a while after jax.
     ignore_signals()
     if status in _STOPPED:
         with suppress(OSError):  # its terminal may be gone
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_in_any_encoding() -> None:
-    """What the terminal's encoding lacks is printed as an escape: a name is no reason to fail."""
+    """Escape characters that the terminal's encoding lacks, so that a name cannot cause a failure."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
     from swift_export.cli.app import app
 
     try:
-        # Not standalone: typer's own way would print several lines for an error.
+        # Not standalone: typer would print several lines for an error.
         return app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0
     except BrokenPipeError:
         raise
@@ -94,7 +94,7 @@ def _fail(error: BaseException, message: str, status: int) -> int:
 
 
 def _to_nobody(stream: TextIO) -> None:
-    """What is still to be written to the stream is lost, without a further error."""
+    """Discard further output to the stream, without another error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1,4 +1,4 @@
-"""How help texts show examples."""
+"""Examples in help texts."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["examples"]
 
 
 def examples(*commands: str) -> str:
-    """An epilog of example commands, one a line."""
+    """An epilog of example commands, one per line."""
     return "\n".join(["[bold]Examples[/bold]", *(f"[dim]$[/dim] {command}" for command in commands)])

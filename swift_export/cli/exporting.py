@@ -1,4 +1,4 @@
-"""``stablehlo``, ``savedmodel``, ``onnx`` and ``all``: weights in, checked files out."""
+"""``stablehlo``, ``savedmodel``, ``onnx`` and ``all``: export weights to checked files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
 @dataclass(frozen=True)
 class _Job:
-    """What the options of a command say, but for the exported function."""
+    """The options of a command, except those of the exported function."""
 
     formats: tuple[str, ...]
     weights: str
@@ -46,7 +46,7 @@ class _Job:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this module."""
     app.command(
         epilog=examples(
             "swift-export stablehlo --weights model.ckpt --variant contrastive",
@@ -95,7 +95,7 @@ def stablehlo(
     scans: ScanOptions,
     answer: Answer,
 ) -> None:
-    """Export to StableHLO: jax.export's own file, and portable bytecode."""
+    """Export to StableHLO: a jax.export file and portable bytecode."""
     files = InputFiles(inputs or (), scans)
     job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet, answer)
     _export(job, _settings(outputs, output_kind, frames, batch, attention))
@@ -148,7 +148,7 @@ def onnx(
     scans: ScanOptions,
     answer: Answer,
 ) -> None:
-    """Export to ONNX, dynamic batch."""
+    """Export to ONNX, with a dynamic batch size."""
     files = InputFiles(inputs or (), scans)
     job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, answer, via)
     _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
@@ -196,12 +196,12 @@ def _settings(
 
 def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     settings, onnx = chosen[0], replace(chosen[1], via=job.via)
-    # What can be refused at once is, before anything is downloaded, installed or read.
+    # Errors in options are reported before anything is downloaded, installed or read.
     onnx.check()
     if job.variant is not None:
         settings.check(find_variant(job.variant).config)
     if job.inputs.files and not job.check:
-        raise UsageError("--input: is what files are checked on, and --no-check asks for no check: give one of them")
+        raise UsageError("--input: cannot be combined with --no-check, because the check uses inputs; omit one of them")
     job.inputs.check()
     if "savedmodel" in (*job.formats, job.via):
         need_extra("savedmodel", "a SavedModel")
@@ -221,7 +221,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
         console.contract(weights.contract)
     settings.check(weights.config)
     inputs = job.inputs.load(weights.config, settings.frames, weights.contract, console, most=max(BATCHES))
-    # Only now: importing jax takes a second, and everything above may say no.
+    # Imported only here: jax takes a second, and the checks above may fail.
     from swift_export.lowering.lower import keep_off_accelerators
 
     keep_off_accelerators()

@@ -1,4 +1,4 @@
-"""Extras: told early and by name where they are missing, installed where scripts/swift-export is the caller."""
+"""Extras: missing ones are reported early and by name, or installed if scripts/swift-export is the caller."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["EXTRAS", "Extra", "need_extra"]
 
 @dataclass(frozen=True)
 class Extra:
-    """What an extra must have made importable, and what it is good for."""
+    """The modules that an extra installs, and its purpose."""
 
     packages: tuple[str, ...]
     adds: str
 
     def absent(self) -> list[str]:
-        """The packages that are not here; none is imported but for the packages around them."""
+        """The missing packages; only their parent packages are imported."""
         return [package for package in self.packages if not _importable(package)]
 
 
@@ -31,15 +31,15 @@ EXTRAS = {
     "iree": Extra(("iree.compiler", "iree.runtime"), "StableHLO files in IREE"),
     "gpu": Extra(("jax_plugins.xla_cuda13",), "JAX, ONNX Runtime and TensorFlow on NVIDIA GPUs"),
 }
-#: Set by scripts/swift-export: its own path, and the extras that it has installed on this command's demand.
+#: Set by scripts/swift-export: its own path, and the extras that it has installed for this command.
 _LAUNCHER, _INSTALLED = "SWIFT_EXPORT_LAUNCHER", "SWIFT_EXPORT_EXTRAS"
 
 
 def need_extra(extra: str, why: str) -> None:
-    """Go on only where an extra is installed.
+    """Require an extra.
 
-    Raises UsageError that names what to install. Run by scripts/swift-export, the process instead goes back to it, to
-    install the extra and to begin this command again: so call this before anything is done.
+    Raises UsageError with the packages to install. If scripts/swift-export is the caller, the process instead returns
+    to it; it installs the extra and restarts the command. So this must be called before any other work.
     """
     absent = EXTRAS[extra].absent()
     if not absent:
@@ -55,5 +55,5 @@ def need_extra(extra: str, why: str) -> None:
 def _importable(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the package around it
+    except ModuleNotFoundError:  # its parent package
         return False

@@ -1,4 +1,4 @@
-"""What a command says of an error: one line, and the exit status."""
+"""The report of an error: one line, and the exit status."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["DEBUG", "PROGRAM", "describe"]
 
 PROGRAM = "swift-export"
-#: Set to anything, this environment variable shows the traceback of every error.
+#: If this environment variable is set, every error shows its traceback.
 DEBUG = "SWIFT_EXPORT_DEBUG"
 
 
 def describe(error: Exception) -> tuple[str, int]:
-    """The message and the exit status: 2 for bad usage and bad input, 1 for what the machine or the program failed."""
+    """The message and the exit status: 2 for bad usage and bad input, 1 for failures of the machine or the program."""
     import typer
 
     match error:
@@ -37,10 +37,10 @@ def describe(error: Exception) -> tuple[str, int]:
 
 
 def _words(error: typer.TyperException) -> str:
-    # Of an unknown option, as typer says it of an unknown command; the nearest comes first.
+    # For an unknown option, like typer's hint for an unknown command; the nearest comes first.
     if similar := getattr(error, "possibilities", None):
         return f"{error.message}. Did you mean '{similar[0]}'?"
-    # "Value error, " is how pydantic, which typer asks, begins its own words.
+    # typer's errors from pydantic begin with "Value error, ".
     return error.format_message().replace("Value error, ", "")
 
 

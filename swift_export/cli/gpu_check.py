@@ -1,8 +1,8 @@
-"""Parity and timings of every format on this machine's GPU, without a network and with what is installed.
+"""Parity and timings of every format on this machine's GPU, without a network and with the installed packages.
 
 Exports synthetic weights, checks each artifact against the reference on the CPU, times it at batch 1 and 4, and writes
-what it found, with the card, the driver and all versions, to ``docs/gpu-report.md``. A runtime without a GPU here is
-named as absent. Exit status 1 where a check fails, a runtime breaks, or no runtime has a GPU.
+the results, with the card, the driver and all versions, to ``docs/gpu-report.md``. Runtimes without a GPU are listed as
+absent. The exit status is 1 if a check fails, a runtime breaks, or no runtime has a GPU.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["main", "unpacked"]
 BATCHES = (1, 4)
 REPORT = Path("docs/gpu-report.md")
 
-#: Every part of the architecture at a size that a CPU checks in seconds.
+#: Every part of the architecture, at a size that a CPU checks in seconds.
 TINY = SwiFTConfig(
     img_size=(24, 24, 24, 6),
     in_chans=1,
@@ -54,7 +54,7 @@ TINY = SwiFTConfig(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run with command-line arguments; returns the exit status."""
+    """Run with command-line arguments; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     command = " ".join(["scripts/gpu_check", *arguments])
@@ -86,14 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         "--ort-gpu",
         type=Path,
         metavar="PATH",
-        help="an onnxruntime-gpu wheel, or a folder that holds it or its content",
+        help="an onnxruntime-gpu wheel, or a folder with it or its contents",
     )
-    parser.add_argument("--repeat", type=int, default=20, metavar="N", help="warm calls a timing (default 20)")
+    parser.add_argument("--repeat", type=int, default=20, metavar="N", help="warm calls per timing (default 20)")
     parser.add_argument(
         "--report",
         type=Path,
         metavar="FILE",
-        help="where to write what was found (default docs/gpu-report.md for a GPU)",
+        help="the report to write (default docs/gpu-report.md for a GPU)",
     )
     return parser
 
@@ -120,7 +120,7 @@ def _find(options: argparse.Namespace, command: str, folder: Path) -> Findings:
 
 
 def _export(model: Model, folder: Path) -> list[str]:
-    """Write every format that can be written here; returns what is absent."""
+    """Write every format that can be written here; return the missing ones."""
     from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.lowering.onnx_file import write_onnx
     from swift_export.lowering.stablehlo import write_stablehlo
@@ -148,7 +148,7 @@ def _for_onnxruntime(model: Model, folder: Path) -> Target:
 
 
 def _reference(model: Model, folder: Path) -> Target:
-    """The Equinox model itself, for comparison: what a file costs or saves."""
+    """The Equinox model itself, to compare its times with those of the files."""
     path = folder / "model.safetensors"
     write_reference(model, path)
     return Target(path, "the Equinox model", REFERENCE, model)
@@ -160,10 +160,10 @@ def unpacked(given: Path, folder: Path) -> Path:
     if given.is_dir() and (given / "onnxruntime" / "__init__.py").is_file():
         return given.resolve()
     if len(wheels) != 1 or not zipfile.is_zipfile(wheels[0]):
-        raise UsageError(f"--ort-gpu {given}: expected an onnxruntime-gpu wheel, or a folder with it or its content")
+        raise UsageError(f"--ort-gpu {given}: expected an onnxruntime-gpu wheel, or a folder with it or its contents")
     with zipfile.ZipFile(wheels[0]) as wheel:
         wheel.extractall(folder)
-    # It looks for CUDA's libraries beside itself.
+    # It searches for CUDA's libraries beside itself.
     nvidia = find_spec("nvidia")
     for location in nvidia.submodule_search_locations or () if nvidia else ():
         (folder / "nvidia").symlink_to(location)

@@ -1,4 +1,4 @@
-"""Help texts as this program shows them: no type beside a flag or a named argument."""
+"""Help texts without types beside flags and named arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Command(TyperCommand):
 
 
 class App(typer.Typer):
-    """A `typer.Typer` whose help shows no ``<bool>`` beside a flag, nor ``<list[Path]>`` beside ``PATH...``."""
+    """A `typer.Typer` whose help omits ``<bool>`` beside flags and ``<list[Path]>`` beside ``PATH...``."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=_Group, **settings)
@@ -37,6 +37,6 @@ def _untyped(parameters: list[Any]) -> list[Any]:
         if isinstance(parameter, TyperOption) and parameter.is_flag:
             parameter.metavar = ""
         elif isinstance(parameter, TyperArgument) and parameter.metavar:
-            # The metavar is shown as the name already, and typer has no setting for the type beside it.
+            # The metavar is already shown as the name, and typer has no setting for the type beside it.
             vars(parameter)["display_type_rich"] = lambda ctx: None
     return parameters

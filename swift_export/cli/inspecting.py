@@ -1,4 +1,4 @@
-"""``inspect``: what a file or an artifact folder is, without running it."""
+"""``inspect``: shows the facts of a file or an artifact folder, without running it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect", "register"]
 
-#: Of a file's metadata, how many entries are shown and how much of each.
+#: The number of shown entries of a file's metadata, and their length.
 _ENTRIES, _VALUE = 64, 1000
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this module."""
     app.command(
         epilog=examples(
             "swift-export inspect artifacts/contrastive",
@@ -42,7 +42,7 @@ def inspect(
     *,
     answer: Answer,
 ) -> None:
-    """Show signature, opset, form, weights digest and measured parity; digests of an artifact are verified."""
+    """Show signature, opset, form, weights digest and measured parity; verify the digests of an artifact."""
     from swift_export.artifacts import describe
 
     description = describe(path)
@@ -100,14 +100,14 @@ def _show_part(part: Part, console: Console) -> None:
         facts["versions"] = _pairs(part.artifact.versions)
     console.facts(facts, indent="  ")
     if part.artifact is None:
-        # In an artifact folder the manifest has said all this.
+        # In an artifact folder, the manifest contains these facts.
         _show_metadata(metadata, console)
     else:
         _show_parity(part.path, part.artifact, console)
 
 
 def _show_metadata(metadata: Mapping[str, str], console: Console) -> None:
-    """What a file says of itself, apart from what was read of it: a key may be called anything."""
+    """Show a file's metadata, separated from the facts read from it: its keys may have any name."""
     if not metadata:
         return
     console.line("  metadata")

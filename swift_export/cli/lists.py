@@ -9,7 +9,7 @@ from swift_export.errors import UsageError
 
 __all__ = ["REPEATED", "SEVERAL", "numbers", "words"]
 
-#: How help says it. Paths are only repeated: their names may hold commas.
+#: Sentences for help texts. Paths are only repeated, because their names may contain commas.
 SEVERAL = "Repeat it for several, or separate them by commas."
 REPEATED = "Repeat it for several."
 
@@ -23,7 +23,7 @@ def words(given: Iterable[str] | None, option: str) -> list[str]:
 
 
 def numbers(given: Iterable[str] | None, option: str) -> list[int]:
-    """The values of an option that takes whole numbers; raises UsageError for what is none."""
+    """The values of an option for whole numbers; raises UsageError for other values."""
     found = words(given, option)
     for word in found:
         if not re.fullmatch("-?[0-9]{1,18}", word):

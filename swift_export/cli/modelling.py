@@ -1,4 +1,4 @@
-"""``model``: any JAX model of a Python file, exported and checked."""
+"""``model``: exports and checks any JAX model of a Python file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["model", "register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this module."""
     app.command(
         epilog=examples(
             "swift-export model resnet.py:make --input x=float32[batch,3,224,224] -o artifacts/resnet",
@@ -39,8 +39,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=TYPE[DIMS]",
-        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension that "
-        "is a name may have any size.",
+        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension given "
+        "as a name may have any size.",
         show_default=False,
         rich_help_panel="Model",
     ),
@@ -61,7 +61,7 @@ def model(
     inputs: Inputs = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where the artifact goes.", show_default="artifacts/NAME"),
+        typer.Option("--output", "-o", metavar="DIR", help="The artifact folder.", show_default="artifacts/NAME"),
     ] = None,
     formats: Annotated[
         list[str] | None,
@@ -77,7 +77,7 @@ def model(
         typer.Option(
             metavar="NAMES",
             help="Names of the outputs, in order; repeat the option or separate them by commas.",
-            show_default="those that the model gives them",
+            show_default="the model's own",
             rich_help_panel="Exported function",
         ),
     ] = None,

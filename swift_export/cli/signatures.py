@@ -1,4 +1,4 @@
-"""Options that a decorator adds to commands: typer reads them from the signature."""
+"""Adds options to commands by a decorator: typer reads them from the signature."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["with_options"]
 def with_options(
     run: Callable[..., None], command: Callable[..., None], replaced: str, options: Iterable[inspect.Parameter]
 ) -> Callable[..., None]:
-    """Give ``run`` the name, the help and the parameters of ``command``, but ``options`` in the place of one of them.
+    """Give ``run`` the name, the help and the parameters of ``command``, with ``options`` instead of one of them.
 
-    All become keyword-only, as typer calls commands.
+    All become keyword-only, because typer calls commands this way.
     """
     own = inspect.signature(command, eval_str=True)
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.parameters.items() if name != replaced]

@@ -399,7 +399,7 @@ def test_two_artifacts_that_take_scans_differently(run, refused, artifact: Path,
         }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest))
     diff = ["diff", tmp_path / "one", other, "--input", scan.name]
-    assert refused(*diff).startswith("--input: the artifacts state different input contracts")
+    assert refused(*diff).startswith("--input: expected one input contract, found several")
     result = run(*diff, "--placement", "0,-18,18")
     assert result.returncode == 0, result.stderr
     assert "placement  index 48 at (0, -18, 18) mm" in result.stdout
