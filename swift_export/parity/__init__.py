@@ -1,4 +1,4 @@
-"""The proof that every artifact computes what its model computes: inputs, tolerances, comparison, reports."""
+"""Proves that artifacts compute the same as their model: inputs, tolerances, comparison, reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check: every artifact in its runtimes, on the same inputs as the reference, and its graphs read."""
+"""The check: runs every artifact in its runtimes on the reference's inputs, and reads its graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["BATCHES", "check_paths", "check_staged"]
 
-#: For a time without compilation: enough for a median, short beside all else.
+#: Warm calls for a time without compilation: enough for a median, and short compared with the rest.
 WARM_CALLS = 3
 
 
@@ -46,26 +46,25 @@ def check_paths(
     One path, input, name or size stands for a sequence of one.
 
     Args:
-        paths: what to check.
-        weights: the weights or the model that the artifacts were made from; by default found again from what the
-            artifacts record. Artifacts of a Python program's model that is not given are compared with the golden
-            outputs that lie beside them.
-        inputs: inputs to try beside those of the model, of the shapes that the artifacts take.
-        runtimes: names of the runtimes to run them in; ``installed``: all that are installed, read the artifact and
-            can do what ``device`` and ``precision`` say; ``own``: each format's own.
-        device: ``cpu`` or ``gpu``, for the artifacts' runtimes. The reference is computed on the CPU always: there is
-            no TF32 there to be forgotten.
-        precision: the number format of matrix products, which picks the tolerance: ``float32``, ``tf32``, ``float16``
-            or ``bfloat16``, where a runtime can be told.
-        batches: sizes of the dimension ``batch`` to try; a file of one fixed batch size is tried with that instead.
-        limits: what to allow in place of the policy's tolerances.
-        blocks: measure the error after every block too.
-        progress: is called with a few words on each step.
-        search: folders where the runtimes' processes find packages before their own.
+        paths: artifact folders, parts of them, or single files.
+        weights: the weights or the model of the artifacts; by default restored from the artifacts' records. Without
+            its model, an artifact of a Python program's model is compared with the golden outputs beside it.
+        inputs: further inputs beside those of the model, in the shapes of the artifacts.
+        runtimes: names of the runtimes; ``installed``: all installed ones that read the artifact and support ``device``
+            and ``precision``; ``own``: each format's own.
+        device: ``cpu`` or ``gpu``, for the artifacts' runtimes. The reference is always computed on the CPU, which has
+            no TF32.
+        precision: the number format of matrix products, which determines the tolerance: ``float32``, ``tf32``,
+            ``float16`` or ``bfloat16``, if the runtime has the choice.
+        batches: sizes of the dimension ``batch`` to check; a file of a fixed batch size is checked with that size.
+        limits: limits that replace the policy's tolerances.
+        blocks: whether to measure the error after every block too.
+        progress: called with a short text at each step.
+        search: folders in which the runtimes' processes look for packages first.
 
-    Returns all findings, failures included: see `ParityReport.raise_for_failures`. Raises ArtifactError for missing,
+    Returns all results, including failures: see `ParityReport.raise_for_failures`. Raises ArtifactError for missing,
     damaged or changed artifacts, UsageError for other weights and runtimes that are not installed, MachineError for an
-    absent GPU and processes that break, CheckFailed when the reference is not finite.
+    absent GPU and broken processes, CheckFailed if the reference is not finite.
     """
     paths = as_items(paths)
     sizes: tuple[int, ...] = as_items(batches)
@@ -88,7 +87,7 @@ def check_staged(
     batches: Sequence[int] = BATCHES,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Check artifacts of ``model`` whose manifest is still to be written, each in its format's own runtime."""
+    """Check artifacts of ``model`` before their manifest is written, each in its format's own runtime."""
     choice, plan = _choices("own", device, "float32", batches, inputs, POLICY, False, progress, ())
     return _measured([staged_subject(folder, model, choice)], (), choice, plan, str(folder))
 
@@ -125,14 +124,12 @@ def _choices(
 
 
 def _by_golden_outputs(path: Path, artifacts: Artifacts, choice: Choice, plan: Plan) -> ParityReport:
-    """Artifacts of a Python program's model that is not at hand, against the outputs that the export recorded."""
+    """Check artifacts of a Python program's model without that model, against the golden outputs of the export."""
     again = "give its model again with --model FILE.py:NAME"
     if artifacts.manifest is None:
-        raise UsageError(f"{artifacts.root}: lies in no artifact folder, where golden outputs are: {again}")
+        raise UsageError(f"{artifacts.root}: not in an artifact folder with golden outputs; {again}")
     if plan.inputs or plan.limits.given or choice.precision != "float32":
-        raise UsageError(
-            f"{artifacts.root}: was made from a model in Python, which other inputs and limits need: {again}"
-        )
+        raise UsageError(f"{artifacts.root}: made from a model in Python, which other inputs and limits need; {again}")
     quick = check_quick([path], runtimes=choice.names, everything=True, device=choice.device, progress=plan.on_progress)
     name = Path(artifacts.root).name
     note = f"{name}: compared with the outputs that the export recorded; to compute the reference, {again}"
@@ -148,7 +145,7 @@ def _measured(
     reports = [measure(subject, group, plan) for subject in subjects for group in _groups(subject)]
     reports += others
     if not reports:
-        what = f"none of {', '.join(choice.names)} reads what is in" if choice.names else "nothing to check in"
+        what = f"none of {', '.join(choice.names)} reads the files in" if choice.names else "nothing to check in"
         raise UsageError(f"{what} {where}")
     return replace(
         reports[0],
@@ -160,7 +157,7 @@ def _measured(
 
 
 def _groups(subject: Subject) -> list[list[Target]]:
-    """Targets of one model, which share a reference."""
+    """Group targets by model; those of one model share a reference."""
     groups: dict[int, list[Target]] = {}
     for target in subject.targets:
         groups.setdefault(id(target.model), []).append(target)

@@ -1,4 +1,4 @@
-"""A converted file against what it was made from: random inputs through both."""
+"""Compares a converted file with its source on random inputs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from swift_export.system.text import error_line
 
 __all__ = ["Compared", "ConvertedReport", "check_converted", "open_converted"]
 
-#: What unknown dimensions are tried to be; where a source takes not all sizes, as multiples of something, later ones.
+#: Sizes of unknown dimensions to try, in order: a source may take only some of them, such as multiples of a number.
 _SIZES = (2, 3, 1, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-#: How many different sizes are to be compared.
+#: The number of different sizes to compare.
 _ENOUGH = 2
 
 
@@ -38,13 +38,13 @@ class Compared:
 
     @property
     def passed(self) -> bool:
-        """Whether the output is near enough."""
+        """Whether the output passes."""
         return self.difference.within(self.allowed)
 
     def __str__(self) -> str:
         where = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
         limits = f"allowed {self.allowed.relative_l2:g} and {self.allowed.relative_max:g}"
-        # What has to be equal has no limits.
+        # Values that must be equal have no limits.
         figures = f"{self.difference}" if self.difference.mismatch else f"{self.difference} ({limits})"
         return f"output {self.output}{f' at {where}' if where else ''}: {figures}"
 
@@ -59,23 +59,23 @@ class ConvertedReport:
 
     @property
     def failures(self) -> tuple[Compared, ...]:
-        """What differs by more than is allowed."""
+        """The comparisons beyond their limits."""
         return tuple(c for c in self.compared if not c.passed)
 
     def raise_for_failures(self) -> None:
-        """Raise CheckFailed that names the worst place to look at: the first output that differs."""
+        """Raise CheckFailed with the first failed comparison."""
         if self.failures:
             more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
             raise CheckFailed(f"{self.runtime} differs from {self.reference}: {self.failures[0]}{more}")
 
 
 def open_converted(path: Path) -> Session:
-    """The ONNX file at ``path`` in ONNX Runtime on the CPU; raises CheckFailed where that does not load it."""
+    """The ONNX file at ``path`` in ONNX Runtime on the CPU; raises CheckFailed if it cannot be loaded."""
     from swift_export.runtimes import onnxruntime
 
     try:
         return onnxruntime.load(path, "cpu")
-    except Exception as error:  # its errors have no common type
+    except Exception as error:  # ONNX Runtime's errors have no common type
         raise CheckFailed(f"{onnxruntime.TITLE} does not load the file: {error_line(error, 400)}") from None
 
 
@@ -90,8 +90,8 @@ def check_converted(
 ) -> ConvertedReport:
     """Run the ONNX file at ``path`` and its source on random inputs of these shapes and types, and compare.
 
-    Unknown dimensions take two different sizes. Raises CheckFailed where the file does not run, and where no sizes are
-    found that the source takes.
+    Unknown dimensions take two different sizes. Raises CheckFailed if the file does not run, or if the source refuses
+    all sizes.
     """
     session = open_converted(path)
     title = f"{session.info.name} {session.info.version}"
@@ -129,7 +129,7 @@ def check_converted(
 
 
 def _assignments(symbols: Sequence[str]) -> Iterator[tuple[int, dict[str, int]]]:
-    """Sizes of the unknown dimensions: different ones, so that none is taken for another; or else all alike."""
+    """Sizes of the unknown dimensions: first different ones, so that confusions show; then equal ones."""
     for base in _SIZES:
         yield base, {symbol: base + i for i, symbol in enumerate(symbols)}
         if len(symbols) > 1:

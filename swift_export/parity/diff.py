@@ -1,4 +1,4 @@
-"""Two artifacts' outputs on the same inputs: the measures of a check, with the first artifact as the reference."""
+"""Compares two artifacts' outputs on the same inputs like a check, with the first artifact as the reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS = ("first", "second", "input", "sizes", "output", "relative L2", "larges
 
 @dataclass(frozen=True)
 class Pair:
-    """Two artifacts, who computed each, and how far the second is from the first."""
+    """Two artifacts, their runtimes, and the differences of the second from the first."""
 
     first: str
     second: str
@@ -47,18 +47,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class DiffReport:
-    """All pairs; ``same_weights`` is what the artifacts themselves say."""
+    """All pairs; ``same_weights`` compares the digests stated by the artifacts."""
 
     pairs: tuple[Pair, ...]
     same_weights: bool
 
     @property
     def equal(self) -> bool:
-        """Whether all outputs are as near each other as two correct runtimes are."""
+        """Whether all outputs agree within the tolerance of correct runtimes."""
         return all(comparison.passed for pair in self.pairs for comparison in pair.comparisons)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row a comparison, as text under `COLUMNS`."""
+        """One row per comparison, as text under `COLUMNS`."""
         return [
             (
                 pair.first,
@@ -81,7 +81,7 @@ class DiffReport:
 
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for row in self.rows():
-            # As text: a name in square brackets is no markup.
+            # As text: a name in square brackets is not markup.
             table.add_row(*map(Text, map(one_line, row)))
         console.print(table)
 
@@ -96,8 +96,8 @@ def diff_artifacts(
 ) -> DiffReport:
     """Run two artifacts on noise, phantom and ``inputs`` and measure the second against the first.
 
-    Two files or SavedModels are compared as they are, two artifact folders file by file. Raises UsageError where
-    nothing fits together: no common file, other shapes of inputs, no common output.
+    Two files or SavedModels are compared directly, two artifact folders file by file. Raises UsageError if there is
+    nothing to compare: no common file, different shapes of inputs, no common output.
     """
     check_device(device)
     a, b = find_artifacts(Path(first)), find_artifacts(Path(second))
@@ -136,7 +136,7 @@ class _Side:
         return f" ({kind})" if kind else ""
 
     def takes_the_same(self, other: _Side) -> bool:
-        """Whether both can be called with the same arrays, and outputs of one name mean the same."""
+        """Whether both take the same arrays, and outputs of the same name have the same meaning."""
         mine, theirs = ({spec.name: _free(self.model, spec) for spec in side.model.inputs} for side in (self, other))
         fixed = [
             side.target.static or ({"batch": side.model.batch} if side.model.batch else None) for side in (self, other)
@@ -146,7 +146,7 @@ class _Side:
 
 
 def _free(model: Model, spec: TensorSpec) -> tuple[object, ...]:
-    """Element type and shape; the batch of a batched model may be fixed or not."""
+    """Element type and shape; the batch size of a batched model may be fixed or not."""
     return (spec.dtype, *(spec.dims[1:] if model.batched else spec.dims))
 
 
@@ -157,7 +157,7 @@ def _paired(a: Artifacts, b: Artifacts) -> list[tuple[_Side, _Side]]:
     pairs = [(one, other) for one in ones for other in others if one.target.file == other.target.file]
     if not pairs:
         found = " and ".join(", ".join(side.target.file for side in sides) for sides in (ones, others))
-        raise UsageError(f"{a.root} and {b.root}: expected a file that both hold, or one file each; found {found}")
+        raise UsageError(f"{a.root} and {b.root}: expected a common file, or one file each, found {found}")
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""What a check found: every artifact in every runtime, as plain data."""
+"""The results of a check: every artifact in every runtime, as plain data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Outputs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one run, against the reference; ``sizes`` are those of the unknown dimensions."""
+    """One output of one run, compared with the reference; ``sizes`` are those of the unknown dimensions."""
 
     input: str
     sizes: Sizes
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether the output is near enough."""
+        """Whether the output passes."""
         return self.difference.within(self.allowed)
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class WeightsTag:
-    """Which weights an artifact was checked against."""
+    """The weights that an artifact was checked against."""
 
     variant: str
     digest: str
@@ -65,7 +65,7 @@ class WeightsTag:
 
 @dataclass(frozen=True)
 class RunTime:
-    """Seconds of one run: the first call, which may compile, and warm calls where they were asked for.
+    """Seconds of one run: the first call, which may compile, and warm calls if requested.
 
     ``call_s`` is from arrays to arrays, ``compute_s`` with the input on the device and the outputs left there.
     """
@@ -79,11 +79,11 @@ class RunTime:
 
 @dataclass(frozen=True)
 class Fault:
-    """Where the computation goes wrong: the first place in the model whose value differs from the reference's.
+    """The place of a fault: the first place in the model whose value differs from the reference's.
 
     ``place`` is a named scope, such as ``stage2/block3/attention``, ``block`` the scope around it, if there is one.
-    ``difference`` is measured there, on ``input`` at ``sizes``; ``before`` is the last place, in the order of
-    computation, that was seen to agree.
+    ``difference`` is measured there, on ``input`` at ``sizes``; ``before`` is the last measured place, in the order of
+    computation, that agrees.
     """
 
     place: str
@@ -99,7 +99,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class BlockError:
-    """How far the result of one block is from the reference's."""
+    """The difference of one block's result from the reference's."""
 
     block: str
     difference: Difference
@@ -109,9 +109,9 @@ class BlockError:
 class Checked:
     """One artifact in one runtime: comparisons of its outputs, and the settings read from its graphs.
 
-    ``root`` is what the user named, ``file`` the path below it; ``load_s`` and ``peak_bytes`` are those of the
-    runtime's process. ``blocks`` are the errors after every block, in order, empty where they were not asked for;
-    ``fault`` says where a failing computation goes wrong, where that could be found.
+    ``root`` is the user's path, ``file`` the path below it; ``load_s`` and ``peak_bytes`` belong to the runtime's
+    process. ``blocks`` are the errors after every block, in order, if requested; ``fault`` is the place of a fault, if
+    it was found.
     """
 
     root: str
@@ -134,12 +134,12 @@ class Checked:
 
     @property
     def failed_comparisons(self) -> tuple[Comparison, ...]:
-        """Those that are beyond their tolerance."""
+        """The comparisons beyond their tolerance."""
         return tuple(comparison for comparison in self.comparisons if not comparison.passed)
 
     @property
     def wrong_settings(self) -> tuple[Setting, ...]:
-        """Those that are not what the weights say."""
+        """The settings that do not match the weights."""
         return tuple(setting for setting in self.settings if not setting.holds)
 
     @property
@@ -149,7 +149,7 @@ class Checked:
 
     @property
     def failures(self) -> list[str]:
-        """What does not hold, a line each."""
+        """The failures, one line each."""
         who = f"{self.file}: {self.runtime} on {self.info.device}"
         where = f"; {self.fault}" if self.fault else ""
         figures = [f"{who}: {comparison}{where}" for comparison in self.failed_comparisons]
@@ -162,7 +162,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Broken:
-    """An artifact that its runtime, by its title, did not run to the end; ``reason`` is one line."""
+    """An artifact whose run broke, with the runtime's title; ``reason`` is one line."""
 
     root: str
     file: str
@@ -172,9 +172,9 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class GoldenOutputs:
-    """What ``reference`` gave for one case of a check: the first item of a batch, or the whole of the first case.
+    """The outputs of ``reference`` for one case of a check: the first item of a batch, or the complete first case.
 
-    ``settings`` are those of the model, ``input`` says how to draw the case's arrays again.
+    ``settings`` are the model's, ``input`` is the recipe of the case's arrays.
     """
 
     settings: Mapping[str, Any]
@@ -187,9 +187,9 @@ class GoldenOutputs:
 class ParityReport:
     """All artifacts of one check.
 
-    ``device`` is what was asked for, ``reference`` who computed the reference, ``inputs`` how they came about.
-    ``broken`` are the artifacts that gave nothing to compare, ``notes`` what else could not be measured, and why.
-    ``golden`` is what the reference gave for one phantom, for an export to keep.
+    ``device`` is the requested device, ``reference`` the runtime of the reference, ``inputs`` the inputs' origins.
+    ``broken`` are the artifacts without outputs; ``notes`` lists other missing measurements with their reasons.
+    ``golden`` has the reference's outputs for one case, to be stored by an export.
     """
 
     device: str
@@ -202,7 +202,7 @@ class ParityReport:
 
     @property
     def failures(self) -> list[str]:
-        """What does not hold, a line each."""
+        """The failures, one line each."""
         found = [line for artifact in self.artifacts for line in artifact.failures]
         return [*(broken.reason for broken in self.broken), *found]
 
@@ -212,13 +212,13 @@ class ParityReport:
         return not self.failures
 
     def raise_for_failures(self) -> None:
-        """Raise CheckFailed with the first failure, and how many more there are."""
+        """Raise CheckFailed with the first failure and the number of others."""
         if self.failures:
             first, *others = self.failures
             raise CheckFailed(first + (f"; and {len(others)} more" if others else ""))
 
     def measurements(self, format_name: str | None = None) -> tuple[Measurement, ...]:
-        """The comparisons of one format (default: of all) as the manifest records them."""
+        """The comparisons of one format (default: of all) in the manifest's form."""
         folder = None if format_name is None else find_format(format_name).folder
         return tuple(
             Measurement(

@@ -24,14 +24,14 @@ from swift_export.scans.contract import InputContract
 
 __all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject", "staged_subject"]
 
-#: How the file is called whose sizes are all fixed.
+#: The name of the file with all sizes fixed.
 _STATIC = PORTABLE_B1_FILE.removeprefix("stablehlo/model")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which runtimes run an artifact: those of ``names``, each where it reads the artifact, or by ``everything`` all
-    that are installed and compute on ``device`` in ``precision``, or else each format's own.
+    """The choice of runtimes for an artifact: those of ``names`` that read it; with ``everything``, all that are
+    installed and compute on ``device`` in ``precision``; otherwise each format's own.
     """
 
     names: Sequence[str] = ()
@@ -40,14 +40,14 @@ class Choice:
     precision: Precision = "float32"
 
     def check(self) -> None:
-        """Raise UsageError or AbsentDevice for an unknown name, or a runtime that cannot do what is asked."""
+        """Raise UsageError or AbsentDevice for an unknown name, or a runtime without the device or precision."""
         for name in self.names:
             runtime = find_runtime(name)
             require(runtime)
             check_ability(runtime, self.device, self.precision)
 
     def runtimes(self, file: str) -> list[Runtime]:
-        """The runtimes for one artifact; raises UsageError where none that reads it is installed."""
+        """The runtimes for one artifact; raises UsageError if no runtime that reads it is installed."""
         known = readers(kind_of(file))
         if self.names:
             named = {find_runtime(name).name for name in self.names}
@@ -59,13 +59,13 @@ class Choice:
         return [runtime for runtime in able if runtime.installed] or [own]
 
 
-#: Each format in its own runtime.
+#: The choice of each format's own runtime.
 OWN = Choice()
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One file, or one SavedModel folder, in one runtime. ``static`` are its sizes where all are fixed."""
+    """One file or SavedModel folder in one runtime. ``static`` are its sizes if all are fixed."""
 
     path: Path
     file: str
@@ -74,15 +74,15 @@ class Target:
     static: Sizes | None = None
 
     def sizes(self, batches: Sequence[int]) -> tuple[Sizes, ...]:
-        """The sizes of the unknown dimensions to try."""
+        """The sizes of the unknown dimensions to check."""
         return sizes_to_try(self.model, batches) if self.static is None else (self.static,)
 
 
 @dataclass(frozen=True, eq=False)
 class Artifacts:
-    """Artifacts of the same weights, as they describe themselves; ``manifest`` where they lie in an artifact folder.
+    """Artifacts of the same weights by their own records; ``manifest`` if they are in an artifact folder.
 
-    ``root`` is the folder, or the file that lies in none. Their ``source`` is not known.
+    ``root`` is the artifact folder, or the single file. Their ``source`` is unknown.
     """
 
     root: str
@@ -95,7 +95,7 @@ class Artifacts:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Artifacts together with the model that they must compute."""
+    """Artifacts with the model that they must compute."""
 
     root: str
     targets: tuple[Target, ...]
@@ -104,22 +104,22 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """Of the weights."""
+        """The digest of the weights."""
         return self.source.digest
 
 
 def staged_subject(folder: Path, model: Model, choice: Choice = OWN) -> Subject:
-    """Artifacts of ``model`` in a folder laid out like an artifact whose manifest is still to be written."""
+    """Artifacts of ``model`` in a folder with an artifact's layout, but without a manifest yet."""
     units = [unit for form in FORMATS.values() for unit in form.units if (folder / unit).exists()]
     targets = tuple(target for unit in units for target in _targets(folder / unit, unit, model, choice))
     return Subject(str(folder), targets, source_of(model))
 
 
 def find_subject(path: Path, given: Original | None = None, choice: Choice = OWN) -> Subject | Artifacts:
-    """The artifacts at ``path`` with their model, by default found again from what the artifacts record.
+    """The artifacts at ``path`` with their model, by default restored from the artifacts' records.
 
-    Artifacts of a Python program's model stay without it where none is given. Raises what `find_artifacts` raises, and
-    UsageError for other weights, and for weights that cannot be found again.
+    Artifacts of a Python program's model stay without it if none is given. Raises the errors of `find_artifacts`, and
+    UsageError for other weights, and for weights that cannot be found.
     """
     found = find_artifacts(path, choice)
     source = _found_again(found) if given is None else source_of(given)
@@ -127,8 +127,8 @@ def find_subject(path: Path, given: Original | None = None, choice: Choice = OWN
         return found
     if source.digest != found.digest:
         raise UsageError(
-            f"{found.root}: holds weights of digest {found.digest[:16]}..., but {source.name} has "
-            f"{source.digest[:16]}...; give the weights it was made from with --weights"
+            f"{found.root}: expected weights of digest {found.digest[:16]}..., found {source.digest[:16]}... in "
+            f"{source.name}; give the weights it was made from with --weights"
         )
     targets = tuple(replace(target, model=source.model(found.records[target.file])) for target in found.targets)
     return Subject(found.root, targets, source, found.records)
@@ -137,8 +137,8 @@ def find_subject(path: Path, given: Original | None = None, choice: Choice = OWN
 def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
     """The artifacts at ``path``: an artifact folder or a part of one, a file, or a SavedModel folder.
 
-    An artifact folder's files are held against its manifest first. Raises ArtifactError for what is missing, damaged,
-    changed or foreign.
+    An artifact folder's files are first verified against its manifest. Raises ArtifactError for missing, damaged,
+    changed or foreign files.
     """
     folder = artifact_folder(path)
     return _single(path, choice) if folder is None else _in_folder(path, folder, choice)
@@ -156,7 +156,7 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
 
 
 def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recorded:
-    """What a manifest says of the model of one format."""
+    """A manifest's records of one format's model."""
     artifact = manifest.artifacts[format_name]
     return Recorded(
         manifest.model.variant,
@@ -176,7 +176,7 @@ def _single(path: Path, choice: Choice) -> Artifacts:
         architecture = _object(essentials.get(ARCHITECTURE_KEY, "{}"))
         settings = _object(essentials[SETTINGS_KEY])
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise ArtifactError(f"{path}: expected a file that swift-export wrote, found none of its metadata") from None
+        raise ArtifactError(f"{path}: expected a file written by swift-export, found none of its metadata") from None
     variant = essentials.get(VARIANT_KEY, "custom")
     record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials))
     targets = _targets(path, path.name, recorded_model(record), choice)
@@ -211,7 +211,7 @@ def _found_again(found: Artifacts) -> Source | None:
     if found.manifest is None:
         if record.from_python:
             return None
-        raise UsageError(f"{found.root}: lies in no artifact folder; name the weights it was made from with --weights")
+        raise UsageError(f"{found.root}: not in an artifact folder; give the weights it was made from with --weights")
     weights = found.manifest.weights
     try:
         return source_again(record, weights.kind, weights.name, weights.seed)

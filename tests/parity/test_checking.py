@@ -172,7 +172,7 @@ def test_a_file_on_its_own_needs_its_weights(weights, staged, tmp_path):
     file = shutil.copy(staged / "onnx/model.onnx", tmp_path)
 
     check([file], weights=weights, batches=[1]).raise_for_failures()
-    with pytest.raises(UsageError, match=r"model\.onnx: lies in no artifact folder; .*--weights"):
+    with pytest.raises(UsageError, match=r"model\.onnx: not in an artifact folder; .*--weights"):
         check([file])
 
 
@@ -359,7 +359,7 @@ def test_a_file_that_masks_where_the_weights_need_none_fails_as_what_it_is_not(w
 def test_other_weights_are_refused(artifact, config_of):
     other = synthetic_weights(config_of(), seed=4)
 
-    with pytest.raises(UsageError, match=r"holds weights of digest .* but synthetic:4 has .*--weights"):
+    with pytest.raises(UsageError, match=r"expected weights of digest .* in synthetic:4; .*--weights"):
         check([artifact], weights=other)
 
 

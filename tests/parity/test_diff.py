@@ -49,5 +49,5 @@ def test_what_cannot_be_compared_is_said(artifact, staged, weights, write, tmp_p
         UsageError, match=r"nothing to compare; found inputs bold .*8\), outputs features .* and inputs bold .*3\)"
     ):
         diff_artifacts(staged / "onnx/model.onnx", tmp_path / "onnx/model.onnx")
-    with pytest.raises(UsageError, match=r"expected a file that both hold, or one file each; found onnx/model\.onnx, "):
+    with pytest.raises(UsageError, match=r"expected a common file, or one file each, found onnx/model\.onnx, "):
         diff_artifacts(artifact, tmp_path / "onnx/model.onnx")

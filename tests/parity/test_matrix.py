@@ -116,13 +116,13 @@ def test_only_the_runtimes_that_are_named_run(artifact):
     [
         ({"runtimes": ["caffe"]}, "--runtime caffe: expected one of jax_export, portable, iree"),
         ({"runtimes": ["reference"]}, "--runtime reference: expected one of"),
-        ({"runtimes": ["onnxruntime"], "part": "stablehlo"}, "none of onnxruntime reads what is in"),
+        ({"runtimes": ["onnxruntime"], "part": "stablehlo"}, "none of onnxruntime reads the files in"),
         ({"precision": "float8"}, "--precision float8: expected float32 or tf32"),
         ({"precision": "bfloat16", "runtimes": ["onnxruntime"]}, "ONNX Runtime on the cpu computes in float32"),
         ({"limits": Limits(relative_l2=1e-3)}, "--max-l2 0.001: looser than the 1e-05 that float32 on cpu is held to"),
         ({"limits": Limits(relative_max=1e-3, reason="  ")}, "--max-error 0.001: looser than the 1e-05"),
         ({"limits": Limits(relative_l2=float("nan"))}, "--max-l2 nan: expected a number above 0"),
-        ({"limits": Limits(reason="because")}, "--tolerance-reason: belongs to --max-l2 or --max-error"),
+        ({"limits": Limits(reason="because")}, "--tolerance-reason: expected --max-l2 or --max-error"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(artifact, options, message):

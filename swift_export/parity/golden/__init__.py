@@ -1,1 +1,1 @@
-"""Golden outputs, and the quick check against them."""
+"""Golden outputs and the quick check against them."""

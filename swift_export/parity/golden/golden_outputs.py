@@ -1,7 +1,7 @@
-"""Golden outputs: what the reference gave for one case, kept beside the files that were checked against it.
+"""Golden outputs: the reference's outputs for one case, stored beside the files checked against it.
 
-Of the inputs only the recipe is kept, and the digest of their values: a machine whose NumPy draws others notices.
-Nothing here needs JAX or the model's function.
+Of the inputs, only the recipe and the digest of their values are stored; the digest reveals a NumPy that draws other
+values. Nothing here needs JAX or the model's function.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = [
     "read_golden",
 ]
 
-#: No output of one case is larger.
+#: Size limit of one output of one case.
 MAX_BYTES = 2**31
 
 
 def golden_case(model: Model, cases: Sequence[Case]) -> Case:
-    """The case whose reference outputs are kept: the first of the model's golden input, its first item if batched."""
+    """The case whose outputs are stored: the first of the model's golden input, or its first item if batched."""
     first = next(case for case in cases if case.input == model.golden)
     if not model.batched:
         return first
@@ -50,7 +50,7 @@ def golden_case(model: Model, cases: Sequence[Case]) -> Case:
 
 
 def golden_outputs(model: Model, case: Case, outputs: Outputs, reference: RuntimeInfo) -> GoldenOutputs:
-    """What a check hands to the export: ``outputs`` are what ``reference`` gave for ``case``."""
+    """The golden outputs of a check for the export: ``outputs`` of ``reference`` for ``case``."""
     arrays = {name: load_array(file) for name, (file,) in case.files.items()}
     source = next(source for source in model.check_inputs if source.name == model.golden)
     recipe = source.describe()
@@ -66,14 +66,14 @@ def golden_outputs(model: Model, case: Case, outputs: Outputs, reference: Runtim
 
 
 def keep_golden(report: ParityReport, format_name: str, model: Model, folder: Path) -> Golden | None:
-    """Write one format's golden outputs below the artifact folder ``folder``; returns what its manifest says of them.
+    """Write one format's golden outputs below the artifact folder ``folder``; return their manifest entry.
 
-    The tolerance is the widest that the check allowed the format's files on the golden input in float32; a runtime that
-    compares later gets no other. None where the check kept nothing.
+    The tolerance is the widest that the check allowed for the format's files on the golden input in float32, and later
+    comparisons use no other. None if the check stored no outputs.
     """
     if not report.golden:
         return None
-    # Formats that are exported together are of one model, and so have one reference.
+    # Formats exported together belong to one model and so have one reference.
     found, form = report.golden[0], FORMATS[format_name]
     allowed = [
         comparison.allowed
@@ -98,9 +98,9 @@ def keep_golden(report: ParityReport, format_name: str, model: Model, folder: Pa
 
 
 def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: bool) -> Outputs:
-    """The golden outputs of one format, which must have been verified, by output; of one item where ``batched``.
+    """The golden outputs of one verified format by name; those of one item if ``batched``.
 
-    Raises ArtifactError for files that are not the format's outputs for one case, or not finite.
+    Raises ArtifactError for files that are not the format's outputs for one case, or are not finite.
     """
     form, artifact = FORMATS[format_name], manifest.artifacts[format_name]
     expected = {golden_file(form, spec.name): spec for spec in artifact.signature.outputs}
@@ -113,22 +113,22 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
     outputs = {}
     for path, spec in expected.items():
         array = _load(folder / path)
-        dims = (1, *spec.dims[1:]) if batched else spec.dims  # one item, whatever the artifact takes
+        dims = (1, *spec.dims[1:]) if batched else spec.dims  # one item, for any batch size of the artifact
         if array.dtype.kind == "V" and array.dtype.itemsize == dtype_of(spec.dtype).itemsize:
             array = array.view(dtype_of(spec.dtype))
         if str(array.dtype) != spec.dtype or not fits(array.shape, dims):
             wanted = f"{spec.dtype} ({', '.join(map(str, dims))})"
             raise ArtifactError(f"{folder / path}: expected {wanted}, found {array.dtype} {array.shape}; export again")
-        if array.nbytes > MAX_BYTES:  # a file with a hole in it takes no room until it is read
+        if array.nbytes > MAX_BYTES:  # a sparse file takes no space until it is read
             raise ArtifactError(f"{folder / path}: expected at most {MAX_BYTES:,} bytes, found {array.nbytes:,}")
         if array.dtype.kind not in "biu" and not np.isfinite(array).all():
-            raise ArtifactError(f"{folder / path}: holds values that are not finite; export again")
+            raise ArtifactError(f"{folder / path}: expected finite values, found NaN or infinity; export again")
         outputs[spec.name] = array
     return outputs
 
 
 def golden_tolerance(golden: Golden, where: Path) -> Tolerance:
-    """The tolerance for float32 that ``golden`` records; raises ArtifactError for one that no check allows."""
+    """The recorded tolerance for float32; raises ArtifactError for one that no check allows."""
     allowed = Tolerance(golden.relative_l2, golden.relative_max, golden.reason)
     if not all(0 < value <= WIDEST for value in (allowed.relative_l2, allowed.relative_max)):
         raise ArtifactError(
@@ -139,17 +139,17 @@ def golden_tolerance(golden: Golden, where: Path) -> Tolerance:
 
 
 def draw_golden_input(golden: Golden, recorded: Recorded) -> Mapping[str, np.ndarray]:
-    """The arrays that the outputs belong to, by input.
+    """The input arrays of the golden outputs, by name.
 
-    Raises ArtifactError for a recipe that no export writes, MachineError where NumPy draws others from it.
+    Raises ArtifactError for a recipe in another form than an export's, MachineError if NumPy draws other values.
     """
     recipe = golden.input
     source = golden_input(recorded, recipe.kind, recipe.seed, recipe.frames, recipe.ranges)
     arrays = source.draw(recipe.sizes or {"batch": 1})
     if (found := _digest(arrays)) != recipe.sha256:
         raise MachineError(
-            f"{recorded.where}: NumPy {np.__version__} draws another {recipe.kind} here than the golden outputs were "
-            f"computed for: expected sha256 {recipe.sha256[:16]}..., found {found[:16]}...; check without --quick"
+            f"{recorded.where}: NumPy {np.__version__} draws another {recipe.kind} than for the golden outputs: "
+            f"expected sha256 {recipe.sha256[:16]}..., found {found[:16]}...; check without --quick"
         )
     return arrays
 
@@ -163,7 +163,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _load(path: Path) -> np.ndarray:
-    """An ``.npy`` file's array, mapped: nothing is read before its header has been looked at."""
+    """An ``.npy`` file's array, mapped, so that its header is checked before data is read."""
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:

@@ -1,6 +1,6 @@
-"""The quick check: artifacts in their runtimes against the golden outputs that lie beside them.
+"""The quick check: compares artifacts in their runtimes with the golden outputs beside them.
 
-For a machine that serves an artifact: it needs the artifact's runtime, and neither JAX nor weights nor the model.
+It is for machines that serve an artifact: it needs the artifact's runtime, but neither JAX, nor weights, nor the model.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["QuickCheck", "check_quick"]
 
-#: Processes side by side: importing and compiling leave cores idle, but each process may want a gigabyte or two.
+#: Parallel processes: imports and compilation leave cores idle, but each process may need a gigabyte or two.
 _AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class QuickCheck:
-    """What was found, as any check finds it, and a line for everything that was left out."""
+    """The report, as of any check, and a line for every skipped artifact."""
 
     report: ParityReport
     skipped: tuple[str, ...]
@@ -45,7 +45,7 @@ class QuickCheck:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One artifact in one runtime, and the outputs that every item of its batch should give."""
+    """One artifact in one runtime, and the expected outputs for every item of its batch."""
 
     folder: Path
     manifest: Manifest
@@ -58,13 +58,13 @@ class _Job:
 
     @property
     def recipe(self) -> str:
-        """What decides the arrays of the input: formats of one model, whatever batch they take, share theirs."""
+        """The key of the input's arrays: formats of one model share them, for any batch size."""
         model = self.target.model
         inputs = [(spec.name, spec.dtype, spec.dims[1:] if model.batched else spec.dims) for spec in model.inputs]
         return repr((self.golden.input, sorted(self.recorded.architecture.items()), inputs))
 
     def case(self, files: Mapping[str, str]) -> Case:
-        """The call that gives the golden outputs, as often as a fixed batch has items."""
+        """The call for the golden outputs, repeated for each item of a fixed batch."""
         part = {name: (file,) for name, file in files.items()}
         if not self.target.model.batched:
             return Case(self.golden.input.kind, self.golden.input.sizes, part, (part,))
@@ -81,22 +81,22 @@ def check_quick(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> QuickCheck:
-    """Run artifacts on the input that their golden outputs were computed for, and compare.
+    """Run artifacts on the input of their golden outputs, and compare.
 
     Args:
         paths: artifact folders or parts of them.
-        runtimes: names of runtimes, each tried on every file that it reads. Default: of each format one file, in the
-            format's own runtime. The StableHLO files hold one module and XLA compiles each: the first stands for all.
-        everything: take every file in every installed runtime that reads it, where no runtimes are named.
+        runtimes: names of runtimes, each for every file that it reads. By default, one file of each format in the
+            format's own runtime. All StableHLO files hold the same module for XLA, so the first represents them.
+        everything: whether to use, without names of runtimes, every file in every installed runtime that reads it.
         device: ``cpu`` or ``gpu``.
-        progress: is called with a few words on each step.
+        progress: called with a short text at each step.
 
-    Float32 is held to the tolerance that the check at the export allowed, any other arithmetic to its own. Artifacts
-    without golden outputs are left out, and so are those whose runtime is not installed.
+    For float32, the tolerance of the export's check applies; other arithmetic has its own. Artifacts without golden
+    outputs, or without an installed runtime, are skipped.
 
-    Raises UsageError where nothing is left, a path lies in no artifact folder or a named runtime is not installed,
-    ArtifactError for what is missing, damaged or changed, MachineError where NumPy draws another input, a GPU is absent
-    or a process breaks.
+    Raises UsageError if nothing remains, a path is outside an artifact folder or a named runtime is not installed,
+    ArtifactError for missing, damaged or changed files, MachineError if NumPy draws another input, a GPU is absent or a
+    process breaks.
     """
     on_progress = progress or ignore_line
     paths = as_items(paths)
@@ -108,7 +108,7 @@ def check_quick(
     jobs = [job for job in found if isinstance(job, _Job)]
     if not jobs:
         places, names = ", ".join(map(str, paths)) or "no path", ", ".join(choice.names)
-        raise UsageError("; ".join(skipped) or f"{places}: holds nothing that {names or 'any runtime'} reads")
+        raise UsageError("; ".join(skipped) or f"{places}: expected files for {names or 'some runtime'}, found none")
     with scratch_folder() as scratch:
         on_progress("drawing the input")
         drawn = _draw(jobs, scratch)
@@ -126,21 +126,21 @@ def check_quick(
 
 
 def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
-    """What is to be run at ``path``, and a line for everything that is not."""
+    """The jobs at ``path``, and a line for every skipped artifact."""
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     if artifact_folder(path) is None:
-        raise UsageError(f"{path}: lies in no artifact folder, where golden outputs are; check it without --quick")
+        raise UsageError(f"{path}: not in an artifact folder with golden outputs; check it without --quick")
     found = find_artifacts(path, choice)
-    assert found.manifest, "what lies in an artifact folder has its manifest"
+    assert found.manifest, "files in an artifact folder have its manifest"
     folder = Path(found.root)
     for name, artifact in found.manifest.artifacts.items():
         units = FORMATS[name].units
         targets = sorted((t for t in found.targets if t.file in units), key=lambda t: units.index(t.file))
         if targets and artifact.golden is None:
             yield (
-                f"{folder}: has no golden outputs of {name}, exported with --no-check or by an older version; "
-                "check it without --quick, or export it again"
+                f"{folder}: expected golden outputs of {name}, found none, because it was exported with --no-check or "
+                "by an older version; check it without --quick, or export it again"
             )
             continue
         for target in targets if choice.names or choice.everything else targets[:1]:
@@ -156,7 +156,7 @@ def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
 
 
 def _draw(jobs: Sequence[_Job], scratch: Path) -> dict[str, dict[str, str]]:
-    """Files of the inputs, by recipe: formats that were exported together share theirs."""
+    """Files of the inputs by recipe; formats exported together share them."""
     drawn: dict[str, dict[str, str]] = {}
     for job in jobs:
         if job.recipe not in drawn:
@@ -186,7 +186,7 @@ def _checked(job: _Job, case: Case, answer: Answer, device: str) -> Checked:
 
 
 def _recorder(job: _Job) -> RuntimeInfo:
-    """Who computed the golden outputs, as far as the manifest says."""
+    """The runtime of the golden outputs, as far as the manifest states it."""
     return RuntimeInfo(
         name="golden output",
         version=job.recorded_by,

@@ -1,1 +1,1 @@
-"""Finding the first layer that differs, by values from inside artifacts and the reference."""
+"""Finds the first differing layer by intermediate values of artifacts and the reference."""

@@ -1,4 +1,4 @@
-"""Values inside a model, the reference's and those of artifacts, on cases of a check."""
+"""Intermediate values of a model, in the reference and in artifacts, on cases of a check."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from swift_export.system.arrays import load_array
 
 __all__ = ["IntermediateValues", "Values"]
 
-#: By place.
+#: Values by place.
 Values = Mapping[str, Float[np.ndarray, "..."]]
 
 
 @dataclass
 class IntermediateValues:
-    """Looks into artifacts of the same model.
+    """Reads intermediate values of artifacts of the same model.
 
-    The reference's values are computed once, and a file is read and made a probe of once for all its runtimes.
+    The reference's values are computed once, and each file gets one probe for all its runtimes.
     """
 
     model: Model
@@ -47,7 +47,7 @@ class IntermediateValues:
 
     @cached_property
     def all_places(self) -> tuple[str, ...]:
-        """The places that the model states, or else the named scopes that its trace shows."""
+        """The places that the model states, or else the named scopes of its trace."""
         model = self.model
         if model.places is not None:
             return model.places
@@ -58,14 +58,14 @@ class IntermediateValues:
         return scopes(model.reference or model.forward, model.weights, inputs)
 
     def places(self, target: Target, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``wanted`` whose values the artifact computes."""
+        """The places of ``wanted`` whose values the artifact computes."""
         key = target.path, tuple(wanted)
         if key not in self._named:
             self._named[key] = find_places(target.path, wanted, self._new_folder())
         return self._named[key]
 
     def expected(self, case: Case, places: Sequence[str]) -> Values:
-        """The reference's values for a case, those of its parts joined."""
+        """The reference's values for a case, joined from its parts."""
         keys = [part_key(part) for part in case.parts]
         if missing := [place for place in places if any((key, place) not in self._known for key in keys)]:
             _, found = run_reference(self.model, case.parts, self._new_folder(), missing)
@@ -79,7 +79,7 @@ class IntermediateValues:
         }
 
     def found(self, target: Target, case: Case, places: Sequence[str]) -> Values:
-        """The artifact's values, by a probe of it in its own runtime."""
+        """The artifact's values, from a probe in its runtime."""
         shapes = tuple(_shape(case.files[spec.name]) for spec in target.model.inputs)
         key = target.path, tuple(places), shapes
         if key not in self._probes:
@@ -91,11 +91,11 @@ class IntermediateValues:
         return {place: self._comparable(value) for place, value in values_of(load_outputs(run), places).items()}
 
     def difference(self, target: Target, case: Case, place: str) -> Difference:
-        """How far the artifact is from the reference at one place."""
+        """The difference of the artifact from the reference at one place."""
         return compare(self.found(target, case, [place])[place], self.expected(case, [place])[place])
 
     def _comparable(self, value: np.ndarray) -> np.ndarray:
-        """Some forms of a batched model keep axes between the first and the last that others join, in C order."""
+        """Reshape values: some forms of a batched model merge axes between the first and the last, in C order."""
         joined = self.model.batched and value.ndim > 2
         return value.reshape(value.shape[0], -1, value.shape[-1]) if joined else value
 

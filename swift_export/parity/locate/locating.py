@@ -1,8 +1,8 @@
-"""Where a failing computation goes wrong: the first place in the model whose value differs, found by bisection.
+"""Locates a fault by bisection: finds the first place in the model whose value differs.
 
-What follows a wrong value is wrong too, so a value that is right has only right ones before it. Some seven probes thus
-find the first of a hundred places that differs, and no more than one value is held at a time. A model without an
-outline may have branches, along which this does not hold: all its values are compared at once.
+All values after a wrong one are wrong too, so all values before a right one are right. About seven probes find the
+first differing one of a hundred places, with only one value in memory at a time. A model without an outline may have
+branches, for which this is not true: all its values are compared at once.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SHARE = 1 / 3
 def locate(
     values: IntermediateValues, target: Target, comparison: Comparison, case: Case, allowed: Tolerance
 ) -> Fault | None:
-    """The first place that differs where ``comparison`` fails; its output itself where every place agrees.
+    """The first differing place of a failed ``comparison``; the output itself if every place agrees.
 
-    None where the artifact names no place inside.
+    None if the artifact has no place with a name.
 
-    ``allowed`` is what a correct runtime of this precision may differ by in its outputs.
+    ``allowed`` is the tolerance for outputs of a correct runtime in this precision.
     """
     limit = Tolerance(SHARE * allowed.relative_l2, SHARE * allowed.relative_max, "a value inside")
     measured: dict[str, Difference] = {}
@@ -69,14 +69,14 @@ def locate(
 def _all_measured(
     values: IntermediateValues, target: Target, case: Case, places: Sequence[str]
 ) -> dict[str, Difference]:
-    """Without those whose values have another shape than the reference's: passes fuse what surrounds a value."""
+    """The measured places, without values of another shape than the reference's: passes may fuse around a value."""
     found, expected = values.found(target, case, places), values.expected(case, places)
     laid_out = {place: as_laid_out(found[place], expected[place]) for place in places}
     return {place: compare(value, expected[place]) for place, value in laid_out.items() if value is not None}
 
 
 def first_differing(places: Sequence[str], differs: Callable[[str], bool]) -> int:
-    """The number of the first place that differs, when all behind it do; ``len(places)`` when none does."""
+    """The number of the first differing place, if all later ones differ too; ``len(places)`` if no place differs."""
     agree, differ = -1, len(places)
     while differ - agree > 1:
         middle = (agree + differ) // 2
@@ -88,7 +88,7 @@ def first_differing(places: Sequence[str], differs: Callable[[str], bool]) -> in
 
 
 def block_of(place: str) -> str | None:
-    """The scope around a place, ``stage0/block1`` of ``stage0/block1/mlp``; None where there is none, or only one."""
+    """The scope around a place, such as ``stage0/block1`` of ``stage0/block1/mlp``; None if the place has one scope."""
     around = place.rpartition("/")[0]
     return around if "/" in around else None
 
@@ -98,7 +98,7 @@ def _first(places: Sequence[str], differs: Callable[[str], bool]) -> int:
 
 
 def _leading_to(output: str, places: Sequence[str]) -> Sequence[str]:
-    """The places up to the one that an output is named after; all of them where it is named after none."""
+    """The places up to the one with the output's name; all places if no place has it."""
     last = max((number for number, place in enumerate(places) if place.startswith(f"{output}/")), default=len(places))
     return places[: 1 + last]
 

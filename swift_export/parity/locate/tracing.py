@@ -1,4 +1,4 @@
-"""The error after every block, and a picture of what is compared: for readers of a report."""
+"""The error after every block, and a picture of the comparison, for readers of a report."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from swift_export.system.arrays import load_array
 
 __all__ = ["trace"]
 
-#: Of a model without an outline.
+#: The number of blocks for a model without an outline.
 MOST_PLACES = 64
 
 
 def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple[BlockError, ...], Picture | None]:
     """Run one probe of an artifact on the first part of a case.
 
-    The picture is None where the artifact does not name the value that it shows.
+    The picture is None if its value has no name in the artifact.
     """
     model = values.model
     first = Case(case.input, case.sizes, case.parts[0], case.parts[:1])

@@ -1,1 +1,1 @@
-"""Running artifacts and the reference on the same inputs, and measuring the difference."""
+"""Runs artifacts and the reference on the same inputs, and measures the difference."""

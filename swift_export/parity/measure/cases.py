@@ -1,4 +1,4 @@
-"""The cases of a check: every input at every size of the unknown dimensions, as files that runtimes read."""
+"""The cases of a check: every input at every size of the unknown dimensions, as files for the runtimes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from swift_export.system.arrays import save_array
 
 __all__ = ["BATCHES", "Case", "Files", "fits", "sizes_to_try", "write_cases"]
 
-#: One item, as most callers send it, and a batch size that no export ever saw.
+#: One item, the most common batch size, and a batch size that no export uses.
 BATCHES = (1, 2)
 
-#: Files of arrays by input, to be joined along the first axis.
+#: Files of arrays by input, to be concatenated along the first axis.
 Files = Mapping[str, tuple[str, ...]]
 
 
@@ -28,9 +28,9 @@ Files = Mapping[str, tuple[str, ...]]
 class Case:
     """One call: an input of the check at certain sizes.
 
-    ``files`` are the call's arrays. The reference is computed for each of ``parts`` on its own, and their outputs are
-    joined: a batch of independent items is expected to give what its items give. ``given`` arrays have sizes of their
-    own.
+    ``files`` are the call's arrays. The reference is computed for each of ``parts`` separately, and the outputs are
+    concatenated: a batch of independent items is expected to give the results of its items. ``given`` arrays have fixed
+    sizes.
     """
 
     input: str
@@ -41,7 +41,7 @@ class Case:
 
 
 def sizes_to_try(model: Model, batches: Sequence[int] = BATCHES) -> tuple[Sizes, ...]:
-    """Sizes of the unknown dimensions, of which ``batch`` takes ``batches``; the batch size too where it is fixed."""
+    """Sizes of the unknown dimensions, with ``batches`` for ``batch``; the batch size is included if it is fixed."""
     if model.batched:
         return tuple({"batch": size} for size in ((model.batch,) if model.batch else batches))
     tried = tuple(model.sizes) or default_sizes(model)
@@ -53,12 +53,12 @@ def sizes_to_try(model: Model, batches: Sequence[int] = BATCHES) -> tuple[Sizes,
 def write_cases(model: Model, sources: Sequence[CheckInput], sizes: Sequence[Sizes], folder: Path) -> tuple[Case, ...]:
     """Draw the arrays of every source at all ``sizes`` and write them to ``folder``.
 
-    Raises InputError for arrays that do not fit the model's inputs or hold values that are not finite.
+    Raises InputError for arrays that do not fit the model's inputs or have values that are not finite.
     """
     names: list[str] = []
     cases: list[Case] = []
     for number, source in enumerate(sources):
-        # Two scans may well have the same file name.
+        # Two scans may have the same file name.
         names.append(source.name if source.name not in names else f"{source.name} ({number})")
         written = _items if model.batched else _whole
         cases += written(model, source, names[-1], sizes, folder / f"input{number}")
@@ -66,7 +66,7 @@ def write_cases(model: Model, sources: Sequence[CheckInput], sizes: Sequence[Siz
 
 
 def _items(model: Model, source: CheckInput, name: str, sizes: Sequence[Sizes], folder: Path) -> Iterator[Case]:
-    """The first k items are the same in a batch of every size: each is written once."""
+    """The first k items are the same in batches of every size, so each is written once."""
     most = max(size["batch"] for size in sizes)
     files: dict[str, tuple[str, ...]] = {}
     for key, array in _drawn(model, source, {"batch": most}).items():
@@ -108,7 +108,7 @@ def _drawn(model: Model, source: CheckInput, sizes: Sizes) -> Mapping[str, np.nd
 
 
 def fits(shape: Sequence[int], dims: Sequence[str | int]) -> bool:
-    """Whether a shape is one of these dimensions, of which names stand for any size."""
+    """Whether a shape has these dimensions; a name stands for any size."""
     return len(shape) == len(dims) and all(isinstance(d, str) or d == n for n, d in zip(shape, dims, strict=True))
 
 

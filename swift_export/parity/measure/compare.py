@@ -1,4 +1,4 @@
-"""How far an array is from the one that it should be: two measures for floating-point numbers, equality for others."""
+"""Compares an array with its reference: by two measures for floating-point numbers, by equality for other types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swift_export.system.arrays import is_float, is_integer
 
 __all__ = ["Difference", "Worst", "compare"]
 
-#: Elements at a time: float64 copies of a large output would cost more memory than the runtimes.
+#: Elements per step: float64 copies of a large output would need more memory than the runtimes.
 _CHUNK = 1 << 20
 #: Larger float64 numbers are scaled down: their squares would overflow.
 _LARGE = 1e100
@@ -20,7 +20,7 @@ _LARGE = 1e100
 
 @dataclass(frozen=True)
 class Worst:
-    """The element that is furthest off: its place, the reference's value and the array's (None: not finite)."""
+    """The element with the largest difference: its index, the reference's value and the array's (None: not finite)."""
 
     index: tuple[int, ...]
     expected: float
@@ -33,12 +33,12 @@ class Worst:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an array is from its reference.
+    """The difference of an array from its reference.
 
     ``relative_l2`` is the L2 norm of the difference over that of the reference, ``relative_max`` the largest magnitude
-    of the difference over the largest of the reference; both infinite where the array is not finite, or differs from
-    a reference that is zero everywhere. ``mismatch`` says what makes the two incomparable, if anything. ``cosine`` is
-    the cosine similarity, None where there is none: values that are not finite, or all zero.
+    of the difference over that of the reference. Both are infinite if the array is not finite, or differs from an
+    all-zero reference. ``mismatch`` states why the two cannot be compared. ``cosine`` is the cosine similarity, None if
+    it is undefined: for values that are not finite, or all zero.
     """
 
     relative_l2: float
@@ -49,7 +49,7 @@ class Difference:
     worst: Worst | None = None
 
     def within(self, allowed: Tolerance) -> bool:
-        """Whether the array passes. Non-finite values and mismatches never do."""
+        """Whether the array passes. Non-finite values and mismatches never pass."""
         return (
             self.mismatch is None
             and self.non_finite == 0
@@ -67,10 +67,10 @@ class Difference:
 def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool = False) -> Difference:
     """Measure ``found`` against ``reference``, accumulating in float64.
 
-    Floating-point numbers of every type are measured. Integers and booleans have to be equal, and complex numbers are
-    not comparable: what is wrong with them is a mismatch. With ``same_non_finite``, NaN and infinity are right where
-    the reference has the same, and a mismatch elsewhere. Without it, they never are, and a reference that holds some
-    raises ValueError: nothing can be measured against it.
+    Floating-point numbers of every type are measured. Integers and booleans must be equal, and complex numbers cannot
+    be compared; their failures are mismatches. With ``same_non_finite``, NaN and infinity are right where the reference
+    has the same, and a mismatch elsewhere. Without it, they always fail, and a reference with such values raises
+    ValueError.
     """
     if found.shape != reference.shape or found.dtype != reference.dtype:
         expected = f"{reference.dtype} {reference.shape}"
@@ -78,7 +78,7 @@ def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool =
     if is_integer(reference.dtype) or reference.dtype.kind == "b":
         return _exact(found != reference, found, reference)
     if not is_float(reference.dtype):
-        return _mismatch(f"{reference.dtype} numbers are not compared; export real and imaginary part by themselves")
+        return _mismatch(f"{reference.dtype} numbers cannot be compared; export real and imaginary part separately")
     if same_non_finite:
         both = np.isnan(found) & np.isnan(reference)
         finite = np.isfinite(reference)
@@ -91,7 +91,7 @@ def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool =
 
 
 def _measured(found: np.ndarray, reference: np.ndarray) -> Difference:
-    """Of floating-point numbers of one type and shape; raises ValueError when the reference is not finite."""
+    """Measure floating-point numbers of one type and shape; raises ValueError if the reference is not finite."""
     squares = found_squares = reference_squares = product = 0.0
     largest, place, reference_largest, non_finite = -1.0, 0, 0.0, 0
     flat, reference_flat = found.reshape(-1), reference.reshape(-1)
@@ -101,7 +101,7 @@ def _measured(found: np.ndarray, reference: np.ndarray) -> Difference:
         b = reference_flat[start : start + _CHUNK].astype(np.float64) * scale
         finite = np.isfinite(a)
         non_finite += a.size - int(finite.sum())
-        # What is not finite is further off than anything else; the sums are then not used.
+        # Non-finite values count as the largest difference; the sums are then not used.
         difference = np.where(finite, a, np.inf) - b
         furthest = int(np.abs(difference).argmax())
         if abs(difference[furthest]) > largest:
@@ -134,7 +134,7 @@ def _mismatch(words: str) -> Difference:
 
 
 def _exact(differs: np.ndarray, found: np.ndarray, reference: np.ndarray) -> Difference:
-    """What has to be equal; ``differs`` says where it is not."""
+    """Compare values that must be equal; ``differs`` marks the others."""
     count = int(differs.sum())
     if not count:
         return Difference(0.0, 0.0, 0)
@@ -144,7 +144,7 @@ def _exact(differs: np.ndarray, found: np.ndarray, reference: np.ndarray) -> Dif
 
 
 def _scale(*arrays: np.ndarray) -> float:
-    """A power of two that keeps the squares of float64 numbers from overflowing; it changes no ratio."""
+    """A power of two that prevents overflow in the squares of float64 numbers, without changing ratios."""
     if arrays[0].dtype != np.float64:
         return 1.0
     finite = (np.abs(array[np.isfinite(array)]).max(initial=0) for array in arrays)

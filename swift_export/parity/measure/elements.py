@@ -1,4 +1,4 @@
-"""Random arrays of any type of elements."""
+"""Random arrays of any element type."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["draw"]
 
 
 def draw(rng: np.random.Generator, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    """Random elements: standard normal ones; integers of which half are small and none negative, as indices are.
+    """Random elements: standard normal floats; integers of which half are small and not negative, like indices.
 
-    The other half reaches from -100 to 100, or from 0 to 200, as far as the type does.
+    The other half ranges from -100 to 100, or from 0 to 200, within the type's range.
     """
     if dtype == np.bool_:
         return rng.integers(0, 2, shape).astype(bool)

@@ -1,4 +1,4 @@
-"""One group of artifacts that share a model: run, compare, read their graphs."""
+"""Runs and compares the artifacts of one model, and reads their graphs."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["Plan", "measure"]
 
-#: Called with an artifact that could not be run, and the reason.
+#: Called with an artifact that could not be run and the reason.
 Failed = Callable[[Target, SwiftExportError], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How artifacts are run: see `check_paths`.
+    """The settings of a check: see `check_paths`.
 
-    ``repeat`` warm calls of every run are timed, ``repeat_first`` of the first one; ``blocks`` asks for the error after
+    ``repeat`` warm calls of every run are timed, ``repeat_first`` of the first run; ``blocks`` requests the error after
     every block.
     """
 
@@ -65,8 +65,8 @@ class Plan:
 def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Failed | None = None) -> ParityReport:
     """Check ``targets``, which share a model.
 
-    Where an artifact cannot be run, its error is given to ``failed`` and the artifact left out. Without ``failed``, it
-    is raised, but for a runtime that breaks while others do not: that is for the report.
+    If an artifact cannot be run, its error is passed to ``failed`` and the artifact is skipped. Without ``failed``, the
+    error is raised, unless one runtime breaks and others do not: then it is reported.
     """
     model = targets[0].model
     with scratch_folder() as folder:
@@ -77,9 +77,9 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         cases = write_cases(model, sources, sizes, folder)
         jobs = [(target, _of_sizes(cases, tried, target)) for target, tried in zip(targets, wanted, strict=True)]
         graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
-        # Reading graphs takes one core and little memory: it goes beside the runtimes.
+        # Reading graphs takes one core and little memory, so it runs in parallel to the runtimes.
         with Examination(graphs, model, new_folder(folder / "graphs")) as examination:
-            # Before the reference: a file that does not load, or an absent GPU, is said at once.
+            # Before the reference, so that a file that does not load, or an absent GPU, is reported at once.
             broken: list[Broken] = []
             answers = _answers(jobs, plan, folder, failed or _or_broken(subject, broken))
             plan.on_progress("computing the reference")
@@ -108,14 +108,14 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
 
 
 def _of_sizes(cases: Sequence[Case], tried: Sequence[Sizes], target: Target) -> tuple[Case, ...]:
-    """The cases that an artifact takes; arrays of sizes of their own only where it takes any size."""
+    """The cases for an artifact; given arrays, which have fixed sizes, only if it takes any size."""
     return tuple(case for case in cases if case.sizes in tried or (case.given and target.static is None))
 
 
 def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
-    """Collects runtimes that broke, or that do not know what is in a file which its own runtime has loaded.
+    """Collects runtimes that broke, or that cannot load a file which its own runtime has loaded.
 
-    What else goes wrong is raised.
+    Other errors are raised.
     """
 
     def failed(target: Target, error: SwiftExportError) -> None:
@@ -131,11 +131,11 @@ def _or_broken(subject: Subject, broken: list[Broken]) -> Failed:
 def _with_intermediate_values(
     artifact: Checked, target: Target, values: IntermediateValues, cases: Sequence[Case], plan: Plan, notes: list[str]
 ) -> Checked:
-    """With the place where it goes wrong, if it does, and the error after every block, if asked for."""
+    """The result with the place of the fault, if it failed, and the error after every block, if requested."""
     if target.runtime is REFERENCE:
         return artifact
     failed = [c for c in artifact.failed_comparisons if c.difference.mismatch is None]
-    # The verdict stands without what a probe would tell, should a runtime refuse it or break.
+    # The verdict does not depend on the probe, which a runtime may refuse.
     try:
         if failed:
             plan.on_progress(f"locating the fault of {target.file} in {target.runtime.title}")
@@ -182,7 +182,7 @@ def _checked(
 ) -> Checked:
     model = target.model
     allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
-    # What a user allows holds for every type.
+    # A user's limits apply to every type.
     floats = None if plan.limits.given else float_types(model)
     return Checked(
         root=subject.root,
@@ -205,7 +205,7 @@ def _with_settings(
     answers: Sequence[tuple[Target, tuple[Case, ...], Answer]],
     found: Mapping[Path, Sequence[Setting]],
 ) -> list[Checked]:
-    """What was read from a file's graphs stands beside the first runtime that ran it."""
+    """Assign the settings from a file's graphs to the first runtime that ran it."""
     left = dict(found)
     return [
         replace(artifact, settings=tuple(left.pop(target.path, ())))
@@ -214,7 +214,7 @@ def _with_settings(
 
 
 def _may_be_noise(artifact: Checked) -> bool:
-    """Whether rounding could explain what fails: float32, and nothing further off than noise may be."""
+    """Whether rounding could explain the failures: float32, with all differences within the largest noise."""
     failed = [comparison.difference for comparison in artifact.comparisons if not comparison.passed]
     limit = Tolerance(WIDEST, WIDEST, "the most that noise excuses")
     return bool(failed) and artifact.info.arithmetic == "float32" and all(d.within(limit) for d in failed)

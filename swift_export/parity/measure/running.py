@@ -1,4 +1,4 @@
-"""Running the reference and the artifacts on the same cases, and comparing their outputs."""
+"""Runs the reference and the artifacts on the same cases, and compares their outputs."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ Expected = Mapping[tuple[str, ...], Outputs]
 
 
 def part_key(part: Files) -> tuple[str, ...]:
-    """What identifies a part: its files."""
+    """The key of a part: its files."""
     return tuple(file for name in sorted(part) for file in part[name])
 
 
 def run_reference(
     model: Model, parts: Sequence[Files], folder: Path, places: Sequence[str] = ()
 ) -> tuple[RuntimeInfo, Expected]:
-    """The reference's outputs for each part, computed on the CPU; the values at ``places`` beside them.
+    """The reference's outputs for each part, computed on the CPU, with the values at ``places``.
 
-    They are computed in a process of its own where the model can be made there, else in this one.
+    They are computed in a separate process if the model can be rebuilt there, else in this one.
     """
     once = list({part_key(part): part for part in parts}.items())
     if model.rebuild is None:
@@ -75,9 +75,9 @@ def run_reference(
 
 
 def measure_noise(model: Model, cases: Sequence[Case], expected: Expected, folder: Path) -> Difference:
-    """How far the reference moves when every weight changes in its last bit: the largest over inputs and outputs.
+    """The largest change of the reference, over inputs and outputs, when every weight changes in its last bit.
 
-    Outputs that are no floating-point numbers are left out.
+    Only floating-point outputs count.
     """
     rng = np.random.default_rng(0)
     moved_weights = {n: _moved(rng, array) if is_float(array.dtype) else array for n, array in model.weights.items()}
@@ -94,7 +94,7 @@ def measure_noise(model: Model, cases: Sequence[Case], expected: Expected, folde
 
 
 def _moved(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
-    """Every element the next number of its type, above or below."""
+    """Each element replaced by the next number of its type, above or below."""
     ends = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
     return np.asarray(np.nextafter(array, ends))
 
@@ -111,7 +111,7 @@ def run_artifact(
     repeat: int = 0,
     repeat_first: int = 0,
 ) -> Answer:
-    """Ask a worker what `artifact_request` says, in ``folder``; ``search`` is where it finds packages first."""
+    """Send an `artifact_request` to a worker in ``folder``, which looks for packages in ``search`` first."""
     request = artifact_request(path, runtime, device, cases, precision, repeat, repeat_first)
     return run_worker(request, folder, search)
 
@@ -125,16 +125,16 @@ def artifact_request(
     repeat: int = 0,
     repeat_first: int = 0,
 ) -> Request:
-    """To run an artifact on every case, in order.
+    """The request to run an artifact on every case, in order.
 
-    Every run is repeated ``repeat`` times for the clock, the first one ``repeat_first`` times.
+    Each run is repeated ``repeat`` times for timing, the first one ``repeat_first`` times.
     """
     runs = tuple(Run(case.files, max(repeat, 0 if number else repeat_first)) for number, case in enumerate(cases))
     return Request(runtime.name, str(path), device, runs, precision)
 
 
 def float_types(model: Model) -> frozenset[str]:
-    """The floating-point types that the model's inputs and weights have."""
+    """The floating-point types of the model's inputs and weights."""
     types = {*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.weights.values())}
     return frozenset(types & set(FLOATING))
 
@@ -147,10 +147,10 @@ def compare_runs(
     allowed: Tolerance,
     floats: Collection[str] | None = None,
 ) -> tuple[Comparison, ...]:
-    """Hold the runs of an `artifact_request` against the reference's outputs.
+    """Compare the runs of an `artifact_request` with the reference's outputs.
 
-    With ``floats``, the `float_types` of the model, ``allowed`` is what float32 is allowed: of these types and an
-    output's own, the coarsest decides. Without, ``allowed`` holds for every output.
+    With ``floats``, the `float_types` of the model, ``allowed`` is the tolerance for float32: the coarsest of these
+    types and an output's own decides. Without it, ``allowed`` applies to every output.
     """
     comparisons = []
     for case, result in zip(cases, answer.runs, strict=True):
@@ -164,7 +164,7 @@ def compare_runs(
 
 
 def expected_of(case: Case, expected: Expected) -> Outputs:
-    """The reference's outputs for a case: those of its parts, joined."""
+    """The reference's outputs for a case, joined from its parts."""
     parts = [expected[part_key(part)] for part in case.parts]
     if len(parts) == 1:
         return parts[0]
@@ -172,7 +172,7 @@ def expected_of(case: Case, expected: Expected) -> Outputs:
 
 
 def load_outputs(result: RunResult) -> Outputs:
-    """The arrays that a worker wrote."""
+    """The arrays written by a worker."""
     return {name: load_array(file) for name, file in result.outputs.items()}
 
 
@@ -182,11 +182,11 @@ def values_of(outputs: Outputs, places: Sequence[str]) -> Outputs:
 
 
 def refuse_non_finite(cases: Sequence[Case], expected: Expected) -> None:
-    """Raise CheckFailed where the reference is not finite: nothing can be measured against it."""
+    """Raise CheckFailed if the reference is not finite: nothing can be compared with it."""
     for case in cases:
         for name, array in expected_of(case, expected).items():
             if is_float(array.dtype) and not np.isfinite(array).all():
-                raise CheckFailed(f"the reference itself gives values that are not finite: input {case.input}, {name}")
+                raise CheckFailed(f"the reference itself has values that are not finite: input {case.input}, {name}")
 
 
 def _difference(output: str, found: Outputs, wanted: Sequence[str], right: Outputs) -> Difference:

@@ -1,4 +1,4 @@
-"""Where a check keeps its inputs and what comes out."""
+"""The temporary folder of a check's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["new_folder", "scratch_folder"]
 def scratch_folder() -> Iterator[Path]:
     """A temporary folder, removed afterwards; a full disk is a MachineError.
 
-    It is removed after Ctrl-C, SIGTERM and SIGHUP, too. SIGKILL leaves it: nobody is there any more to remove it.
+    It is removed after Ctrl-C, SIGTERM and SIGHUP too, but not after SIGKILL.
     """
     try:
         with exit_when_terminated():

@@ -1,4 +1,4 @@
-"""How far a runtime may be from the reference, and why that far."""
+"""Tolerances of runtimes, with their reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tolerance:
     reason: str
 
 
-#: By the number format of the matrix products and the kind of device. A format that is not here is not accepted.
+#: By the number format of matrix products and the kind of device. Other formats are not accepted.
 TOLERANCES = {
     ("float32", "cpu"): Tolerance(
         1e-5,
@@ -64,12 +64,12 @@ _DOUBLE = Tolerance(
     "show at 1e-7",
 )
 
-#: No weights excuse more: ten times the noise of the most sensitive golden case, whose attention scores reach 37.
+#: The limit for any weights: ten times the noise of the most sensitive golden case, whose attention scores reach 37.
 WIDEST = 1e-4
 
 
 def tolerance(arithmetic: str, device: str) -> Tolerance:
-    """The tolerance for matrix products in ``arithmetic`` on ``device``; raises UsageError where there is none."""
+    """The tolerance for matrix products in ``arithmetic`` on ``device``; raises UsageError if there is none."""
     if (arithmetic, device) not in TOLERANCES:
         known = ", ".join(" on ".join(key) for key in TOLERANCES)
         raise UsageError(f"no tolerance for {arithmetic} on {device}: expected {known}")
@@ -77,10 +77,10 @@ def tolerance(arithmetic: str, device: str) -> Tolerance:
 
 
 def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tolerance:
-    """The tolerance for a computation in these floating-point types: that of the coarsest.
+    """The tolerance for a computation in these floating-point types, which is that of the coarsest.
 
-    ``usual`` is what float32 is allowed, by default on a CPU; a coarser type gets no less. Raises UsageError for a type
-    that has no tolerance.
+    ``usual`` is the tolerance for float32, by default on a CPU; a coarser type has at least that. Raises UsageError for
+    a type without a tolerance.
     """
     usual = usual or tolerance("float32", "cpu")
     for name in floats:
@@ -94,10 +94,10 @@ def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tole
 
 
 def widened(base: Tolerance, noise_l2: float, noise_max: float) -> Tolerance:
-    """The tolerance for weights that make float32 itself noisy; ``base`` where they do not.
+    """The tolerance for weights that make float32 itself noisy; ``base`` for others.
 
-    The noise is how far the reference moves, in both measures, when every weight changes in its last bit. For the
-    golden cases it is as large as the distance of float32 from float64: 4e-7 for most, 8e-6 for `sharp`.
+    The noise is the change of the reference, in both measures, when every weight changes in its last bit. For the
+    golden cases, it is as large as the distance of float32 from float64: 4e-7 for most, 8e-6 for `sharp`.
     """
     relative_l2, relative_max = (
         max(allowed, min(4 * noise, WIDEST))
@@ -116,9 +116,9 @@ def widened(base: Tolerance, noise_l2: float, noise_max: float) -> Tolerance:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a user allows in the policy's place: the two measures, None for the policy's own, and a reason.
+    """A user's limits instead of the policy's: the two measures, None for the policy's own, and a reason.
 
-    Without a reason they can only be stricter than the policy.
+    Without a reason, they may only be stricter than the policy.
     """
 
     relative_l2: float | None = None
@@ -126,7 +126,7 @@ class Limits:
     reason: str | None = None
 
     def check(self, arithmetic: str, device: str) -> None:
-        """Raise UsageError for what is no limit, and for a looser one than the policy's that has no reason."""
+        """Raise UsageError for an invalid limit, and for a looser one than the policy's without a reason."""
         policy = tolerance(arithmetic, device)
         given = {
             "--max-l2": (self.relative_l2, policy.relative_l2),
@@ -143,15 +143,15 @@ class Limits:
                     "say why with --tolerance-reason, which the report records"
                 )
         if self._reason and not self.given:
-            raise UsageError("--tolerance-reason: belongs to --max-l2 or --max-error, neither was given")
+            raise UsageError("--tolerance-reason: expected --max-l2 or --max-error with it, found neither; give one")
 
     @property
     def given(self) -> bool:
-        """Whether there is anything to apply."""
+        """Whether there is a limit to apply."""
         return self.relative_l2 is not None or self.relative_max is not None
 
     def applied(self, policy: Tolerance) -> Tolerance:
-        """The tolerance in force where the policy's would be ``policy``."""
+        """The applied tolerance in place of the policy's."""
         if not self.given:
             return policy
         limits = Tolerance(
@@ -161,7 +161,7 @@ class Limits:
         )
         if self._reason:
             return limits
-        # Also where a file computes in another format than was asked for, and is held to that one's policy.
+        # Also if a file computes in another format than requested, to which that format's policy applies.
         return Tolerance(
             min(limits.relative_l2, policy.relative_l2),
             min(limits.relative_max, policy.relative_max),
@@ -173,5 +173,5 @@ class Limits:
         return " ".join((self.reason or "").split())
 
 
-#: The policy's own limits.
+#: The policy's limits.
 POLICY = Limits()

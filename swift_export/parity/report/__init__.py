@@ -1,4 +1,4 @@
-"""What a check found, for its readers: on the console, as parity.json, parity.md and parity.html."""
+"""Reports of a check: on the console, and as parity.json, parity.md and parity.html."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error after every block, laid out as curves on a logarithmic axis. The template only draws what is here."""
+"""The error after every block, laid out as curves on a logarithmic axis. The template only draws them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Curve", "Line", "Plot", "Point", "Tick", "plot_blocks"]
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 74, 44, 22, 58
 
-#: Markers and dashes repeat with different periods: no two of fifteen curves look alike in print.
+#: Markers and dashes repeat with different periods, so that fifteen curves differ in print.
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 DASHES = ("", "6 3", "2 3")
 COLOURS = 6
@@ -24,7 +24,7 @@ COLOURS = 6
 
 @dataclass(frozen=True)
 class Point:
-    """One block's error; ``first_wrong`` where the fault lies."""
+    """One block's error; ``first_wrong`` marks the place of the fault."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One cell's errors, block by block. ``key`` stands at its end and in the legend; ``key_y`` is where."""
+    """One cell's errors by block. ``key`` is drawn at its end, at ``key_y``, and in the legend."""
 
     key: str
     title: str
@@ -54,7 +54,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis and its label."""
+    """A position on an axis and its label."""
 
     at: float
     text: str
@@ -62,7 +62,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """What is allowed."""
+    """A limit."""
 
     y: float
     text: str
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """Everything in its place, in units of the drawing."""
+    """The complete drawing, in its own units."""
 
     blocks: tuple[str, ...]
     curves: tuple[Curve, ...]
@@ -88,7 +88,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Decades from ``low`` to ``high``; a row below them for no error at all, one above for what has no error."""
+    """Decades from ``low`` to ``high``; a row below for errors of 0, one above for errors that are not finite."""
 
     low: int
     high: int
@@ -100,7 +100,7 @@ class _Scale:
         return self.high - self.low + self.with_zero + self.with_infinite
 
     def place(self, value: float) -> float:
-        """Where a value lies."""
+        """The position of a value."""
         if value == 0:
             level = 0.0
         elif math.isfinite(value):
@@ -117,7 +117,7 @@ class _Scale:
 
 
 def plot_blocks(cells: Sequence[Cell]) -> Plot | None:
-    """The curves of the cells whose blocks were measured; None where there are none."""
+    """The curves of the cells with measured blocks; None if there are none."""
     measured = [cell for cell in cells if cell.artifact.blocks]
     blocks = tuple(dict.fromkeys(entry.block for cell in measured for entry in cell.artifact.blocks))
     if not blocks:
@@ -172,7 +172,7 @@ def _scale(errors: Sequence[float], allowed: Sequence[float]) -> _Scale:
 
 
 def _groups(across: dict[str, float]) -> tuple[Tick, ...]:
-    """What the blocks of a run have in common, under their middle."""
+    """The common name of consecutive blocks, below their middle."""
     found = []
     for name, members in groupby(across.items(), key=lambda entry: entry[0].rpartition("/")[0]):
         places = [x for _, x in members]
@@ -181,9 +181,9 @@ def _groups(across: dict[str, float]) -> tuple[Tick, ...]:
 
 
 def _apart(places: Sequence[float], gap: float = 15) -> list[float]:
-    """The places, moved as little as keeps them ``gap`` apart and inside the drawing."""
+    """The positions, moved as little as possible to be ``gap`` apart and inside the drawing."""
     order = sorted(range(len(places)), key=lambda number: (places[number], number))
-    # Less its rank times the gap, what must lie apart must only not fall: the nearest such row has level stretches.
+    # After subtracting rank times gap, positions must only be non-decreasing: this is isotonic regression.
     stretches: list[tuple[float, int]] = []
     for rank, number in enumerate(order):
         mean, size = places[number] - gap * rank, 1

@@ -1,4 +1,4 @@
-"""A report as data: parity.json, whose form parity.schema.json describes."""
+"""A report as data: parity.json, described by parity.schema.json."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "converted_to_dict", "diff_to_dict", "read_schema", "to_dict", "to_json"]
 
-#: Of parity.json. 2: one entry a file and runtime, with cosine similarity, worst element, blocks and fault. 3: sizes of
-#: every unknown dimension.
+#: The version of parity.json. 2: one entry per file and runtime, with cosine similarity, worst element, blocks and
+#: fault. 3: sizes of every unknown dimension.
 SCHEMA_VERSION = 3
 
 
@@ -35,15 +35,15 @@ def read_schema() -> dict[str, Any]:
 
 
 def to_json(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
-    """The text of parity.json; ``carried`` are measurements of earlier checks that still hold.
+    """The text of parity.json; ``carried`` are still valid measurements of earlier checks.
 
-    A number that is not finite is null. Of the pictures only what they show is told, not their pixels.
+    Numbers that are not finite are null. Pictures are described, without their pixels.
     """
     return dumps(to_dict(report, carried))
 
 
 def to_dict(report: ParityReport, carried: Sequence[Measurement] = ()) -> dict[str, Any]:
-    """What parity.json holds."""
+    """The contents of parity.json."""
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
@@ -60,7 +60,7 @@ def to_dict(report: ParityReport, carried: Sequence[Measurement] = ()) -> dict[s
 
 
 def diff_to_dict(report: DiffReport) -> dict[str, Any]:
-    """What a comparison of two artifacts measured, with figures as in parity.json."""
+    """The measurements of a comparison of two artifacts, with figures as in parity.json."""
     return {
         "same_weights": report.same_weights,
         "pairs": [
@@ -77,7 +77,7 @@ def diff_to_dict(report: DiffReport) -> dict[str, Any]:
 
 
 def converted_to_dict(report: ConvertedReport) -> dict[str, Any]:
-    """What the check of a conversion measured, with figures as in parity.json."""
+    """The measurements of a conversion's check, with figures as in parity.json."""
     return {
         "runtime": report.runtime,
         "reference": report.reference,
@@ -97,7 +97,7 @@ def converted_to_dict(report: ConvertedReport) -> dict[str, Any]:
 def _artifact(artifact: Checked) -> dict[str, Any]:
     picture = artifact.picture
     return {
-        # Of the folder only its name: a report may travel, and tells nothing of the machine.
+        # Only the folder's name: a report may be copied, and must not reveal paths of the machine.
         "root": Path(artifact.root).name,
         "file": artifact.file,
         "weights": asdict(artifact.weights),

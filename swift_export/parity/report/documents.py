@@ -12,7 +12,7 @@ __all__ = ["carried_over", "report_files"]
 
 
 def report_files(manifest: Manifest, report: ParityReport) -> dict[str, str]:
-    """Texts by name: this check, and what ``manifest`` records of files and runtimes that it did not touch."""
+    """Texts by name: this check, and the ``manifest``'s records of other files and runtimes."""
     carried = carried_over(manifest, report)
     return {
         "parity.json": to_json(report, carried),
@@ -22,7 +22,7 @@ def report_files(manifest: Manifest, report: ParityReport) -> dict[str, str]:
 
 
 def carried_over(manifest: Manifest, report: ParityReport) -> tuple[Measurement, ...]:
-    """What the manifest records of files and runtimes, whatever their version, that ``report`` says nothing of."""
+    """The manifest's records of files and runtimes, of any version, that are not in ``report``."""
     fresh = {(artifact.file, artifact.info.name) for artifact in report.artifacts}
     recorded = [measured for artifact in manifest.artifacts.values() for measured in artifact.parity or ()]
     return tuple(measured for measured in recorded if (measured.file, _name(measured.runtime)) not in fresh)

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them, and errors beside what is allowed."""
+"""Formats numbers and names for readers, and compares errors with tolerances."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = [
 ]
 
 
-#: Who wrote a report.
+#: The program that wrote a report.
 TOOL = f"swift-export {__version__}"
 
 
 def figure(value: float) -> str:
-    """An error, in two digits."""
+    """An error with two digits."""
     return f"{value:.1e}" if math.isfinite(value) else "-"
 
 
 def cosine(value: float | None) -> str:
-    """A cosine similarity; near 1 by what is missing, which is all that there is to see."""
+    """A cosine similarity; near 1, its distance from 1."""
     if value is None:
         return "-"
     missing = 1 - value
@@ -49,7 +49,7 @@ def cosine(value: float | None) -> str:
 
 
 def element(value: Worst | None) -> str:
-    """The element that is furthest off: in as many digits as tell two float32 apart."""
+    """The element with the largest difference, with enough digits to distinguish two float32 numbers."""
     if value is None:
         return "-"
     found = "not finite" if value.found is None else f"{value.found:.9g}"
@@ -57,12 +57,12 @@ def element(value: Worst | None) -> str:
 
 
 def limits(allowed: Tolerance) -> str:
-    """What is allowed in both measures: once where it is the same."""
+    """The limits of both measures; one number if they are equal."""
     return " and ".join(dict.fromkeys(f"{limit:.2g}" for limit in (allowed.relative_l2, allowed.relative_max)))
 
 
 def seconds(value: float | None) -> str:
-    """A duration in seconds, in three digits where it is short."""
+    """A duration in seconds; short ones have three digits."""
     if value is None:
         return ""
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
@@ -74,7 +74,7 @@ def memory(size: int) -> str:
 
 
 def run_seconds(artifact: Checked, comparison: Comparison) -> float | None:
-    """How long the run of a comparison took: its median warm call where there is one, else its first call."""
+    """The duration of a comparison's run: the median warm call if there is one, else the first call."""
     for time in artifact.times:
         if (time.input, time.sizes) == (comparison.input, comparison.sizes):
             return _one_call(time)
@@ -86,19 +86,19 @@ def _one_call(time: RunTime) -> float:
 
 
 def share(difference: Difference, allowed: Tolerance) -> float:
-    """The error over what is allowed, in the measure where that is more; infinite for what cannot be compared."""
+    """The larger ratio of error to limit of both measures; infinite if the outputs cannot be compared."""
     if difference.mismatch or difference.non_finite:
         return math.inf
     return max(difference.relative_l2 / allowed.relative_l2, difference.relative_max / allowed.relative_max)
 
 
 def worst(comparisons: Iterable[Comparison]) -> Comparison | None:
-    """The comparison that is furthest off, measured by what is allowed; None of none."""
+    """The comparison with the largest ratio of error to limit; None without comparisons."""
     return max(comparisons, key=lambda c: share(c.difference, c.allowed), default=None)
 
 
 def margin(value: float) -> str:
-    """An error over what is allowed, in words: ``14 times below``; finite."""
+    """A finite ratio of error to limit in words: ``14 times below``."""
     if value == 0:
         return "no difference"
     return f"{times_as(value)} above" if value > 1 else f"{times_as(1 / value)} below"
@@ -110,6 +110,6 @@ def times_as(factor: float) -> str:
 
 
 def names(report: ParityReport) -> list[str]:
-    """How to call the file of each artifact: with its folder where there are several."""
+    """The name of each artifact's file, with its folder if there are several."""
     several = len({artifact.root for artifact in report.artifacts}) > 1
     return [f"{Path(a.root).name}/{a.file}" if several else a.file for a in report.artifacts]

@@ -1,4 +1,4 @@
-"""What a GPU check found, as ``docs/gpu-report.md``."""
+"""The results of a GPU check as ``docs/gpu-report.md``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Findings:
-    """What was run and how, what was absent, and what broke."""
+    """Runs and settings, absent runtimes, and failures."""
 
     command: str
     machine: Sequence[str]
@@ -38,7 +38,7 @@ class Findings:
 
     @property
     def failures(self) -> list[str]:
-        """Runtimes that broke and comparisons that failed, a line each."""
+        """Broken runtimes and failed comparisons, one line each."""
         return [*self.broken, *self.parity.failures]
 
     def time_rows(self) -> list[tuple[str, ...]]:
@@ -79,7 +79,7 @@ def _how(artifact: Checked) -> str:
 
 
 def describe_machine() -> list[str]:
-    """Cards, driver, processor count and versions, a line each."""
+    """Cards, driver, processor count and versions, one line each."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Slices as small PNG images inside the page."""
+"""Slices as small PNG images in the page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Drawing", "draw_difference", "draw_input", "draw_value"]
 Slice = Float[np.ndarray, "h w"]
 Pixels = UInt8[np.ndarray, "h w 3"]
 
-#: What is not finite, in every drawing: a colour that no scale has.
+#: The colour of values that are not finite, outside every scale.
 _NOT_FINITE = np.array([214, 0, 147], np.uint8)
 
-#: Too low, equal, too high. Lightness rises all the way: it can be read in print without colour.
+#: Too low, equal, too high. Lightness rises monotonically, so the scale is readable in print without colour.
 _DIVERGING = np.array([[0, 32, 92], [124, 123, 120], [255, 226, 90]], np.float64)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image as a data URI, what the ends of its scale stand for, and how many values are not finite."""
+    """An image as a data URI, the values at the ends of its scale, and the number of values that are not finite."""
 
     uri: str
     width: int
@@ -41,12 +41,12 @@ def draw_input(picture: Picture) -> Drawing:
 
 
 def draw_value(picture: Picture, found: bool) -> Drawing:
-    """The block's result, the artifact's or the reference's: in greys from the reference's smallest to its largest."""
+    """The block's result of artifact or reference, in greys from the reference's smallest to its largest value."""
     return _grey(picture.found if found else picture.expected, *_ends(picture.expected))
 
 
 def draw_difference(picture: Picture) -> Drawing:
-    """The artifact's result less the reference's, on a scale of its own with equal in the middle."""
+    """The artifact's result minus the reference's, on a separate scale with equality in the middle."""
     difference = picture.found.astype(np.float64) - picture.expected.astype(np.float64)
     finite = np.abs(difference[np.isfinite(difference)])
     reach = float(finite.max(initial=0))
@@ -66,7 +66,7 @@ def _ends(values: Slice) -> tuple[float, float]:
 
 
 def _scaled(values: Slice, low: float, high: float) -> Float[np.ndarray, "h w"]:
-    """Values from 0 to 1; the middle where the scale has no length."""
+    """Values from 0 to 1; the middle if the scale has no length."""
     if not high > low:
         return np.full(values.shape, 0.5)
     known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
@@ -78,7 +78,7 @@ def _drawing(pixels: Pixels, values: Slice, low: float, high: float) -> Drawing:
 
     finite = np.isfinite(values)
     pixels = np.where(finite[..., None], pixels, _NOT_FINITE)
-    # As brains are shown: the first axis to the right, the second upwards.
+    # The usual orientation of brains: the first axis to the right, the second upwards.
     upright = np.ascontiguousarray(np.flipud(pixels.transpose(1, 0, 2)))
     grey = (upright[..., 0] == upright[..., 1]).all() and (upright[..., 1] == upright[..., 2]).all()
     image = Image.fromarray(upright[..., 0] if grey else upright)

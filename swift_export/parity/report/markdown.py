@@ -34,21 +34,21 @@ _RUNTIME_COLUMNS = ("runtime", "version", "device", "arithmetic", "settings", "p
 
 
 def to_markdown(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
-    """The text of parity.md; ``carried`` are measurements of earlier checks that still hold."""
+    """The text of parity.md; ``carried`` are still valid measurements of earlier checks."""
     verdict, matrix = judge(report), build_matrix(report)
     lines = ["# Parity", "", f"**{verdict.word}.** {_safe(verdict.text)}", ""]
     if any(tag.synthetic for tag in weights_tags(report)):
         lines += [f"{SYNTHETIC_WARNING.capitalize()}.", ""]
     if report.failures:
-        lines += ["## What fails", "", *(f"- {_safe(failure)}" for failure in report.failures), ""]
-    lines += ["## Every file in every runtime", "", *_matrix(matrix), ""]
+        lines += ["## Failures", "", *(f"- {_safe(failure)}" for failure in report.failures), ""]
+    lines += ["## Results by file and runtime", "", *_matrix(matrix), ""]
     if report.notes:
         lines += [*(f"- {_safe(note)}" for note in report.notes), ""]
     compared = [row for cell in matrix.cells for row in _comparisons(cell)]
-    lines += ["## Every comparison", "", *table(_COMPARISON_COLUMNS, compared)]
+    lines += ["## All comparisons", "", *table(_COMPARISON_COLUMNS, compared)]
     if carried:
         lines += ["", "## From earlier checks", "", *table(COLUMNS, [carried_row(measured) for measured in carried])]
-    lines += ["", "## What is allowed, and why", ""]
+    lines += ["", "## Tolerances", ""]
     for arithmetic, allowed in allowances(report):
         lines += [f"- {arithmetic}, relative L2 and largest: {limits(allowed)}. {_safe(allowed.reason)}."]
     return "\n".join([*lines, "", *_provenance(report, matrix)]) + "\n"
@@ -86,7 +86,7 @@ def _provenance(report: ParityReport, matrix: Matrix) -> Iterator[str]:
     yield f"- written by {TOOL}"
     yield from ("", "The first is the reference.", "")
     yield from table(_RUNTIME_COLUMNS, map(_runtime, computers(report)))
-    yield from ("", "Of every file in every runtime:", "")
+    yield from ("", "Loading and settings by file and runtime:", "")
     for cell in matrix.cells:
         run = f"loaded in {seconds(cell.artifact.load_s)} s, {memory(cell.artifact.peak_bytes)} at most"
         yield f"- {_safe(cell.title)}: {run}; settings in the file: {settings_read(cell.artifact)}"
@@ -98,7 +98,7 @@ def _runtime(info: RuntimeInfo) -> tuple[str, ...]:
 
 
 def _safe(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text that Markdown shows unchanged."""
     return re.sub(r"([\\`*\[\]<|])", r"\\\1", printable(text))
 
 

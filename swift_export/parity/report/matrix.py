@@ -1,4 +1,4 @@
-"""A report as a matrix: files down, runtimes across."""
+"""A report as a matrix with files as rows and runtimes as columns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from swift_export.runtimes.base import RuntimeInfo
 
 __all__ = ["Cell", "Column", "Matrix", "Shade", "build_matrix"]
 
-#: How near an error is to what is allowed.
+#: Classes of errors by their ratio to the limit.
 Shade = Literal["far", "below", "near", "failed"]
 
-#: Up to which share of what is allowed an error has which shade.
+#: The largest ratio of error to limit of each shade.
 _SHADES: tuple[tuple[float, Shade], ...] = ((1 / 10, "far"), (1 / 3, "below"), (1.0, "near"))
 
 
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One file in one runtime. ``lines`` tell its worst comparison, ``anchor`` is an id for links to it."""
+    """One file in one runtime. ``lines`` describe its worst comparison, ``anchor`` is an id for links to it."""
 
     anchor: str
     name: str
@@ -42,20 +42,20 @@ class Cell:
 
     @property
     def passed(self) -> bool:
-        """Whether everything holds."""
+        """Whether all comparisons and settings passed."""
         return self.artifact.passed
 
     @property
     def title(self) -> str:
-        """The file and who ran it."""
+        """The file and its runtime."""
         return f"{self.name} in {self.artifact.runtime}"
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """``rows`` holds, under the name of a file, the cells under each column: none, one, or several runs of it.
+    """``rows`` has, by the name of a file, the cells in each column: no, one or several runs.
 
-    ``cells`` are the same in the order of the report.
+    ``cells`` are the same cells in the order of the report.
     """
 
     columns: tuple[Column, ...]

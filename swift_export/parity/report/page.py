@@ -1,4 +1,4 @@
-"""A report as parity.html: one page that needs nothing but itself."""
+"""A report as parity.html: one self-contained page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["to_html"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one cell's calls at one choice of sizes, and their shares of the longest of their kind in percent."""
+    """Seconds of one cell's calls at certain sizes, and their percentage of the longest call of the same kind."""
 
     sizes: str
     first: float
@@ -42,7 +42,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Slices of one input and one value: the reference's, and every cell's beside its difference."""
+    """Slices of one input and one value: the reference's, and every cell's with its difference."""
 
     picture: Picture
     input_image: Drawing
@@ -51,9 +51,9 @@ class Gallery:
 
 
 def to_html(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
-    """The text of parity.html; ``carried`` are measurements of earlier checks that still hold.
+    """The text of parity.html; ``carried`` are still valid measurements of earlier checks.
 
-    The same report gives the same text. It runs no script and fetches nothing, and its policy forbids both.
+    The same report gives the same text. The page runs no script and fetches nothing; its policy forbids both.
     """
     matrix = build_matrix(report)
     text = _template().render(
@@ -72,7 +72,7 @@ def to_html(report: ParityReport, carried: Sequence[Measurement] = ()) -> str:
         carried_columns=COLUMNS,
         carried=[carried_row(measurement) for measurement in carried],
     )
-    # Names may come from anyone's files: besides what autoescape does, nothing invisible gets in.
+    # Names may come from untrusted files: besides autoescape, invisible characters are escaped.
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -104,7 +104,7 @@ def _template() -> Template:
 
 
 def _unbroken(text: object) -> Markup:
-    """Text whose figures are not split over two lines at their minus."""
+    """Text without line breaks at the minus of figures."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"\b[\d.]+e-\d+\b", r'<span class="figure">\g<0></span>', str(escape(text))))
@@ -128,7 +128,7 @@ def _timings(cells: Sequence[Cell]) -> list[tuple[Cell, list[Timing]]]:
 
 
 def _of_sizes(cell: Cell) -> list[Timing]:
-    """The first call at each choice of sizes, and the median of later ones: timed warm, else those on other inputs."""
+    """The first call at each choice of sizes, and the median of later ones: warm calls, else those on other inputs."""
     found = []
     for sizes in dict.fromkeys(sizes_text(time.sizes) for time in cell.artifact.times):
         first, *others = [time for time in cell.artifact.times if sizes_text(time.sizes) == sizes]
@@ -143,7 +143,7 @@ def _percent(value: float | None, longest: float) -> float:
 
 
 def _galleries(cells: Sequence[Cell]) -> list[Gallery]:
-    """Cells that show the same slice of the same input, together: what they share is drawn once."""
+    """Cells grouped by slice and input, so that shared images are drawn once."""
     together: dict[tuple[Any, ...], list[tuple[Cell, Picture]]] = {}
     for cell in cells:
         if picture := cell.artifact.picture:

@@ -22,11 +22,11 @@ _NUMBERS = frozenset({"relative L2", "largest", "allowed", "seconds"})
 
 
 def rows(report: ParityReport) -> list[tuple[str, ...]]:
-    """One row a comparison and one a file's settings, as text under `COLUMNS`."""
+    """One row per comparison and one per file's settings, as text under `COLUMNS`."""
     found, listed = list[tuple[str, ...]](), set()
     for artifact, name in zip(report.artifacts, names(report), strict=True):
         found += _compared(artifact, name)
-        # They are the file's, whichever runtimes compute it.
+        # Settings belong to the file, not to a runtime.
         if artifact.settings and (name, artifact.settings) not in listed:
             listed.add((name, artifact.settings))
             wrong = len(artifact.wrong_settings)
@@ -50,7 +50,7 @@ def carried_row(m: Measurement) -> tuple[str, ...]:
 
 
 def render(report: ParityReport, console: Console) -> None:
-    """Print the table, and below it where each failing computation goes wrong."""
+    """Print the table, and below it the place of each fault."""
     from rich.table import Table
     from rich.text import Text
 
@@ -58,7 +58,7 @@ def render(report: ParityReport, console: Console) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
     for row in rows(report):
-        # As text: a name in square brackets is no markup.
+        # As text: a name in square brackets is not markup.
         table.add_row(*map(Text, map(one_line, row)), style=None if row[-1] == "ok" else "bold red")
     console.print(table)
     for broken in report.broken:
@@ -73,7 +73,7 @@ def render(report: ParityReport, console: Console) -> None:
 
 
 def _faults(artifact: Checked) -> Iterator[str]:
-    """What the table does not say of a failing artifact."""
+    """Details of a failing artifact that are not in the table."""
     if artifact.fault:
         before = f"; {artifact.fault.before} still agrees" if artifact.fault.before else ""
         yield f"{artifact.fault}{before}"

@@ -1,4 +1,4 @@
-"""A report in one sentence, for readers who are no engineers."""
+"""A report in one sentence, for readers who are not engineers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Verdict", "judge"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """``word`` is Passed or Failed, ``text`` says of what, and by how much."""
+    """``word`` is Passed or Failed; ``text`` states the reason and the largest error."""
 
     word: str
     text: str
 
 
 def judge(report: ParityReport) -> Verdict:
-    """Whether the files compute what the original does, and how far off the worst of them is."""
+    """Whether the files compute the same as the original, and the error of the worst."""
     cells = report.artifacts
     differ = sum(bool(cell.failed_comparisons) for cell in cells)
     odd = sum(not cell.passed for cell in cells) - differ
@@ -30,14 +30,14 @@ def judge(report: ParityReport) -> Verdict:
     if report.broken:
         broke = ", ".join(f"{broken.file} in {broken.runtime}" for broken in report.broken)
         others = f" Of the {len(cells)} others, {failed or 'none'} differ{'s' if failed == 1 else ''}." if cells else ""
-        return Verdict("Failed", f"Not run to the end: {broke}.{others}")
+        return Verdict("Failed", f"Did not finish: {broke}.{others}")
     if not failed:
         return Verdict("Passed", f"{where} the exported model computes the same as the original. {_largest(report)}")
     if not differ:
         wrong = next(setting for cell in cells for setting in cell.wrong_settings)
         said = f"At {wrong.place}, {wrong.name}: expected {wrong.expected}, found {wrong.found}."
-        return Verdict("Failed", f"{where} the exported model is not what its weights say. {said}")
-    more = f" In {odd} more the exported model is not what its weights say." if odd else ""
+        return Verdict("Failed", f"{where} the exported model does not match its weights. {said}")
+    more = f" In {odd} more the exported model does not match its weights." if odd else ""
     return Verdict(
         "Failed", f"{where} the exported model does not compute the same as the original.{more} {_largest(report)}"
     )
@@ -61,5 +61,5 @@ def _largest(report: ParityReport) -> str:
     )
     error, limit = max(measures, key=lambda pair: pair[0] / pair[1])
     if error == 0:
-        return "There is no difference at all."
-    return f"The largest error is {figure(error)}, {margin(value)} the {limit:.2g} that is allowed{who}."
+        return "The outputs are identical."
+    return f"The largest error is {figure(error)}, {margin(value)} the allowed {limit:.2g}{who}."

@@ -1,1 +1,1 @@
-"""What the graphs of artifacts say, beside what the model says."""
+"""Compares the graphs of artifacts with the model."""

@@ -1,6 +1,6 @@
-"""Examines artifacts in a process of its own: ``python -m swift_export.parity.structure.examining FOLDER``.
+"""Examines artifacts in a separate process: ``python -m swift_export.parity.structure.examining FOLDER``.
 
-Reading StableHLO brings jax, reading a SavedModel TensorFlow, and masks take memory: none of it stays with the caller.
+Reading StableHLO needs jax, reading a SavedModel TensorFlow, and masks take memory; the caller is kept free of these.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["Examination", "examine_file", "main"]
 class Examination(Child):
     """Reads the settings of several artifacts of ``model``, one after the other.
 
-    Each must hold the model's weights bit for bit, state their digest, and have in its graphs the settings that the
-    model's structural check demands.
+    Each must contain the model's weights bit for bit, state their digest, and have in its graphs the settings required
+    by the model's structural check.
     """
 
     def __init__(self, artifacts: Sequence[Path], model: Model, folder: Path):
@@ -45,7 +45,7 @@ class Examination(Child):
         super().__init__(__name__, folder, "reading the artifacts' settings", WITHOUT_GPU)
 
     def answer(self) -> dict[Path, list[Setting]]:
-        """Wait for the settings found, by path; raises MachineError when the process broke."""
+        """Wait for the settings by path; raises MachineError if the process broke."""
         self.wait()
         found = read_answer(self._folder)
         return {Path(path): [Setting(**setting) for setting in settings] for path, settings in found.items()}
@@ -57,15 +57,15 @@ def examine_file(
     stated: Mapping[str, str] | None = None,
     weights: Mapping[str, str] | None = None,
 ) -> list[Setting]:
-    """The settings of one artifact: those in its essentials and in every graph it holds, and whose weights it has.
+    """The settings of one artifact: those in its essentials and in every graph, and the identity of its weights.
 
-    ``stated`` are essentials that a file, where it states them, must state so, ``weights`` the `digests` of the tensors
-    that it must hold.
+    ``stated`` are the required values of essentials, if a file states them; ``weights`` are the `digests` of its
+    required tensors.
     """
     try:
         graphs = read_graphs(path)
     except LoweringError as error:
-        # Of a model without a structural check, some graphs have no ONNX equivalent.
+        # For a model without a structural check, a graph without an ONNX equivalent is allowed.
         found = [Setting("graph", "operations", "those of the model", str(error))] if structure else []
         return found + ([weight_identity(path, weights)] if weights else [])
     essentials = [

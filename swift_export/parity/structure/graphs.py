@@ -1,6 +1,6 @@
-"""The graphs inside an artifact, whatever its format, as ONNX models: one reader then serves them all.
+"""The graphs of artifacts of any format as ONNX models, so that one reader serves all.
 
-StableHLO goes through the project's own converter, in memory.
+The project's own converter converts StableHLO, in memory.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["ArtifactGraphs", "read_graphs"]
 
 @dataclass(frozen=True)
 class ArtifactGraphs:
-    """Graphs by the platform they are for (``any`` where there is one for all), and the file's own essentials."""
+    """Graphs by platform (``any`` for a common one), and the file's essentials."""
 
     models: dict[str, oir.Model]
     metadata: dict[str, str]
 
 
 def read_graphs(path: Path) -> ArtifactGraphs:
-    """Read an artifact that its runtime has loaded. Raises LoweringError for StableHLO that has no ONNX equivalent."""
+    """Read an artifact that its runtime has loaded; raises LoweringError for StableHLO without an ONNX equivalent."""
     if path.is_dir():
         return _savedmodel(path)
     if path.suffix == ".onnx":
@@ -53,7 +53,7 @@ def _by_platform(data: bytes, platforms: Sequence[str]) -> dict[str, oir.Model]:
 
     if len(platforms) == 1:
         return {platforms[0]: stablehlo_to_onnx(data)}
-    # For several platforms jax puts the platform's number before the arguments: one graph for each.
+    # For several platforms, jax puts the platform's number before the arguments: one graph per platform.
     return {
         platform: stablehlo_to_onnx(data, constants={"arg0": np.array(number, np.int32)})
         for number, platform in enumerate(platforms)

@@ -1,4 +1,4 @@
-"""The weights that a file holds, bit for bit: a changed one may hide in outputs below any tolerance."""
+"""Compares a file's weights bit for bit: a changed one may alter outputs by less than any tolerance."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from swift_export.system.arrays import little_endian
 
 __all__ = ["digests", "weight_identity"]
 
-#: How the lowering to ONNX calls rows of a tensor that it cut: ``NAME[0:36]``.
+#: The lowering's name in ONNX for rows of a split tensor: ``NAME[0:36]``.
 _ROWS = re.compile(r"(?P<name>.+)\[(?P<start>\d+):\d+\]")
 
 
 def digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The sha256 of each tensor's element type and elements, by its name."""
+    """The SHA-256 of each tensor's element type and elements, by name."""
     return {name: _digest(tensor) for name, tensor in tensors.items()}
 
 
 def weight_identity(path: Path, expected: Mapping[str, str]) -> Setting:
-    """Whether the file at ``path`` holds every tensor of ``expected``, which gives their `digests`.
+    """Whether the file at ``path`` contains every tensor of ``expected``, their `digests`.
 
-    Where the file has a tensor of that name, as ONNX files do, it must be that one; else any of its content will do.
+    If the file has a tensor of this name, as ONNX files do, that one must match; otherwise, any tensor may.
     """
     if path.suffix == ".onnx":
         named = digests(dict(_whole(_initializers(path))))
@@ -48,7 +48,7 @@ def _initializers(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _whole(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-    """Tensors as they were before rows of some of them got names of their own."""
+    """Tensors joined from their separately named rows."""
     parts: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
     for name, tensor in tensors:
         if rows := _ROWS.fullmatch(name):
@@ -66,7 +66,7 @@ def _constants(path: Path) -> Iterator[np.ndarray]:
     module = read_module(module_in(path)[0])
     for op in walk(module.operation):
         if op.operation.name == "stablehlo.constant" and has_equivalent(op.results[0].type):
-            # What is the same number all over is kept as one.
+            # A constant tensor is stored as one number.
             shape = [n or 0 for n in static_shape(op.results[0])]
             yield np.broadcast_to(constant_array(op.attributes["value"]), shape)
 
@@ -76,8 +76,7 @@ def _variables(path: Path) -> Iterator[np.ndarray]:
 
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     for name in reader.get_variable_to_dtype_map():
-        # A tensor without axes is given as a number. Beside the variables, TensorFlow keeps how objects hang together,
-        # as bytes.
+        # A tensor without axes is a number. TensorFlow also stores the structure of objects, as bytes.
         array = np.asarray(reader.get_tensor(name))
         if array.dtype.kind not in "OSU":
             yield array

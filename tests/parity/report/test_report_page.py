@@ -160,7 +160,7 @@ def test_the_verdict_comes_first(full_report):
     assert passed.one("h1").text.split() == ["✓", "Passed"]
     assert passed.texts("p", "verdict") == [
         "In all 9 combinations of file and runtime the exported model computes the same as the original. The largest "
-        "error is 7.5e-07, 13 times below the 1e-05 that is allowed (stablehlo/model.jax in jax.export 0.10.2)."
+        "error is 7.5e-07, 13 times below the allowed 1e-05 (stablehlo/model.jax in jax.export 0.10.2)."
     ]
     assert failed.one("h1").text.split() == ["✗", "Failed"]
     assert failed.title == "Parity failed: contrastive"
@@ -204,7 +204,7 @@ def test_what_fails_is_told_with_its_place(full_report, report_of):
         "input noise, batch 1, output features: relative L2 0.003, largest 0.0045 (allowed 1e-05 and 1e-05)"
     )
     assert page.texts("text", "wrong") == ["first differs here"]
-    assert "What fails" not in Page(to_html(full_report())).text
+    assert "Failures" not in Page(to_html(full_report())).text
     unknown = Page(to_html(report_of(FAR)))
     assert "The place is not known" in unknown.one("article").text
     wrong = Page(to_html(report_of(RIGHT, settings=(Setting("stage0/block1", "mask", "by region", "none"),))))
@@ -262,7 +262,7 @@ def test_where_the_numbers_come_from(report_of):
     for told in (
         *("cd" * 32, "Equinox the original 0.13", "matmul precision highest", "CPUExecutionProvider"),
         *("intra-op threads 2", "name noise seed 0", "orientation LAS frames [0, 20]", "a reason in words."),
-        *("swift-export ", "all 1 as they should be", "ONNX Runtime 1.99 cpu float32"),
+        *("swift-export ", "all 1 are correct", "ONNX Runtime 1.99 cpu float32"),
     ):
         assert told in page.text, told
     assert page.texts("p", "warning") == ["Synthetic weights: the features mean nothing."]

@@ -1,9 +1,9 @@
 """Makes probes.
 
-All but those of ONNX files are made in a process of their own,
+All probes except those of ONNX files are made in a separate process,
 ``python -m swift_export.parity.locate.probes.making FOLDER``.
 
-Reading StableHLO brings jax and reading a SavedModel TensorFlow: neither stays with the caller.
+Reading StableHLO needs jax and reading a SavedModel TensorFlow; the caller is kept free of both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from swift_export.system.processes import WITHOUT_GPU, Child
 
 __all__ = ["find_places", "main", "make_probe"]
 
-#: The modules that make probes, by what the artifact is.
+#: The modules that make probes, by kind of artifact.
 _MAKERS: dict[Kind, str] = {
     "onnx": "onnx_probe",
     "jax": "stablehlo_probe",
@@ -31,16 +31,16 @@ _MAKERS: dict[Kind, str] = {
 
 
 def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Those of ``places`` whose values ``artifact`` computes; ``folder`` is an empty one to work in.
+    """The places of ``places`` whose values ``artifact`` computes; ``folder`` is an empty working folder.
 
-    Raises MachineError when the process broke.
+    Raises MachineError if the process broke.
     """
     _ask({"artifact": str(artifact), "find": list(places)}, f"looking into {artifact.name}", folder)
     return tuple(read_answer(folder))
 
 
 def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], folder: Path) -> Path:
-    """Write a probe of ``artifact``, for inputs of these shapes, into ``folder``, an empty one.
+    """Write a probe of ``artifact``, for inputs of these shapes, into the empty ``folder``.
 
     Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
     MachineError when the process broke.
@@ -75,7 +75,7 @@ def _maker(artifact: Path) -> Any:
 
 
 def _probe_of(artifact: Path, folder: Path) -> Path:
-    # By the same name: runtimes tell their files apart by it. A path may end in `..`, which is no name.
+    # With the same name, because runtimes recognise files by it. A path may end in `..`, which is not a name.
     name = Path(os.path.abspath(artifact)).name
     return folder / "probe" / name if artifact.is_dir() else folder / name
 

@@ -1,4 +1,4 @@
-"""Probes of StableHLO modules: ``main`` returns values from inside, found by the scopes of their locations."""
+"""Probes of StableHLO modules: ``main`` returns intermediate values, found by the scopes of their locations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["places_in", "probe_module"]
 
 
 def places_in(source: bytes, places: Sequence[str]) -> list[str]:
-    """Those of ``places`` whose values the module computes."""
+    """The places of ``places`` whose values the module computes."""
     module = read_module(source)
     with module.context:
         values = _values(_call_chain(module)[-1])
@@ -55,7 +55,7 @@ def probe_module(source: bytes, places: Sequence[str]) -> tuple[bytes, list[tupl
 
 
 def _call_chain(module: Any) -> list[Any]:
-    """``main`` and the functions in it that do all of the work: jax.export wraps ``main`` around what it lowers."""
+    """``main`` and the functions inside that contain the computation: jax.export wraps ``main`` around it."""
     known, way = functions(module), [main_function(module)]
     while not _values(way[-1]) and len(calls := _calls(way[-1])) == 1:
         way.append(known[calls[0].attributes["callee"].value])
@@ -63,7 +63,7 @@ def _call_chain(module: Any) -> list[Any]:
 
 
 def _values(function: Any) -> Mapping[str, Any]:
-    """The last float value of every scope, as the lowering to ONNX names values too."""
+    """The last float value of every scope, like the lowering's names in ONNX."""
     return {
         scope: result
         for op in _body(function).operations
@@ -85,7 +85,7 @@ def _body(function: Any) -> Any:
 
 
 def _return(function: Any, values: Sequence[Any]) -> None:
-    """Have a function return ``values`` in place of what it returned."""
+    """Make a function return ``values`` instead of its results."""
     body = _body(function)
     last = body.operations[len(body.operations) - 1]
     ir.Operation.create("func.return", operands=list(values), ip=ir.InsertionPoint(last))

@@ -1,4 +1,4 @@
-"""Probes of ONNX files: graph outputs are values from inside, found by their names."""
+"""Probes of ONNX files: graph outputs are intermediate values, found by name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["places_in", "write_probe"]
 
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
-    """Those of ``places`` that the file names a value after."""
+    """The places of ``places`` with a value of this name in the file."""
     values = _values(oir.load(path))
     return [place for place in places if place in values]
 
 
 def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
-    """Write the model with the values at ``places`` as its outputs, and no more than they take."""
+    """Write the model with the values at ``places`` as its outputs, and only the nodes that they need."""
     model = oir.load(path)
     values = _values(model)
     model.graph.outputs.clear()
     for number, place in enumerate(places):
         value = values[place]
         output = oir.Value(name=value_name(number), shape=value.shape, type=value.type)
-        # The value keeps its name: a runtime optimises the graph around it as it would without a probe.
+        # The value keeps its name, and a runtime optimises the graph around it as without a probe.
         model.graph.append(oir.Node("", "Identity", [value], outputs=[output]))
         model.graph.outputs.append(output)
     common.RemoveUnusedNodesPass()(model)

@@ -1,4 +1,4 @@
-"""Probes of SavedModels: the module inside their one operation is exchanged, the weights are kept as constants."""
+"""Probes of SavedModels: the module inside the one operation is replaced; the weights become constants."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["places_in", "write_probe"]
 
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
-    """Those of ``places`` whose values the module inside computes."""
+    """The places of ``places`` whose values the inner module computes."""
     _, call, _ = _frozen(path)
     return modules.places_in(call.attr["module"].s, places)
 
 
 def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
-    """Write a SavedModel whose serving signature gives the values at ``places``."""
+    """Write a SavedModel whose serving signature returns the values at ``places``."""
     graph, call, inputs = _frozen(path)
     probe, kinds = modules.probe_module(call.attr["module"].s, places)
     call.attr["module"].s = probe
@@ -60,9 +60,9 @@ def _leave_out_what_follows(graph: Any, call: Any) -> None:
 
 
 def _frozen(path: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """The serving function as one graph with its weights as constants, the operation that does the work, and inputs.
+    """The serving function as one graph with constant weights, its operation with the module, and its inputs.
 
-    Inputs are specifications, whose names are those of the signature, by the graph's own names.
+    Inputs are specifications with the signature's names, by the graph's own names.
     """
     loaded = tf.saved_model.load(str(path))
     frozen = convert_variables_to_constants_v2(loaded.signatures[SIGNATURE])

@@ -1,4 +1,4 @@
-"""Probes of StableHLO files: portable bytecode, and jax.export's own form around it."""
+"""Probes of StableHLO files: portable bytecode, and jax.export files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["places_in", "write_probe"]
 
 
 def places_in(path: Path, places: Sequence[str]) -> list[str]:
-    """Those of ``places`` whose values the file computes."""
+    """The places of ``places`` whose values the file computes."""
     return modules.places_in(module_in(path)[0], places)
 
 
@@ -39,8 +39,8 @@ def write_probe(path: Path, places: Sequence[str], shapes: Sequence[Sequence[int
     def shell(*_: Array) -> dict[str, Array]:
         return {value_name(number): jnp.zeros(shape, dtype) for number, (shape, dtype) in enumerate(results)}
 
-    # What jax.export records of a function beside its module: types and names of what comes in and goes out. Sizes of
-    # values would be expressions of those of the inputs: they are stated for one choice of these.
+    # jax.export records a function's types and names of arguments and results beside its module. Sizes of values would
+    # be expressions of the inputs' sizes; they are stated for one choice of these.
     arguments = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.in_avals]
     made = export.export(jax.jit(shell, keep_unused=True), platforms=exported.platforms)(*arguments)
     out.write_bytes(dataclasses.replace(made, mlir_module_serialized=probe).serialize())
