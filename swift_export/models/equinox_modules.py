@@ -32,7 +32,7 @@ def adapt_equinox(module: eqx.Module, state: eqx.nn.State | None, weights: Any) 
     """
     if type(module) is _JIT:
         raise UsageError(
-            "model: expected a module, found eqx.filter_jit around one, which hides weights; give the module"
+            "model: expected a module, found eqx.filter_jit around it, which hides its weights; give the module itself"
         )
     title, qualified = title_of(_unwrapped(module))
     if state is None and (indices := _indices(module)):
