@@ -44,8 +44,8 @@ def verify(folder: Path, manifest: Manifest, formats: Iterable[str] | None = Non
     checked = []
     for name in manifest.artifacts if formats is None else formats:
         if name not in manifest.artifacts:
-            found = ", ".join(manifest.artifacts) or "none"
-            raise ArtifactError(f"{folder}: expected an artifact {name}, found {found}")
+            held = ", ".join(manifest.artifacts) or "none"
+            raise ArtifactError(f"{folder}: expected an artifact {name}, found {held}")
         recorded = manifest.artifacts[name].recorded
         for path, expected in recorded.items():
             _refuse_links(folder, path)

@@ -39,8 +39,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=TYPE[DIMS]",
-        help="An input of the model, such as x=float32[batch,3,224,224]; give one for each argument. A dimension given "
-        "as a name may have any size.",
+        help="An input of the model, such as x=float32\\[batch,3,224,224]; give one for each argument. A dimension "
+        "given as a name may have any size.",
         show_default=False,
         rich_help_panel="Model",
     ),

@@ -37,12 +37,15 @@ def test_help_shows_every_command(run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["stablehlo", "savedmodel", "onnx", "all", "convert", "check", "diff", "inspect", "bundle", "runtimes"]
+    "name",
+    ["stablehlo", "savedmodel", "onnx", "all", "model", "convert", "check", "diff", "inspect", "bundle", "runtimes"],
 )
 def test_every_command_has_help_with_examples(run, name: str) -> None:
     result = run(name, "--help", COLUMNS="200")
     assert result.returncode == 0
     assert f"$ swift-export {name} " in result.stdout
+    # Brackets in examples are no markup.
+    assert ("x=float32[batch,3,224,224]" in result.stdout) == (name == "model")
 
 
 @pytest.mark.parametrize(
