@@ -10,11 +10,11 @@ from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from swift_export.models.swift.config import SHAPE_INVISIBLE
 from swift_export.system.progress import Progress, ignore_line
+from swift_export.system.tables import text_table
 from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
         """Print rows under bold headings, without lines."""
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*map(one_line, row))
+        table = text_table(columns, rows)
         self._out.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     @contextmanager

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from swift_export.artifacts.layout import FORMATS
 from swift_export.cli import options
-from swift_export.cli.answers import Answer, file_facts, json_option
+from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
+from swift_export.cli.export_run import export_and_answer
 from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import words
@@ -22,9 +21,6 @@ from swift_export.errors import UsageError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import find_variant
-
-if TYPE_CHECKING:
-    from swift_export.parity.results import ParityReport
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
@@ -206,12 +202,10 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     if "savedmodel" in (*job.formats, job.via):
         need_extra("savedmodel", "a SavedModel")
 
-    from swift_export.exporting import run_export
     from swift_export.exporting_swift import default_output
     from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
-    from swift_export.parity.report import to_dict
 
     console = Console(job.quiet, json=job.answer.wanted)
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
@@ -226,29 +220,15 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
 
     keep_off_accelerators()
 
-    def show(report: ParityReport) -> None:
-        console.report(report)
-        job.answer.add(check=to_dict(report))
-
-    with console.progress() as on_progress:
-        result = run_export(
-            job.formats,
-            swift_model(weights, settings),
-            job.output or default_output(weights),
-            onnx=onnx,
-            check=job.check,
-            inputs=inputs,
-            force=job.force,
-            progress=on_progress,
-            show=show,
-        )
-    if "onnx" in job.formats:
-        console.line(describe_target(onnx.target))
-    for path in result.files:
-        console.line(f"wrote {path}")
-    job.answer.add(
-        folder=str(result.folder),
-        formats=result.formats,
-        weights=result.manifest.weights,
-        files=file_facts(*(result.folder / FORMATS[name].folder for name in result.formats)),
+    export_and_answer(
+        job.formats,
+        swift_model(weights, settings),
+        job.output or default_output(weights),
+        onnx=onnx,
+        check=job.check,
+        force=job.force,
+        console=console,
+        answer=job.answer,
+        inputs=inputs,
+        notes=[describe_target(onnx.target)] if "onnx" in job.formats else [],
     )

@@ -146,7 +146,7 @@ def _figure(value: float) -> str:
 
 
 def _spec(spec: TensorSpec) -> str:
-    return f"{shown(spec.name)} {spec.dtype} ({', '.join(map(shown, spec.dims))})"
+    return f"{shown(spec.name)} {shown(spec, 1000)}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

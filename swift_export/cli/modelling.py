@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from swift_export.artifacts.layout import FORMATS
 from swift_export.cli import options
-from swift_export.cli.answers import Answer, file_facts, json_option
+from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
+from swift_export.cli.export_run import export_and_answer
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import words
 from swift_export.converter.opsets import DEFAULT_OPSET
 from swift_export.errors import UsageError
 from swift_export.lowering.onnx_settings import OnnxSettings
-
-if TYPE_CHECKING:
-    from swift_export.parity.results import ParityReport
 
 __all__ = ["model", "register"]
 
@@ -99,11 +97,10 @@ def model(
     if "savedmodel" in (*names, via):
         need_extra("savedmodel", "a SavedModel")
 
-    from swift_export.exporting import identified, run_export
+    from swift_export.exporting import identified
     from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.input_specs import parse_input
     from swift_export.models.python_files import load_model, split_target
-    from swift_export.parity.report import to_dict
 
     console = Console(quiet, json=answer.wanted)
     file, name = split_target(source)
@@ -112,29 +109,17 @@ def model(
         raise UsageError("--input: expected different names of inputs, found one twice")
     keep_off_accelerators()
 
-    def show(report: ParityReport) -> None:
-        console.report(report)
-        answer.add(check=to_dict(report))
-
     chosen = tuple(words(outputs, "--outputs"))
     with console.progress() as on_progress:
         on_progress(f"loading {source}")
-        made = identified(load_model(file, name, specs, **({"outputs": chosen} if chosen else {})))
-        result = run_export(
-            names,
-            made,
-            output or Path("artifacts") / made.name,
-            onnx=onnx,
-            check=not no_check,
-            force=force,
-            progress=on_progress,
-            show=show,
-        )
-    for path in result.files:
-        console.line(f"wrote {path}")
-    answer.add(
-        folder=str(result.folder),
-        formats=result.formats,
-        weights=result.manifest.weights,
-        files=file_facts(*(result.folder / FORMATS[name].folder for name in result.formats)),
+        loaded = identified(load_model(file, name, specs, **({"outputs": chosen} if chosen else {})))
+    export_and_answer(
+        names,
+        loaded,
+        output or Path("artifacts") / loaded.name,
+        onnx=onnx,
+        check=not no_check,
+        force=force,
+        console=console,
+        answer=answer,
     )

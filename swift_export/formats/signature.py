@@ -19,6 +19,10 @@ class TensorSpec:
     dtype: str
     dims: tuple[str | int, ...]
 
+    def __str__(self) -> str:
+        """Element type and shape, such as ``float32 (batch, 3)``."""
+        return f"{self.dtype} ({', '.join(map(str, self.dims))})"
+
 
 @dataclass(frozen=True)
 class Signature:

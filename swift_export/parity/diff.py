@@ -24,7 +24,7 @@ from swift_export.runtimes.base import RuntimeInfo, check_device
 from swift_export.runtimes.registry import require
 from swift_export.system.items import as_items
 from swift_export.system.progress import Progress, ignore_line
-from swift_export.system.text import one_line
+from swift_export.system.tables import text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,14 +76,7 @@ class DiffReport:
 
     def render(self, console: Console) -> None:
         """Print the table."""
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
-        for row in self.rows():
-            # As text: a name in square brackets is not markup.
-            table.add_row(*map(Text, map(one_line, row)))
-        console.print(table)
+        console.print(text_table(COLUMNS, self.rows()))
 
 
 def diff_artifacts(
@@ -126,7 +119,7 @@ class _Side:
 
     @property
     def signature(self) -> str:
-        inputs = "; ".join(f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.dims))})" for spec in self.model.inputs)
+        inputs = "; ".join(f"{spec.name} {spec}" for spec in self.model.inputs)
         fixed = f", {sizes_text(self.target.static)}" if self.target.static else ""
         return f"inputs {inputs}{fixed}, outputs {', '.join(self.model.outputs)}{self._kind}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tokenize
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
         if array.dtype.kind == "V" and array.dtype.itemsize == dtype_of(spec.dtype).itemsize:
             array = array.view(dtype_of(spec.dtype))
         if str(array.dtype) != spec.dtype or not fits(array.shape, dims):
-            wanted = f"{spec.dtype} ({', '.join(map(str, dims))})"
+            wanted = replace(spec, dims=dims)
             raise ArtifactError(f"{folder / path}: expected {wanted}, found {array.dtype} {array.shape}; export again")
         if array.nbytes > MAX_BYTES:  # a sparse file takes no space until it is read
             raise ArtifactError(f"{folder / path}: expected at most {MAX_BYTES:,} bytes, found {array.nbytes:,}")

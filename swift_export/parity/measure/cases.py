@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from swift_export.errors import InputError
-from swift_export.formats.signature import TensorSpec
 from swift_export.models import CheckInput, Model
 from swift_export.models.drawing import default_sizes
 from swift_export.models.model import Sizes
@@ -99,9 +98,7 @@ def _drawn(model: Model, source: CheckInput, sizes: Sizes) -> Mapping[str, np.nd
     for spec in model.inputs:
         array = arrays[spec.name]
         if str(array.dtype) != spec.dtype or not fits(array.shape, spec.dims):
-            raise InputError(
-                f"{source.name}: {spec.name}: expected {_described(spec)}, found {array.dtype} {array.shape}"
-            )
+            raise InputError(f"{source.name}: {spec.name}: expected {spec}, found {array.dtype} {array.shape}")
         if array.dtype.kind not in "biu" and not np.isfinite(array).all():
             raise InputError(f"{source.name}: expected finite values, found NaN or infinity; prepare the scan again")
     return arrays
@@ -110,7 +107,3 @@ def _drawn(model: Model, source: CheckInput, sizes: Sizes) -> Mapping[str, np.nd
 def fits(shape: Sequence[int], dims: Sequence[str | int]) -> bool:
     """Whether a shape has these dimensions; a name stands for any size."""
     return len(shape) == len(dims) and all(isinstance(d, str) or d == n for n, d in zip(shape, dims, strict=True))
-
-
-def _described(spec: TensorSpec) -> str:
-    return f"{spec.dtype} ({', '.join(map(str, spec.dims))})"

@@ -9,6 +9,7 @@ from swift_export.artifacts.manifest import Measurement
 from swift_export.models.model import sizes_text
 from swift_export.parity.report.figures import figure, names, run_seconds, seconds
 from swift_export.parity.results import Checked, ParityReport
+from swift_export.system.tables import text_table
 from swift_export.system.text import one_line
 
 if TYPE_CHECKING:
@@ -51,16 +52,9 @@ def carried_row(m: Measurement) -> tuple[str, ...]:
 
 def render(report: ParityReport, console: Console) -> None:
     """Print the table, and below it the place of each fault."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
-    for row in rows(report):
-        # As text: a name in square brackets is not markup.
-        table.add_row(*map(Text, map(one_line, row)), style=None if row[-1] == "ok" else "bold red")
-    console.print(table)
+    console.print(text_table(COLUMNS, rows(report), numbers=_NUMBERS, wrong=lambda row: row[-1] != "ok"))
     for broken in report.broken:
         console.print(
             Text(one_line(f"{broken.file} in {broken.runtime}: {broken.reason}")), style="red", soft_wrap=True
