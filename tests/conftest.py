@@ -30,8 +30,8 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 #: Compiling takes most of the time of a test with a small model. XLA optimizes code for nothing there, and its older
-#: emitters compile a graph five times faster: what is computed stays, and so do the limits that it is held to. The tests
-#: of the published size run as XLA comes. Here, before JAX.
+#: emitters compile a graph five times faster: what is computed stays, and so do the limits that it is held to. Tests of
+#: the published size run as XLA comes. Here, before JAX.
 XLA_FLAGS = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
