@@ -62,7 +62,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Where the weights came from. ``digest`` covers the tensors that the model uses, ``sha256`` the file;
+    """The origin of the weights. ``digest`` covers the tensors that the model uses, ``sha256`` the file;
     ``note`` says that outputs of synthetic weights mean nothing, ``notes`` are the reader's own."""
 
     kind: str

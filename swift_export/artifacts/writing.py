@@ -1,4 +1,4 @@
-"""Transactional exports: afterwards a folder holds what it held before, or all of the new, and never two models."""
+"""Transactional exports: a folder keeps its old contents or gets all new ones, and never holds two models."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ WEIGHTS_KEY = "swift_export.weights_sha256"
 SETTINGS_KEY = "swift_export.settings"
 ARCHITECTURE_KEY = "swift_export.architecture"
 INPUT_KEY = "swift_export.input"
-#: Among a file's facts, the signature of the model as JSON: StableHLO keeps no names of arguments and dimensions.
+#: The essential with the model's signature as JSON: StableHLO has no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
-#: Attribute of a StableHLO function's results in which jax notes where each lies in the tree that was returned.
+#: jax's attribute of a StableHLO function's results, with the place of each in the returned tree.
 RESULT_NOTE = "jax.result_info"
 #: The file that identifies a folder as a SavedModel.
 SAVEDMODEL_FILE = "saved_model.pb"

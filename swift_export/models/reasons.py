@@ -17,7 +17,7 @@ _OURS = Path(__file__).parents[1]
 
 
 def reason(error: BaseException) -> str:
-    """An exception's type and the first line of its message, and where in the user's code it arose."""
+    """An exception's type, the first line of its message, and its place in the user's code."""
     said = first_line(str(error))
     what = f"{type(error).__name__}: {one_line(said, 500)}" if said else type(error).__name__
     place = place_in_file(error)

@@ -36,7 +36,7 @@ class Recorded:
 
     @property
     def from_python(self) -> bool:
-        """Whether the model is one of a Python program, which only that program can give again."""
+        """Whether the model comes from a Python program, which alone can make it again."""
         return self.swift is None
 
     @property

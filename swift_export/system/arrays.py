@@ -23,7 +23,7 @@ __all__ = [
 
 
 def dtype_of(name: str) -> np.dtype:
-    """The element type of that name, NumPy's own or one of ml_dtypes; raises TypeError for any other."""
+    """The element type of this name, from NumPy or ml_dtypes; raises TypeError for any other."""
     try:
         return np.dtype(name)
     except TypeError:
@@ -36,7 +36,7 @@ def dtype_of(name: str) -> np.dtype:
 
 
 def is_native(dtype: np.dtype) -> bool:
-    """Whether NumPy knows the type by itself; those of ml_dtypes are user types to it."""
+    """Whether the type is NumPy's own; those of ml_dtypes are user types."""
     return dtype.isbuiltin != 2
 
 
@@ -51,12 +51,12 @@ def is_integer(dtype: np.dtype) -> bool:
 
 
 def native_view(array: np.ndarray) -> np.ndarray:
-    """The array, or its bits as unsigned integers where NumPy does not know its type by itself."""
+    """The array, or its bits as unsigned integers if its type is not NumPy's own."""
     return array if is_native(array.dtype) else array.view(f"u{array.dtype.itemsize}")
 
 
 def little_endian(array: np.ndarray) -> np.ndarray:
-    """The array in C order with the least significant byte first, as digests take it."""
+    """The array in C order with the least significant byte first, the form for digests."""
     order = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
     return np.ascontiguousarray(array, order)
 

@@ -1,7 +1,7 @@
-"""What a process and a child that works for it in a folder tell each other: one JSON file each way.
+"""The messages between a process and its child, which works in a folder: one JSON file in each direction.
 
-Both ends are this package, in one version: nothing is validated here. Light to import, for a child shall hold little
-more than what it works with.
+Both ends belong to the same version of this package, so nothing is validated. Light to import, so that a child
+contains little more than it needs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _REQUEST, _ANSWER = "request.json", "answer.json"
 
 
 def write_request(folder: Path, request: Any) -> None:
-    """Put plain data into the folder in which a child will work."""
+    """Write the request, plain data, to a child's folder."""
     _write(folder / _REQUEST, request)
 
 
@@ -26,7 +26,7 @@ def read_request(folder: Path) -> Any:
 
 
 def write_answer(folder: Path, answer: Any) -> None:
-    """Put plain data beside the request."""
+    """Write the answer, plain data, beside the request."""
     _write(folder / _ANSWER, answer)
 
 

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, for packages whose modules take seconds to import."""
+"""Imports a package's names on first use, for packages whose modules take seconds to import."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["lazy_names"]
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of ``package``; ``homes`` says, for each name, which module below the package has it.
+    """The ``__getattr__`` of ``package``; ``homes`` maps each name to its module below the package.
 
-    Where the module calls it otherwise, the home is ``module:name``.
+    If the module uses another name, the home is ``module:name``.
     """
 
     def getattr_of_package(name: str) -> Any:

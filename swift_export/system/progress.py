@@ -1,4 +1,4 @@
-"""Lines for the user while something runs. Light to import."""
+"""Progress messages for the user. Light to import."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 __all__ = ["Progress", "ignore_line"]
 
-#: Called with a few words on each step.
+#: Called with a short text at each step.
 Progress = Callable[[str], None]
 
 
 def ignore_line(_: str) -> None:
-    """The default where nobody reads the lines."""
+    """The default, which discards the text."""

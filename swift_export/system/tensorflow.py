@@ -1,4 +1,4 @@
-"""The optional import of TensorFlow, and what its functions need."""
+"""The optional import of TensorFlow, and helpers for its functions."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def import_tensorflow() -> Any:
 
 
 def named_parameters(function: Callable[..., Any], names: Sequence[str]) -> None:
-    """Give a function of arrays parameters of these names, which ``tf.function`` reads off its signature.
+    """Give a function of arrays parameters of these names, which ``tf.function`` reads from its signature.
 
-    What is no Python name, such as ``batch.image``, is left to the specification of the input.
+    Names that are not Python identifiers, such as ``batch.image``, come from the specification of the input.
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -50,12 +50,12 @@ def one_line(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, without the space around it; empty where there is none."""
+    """The first line that is not blank, without surrounding space; empty if there is none."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def error_line(error: BaseException, limit: int = 300) -> str:
-    """What a library's error says, as `one_line`; the name of its type where it says nothing."""
+    """The message of a library's error as `one_line`, or the name of its type if the message is empty."""
     return one_line(str(error), limit).strip() or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""What a check leaves in an artifact folder: beside the artifacts that it measured, and nowhere else."""
+"""The reports of a check in an artifact folder: beside the measured artifacts, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder holds after exports that succeed, complement, replace and are refused."""
+"""The contents of a folder after exports that succeed, add formats, replace or are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is imported at the start, exit statuses and one-line errors."""
+"""Imports at the start, exit statuses and one-line errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every help text is held to, on narrow and on wide terminals."""
+"""Requirements of every help text, on narrow and on wide terminals."""
 
 from __future__ import annotations
 

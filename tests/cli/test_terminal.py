@@ -1,4 +1,4 @@
-"""What names from anyone's files do to the terminal they are printed on: nothing."""
+"""Names from untrusted files cannot affect the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model calls its weights, inputs, outputs, sizes and layers is what the ONNX file calls them."""
+"""ONNX files keep a model's names of weights, inputs, outputs, sizes and layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written: the same computation in every format, the golden features, and nothing of this machine."""
+"""Written files: the same computation in every format, the golden features, and nothing about this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every file says of itself: the input contract of its model among it, in words and as data."""
+"""The metadata in every file, including the model's input contract in words and as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How scans become the input of an artifact's model: the artifact decides, then the weights, then the variant."""
+"""The input contract for scans comes from the artifact, then from the weights, then from the variant."""
 
 from __future__ import annotations
 

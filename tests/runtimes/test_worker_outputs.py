@@ -1,4 +1,4 @@
-"""What a worker writes lies in its folder, whatever the artifact calls its outputs."""
+"""A worker writes only into its folder, for any names of outputs in the artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames make which window, as the authors' code cuts them."""
+"""The frames of each window, as in the authors' code."""
 
 from __future__ import annotations
 

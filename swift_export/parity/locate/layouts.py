@@ -1,4 +1,4 @@
-"""Values inside an artifact whose axes lie in another order than in the reference: converters move transposes about."""
+"""Aligns an artifact's intermediate values with the reference: converters move transposes, which reorders axes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from swift_export.parity.measure.compare import compare
 
 __all__ = ["as_laid_out"]
 
-#: A value nearer than this lies as it should; nothing is gained from trying other orders.
+#: A smaller difference means the right order of axes; others need not be tried.
 _NEAR = 1e-3
 
 
 def as_laid_out(found: np.ndarray, expected: np.ndarray) -> np.ndarray | None:
-    """``found`` with its axes in the order that brings it nearest to ``expected``; None where the shape is another."""
+    """``found`` with its axes in the order nearest to ``expected``; None if no order has the right shape."""
     nearest, least = None, float("inf")
     if found.ndim != expected.ndim:
         return None

@@ -1,4 +1,4 @@
-"""What each target may hold."""
+"""The operators allowed in each target."""
 
 from __future__ import annotations
 

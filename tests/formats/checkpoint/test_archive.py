@@ -1,4 +1,4 @@
-"""What is and is not an archive of torch's."""
+"""Valid and invalid archives of torch."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_what_fails_is_told_with_its_place(full_report, report_of):
     assert "The place is unknown" in unknown.one("article").text
     wrong = Page(to_html(report_of(RIGHT, settings=(Setting("stage0/block1", "mask", "by region", "none"),))))
     assert "stage0/block1, mask: expected by region, found none" in wrong.one("article").text
-    assert "The place is not known" not in wrong.text
+    assert "The place is unknown" not in wrong.text
 
 
 def test_every_comparison_is_told(full_report):

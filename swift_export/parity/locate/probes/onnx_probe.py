@@ -35,9 +35,9 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
 
 
 def _values(model: oir.Model) -> dict[str, oir.Value]:
-    """Values by the scopes that they are named after.
+    """Values by the scopes in their names.
 
-    An output has a name of its own, maybe that of a scope by chance: its scope is that of the node that gives it.
+    The name of an output is independent, and may equal a scope by chance, so the scope of its node is used.
     """
     outputs = set(model.graph.outputs)
     made = [(node, value) for node in model.graph for value in node.outputs]

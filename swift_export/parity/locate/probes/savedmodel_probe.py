@@ -47,7 +47,7 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
 
 
 def _leave_out_what_follows(graph: Any, call: Any) -> None:
-    """Keep the nodes alone that an operation takes: what takes its results expects those that it had."""
+    """Keep only the nodes that an operation needs; users of its results expect the former ones."""
     nodes, kept = {node.name: node for node in graph.node}, {call.name}
     left = [call]
     while left:
