@@ -139,8 +139,8 @@ def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
         targets = sorted((t for t in found.targets if t.file in units), key=lambda t: units.index(t.file))
         if targets and artifact.golden is None:
             yield (
-                f"{folder}: expected golden outputs of {name}, found none, because it was exported with --no-check or "
-                "by an older version; check it without --quick, or export it again"
+                f"{folder}: has no golden outputs of {name}, exported with --no-check or by an older version; "
+                "check it without --quick, or export it again"
             )
             continue
         for target in targets if choice.names or choice.everything else targets[:1]:
