@@ -83,7 +83,8 @@ def parse_input(text: str) -> tuple[str, str]:
     name, equals, spec = text.partition("=")
     if not equals or not name.strip():
         raise UsageError(f"input {shown(text)!r}: expected NAME=DTYPE[DIM,...], such as x=float32[batch,3,224,224]")
-    parse_spec(name.strip(), spec)
+    with jax.enable_x64(True):  # the model's file, still to be run, may turn them on
+        parse_spec(name.strip(), spec)
     return name.strip(), spec.strip()
 
 

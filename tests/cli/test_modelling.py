@@ -161,3 +161,17 @@ def test_ctrl_c_leaves_no_file(tmp_path, start) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_a_file_that_turns_64_bits_on_is_exported_in_them(tmp_path, run, refused) -> None:
+    wide = 'import jax\njax.config.update("jax_enable_x64", True)\ndef f(x): return x / 3\n'
+    tmp_path.joinpath("net.py").write_text(wide)
+    export = ("model", "net.py:f", "--input", "x=float64[n]", "-o", "out", "--formats", "onnx")
+    result = run(*export)
+    assert result.returncode == 0, result.stderr
+    assert (
+        onnx.load(tmp_path / "out/onnx/model.onnx").graph.output[0].type.tensor_type.elem_type
+        == onnx.TensorProto.DOUBLE
+    )
+    tmp_path.joinpath("net.py").write_text("def f(x): return x / 3\n")
+    assert "jax_enable_x64" in refused(*export)
