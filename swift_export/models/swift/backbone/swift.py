@@ -60,7 +60,7 @@ class SwiFT(eqx.Module):
 
         return cls.from_weights(load_weights(source, variant=variant))
 
-    def __call__(self, bold: Float[Array, "*batch in H W D T"]) -> Float[Array, "*batch channels h w d T"]:
+    def __call__(self, bold: Float[Array | np.ndarray, "*batch in H W D T"]) -> Float[Array, "*batch channels h w d T"]:
         """Features of a batch of clips, or of one clip without the batch axis."""
         if bold.ndim == 5:
             return self.named_outputs(bold[None])["features"][0]
@@ -68,7 +68,7 @@ class SwiFT(eqx.Module):
 
     def named_outputs(
         self,
-        bold: Float[Array, "batch in H W D T"],
+        bold: Float[Array | np.ndarray, "batch in H W D T"],
         outputs: Sequence[str] = ("features",),
         output_kind: str = "features",
         forms: Mapping[tuple[int, int], str] | None = None,
@@ -86,7 +86,7 @@ class SwiFT(eqx.Module):
             raise UsageError(f"output kind: expected {' or '.join(OUTPUT_KINDS)}; found {output_kind}")
         maps = {}
         with jax.named_scope("patch_embed"):
-            x = self.patch_embed(bold)
+            x = self.patch_embed(jnp.asarray(bold))
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i}"):
                 x = stage(x, forms)
@@ -98,7 +98,7 @@ class SwiFT(eqx.Module):
                 maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
         return {name: maps[name] for name in outputs}
 
-    def _check(self, bold: Float[Array, "batch in H W D T"]) -> None:
+    def _check(self, bold: Float[Array | np.ndarray, "batch in H W D T"]) -> None:
         if bold.ndim == 6:
             frames = bold.shape[5]
             if isinstance(frames, int):
