@@ -11,7 +11,6 @@ import typer
 from swift_export.cli.answers import Answer, file_facts, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
-from swift_export.models.model import sizes_text
 from swift_export.system.text import shortened, shown
 
 if TYPE_CHECKING:
@@ -119,6 +118,7 @@ def _show_metadata(metadata: Mapping[str, str], console: Console) -> None:
 
 def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
     from swift_export.artifacts.layout import is_below
+    from swift_export.models.model import sizes_text  # NumPy is not for --help
 
     if artifact.parity is None:
         console.line("  parity: not checked")
@@ -135,6 +135,8 @@ def _show_parity(path: str, artifact: Artifact, console: Console) -> None:
 
 
 def _golden(golden: Golden) -> str:
+    from swift_export.models.model import sizes_text  # NumPy is not for --help
+
     outputs, recipe = " ".join(sorted(Path(path).stem for path in golden.files)), golden.input
     size = f"{recipe.frames} frames" if recipe.frames else sizes_text(recipe.sizes)
     case = f"the {recipe.kind} input of seed {recipe.seed}, {size}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_export.errors import MachineError, SwiftExportError
+from swift_export.errors import LoweringError, MachineError, SwiftExportError
 from swift_export.runtimes._blocked import block_imports
 from swift_export.runtimes.base import (
     Arrays,
@@ -69,6 +69,8 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
     adapter = runtime.adapter()
     try:
         return adapter.load(path, device, precision)
+    except LoweringError as error:  # StableHLO without a program
+        raise LoadError(f"{file_label(path)}: {runtime.title} cannot load it: {error}") from error
     except SwiftExportError:
         raise
     except Exception as error:  # every runtime has its own error types for a damaged file

@@ -350,7 +350,7 @@ def test_an_export_is_checked_on_a_scan_and_says_how_its_model_takes_them(run, s
     assert result.returncode == 0, result.stderr
     assert any(scan.name in line and line.rstrip().endswith("ok") for line in result.stdout.splitlines())
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert manifest["schema"] == 3
+    assert manifest["schema"] == 4
     assert manifest["input"] == {
         "placement": "0,-18,18", "point": [0, -18, 18], "orientation": "LAS", "drop_frames": [2, 1], "stride": 1,
         "source": "given with --placement",
