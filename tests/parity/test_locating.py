@@ -10,6 +10,8 @@ import pytest
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity.locate.locating import first_differing
+from swift_export.parity.locate.probes.making import make_probe
+from swift_export.parity.measure.scratch import new_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import ALLOWED, FAULTS, Bench, Planted, draw
@@ -61,6 +63,37 @@ def test_the_place_within_the_block_and_the_last_that_agrees_are_named(bench):
     assert (found.place, found.before) == ("stage2/block3/norm2", "stage2/block3/attention")
     assert found.difference.relative_l2 > ALLOWED.relative_l2
     assert str(found).startswith("first differs at stage2/block3/norm2 (relative L2 ")
+
+
+def test_the_block_takes_one_probe_and_the_place_within_it_some_three(bench, monkeypatch):
+    probed = []
+
+    def counted(artifact, places, shapes, folder):
+        probed.append(tuple(places))
+        return make_probe(artifact, places, shapes, folder)
+
+    monkeypatch.setattr("swift_export.parity.locate.intermediate_values.make_probe", counted)
+
+    assert bench.find(Planted("epsilon of the second norm", 2, 3)).place == "stage2/block3/norm2"
+
+    along, *within = probed
+    assert len(along) >= sum(TWELVE.depths)
+    assert 1 <= len(within) <= 3
+    assert {len(places) for places in within} == {1}
+
+
+@pytest.mark.parametrize("file", ["onnx/model.onnx", "stablehlo/model.mlir.bc"])
+def test_a_probe_has_the_places_that_its_file_computes(staged, tmp_path, file):
+    def probe(*places):
+        return make_probe(staged / file, places, [(1, 1, 48, 48, 48, 8)], new_folder(tmp_path / str(len(places))))
+
+    found = probe("nowhere", "stage0/block1/output")
+
+    assert found.places == ("stage0/block1/output",)
+    assert found.path.is_file()
+    absent = probe("nowhere")
+    assert absent.places == ()
+    assert not absent.path.exists()
 
 
 def test_where_every_place_agrees_the_output_is_named(bench, monkeypatch):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from swift_export.models import Model
 from swift_export.models.drawing import RandomInputs
-from swift_export.parity.locate.probes.making import find_places, make_probe
+from swift_export.parity.locate.probes.making import Probe, find_places, make_probe
 from swift_export.parity.measure.cases import Case, sizes_to_try
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.running import load_outputs, part_key, run_reference, values_of
@@ -42,7 +42,7 @@ class IntermediateValues:
     folder: Path
     _known: dict[tuple[tuple[str, ...], str], np.ndarray] = field(default_factory=dict)
     _named: dict[tuple[Path, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
-    _probes: dict[tuple[Path, tuple[str, ...], tuple[tuple[int, ...], ...]], Path] = field(default_factory=dict)
+    _probes: dict[tuple[Path, tuple[str, ...], tuple[tuple[int, ...], ...]], Probe] = field(default_factory=dict)
     _made: int = 0
 
     @cached_property
@@ -79,16 +79,19 @@ class IntermediateValues:
         }
 
     def found(self, target: Target, case: Case, places: Sequence[str]) -> Values:
-        """The artifact's values, from a probe in its runtime."""
+        """The values at those of ``places`` that the artifact computes, by a probe of it in its own runtime."""
         shapes = tuple(_shape(case.files[spec.name]) for spec in target.model.inputs)
         key = target.path, tuple(places), shapes
         if key not in self._probes:
             self._probes[key] = make_probe(target.path, places, shapes, self._new_folder())
+        probe = self._probes[key]
+        if not probe.places:
+            return {}
         request = Request(
-            target.runtime.name, str(self._probes[key]), self.device, (Run(case.files),), precision=self.precision
+            target.runtime.name, str(probe.path), self.device, (Run(case.files),), precision=self.precision
         )
         (run,) = run_worker(request, self._new_folder(), self.search).runs
-        return {place: self._comparable(value) for place, value in values_of(load_outputs(run), places).items()}
+        return {place: self._comparable(value) for place, value in values_of(load_outputs(run), probe.places).items()}
 
     def difference(self, target: Target, case: Case, place: str) -> Difference:
         """The difference of the artifact from the reference at one place."""

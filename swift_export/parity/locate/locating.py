@@ -1,8 +1,8 @@
-"""Locates a fault by bisection: finds the first place in the model whose value differs.
+"""Locates a fault: finds the first place in the model whose value differs.
 
-All values after a wrong one are wrong too, so all values before a right one are right. About seven probes find the
-first differing one of a hundred places, with only one value in memory at a time. A model without an outline may have
-branches, for which this is not true: all its values are compared at once.
+All values after a wrong one are wrong too, so all values before a right one are right. One probe with the values along
+the outline finds the block, and bisection with about three more probes finds the place in it. A model without an
+outline may have branches, for which this is not true: all its values are compared at once.
 """
 
 from __future__ import annotations
@@ -44,13 +44,10 @@ def locate(
     model = values.model
     known = values.places(target, values.all_places)
     between = [place for place in _leading_to(comparison.output, model.outline or known) if place in known]
-    if model.outline:
-        values.expected(case, between)
-    else:
-        measured |= _all_measured(values, target, case, between) if between else {}
-        between = [place for place in between if place in measured]
-        if not between:
-            return None
+    measured |= _all_measured(values, target, case, between) if between else {}
+    between = [place for place in between if place in measured]
+    if not between and not model.outline:
+        return None
     number = (first_differing if model.outline else _first)(between, differs)
     if number == len(between):
         before = between[-1] if between else None
@@ -69,9 +66,12 @@ def locate(
 def _all_measured(
     values: IntermediateValues, target: Target, case: Case, places: Sequence[str]
 ) -> dict[str, Difference]:
-    """The measured places, without values of another shape than the reference's: passes may fuse around a value."""
+    """The measured places. Without an outline, values of another shape than the reference's are left out: passes may
+    fuse around a value.
+    """
     found, expected = values.found(target, case, places), values.expected(case, places)
-    laid_out = {place: as_laid_out(found[place], expected[place]) for place in places}
+    outline = values.model.outline
+    laid_out = {place: found[place] if outline else as_laid_out(found[place], expected[place]) for place in places}
     return {place: compare(value, expected[place]) for place, value in laid_out.items() if value is not None}
 
 

@@ -28,12 +28,12 @@ def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple
     model = values.model
     first = Case(case.input, case.sizes, case.parts[0], case.parts[:1])
     wanted = [place for place in model.outline if block_of(place)] or list(values.all_places)[:MOST_PLACES]
-    places = values.places(target, wanted)
-    if not places:
+    found = values.found(target, first, wanted)
+    if not found:
         return (), None
-    found, expected = values.found(target, first, places), values.expected(first, places)
+    expected = values.expected(first, list(found))
     laid_out = {
-        place: found[place] if model.outline else as_laid_out(found[place], expected[place]) for place in places
+        place: value if model.outline else as_laid_out(value, expected[place]) for place, value in found.items()
     }
     errors = tuple(
         BlockError(block_of(place) or place if model.outline else place, compare(value, expected[place]))
@@ -41,7 +41,7 @@ def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple
         if value is not None and value.shape == expected[place].shape
     )
     painter = model.painter
-    if painter is None or painter.place not in places:
+    if painter is None or painter.place not in found:
         return errors, None
     inputs = {name: np.asarray(load_array(file)) for name, (file,) in first.files.items()}
     return errors, painter.paint(case.input, inputs, expected[painter.place], found[painter.place])

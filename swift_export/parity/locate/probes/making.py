@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from swift_export.runtimes.registry import Kind, kind_of
 from swift_export.system.exchange import read_answer, read_request, write_answer, write_request
 from swift_export.system.processes import WITHOUT_GPU, Child
 
-__all__ = ["find_places", "main", "make_probe"]
+__all__ = ["Probe", "find_places", "main", "make_probe"]
 
 #: The modules that make probes, by kind of artifact.
 _MAKERS: dict[Kind, str] = {
@@ -28,6 +29,14 @@ _MAKERS: dict[Kind, str] = {
     "stablehlo": "stablehlo_probe",
     "savedmodel": "savedmodel_probe",
 }
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A file whose outputs are the values at ``places``, in this order."""
+
+    path: Path
+    places: tuple[str, ...]
 
 
 def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -39,15 +48,15 @@ def find_places(artifact: Path, places: Sequence[str], folder: Path) -> tuple[st
     return tuple(read_answer(folder))
 
 
-def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], folder: Path) -> Path:
-    """Write a probe of ``artifact``, for inputs of these shapes, into the empty ``folder``.
+def make_probe(artifact: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], folder: Path) -> Probe:
+    """Write a probe of ``artifact``, for inputs of these shapes, into ``folder``, an empty one.
 
-    Its outputs are the values at ``places``, each among those that `find_places` finds, named by `value_name`. Raises
-    MachineError when the process broke.
+    Its outputs are the values at those of ``places`` that `find_places` finds, named by `value_name`; where it finds
+    none, no file is written. Raises MachineError when the process broke.
     """
     request = {"artifact": str(artifact), "probe": list(places), "shapes": [list(shape) for shape in shapes]}
     _ask(request, f"making a probe of {artifact.name}", folder)
-    return _probe_of(artifact, folder)
+    return Probe(_probe_of(artifact, folder), tuple(read_answer(folder)))
 
 
 def _ask(request: Mapping[str, Any], what: str, folder: Path) -> None:
@@ -67,7 +76,8 @@ def main(folder: Path) -> None:
     if "find" in request:
         write_answer(folder, maker.places_in(artifact, request["find"]))
     else:
-        maker.write_probe(artifact, request["probe"], request["shapes"], _probe_of(artifact, folder))
+        written = maker.write_probe(artifact, request["probe"], request["shapes"], _probe_of(artifact, folder))
+        write_answer(folder, written)
 
 
 def _maker(artifact: Path) -> Any:

@@ -19,12 +19,18 @@ def places_in(path: Path, places: Sequence[str]) -> list[str]:
     return [place for place in places if place in values]
 
 
-def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
-    """Write the model with the values at ``places`` as its outputs, and only the nodes that they need."""
+def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> list[str]:
+    """Write the model with those values of ``places`` that it computes as its outputs, and no more than they take.
+
+    Returns their places.
+    """
     model = oir.load(path)
     values = _values(model)
+    known = [place for place in places if place in values]
+    if not known:
+        return known
     model.graph.outputs.clear()
-    for number, place in enumerate(places):
+    for number, place in enumerate(known):
         value = values[place]
         output = oir.Value(name=value_name(number), shape=value.shape, type=value.type)
         # The value keeps its name, and a runtime optimises the graph around it as without a probe.
@@ -32,6 +38,7 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
         model.graph.outputs.append(output)
     common.RemoveUnusedNodesPass()(model)
     oir.save(model, out)
+    return known
 
 
 def _values(model: oir.Model) -> dict[str, oir.Value]:

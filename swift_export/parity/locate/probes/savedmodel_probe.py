@@ -25,10 +25,16 @@ def places_in(path: Path, places: Sequence[str]) -> list[str]:
     return modules.places_in(call.attr["module"].s, places)
 
 
-def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> None:
-    """Write a SavedModel whose serving signature returns the values at ``places``."""
+def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], out: Path) -> list[str]:
+    """Write a SavedModel whose serving signature gives those values of ``places`` that the module inside computes.
+
+    Returns their places.
+    """
     graph, call, inputs = _frozen(path)
-    probe, kinds = modules.probe_module(call.attr["module"].s, places)
+    known = modules.places_in(call.attr["module"].s, places)
+    if not known:
+        return known
+    probe, kinds = modules.probe_module(call.attr["module"].s, known)
     call.attr["module"].s = probe
     call.attr["Tout"].list.type[:] = [tf.as_dtype(dtype).as_datatype_enum for _, dtype in kinds]
     del call.attr["Sout"].list.shape[:]
@@ -44,6 +50,7 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
     module = tf.Module()
     module.serve = tf.function(serve, autograph=False, input_signature=list(inputs.values()))
     tf.saved_model.save(module, str(out), signatures={SIGNATURE: module.serve})
+    return known
 
 
 def _leave_out_what_follows(graph: Any, call: Any) -> None:

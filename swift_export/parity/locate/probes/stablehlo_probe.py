@@ -27,12 +27,16 @@ def places_in(path: Path, places: Sequence[str]) -> list[str]:
     return modules.places_in(module_in(path)[0], places)
 
 
-def write_probe(path: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], out: Path) -> None:
-    """Write the file with the values at ``places`` as its results."""
-    probe, _ = modules.probe_module(module_in(path)[0], places)
+def write_probe(path: Path, places: Sequence[str], shapes: Sequence[Sequence[int]], out: Path) -> list[str]:
+    """Write the file with those values of ``places`` that it computes as its results; returns their places."""
+    source = module_in(path)[0]
+    known = modules.places_in(source, places)
+    if not known:
+        return known
+    probe, _ = modules.probe_module(source, known)
     if path.suffix != ".jax":
         out.write_bytes(probe)
-        return
+        return known
     exported = deserialize(path)
     results = _results(probe, shapes)
 
@@ -44,6 +48,7 @@ def write_probe(path: Path, places: Sequence[str], shapes: Sequence[Sequence[int
     arguments = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.in_avals]
     made = export.export(jax.jit(shell, keep_unused=True), platforms=exported.platforms)(*arguments)
     out.write_bytes(dataclasses.replace(made, mlir_module_serialized=probe).serialize())
+    return known
 
 
 def _results(probe: bytes, shapes: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], str]]:
