@@ -297,7 +297,7 @@ def _given_model(target: str, paths: Sequence[Path], weights: str | None, varian
     if record.signature is None:
         raise UsageError(f"{paths[0]}: reading its signature needs TensorFlow: install the extra savedmodel")
     keep_off_accelerators()
-    return load_again(file, name, record.signature)
+    return load_again(file, name, record.signature, record.settings)
 
 
 def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:

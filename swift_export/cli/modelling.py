@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +20,7 @@ from swift_export.cli.lists import words
 from swift_export.converter.opsets import DEFAULT_OPSET
 from swift_export.errors import UsageError
 from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.system.text import shown
 
 __all__ = ["model", "register"]
 
@@ -79,6 +82,16 @@ def model(
             rich_help_panel="Exported function",
         ),
     ] = None,
+    call: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A further keyword argument of each call, such as train=false; VALUE is JSON. Repeat the option for "
+            "several.",
+            show_default=False,
+            rich_help_panel="Model",
+        ),
+    ] = None,
     opset: options.Opset = DEFAULT_OPSET,
     target: options.Target = "portable",
     via: options.Via = "stablehlo",
@@ -107,12 +120,14 @@ def model(
     specs = dict(parse_input(text) for text in inputs or ())
     if len(specs) != len(inputs or ()):
         raise UsageError("--input: expected different names of inputs, found one twice")
+    keywords = _keywords(call or ())
     keep_off_accelerators()
 
     chosen = tuple(words(outputs, "--outputs"))
     with console.progress() as on_progress:
         on_progress(f"loading {source}")
-        loaded = identified(load_model(file, name, specs, **({"outputs": chosen} if chosen else {})))
+        more = {"outputs": chosen, "call": keywords}
+        loaded = identified(load_model(file, name, specs, **{key: value for key, value in more.items() if value}))
     export_and_answer(
         names,
         loaded,
@@ -123,3 +138,17 @@ def model(
         console=console,
         answer=answer,
     )
+
+
+def _keywords(texts: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments that ``--call`` gives; raises UsageError for any other form."""
+    keywords: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            keywords[name] = json.loads(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--call {shown(text)}: expected NAME=VALUE with a JSON value, such as train=false")
+    return keywords

@@ -74,16 +74,23 @@ def load_model(file: Path, name: str, inputs: Mapping[str, str], **options: Any)
     arguments = {"file": str(file.resolve()), "sha256": _sha256(file), "name": name, "inputs": dict(inputs)}
     procedure = Procedure(__name__, arguments | {"options": options})
     model = as_model(thing, inputs or None, rebuild=procedure, **{"name": _title(thing, name), **options})
-    return replace(model, provenance=Provenance("python", f"{file.name}:{name}"))
+    call = {"call": dict(options["call"])} if options.get("call") else {}
+    return replace(model, provenance=Provenance("python", f"{file.name}:{name}"), settings=call)
 
 
-def load_again(file: Path, name: str, signature: Signature) -> Model:
-    """The model ``name`` of a file with the inputs and names of outputs in an artifact's ``signature``."""
+def load_again(file: Path, name: str, signature: Signature, settings: Mapping[str, Any]) -> Model:
+    """The model ``name`` of a file with the inputs and names of outputs in an artifact's ``signature``.
+
+    ``settings`` are the artifact's: the keyword arguments of each call are among them.
+    """
     inputs = {spec.name: f"{spec.dtype}[{','.join(map(str, spec.dims))}]" for spec in signature.inputs}
     outputs = tuple(spec.name for spec in signature.outputs)
     thing = load_object(file, name)
-    model = thing if isinstance(thing, Model) else load_model(file, name, inputs)
-    return model if set(model.outputs) == set(outputs) else load_model(file, name, inputs, outputs=outputs)
+    if isinstance(thing, Model):
+        return thing
+    call = {"call": settings["call"]} if isinstance(settings.get("call"), Mapping) else {}
+    model = load_model(file, name, inputs, **call)
+    return model if set(model.outputs) == set(outputs) else load_model(file, name, inputs, outputs=outputs, **call)
 
 
 def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Model:
@@ -102,8 +109,11 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, Any]) -> Model:
 
 
 def _title(thing: Any, name: str) -> str | None:
-    """The name of a model: a module's class, or the name in the file for a function or pair."""
-    return None if not isinstance(thing, tuple) and not inspect.isfunction(thing) else name
+    """The name of a model: a module's class or a function's own name; the name in the file if there is neither."""
+    part = thing[0] if isinstance(thing, tuple) else thing
+    if not inspect.isfunction(part):
+        return type(part).__name__ if isinstance(thing, tuple) else None
+    return name if isinstance(thing, tuple) or not part.__name__.isidentifier() else part.__name__
 
 
 def _module(file: Path) -> Any:

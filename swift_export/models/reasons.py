@@ -20,6 +20,8 @@ def reason(error: BaseException) -> str:
     """An exception's type, the first line of its message, and its place in the user's code."""
     said = first_line(str(error))
     what = f"{type(error).__name__}: {one_line(said, 500)}" if said else type(error).__name__
+    if "_DimExpr" in what:  # JAX's word for a size that is a name
+        what += "; a named dimension is not a number while the model is traced: give it a size"
     place = place_in_file(error)
     return f"{what} ({place})" if place else what
 

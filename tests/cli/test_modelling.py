@@ -108,10 +108,10 @@ REFUSED = {
         "import no_such_module",
         "x",
         "x=float32[3]",
-        ("does not import", "no_such_module"),
+        ("cannot be imported", "no_such_module"),
     ),
-    "a file with a fault of syntax": ("def f(:", "x", "x=float32[3]", ("does not import", "line 1")),
-    "no such name": ("def f(x): return x", "g", "x=float32[3]", ("found no g", "f")),
+    "a file with a fault of syntax": ("def f(:", "x", "x=float32[3]", ("cannot be imported", "line 1")),
+    "no such name": ("def f(x): return x", "g", "x=float32[3]", ("expected a model g", "found f")),
     "a name that is no model": ("f = 3", "f", "x=float32[3]", ("found int",)),
     "a maker that raises": ("def f(): raise ValueError('no luck')", "f", "x=float32[3]", ("f() raised", "no luck")),
     "not traceable": (
@@ -141,6 +141,13 @@ def test_bad_input_is_refused_in_one_line(kind, tmp_path, refused) -> None:
     line = refused("model", f"net.py:{name}", "--input", spec, "-o", "out", "--formats", "onnx")
     assert [part for part in told if part not in line] == [], line
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("__pycache__", "cache")] == ["net.py"]
+
+
+@pytest.mark.parametrize("given", ["train", "train=", "train=False", "=1", "a b=1"])
+def test_a_keyword_argument_of_another_form_is_refused(given, tmp_path, refused) -> None:
+    tmp_path.joinpath("net.py").write_text("def f(x, train): return x")
+    told = refused("model", "net.py:f", "--input", "x=float32[3]", "--call", given, "-o", "out", "--formats", "onnx")
+    assert f"--call {given}: expected NAME=VALUE with a JSON value, such as train=false" in told
 
 
 def test_an_input_given_twice_is_refused(tmp_path, refused) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from swift_export.errors import UsageError, WeightsError
+from swift_export.formats.signature import Signature, TensorSpec
 from swift_export.models.input_specs import parse_input
-from swift_export.models.python_files import load_model, load_object, rebuild, split_target
+from swift_export.models.python_files import load_again, load_model, load_object, rebuild, split_target
 
 NET = """
 import numpy as np
@@ -150,6 +151,16 @@ def test_what_the_model_itself_is_refused_for(file, refused) -> None:
 def test_a_target_of_another_form(target, refused) -> None:
     with refused("FILE.py:NAME", error=UsageError):
         split_target(target)
+
+
+def test_keyword_arguments_and_names_are_those_of_the_artifact_when_a_model_is_made_again(tmp_path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text("def scaled(x, by): return x * by\n\ndef make(): return scaled\n")
+    model = load_model(file, "make", {"x": "float32[batch,3]"}, call={"by": 3}, outputs=("y",))
+    assert (model.name, model.outputs, dict(model.settings)) == ("scaled", ("y",), {"call": {"by": 3}})
+    signature = Signature(model.inputs, (TensorSpec("y", "float32", ("batch", 3)),))
+    again = load_again(file, "make", signature, {**model.settings, "opset": 20})
+    np.testing.assert_array_equal(again.forward({}, np.ones((2, 3), np.float32))["y"], np.full((2, 3), 3.0))
 
 
 def test_a_target() -> None:
