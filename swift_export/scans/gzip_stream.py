@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,7 +32,7 @@ class GzipStream(io.RawIOBase):
     member.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self.trailing = 0
         self._file = file
         self._member = zlib.decompressobj(wbits=31)

@@ -27,6 +27,8 @@ def test_the_layout_is_light() -> None:
         "swift_export.artifacts",
         "swift_export.artifacts.layout",
         "swift_export.errors",
+        "swift_export.system",
+        "swift_export.system.lazy_names",
     ]
 
 

@@ -114,7 +114,7 @@ def test_a_golden_output_that_is_mostly_a_hole(folder: Path) -> None:
         manifest["artifacts"]["onnx"]["signature"]["outputs"][0]["dims"] = ["batch", 2**30 + 1]
 
     rewrite(folder, change)
-    with pytest.raises(ArtifactError, match="expected at most 4,294,967,296 bytes"):
+    with pytest.raises(ArtifactError, match="expected at most 2,147,483,648 bytes"):
         read_golden(folder, read_manifest(folder), "onnx", batched=True)
 
 

@@ -74,5 +74,5 @@ def test_a_path_that_holds_no_wheel_is_an_error(tmp_path):
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
-        "expected an onnxruntime-gpu wheel, or a folder with it or its content"
+        "expected an onnxruntime-gpu wheel, or a folder with it or its contents"
     )
