@@ -174,7 +174,7 @@ def test_options_that_do_not_fit(two_calls: Path, tmp_path: Path, options: dict[
     ("damage", "words"),
     [
         (lambda data: data[: len(data) // 2], "expected a SavedModel, found a damaged saved_model.pb"),
-        (lambda data: data.replace(b"ML\xefR", b"ML\xef\x00"), "found a damaged one"),
+        (lambda data: data.replace(b"ML\xefR", b"ML\xef\x00"), "found a damaged or truncated one"),
     ],
 )
 def test_damaged_savedmodels(
