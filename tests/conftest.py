@@ -375,3 +375,10 @@ def artifact(weights, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "artifact"
     run_export(("onnx", "stablehlo"), swift_model(weights), folder, check=False)
     return folder
+
+
+@pytest.fixture
+def compiled_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes compile as this one does: their numbers can be compared bit by bit."""
+    if os.environ["XLA_FLAGS"] == XLA_FLAGS_OF_CHILDREN:
+        monkeypatch.setenv("XLA_FLAGS", XLA_FLAGS)
