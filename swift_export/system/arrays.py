@@ -19,6 +19,7 @@ __all__ = [
     "load_array",
     "native_view",
     "save_array",
+    "with_own_type",
 ]
 
 
@@ -71,6 +72,13 @@ def save_array(path: str | Path, array: np.ndarray) -> None:
 
 def load_array(path: str | Path) -> np.ndarray:
     """Map an array that `save_array` wrote into memory, read only."""
-    array: np.ndarray = np.load(path, mmap_mode="r")
+    return with_own_type(np.load(path, mmap_mode="r"))
+
+
+def with_own_type(array: np.ndarray) -> np.ndarray:
+    """An array from a file of `save_array` with the element type that it was saved with.
+
+    Raises TypeError or ValueError for records that `save_array` does not write.
+    """
     names = array.dtype.names
     return array.view(dtype_of(names[0])) if names else array

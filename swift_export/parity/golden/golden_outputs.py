@@ -24,7 +24,7 @@ from swift_export.models.recovery import Recorded, golden_input
 from swift_export.parity.measure.cases import Case, fits
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
 from swift_export.parity.results import GoldenOutputs, Outputs, ParityReport
-from swift_export.system.arrays import dtype_of, little_endian, load_array, save_array
+from swift_export.system.arrays import little_endian, load_array, save_array, with_own_type
 
 if TYPE_CHECKING:
     from swift_export.runtimes.base import RuntimeInfo
@@ -115,8 +115,6 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
     for path, spec in expected.items():
         array = _load(folder / path)
         dims = (1, *spec.dims[1:]) if batched else spec.dims  # one item, for any batch size of the artifact
-        if array.dtype.kind == "V" and array.dtype.itemsize == dtype_of(spec.dtype).itemsize:
-            array = array.view(dtype_of(spec.dtype))
         if str(array.dtype) != spec.dtype or not fits(array.shape, dims):
             wanted = replace(spec, dims=dims)
             raise ArtifactError(f"{folder / path}: expected {wanted}, found {array.dtype} {array.shape}; export again")
@@ -166,7 +164,6 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 def _load(path: Path) -> np.ndarray:
     """An ``.npy`` file's array, mapped, so that its header is checked before data is read."""
     try:
-        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:
+        return with_own_type(np.lib.format.open_memmap(path, mode="r"))
+    except (ValueError, TypeError, OSError, SyntaxError, tokenize.TokenError) as error:
         raise ArtifactError(f"{path}: expected an .npy array, found a damaged file ({error}); export again") from None
-    return array
