@@ -199,6 +199,16 @@ def _children_hear_signals() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked_children(load_module: Callable[[Path], ModuleType]) -> Iterator[None]:
+    """Fork this package's children from processes that have imported the libraries: see `forkserver.py`."""
+    module = load_module(HERE / "forkserver.py")
+    with pytest.MonkeyPatch.context() as patch, module.ForkServer(os.environ) as server:
+        patch.setenv(module.FOLDER, server.folder)
+        patch.setattr("swift_export.system.processes._command", module.python)
+        yield
+
+
 @pytest.fixture
 def popen() -> Iterator[Callable[..., subprocess.Popen[Any]]]:
     """`subprocess.Popen`, each in a group of its own that is ended and waited for once the test is over."""

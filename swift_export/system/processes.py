@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -51,8 +51,8 @@ class ModuleProcess:
     """
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str], **options: Any) -> None:
-        # -P: do not import from the working directory of the caller, which may contain a folder `onnx`.
-        command = [sys.executable, "-P", "-m", module, *arguments]
+        complete = _environment(environment)
+        command = _command(module, arguments, complete)
         read, write = os.pipe()
         self._tie = open(write, "wb", buffering=0)  # noqa: SIM115 - open as long as the process lives
         try:
@@ -60,7 +60,7 @@ class ModuleProcess:
                 ["/bin/sh", "-c", _TIED, "swift-export", str(read), *command],
                 pass_fds=[read],
                 start_new_session=True,
-                env=_environment(environment),
+                env=complete,
                 **options,
             )
         except BaseException:  # including interrupts
@@ -142,6 +142,11 @@ class Child(ModuleProcess):
         if status < 0:
             return f"crashed with {signal.Signals(-status).name}: {last}"
         return f"ended with exit status {status}: {last}"
+
+
+def _command(module: str, arguments: Sequence[str], _: Mapping[str, str]) -> list[str]:
+    # -P: do not import from the working directory of the caller, which may contain a folder `onnx`.
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def _environment(own: Mapping[str, str]) -> Mapping[str, str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -28,25 +27,19 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-P", "-m", "swift_export", *map(str, arguments)]
 
 
-@pytest.fixture(scope="session")
-def forking(load_module: Callable[[Path], ModuleType]) -> Iterator[Any]:
-    with load_module(Path(__file__).with_name("forking.py")).Forking(environment()) as forking:
-        yield forking
-
-
 @pytest.fixture
-def run(tmp_path: Path, forking: Any) -> Run:
+def run(tmp_path: Path, load_module: Callable[[Path], ModuleType]) -> Run:
     """Runs ``swift-export ARGUMENTS...`` in a process of its own, in the test's folder, without a network.
 
-    A new Python only where a test sets variables that may be read on import: see `forking.py`.
+    A new Python only where a test sets variables that may be read on import: see `forkserver.py`.
     """
+    python = load_module(REPOSITORY / "tests" / "forkserver.py").python
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **settings: str) -> Result:
         caches = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
         given = environment(**caches | settings)
-        if forking.takes(settings):
-            return forking.run([*map(str, arguments)], cwd, given)
-        return subprocess.run(command(*arguments), cwd=cwd, env=given, capture_output=True, text=True)
+        command = python("swift_export", [*map(str, arguments)], given)
+        return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True)
 
     return run
 
