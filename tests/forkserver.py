@@ -19,6 +19,7 @@ import os
 import re
 import runpy
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -53,7 +54,14 @@ KINDS: Mapping[str, Sequence[str]] = {
     "tensorflow_reader": (f"{_PROBES}.savedmodel_probe", f"{_PROBES}.stablehlo_probe"),
     "other": (_WORKER,),
 }
-_OF_RUNTIME = {"reference": "reference", "jax_export": "jax", "portable": "jax", "tensorflow": "tensorflow"}
+_OF_RUNTIME = {
+    "reference": "reference",
+    "jax_export": "jax",
+    "portable": "jax",
+    "tensorflow": "tensorflow",
+    "tensorflow_c": "tensorflow",
+    "tensorflow_serving": "tensorflow",
+}
 _READERS = (_EXAMINING, "swift_export.runtimes._refining_apart", "swift_export.sources.sandboxed_read")
 #: What a process may be given in another way than the server: it is read when it is needed.
 VARIABLES = re.compile(
@@ -77,6 +85,14 @@ def fork_children() -> None:
     from swift_export.system import processes
 
     processes._command = python
+
+
+def write_shim(path: Path) -> Path:
+    """Write a program for scripts that run ``$PYTHON -P -m MODULE ARGUMENT...``, any module of the package."""
+    client = shlex.join(python("swift_export", [], os.environ)[:-1])
+    path.write_text(f'#!/bin/sh\nshift 2\nexec {client} "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def _kind_of(module: str, arguments: Sequence[str]) -> str | None:
@@ -233,9 +249,9 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
     os.environ.clear()
     os.environ.update(environment)
     encoding, _, errors = environment.get("PYTHONIOENCODING", "utf-8:strict").partition(":")
-    sys.stdin = open(0, encoding=encoding, closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding=encoding, errors=errors or "strict", closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=encoding, errors="backslashreplace", closefd=False)
+    sys.stdin = os.fdopen(0, encoding=encoding, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding=encoding, errors=errors or "strict", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, encoding=encoding, errors="backslashreplace", closefd=False)
     sys.argv[:] = arguments
 
 

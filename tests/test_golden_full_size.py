@@ -40,14 +40,19 @@ def case(name: str) -> tuple[Weights, np.ndarray]:
     return Weights(config, tensors, {}, name, Provenance("recorded", name)), recipe.clip(found)
 
 
+@cache
+def exported(name: str, target: str, attention: str) -> oir.Model:
+    model = swift_model(case(name)[0], SwiFTSettings(attention=attention))
+    assert model.details["attention"]["stage0/block1"]["form"] == ("regions" if attention == "auto" else "masked")
+    return model_to_onnx(model, OnnxSettings(target=target))
+
+
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["contrastive", "hcp-sex"])
 def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str) -> None:
-    weights, bold = case(name)
-    model = swift_model(weights, SwiFTSettings(attention=attention))
-    assert model.details["attention"]["stage0/block1"]["form"] == ("regions" if attention == "auto" else "masked")
-    content = oir.to_proto(model_to_onnx(model, OnnxSettings(target=target))).SerializeToString()
+    _, bold = case(name)
+    content = oir.to_proto(exported(name, target, attention)).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     (found,) = session.run(["features"], {"bold": bold})
@@ -60,6 +65,4 @@ def test_onnx_gives_the_recorded_features(name: str, target: str, attention: str
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize(("target", "nodes"), [("portable", 480), ("onnxruntime", 420)])
 def test_graphs_stay_small(target: str, nodes: int, attention: str) -> None:
-    weights, _ = case("contrastive")
-    model = swift_model(weights, SwiFTSettings(attention=attention))
-    assert sum(1 for _ in model_to_onnx(model, OnnxSettings(target=target)).graph) <= nodes
+    assert sum(1 for _ in exported("contrastive", target, attention).graph) <= nodes

@@ -5,9 +5,10 @@ Only the standard library is imported, so that the worker's process contains lit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from swift_export.runtimes.base import RuntimeInfo
 from swift_export.system import exchange
@@ -29,11 +30,14 @@ __all__ = [
 class Run:
     """One call: for each input by name, files of `save_array` whose arrays are concatenated along the first axis.
 
-    A single file is used unchanged. ``repeat`` further calls are timed.
+    A single file is used unchanged. ``repeat`` further calls are timed, then as many without copies of inputs and
+    outputs, if ``compute`` is set. Only the outputs ``keep`` are written, by default all.
     """
 
     inputs: Mapping[str, tuple[str, ...]]
     repeat: int = 0
+    compute: bool = True
+    keep: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,13 @@ def write_request(request: Request, folder: Path) -> None:
 def read_request(folder: Path) -> Request:
     """The request in a worker's folder."""
     fields = exchange.read_request(folder)
-    runs = tuple(
-        Run({name: tuple(files) for name, files in run["inputs"].items()}, run["repeat"]) for run in fields.pop("runs")
-    )
-    return Request(**fields, runs=runs)
+    runs = fields.pop("runs")
+    return Request(**fields, runs=tuple(_run(**run) for run in runs))
+
+
+def _run(inputs: Mapping[str, Sequence[str]], keep: Sequence[str] | None, **fields: Any) -> Run:
+    files = {name: tuple(files) for name, files in inputs.items()}
+    return Run(files, keep=None if keep is None else tuple(keep), **fields)
 
 
 def write_answer(answer: Answer | Failure, folder: Path) -> None:

@@ -85,7 +85,7 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
         first_s = time.perf_counter() - start
         call_s = _seconds(lambda: session(inputs), run.repeat)
         compute_s: tuple[float, ...] = ()
-        if run.repeat:
+        if run.repeat and run.compute:
             compute = session.place(inputs)
             compute()
             compute_s = _seconds(compute, run.repeat)
@@ -94,6 +94,8 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
     except Exception as error:  # likewise for a call that fails
         what = f"{file_label(path)}: {session.info.name} failed on {_described(inputs)}"
         raise MachineError(f"{what}: {error_line(error)}") from error
+    if run.keep is not None:
+        outputs = {name: outputs[name] for name in run.keep}
     folder.mkdir()
     # By number, because an artifact's name may be `../x`.
     files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -16,21 +15,27 @@ from swift_export.cli.gpu_check import unpacked
 SCRIPT = Path(__file__).parents[2] / "scripts/gpu_check"
 
 
-def gpu_check(cwd, *arguments, **environment):
-    return subprocess.run(
-        [SCRIPT, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHON": sys.executable, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def gpu_check(load_module, tmp_path):
+    shim = load_module(SCRIPT.parents[1] / "tests/forkserver.py").write_shim(tmp_path / "python")
+
+    def gpu_check(*arguments):
+        return subprocess.run(
+            [SCRIPT, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHON": str(shim)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return gpu_check
 
 
-def test_the_cpu_road_checks_times_and_reports(tmp_path):
+def test_the_cpu_road_checks_times_and_reports(gpu_check, tmp_path):
     report = tmp_path / "report.md"
 
-    done = gpu_check(tmp_path, "--device", "cpu", "--architecture", "tiny", "--repeat", "2", "--report", report)
+    done = gpu_check("--device", "cpu", "--architecture", "tiny", "--repeat", "2", "--report", report)
 
     assert done.returncode == 0, done.stderr
     text = report.read_text()
@@ -43,11 +48,11 @@ def test_the_cpu_road_checks_times_and_reports(tmp_path):
     assert re.fullmatch(r"largest relative L2 \S+; absent: .*; failed: nothing", done.stdout.splitlines()[-1])
 
 
-def test_without_a_gpu_one_line_names_what_is_absent(tmp_path):
+def test_without_a_gpu_one_line_names_what_is_absent(gpu_check, tmp_path):
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is a GPU here")
 
-    done = gpu_check(tmp_path, "--architecture", "tiny")
+    done = gpu_check("--architecture", "tiny")
 
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -69,8 +74,8 @@ def test_a_wheel_is_unpacked_where_it_can_be_imported(tmp_path):
     assert unpacked(from_folder, tmp_path / "unused") == from_folder
 
 
-def test_a_path_that_holds_no_wheel_is_an_error(tmp_path):
-    done = gpu_check(tmp_path, "--device", "cpu", "--architecture", "tiny", "--ort-gpu", tmp_path)
+def test_a_path_that_holds_no_wheel_is_an_error(gpu_check, tmp_path):
+    done = gpu_check("--device", "cpu", "--architecture", "tiny", "--ort-gpu", tmp_path)
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(

@@ -54,16 +54,12 @@ class Predictions(PredictionServiceServicer):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--version", action="store_true")
     parser.add_argument("--port", type=int, default=8500)
     parser.add_argument("--rest_api_port", type=int, default=0)
     parser.add_argument("--model_name", default="default")
     parser.add_argument("--model_base_path", type=Path)
     parser.add_argument("--max_num_load_retries", type=int, default=5)
     options = parser.parse_args()
-    if options.version:
-        print("TensorFlow ModelServer: 0.0.0-stand-in\nTensorFlow Library:", tf.__version__)
-        return
     if not options.port:
         sys.exit("Failed to start server. Error: INVALID_ARGUMENT: server_options.grpc_port is not set.")
     # The largest version is served, and no other.

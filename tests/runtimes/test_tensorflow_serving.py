@@ -47,7 +47,9 @@ def install(tmp_path, monkeypatch):
 @pytest.fixture
 def server(install):
     """The stand-in on the PATH."""
-    install(f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
+    # TensorFlow takes seconds to import, which a version need not wait for.
+    version = '[ "$1" = --version ] && exec echo "TensorFlow ModelServer: 0.0.0-stand-in"'
+    install(version, f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
 from swift_export.converter.passes.turn import turn_products
+from swift_export.converter.passes.unused import remove_unused
 
 __all__ = ["FUSIONS", "run_passes"]
 
@@ -112,6 +113,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     # Only the remaining ones: fused ones keep NaN by themselves.
     if complete_extremes(model.graph):
         _clean(model)
+    RemoveUnusedNodesPass()(model)  # and outputs that are optional
     separate_outputs(model.graph, outputs)
     for graph in graphs(model.graph):
         order_nodes(graph)
@@ -126,4 +128,4 @@ def _clean(model: oir.Model) -> None:
     for graph in graphs(model.graph):
         # The pass does not visit the bodies of nodes.
         CommonSubexpressionEliminationPass()(oir.Model(graph, ir_version=model.ir_version))
-    RemoveUnusedNodesPass()(model)
+    remove_unused(model.graph)

@@ -8,12 +8,16 @@ import onnx_ir as oir
 
 __all__ = ["all_nodes", "bodies", "graphs", "root", "with_bodies"]
 
+#: The ops of ONNX that have bodies: most nodes have none, which their op tells at once.
+_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Key of a body's ``meta`` that holds the outermost graph.
 ROOT = "root"
 
 
 def bodies(node: oir.Node) -> list[oir.Graph]:
     """The bodies of a node, in the order of its attributes."""
+    if node.op_type not in _WITH_BODIES:
+        return []
     kinds = (oir.AttributeType.GRAPH,)
     return [attribute.as_graph() for attribute in node.attributes.values() if attribute.type in kinds]
 
@@ -43,4 +47,6 @@ def with_bodies(node: oir.Node) -> Iterator[oir.Node]:
 def all_nodes(graph: oir.Graph) -> Iterator[oir.Node]:
     """The nodes of a graph, each followed by those in its bodies."""
     for node in graph:
-        yield from with_bodies(node)
+        yield node
+        for body in bodies(node):
+            yield from all_nodes(body)

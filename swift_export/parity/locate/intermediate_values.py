@@ -64,14 +64,17 @@ class IntermediateValues:
             self._named[key] = find_places(target.path, wanted, self._new_folder())
         return self._named[key]
 
+    def know(self, part: tuple[str, ...], values: Values) -> None:
+        """Take the reference's values for a part of a case, by `part_key`."""
+        self._known |= {(part, place): value for place, value in values.items()}
+
     def expected(self, case: Case, places: Sequence[str]) -> Values:
         """The reference's values for a case, joined from its parts."""
         keys = [part_key(part) for part in case.parts]
         if missing := [place for place in places if any((key, place) not in self._known for key in keys)]:
             _, found = run_reference(self.model, case.parts, self._new_folder(), missing)
             for key, outputs in found.items():
-                for place, value in values_of(outputs, missing).items():
-                    self._known[key, place] = value
+                self.know(key, values_of(outputs, missing))
         joined = {place: [self._known[key, place] for key in keys] for place in places}
         return {
             place: self._comparable(values[0] if len(values) == 1 else np.concatenate(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from swift_export.models import Model
 from swift_export.models.model import Picture
 from swift_export.parity.locate.intermediate_values import IntermediateValues
 from swift_export.parity.locate.layouts import as_laid_out
@@ -14,10 +15,15 @@ from swift_export.parity.results import BlockError
 from swift_export.parity.targets import Target
 from swift_export.system.arrays import load_array
 
-__all__ = ["trace"]
+__all__ = ["blocks_of", "trace"]
 
 #: The number of blocks for a model without an outline.
 MOST_PLACES = 64
+
+
+def blocks_of(model: Model) -> list[str]:
+    """The places of the outline at the ends of blocks."""
+    return [place for place in model.outline if block_of(place)]
 
 
 def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple[BlockError, ...], Picture | None]:
@@ -27,7 +33,7 @@ def trace(values: IntermediateValues, target: Target, case: Case) -> tuple[tuple
     """
     model = values.model
     first = Case(case.input, case.sizes, case.parts[0], case.parts[:1])
-    wanted = [place for place in model.outline if block_of(place)] or list(values.all_places)[:MOST_PLACES]
+    wanted = blocks_of(model) or list(values.all_places)[:MOST_PLACES]
     found = values.found(target, first, wanted)
     if not found:
         return (), None

@@ -13,7 +13,7 @@ from swift_export.models.model import Setting, Sizes
 from swift_export.parity.golden.golden_outputs import golden_case, golden_outputs
 from swift_export.parity.locate.intermediate_values import IntermediateValues
 from swift_export.parity.locate.locating import locate
-from swift_export.parity.locate.tracing import trace
+from swift_export.parity.locate.tracing import blocks_of, trace
 from swift_export.parity.measure.cases import Case, write_cases
 from swift_export.parity.measure.compare import Difference
 from swift_export.parity.measure.running import (
@@ -22,16 +22,18 @@ from swift_export.parity.measure.running import (
     expected_of,
     float_types,
     measure_noise,
+    part_key,
     refuse_non_finite,
     run_artifact,
     run_reference,
+    values_of,
 )
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
 from swift_export.parity.results import Broken, Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.structure.examining import Examination
 from swift_export.parity.targets import Subject, Target
-from swift_export.runtimes.base import AbsentDevice, LoadError, Precision
+from swift_export.runtimes.base import AbsentDevice, LoadError, Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer
 from swift_export.runtimes.registry import REFERENCE, kind_of, readers
 from swift_export.system.progress import Progress, ignore_line
@@ -76,6 +78,7 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         sizes = list({repr(dict(size)): size for tried in wanted for size in tried}.values())
         cases = write_cases(model, sources, sizes, folder)
         jobs = [(target, _of_sizes(cases, tried, target)) for target, tried in zip(targets, wanted, strict=True)]
+        values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "values"))
         graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
         # Reading graphs takes one core and little memory, so it runs in parallel to the runtimes.
         with Examination(graphs, model, new_folder(folder / "graphs")) as examination:
@@ -83,8 +86,7 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             broken: list[Broken] = []
             answers = _answers(jobs, plan, folder, failed or _or_broken(subject, broken))
             plan.on_progress("computing the reference")
-            parts = [part for case in cases for part in case.parts]
-            info, expected = run_reference(model, parts, new_folder(folder / "reference"))
+            info, expected = _reference(cases, values, plan, new_folder(folder / "reference"))
             refuse_non_finite(cases, expected)
             plan.on_progress("reading settings from the graphs")
             found = examination.answer()
@@ -94,7 +96,6 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
             plan.on_progress("measuring how noisy float32 is for these weights")
             noise = measure_noise(model, cases, expected, new_folder(folder / "noise"))
             checked = [_widened(artifact, noise) for artifact in checked]
-        values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "values"))
         notes: list[str] = []
         checked = [
             _with_intermediate_values(artifact, target, values, tried, plan, notes)
@@ -105,6 +106,21 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
     named = dict.fromkeys(case.input for case in cases)
     described = [{**source.describe(), "name": name} for name, source in zip(named, sources, strict=True)]
     return ParityReport(plan.device, info, tuple(checked), tuple(described), tuple(broken), tuple(notes), (golden,))
+
+
+def _reference(
+    cases: Sequence[Case], values: IntermediateValues, plan: Plan, folder: Path
+) -> tuple[RuntimeInfo, Expected]:
+    """The reference's outputs for all cases, and in the same run its values after every block, if requested."""
+    model = values.model
+    parts = [part for case in cases for part in case.parts]
+    blocks = blocks_of(model) if plan.blocks else []
+    if not blocks:
+        return run_reference(model, parts, folder)
+    (first, *_) = golden_case(model, cases).parts
+    info, found = run_reference(model, parts, folder, blocks, beside=first)
+    values.know(part_key(first), values_of(found[part_key(first)], blocks))
+    return info, {key: {name: outputs[name] for name in model.outputs} for key, outputs in found.items()}
 
 
 def _of_sizes(cases: Sequence[Case], tried: Sequence[Sizes], target: Target) -> tuple[Case, ...]:

@@ -49,26 +49,30 @@ def part_key(part: Files) -> tuple[str, ...]:
 
 
 def run_reference(
-    model: Model, parts: Sequence[Files], folder: Path, places: Sequence[str] = ()
+    model: Model, parts: Sequence[Files], folder: Path, places: Sequence[str] = (), *, beside: Files | None = None
 ) -> tuple[RuntimeInfo, Expected]:
-    """The reference's outputs for each part, computed on the CPU, with the values at ``places``.
+    """The reference's outputs for each part, computed on the CPU.
 
+    With ``places``, the values there instead of the outputs; or ``beside`` the outputs, for this part only.
     They are computed in a separate process if the model can be rebuilt there, else in this one.
     """
     once = list({part_key(part): part for part in parts}.items())
+    outputs = () if places and beside is None else None
+    keep = {key: model.outputs for key, _ in once if beside is not None and key != part_key(beside)}
     if model.rebuild is None:
         from swift_export.runtimes.reference import session_of
 
-        session = session_of(model, () if places else None, places)
-        found: dict[tuple[str, ...], Outputs] = {
-            key: session({name: load_array(file) for name, (file,) in part.items()}) for key, part in once
-        }
+        session = session_of(model, outputs, places)
+        found: dict[tuple[str, ...], Outputs] = {}
+        for key, part in once:
+            values = session({name: load_array(file) for name, (file,) in part.items()})
+            found[key] = {name: values[name] for name in keep.get(key, values)}
         info = session.info
     else:
         path = folder / "reference.safetensors"
-        write_reference(model, path, outputs=() if places else None, places=places)
-        request = Request(REFERENCE.name, str(path), "cpu", tuple(Run(part) for _, part in once))
-        answer = run_worker(request, folder)
+        write_reference(model, path, outputs=outputs, places=places)
+        runs = tuple(Run(part, keep=keep.get(key)) for key, part in once)
+        answer = run_worker(Request(REFERENCE.name, str(path), "cpu", runs), folder)
         info = answer.info
         found = {key: load_outputs(run) for (key, _), run in zip(once, answer.runs, strict=True)}
     return info, found
@@ -127,9 +131,13 @@ def artifact_request(
 ) -> Request:
     """The request to run an artifact on every case, in order.
 
-    Each run is repeated ``repeat`` times for timing, the first one ``repeat_first`` times.
+    Each run is repeated ``repeat`` times for timing, with copies and without. Otherwise, the first one is repeated
+    ``repeat_first`` times, with copies.
     """
-    runs = tuple(Run(case.files, max(repeat, 0 if number else repeat_first)) for number, case in enumerate(cases))
+    runs = tuple(
+        Run(case.files, repeat or (0 if number else repeat_first), compute=repeat > 0)
+        for number, case in enumerate(cases)
+    )
     return Request(runtime.name, str(path), device, runs, precision)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -150,18 +151,18 @@ def test_groups_multiply_over_the_axes(stage, frames):
     assert len(found.groups) == len(expected)
 
 
+@cache
 def features(name, form, batch=1):
-    """Features of a golden case, as defined and with all shifted blocks in one form."""
+    """Features of a golden case with all shifted blocks in one form, or as defined (None)."""
     case = recipe.load_case(name)
     config = SwiFTConfig.from_hyper_parameters(case["hyper_parameters"])
     model = SwiFT(config, recipe.checkpoint_state(case))
-    forms = {(stage, block): form for stage, depth in enumerate(config.depths) for block in range(depth)}
+    blocks = [(stage, block) for stage, depth in enumerate(config.depths) for block in range(depth)]
+    forms = dict.fromkeys(blocks, form) if form else None
     bold = recipe.clip(case)[:1]
     bold = np.concatenate([bold, *(np.roll(bold, i, 2) * np.float32(1 + i) for i in range(1, batch))])
     with jax.default_matmul_precision("highest"):
-        defined = jax.jit(lambda m, x: m(x))(model, bold)
-        cut = jax.jit(lambda m, x: m.named_outputs(x, forms=forms)["features"])(model, bold)
-    return np.asarray(defined), np.asarray(cut)
+        return np.asarray(jax.jit(lambda m, x: m.named_outputs(x, forms=forms)["features"])(model, bold))
 
 
 def distance(a, b):
@@ -172,7 +173,7 @@ def distance(a, b):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", ["tiny-full", "tiny-windowed", "tiny-padded"])
 def test_the_forms_give_the_features_of_the_definition(name, batch, form):
-    defined, cut = features(name, form, batch)
+    defined, cut = features(name, None, batch), features(name, form, batch)
 
     assert cut.shape == defined.shape == (batch, *cut.shape[1:])
     for one, other in zip(cut, defined, strict=True):
@@ -182,7 +183,7 @@ def test_the_forms_give_the_features_of_the_definition(name, batch, form):
 
 def test_masks_are_the_definitions_where_scores_are_large():
     """Scores to 37 make float32 noisy, 1e-4 by the recorded README; masks must be no other."""
-    defined, cut = features("sharp", "masked")
+    defined, cut = features("sharp", None), features("sharp", "masked")
 
     assert distance(cut, defined) <= 1e-4
     assert distance(cut, np.load(GOLDEN / "sharp" / "features.npy")[:1]) <= 1e-4
@@ -191,7 +192,4 @@ def test_masks_are_the_definitions_where_scores_are_large():
 @pytest.mark.full_size
 @pytest.mark.parametrize("name", ["contrastive", "hcp-sex"])
 def test_masked_groups_give_the_published_features(name):
-    defined, cut = features(name, "masked")
-
-    assert distance(cut, defined) <= 2e-6
-    assert distance(cut, np.load(GOLDEN / name / "features.npy")) <= 2e-6
+    assert distance(features(name, "masked"), np.load(GOLDEN / name / "features.npy")) <= 2e-6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import equinox as eqx
 import numpy as np
 import onnx_ir as oir
 import onnxruntime
@@ -349,7 +350,7 @@ def test_features_cannot_tell_such_a_fault(monkeypatch, fault):
 def test_tokens_put_back_elsewhere_are_seen_in_the_features(monkeypatch, target, attention):
     # The way back is no setting: it leaves the sets of tokens as they are.
     faulty, bold = Faulty(monkeypatch, attention, target), noise(SMALL, 2)
-    right = np.asarray(SwiFT.from_weights(faulty.weights)(bold))
+    right = np.asarray(eqx.filter_jit(SwiFT.from_weights(faulty.weights))(bold))
     assert compare(features(faulty.model(), bold), right).relative_l2 < 2e-6
     inverse = Partition.inverse.fget
     monkeypatch.setattr(Partition, "inverse", property(lambda cut: np.roll(inverse(cut), 1)))
