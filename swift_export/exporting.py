@@ -176,9 +176,7 @@ def run_export(
             from swift_export.system.tensorflow import import_tensorflow
 
             import_tensorflow()  # fails before minutes are spent on the other formats
-        for name in names:
-            on_progress(f"exporting to {name}")
-            _write(name, model, onnx, stage.folder)
+        _write(names, model, onnx, stage.folder, on_progress)
         report = None
         if check:
             report = _check(stage.folder, output, model, inputs, device, on_progress)
@@ -210,20 +208,27 @@ def _model(model: Any, inputs: Any, **options: Any) -> Model:
     return identified(as_model(model, inputs, **{key: value for key, value in options.items() if value is not None}))
 
 
-def _write(name: str, model: Model, onnx: OnnxSettings, folder: Path) -> None:
+def _write(names: Sequence[str], model: Model, onnx: OnnxSettings, folder: Path, on_progress: Progress) -> None:
     # jax and TensorFlow take seconds to import: only requested formats are imported.
-    if name == "stablehlo":
-        from swift_export.lowering.stablehlo import write_stablehlo
+    lowered = None
+    for name in names:
+        on_progress(f"exporting to {name}")
+        if name == "stablehlo":
+            from swift_export.lowering.stablehlo import write_stablehlo
 
-        write_stablehlo(model, folder, onnx)
-    elif name == "savedmodel":
-        from swift_export.lowering.savedmodel import write_savedmodel
+            write_stablehlo(model, folder, onnx)
+            continue
+        from swift_export.lowering.lower import lower_open
 
-        write_savedmodel(model, folder, onnx)
-    else:
-        from swift_export.lowering.onnx_file import write_onnx
+        lowered = lowered or lower_open(model)
+        if name == "savedmodel":
+            from swift_export.lowering.savedmodel import write_savedmodel
 
-        write_onnx(model, folder, onnx)
+            write_savedmodel(model, folder, onnx, lowered)
+        else:
+            from swift_export.lowering.onnx_file import write_onnx
+
+            write_onnx(model, folder, onnx, lowered)
 
 
 def _check(

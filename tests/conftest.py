@@ -10,6 +10,7 @@ what it needs is a GPU. ``--fast`` leaves out what needs a heavy runtime and wha
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -61,6 +62,8 @@ def _keep_to_one_core() -> None:
 
 
 _keep_to_one_core()
+# What the tests make is freed by counting references; to look for cycles in millions of objects took an eighth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 
 def _check_annotations() -> None:
@@ -74,6 +77,9 @@ def _check_annotations() -> None:
 _check_annotations()
 
 # ruff: noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
+import forkserver
+
 from swift_export.errors import SwiftExportError, WeightsError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import SwiFTConfig
@@ -140,6 +146,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"requires(*needs): what the test needs: {', '.join(NEEDS)}")
     config.addinivalue_line("markers", "full_size: runs a model of the published size")
 
+    # One server for all processes of the tests, which find it in the environment.
+    if sys.platform == "linux" and not hasattr(config, "workerinput"):
+        server = forkserver.ForkServer(os.environ)
+        config.add_cleanup(server.close)
+        os.environ[forkserver.FOLDER] = server.folder
+    forkserver.fork_children()
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """XLA reads its flags when it first compiles: now, for this process. What it starts later reads others."""
@@ -197,16 +210,6 @@ def _children_hear_signals() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _forked_children(load_module: Callable[[Path], ModuleType]) -> Iterator[None]:
-    """Fork this package's children from processes that have imported the libraries: see `forkserver.py`."""
-    module = load_module(HERE / "forkserver.py")
-    with pytest.MonkeyPatch.context() as patch, module.ForkServer(os.environ) as server:
-        patch.setenv(module.FOLDER, server.folder)
-        patch.setattr("swift_export.system.processes._command", module.python)
-        yield
 
 
 @pytest.fixture

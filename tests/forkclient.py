@@ -16,7 +16,7 @@ def main() -> int:
     address, *command = sys.argv[1:]
     server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     server.connect(address)
-    request = marshal.dumps([command, os.getcwd(), dict(os.environ)])
+    request = marshal.dumps([command, os.getcwd(), dict(os.environ), list(os.sched_getaffinity(0))])
     streams = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", (0, 1, 2))
     server.sendmsg([len(request).to_bytes(8)], [streams])
     server.sendall(request)

@@ -37,25 +37,23 @@ CLIENT = str(Path(__file__).with_name("forkclient.py"))
 _WORKER = "swift_export.runtimes.worker"
 _PROBES = "swift_export.parity.locate.probes"
 _EXAMINING = "swift_export.parity.structure.examining"
-_FACTS = "swift_export.formats.facts"
-_MODEL = ("jax", "jax.export", "equinox", "swift_export.models.swift.swift_model", "swift_export.models.trace")
+_PACKAGE = (
+    *("numpy", "jax", "jax.export", "equinox", "onnx", "onnx.reference", "onnx_ir", "onnx_ir.passes.common"),
+    *("safetensors.numpy", "typer.rich_utils", "pydantic.type_adapter"),
+    *("swift_export.cli.app", "swift_export.exporting", "swift_export.parity", "swift_export.artifacts"),
+    *("swift_export.converter.passes", "swift_export.scans.run", "swift_export.models.swift.swift_model"),
+    *(_EXAMINING, f"{_PROBES}.stablehlo_probe", "swift_export.runtimes.reference", _WORKER),
+)
 #: What a kind of process finds imported: nearly all that it imports itself, and nothing that it must do without.
 KINDS: Mapping[str, Sequence[str]] = {
-    "command": (
-        *("numpy", "jax", "jax.export", "equinox", "onnx", "onnx.reference", "onnx_ir", "onnx_ir.passes.common"),
-        *("safetensors.numpy", "typer.rich_utils", "pydantic.type_adapter"),
-        *("swift_export.cli.app", "swift_export.exporting", "swift_export.parity", "swift_export.artifacts"),
-        *("swift_export.converter.passes", "swift_export.scans.run"),
-    ),
-    "reader": (*_MODEL, "onnx", "onnx_ir", "onnx_ir.passes.common", _EXAMINING, f"{_PROBES}.stablehlo_probe"),
-    "reference": (*_MODEL, "swift_export.runtimes.reference", _WORKER),
+    "package": _PACKAGE,
+    "package_tensorflow": (*_PACKAGE, "tensorflow", "jax.experimental.jax2tf", f"{_PROBES}.savedmodel_probe"),
     "jax": ("swift_export.runtimes.jax_export", "swift_export.runtimes.portable", _WORKER),
     "tensorflow": ("tensorflow", _WORKER),
-    "tensorflow_reader": (f"{_PROBES}.savedmodel_probe", f"{_PROBES}.stablehlo_probe"),
     "other": (_WORKER,),
 }
 _OF_RUNTIME = {
-    "reference": "reference",
+    "reference": "package",
     "jax_export": "jax",
     "portable": "jax",
     "tensorflow": "tensorflow",
@@ -74,8 +72,8 @@ FOLDER = "TESTS_FORKSERVER"
 
 def python(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """The command of a process ``python -P -m MODULE ARGUMENT...``: forked where it can be, else of a new Python."""
-    folder, kind = os.environ.get(FOLDER), _kind_of(module, arguments)
-    if folder and kind and _may_fork(environment):
+    folder = os.environ.get(FOLDER)
+    if folder and _may_fork(environment) and (kind := _kind_of(module, arguments)):
         return [sys.executable, "-I", "-S", CLIENT, os.path.join(folder, kind), module, *arguments]
     return [sys.executable, "-P", "-m", module, *arguments]
 
@@ -96,15 +94,19 @@ def write_shim(path: Path) -> Path:
 
 
 def _kind_of(module: str, arguments: Sequence[str]) -> str | None:
-    if module == "swift_export":
-        return "command"
     if module == _WORKER:
         return _OF_RUNTIME.get(_request(arguments)["runtime"], "other")
+    if module == "swift_export":
+        return _package("all" in arguments[:1] or any("savedmodel" in argument for argument in arguments))
     if module == f"{_PROBES}.making":
-        return "tensorflow_reader" if os.path.isdir(_request(arguments)["artifact"]) else "reader"
-    if module == _FACTS:
-        return "tensorflow_reader" if os.path.isdir(arguments[0]) else "reader"
-    return "reader" if module in _READERS else None
+        return _package(os.path.isdir(_request(arguments)["artifact"]))
+    if module == "swift_export.formats.facts":
+        return _package(os.path.isdir(arguments[0]))
+    return "package" if module in _READERS else None
+
+
+def _package(with_tensorflow: bool) -> str:
+    return "package_tensorflow" if with_tensorflow else "package"
 
 
 def _request(arguments: Sequence[str]) -> dict[str, str]:
@@ -119,7 +121,7 @@ def _may_fork(environment: Mapping[str, str]) -> bool:
 
 
 class ForkServer:
-    """The server; ends with the context, and at the latest with this process."""
+    """The server; ends with `close`, and at the latest with this process."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forks-")
@@ -133,10 +135,8 @@ class ForkServer:
             assert self._process.poll() is None, "the process that forks has ended"
             time.sleep(0.01)
 
-    def __enter__(self) -> ForkServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the server and all that it forked."""
         with self._process:
             pass
         self._folder.cleanup()
@@ -173,10 +173,12 @@ def listen(folder: Path) -> None:
                     other.close()
                 if key.data in RUNTIMES:
                     block_imports(RUNTIMES[key.data].blocked)  # TensorFlow looks for jax
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say while they are imported
                 for name in KINDS[key.data]:
                     with suppress(ModuleNotFoundError):  # the process itself says what is missing
                         importlib.import_module(name)
                 gc.freeze()  # a collection in a forked process would copy all of it
+                gc.set_threshold(50_000, 20, 20)
                 serve(own)
                 return
             sockets.pop(key.data).close()
@@ -224,8 +226,8 @@ def serve(own: socket.socket) -> None:
                 os.close(ends.pop(number))
 
 
-def _received(client: socket.socket) -> tuple[tuple[list[str], str, dict[str, str]], list[int]]:
-    """A request's arguments, folder and environment, and its streams."""
+def _received(client: socket.socket) -> tuple[tuple[list[str], str, dict[str, str], list[int]], list[int]]:
+    """A request's arguments, folder, environment and processors, and its streams."""
     length, streams, _, _ = socket.recv_fds(client, 8, 3)
     with client.makefile("rb", buffering=0) as file:
         data = b""
@@ -240,8 +242,11 @@ def _kill(number: int) -> None:
         os.killpg(number, signal.SIGKILL)
 
 
-def _become(arguments: list[str], folder: str, environment: dict[str, str], streams: Sequence[int]) -> None:
+def _become(
+    arguments: list[str], folder: str, environment: dict[str, str], processors: Sequence[int], streams: Sequence[int]
+) -> None:
     os.setsid()
+    os.sched_setaffinity(0, processors)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -18,17 +18,19 @@ from swift_export.models import Model
 __all__ = ["model_to_onnx", "write_onnx"]
 
 
-def write_onnx(model: Model, folder: Path, settings: OnnxSettings | None = None) -> None:
+def write_onnx(
+    model: Model, folder: Path, settings: OnnxSettings | None = None, lowered: Lowered | None = None
+) -> None:
     """Write ``onnx/model.onnx`` below ``folder``, with the weights under their own names."""
-    proto = oir.to_proto(model_to_onnx(model, settings or OnnxSettings()))
+    proto = oir.to_proto(model_to_onnx(model, settings or OnnxSettings(), lowered))
     onnx.checker.check_model(proto, full_check=True)
     target = folder / "onnx"
     target.mkdir(parents=True, exist_ok=True)
     (target / "model.onnx").write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def model_to_onnx(model: Model, settings: OnnxSettings) -> oir.Model:
-    """The model as ONNX, with its essentials.
+def model_to_onnx(model: Model, settings: OnnxSettings, lowered: Lowered | None = None) -> oir.Model:
+    """The model as ONNX, with its essentials; ``lowered`` is what `lower_open` makes of it.
 
     Raises LoweringError for operations that ONNX cannot express, UsageError for a model that cannot be traced.
     """
@@ -38,7 +40,7 @@ def model_to_onnx(model: Model, settings: OnnxSettings) -> oir.Model:
             f"model {model.name}: expected different names of inputs and weights, found {', '.join(sorted(clash))} in "
             "both"
         )
-    lowered = lower_open(model)
+    lowered = lowered or lower_open(model)
     if settings.via == "savedmodel":
         from swift_export.lowering.via_savedmodel import savedmodel_to_onnx
 

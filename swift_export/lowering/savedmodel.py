@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.formats.metadata import METADATA_ASSET, SAVEDMODEL_FILE, SIGNATURE
-from swift_export.lowering.lower import lower_open, named_forward, private_locations
+from swift_export.lowering.lower import Lowered, lower_open, named_forward, private_locations
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.portable import portable
@@ -21,15 +21,17 @@ from swift_export.system.tensorflow import import_tensorflow, named_parameters
 __all__ = ["write_savedmodel"]
 
 
-def write_savedmodel(model: Model, folder: Path, onnx: OnnxSettings | None = None) -> None:
+def write_savedmodel(
+    model: Model, folder: Path, onnx: OnnxSettings | None = None, lowered: Lowered | None = None
+) -> None:
     """Write ``savedmodel/1``, TensorFlow Serving's layout, below ``folder``.
 
     The signature ``serving_default`` has the model's inputs and outputs by name. TensorFlow loads it without jax.
-    ``onnx`` is recorded in the files.
+    ``onnx`` is recorded in the files; ``lowered`` is what `lower_open` makes of the model.
     """
     tf = import_tensorflow()
     target = folder / "savedmodel" / "1"
-    facts = essentials(model, onnx or OnnxSettings(), lower_open(model).outputs)
+    facts = essentials(model, onnx or OnnxSettings(), (lowered or lower_open(model)).outputs)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         asset = Path(scratch) / METADATA_ASSET
         asset.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")

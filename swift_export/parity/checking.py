@@ -23,7 +23,8 @@ from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["BATCHES", "check_paths", "check_staged"]
 
-#: Warm calls for a time without compilation: enough for a median, and short compared with the rest.
+#: Warm calls for a time without compilation: enough for a median, and short compared with the rest. An export's check
+#: makes one.
 WARM_CALLS = 3
 
 
@@ -89,6 +90,7 @@ def check_staged(
 ) -> ParityReport:
     """Check artifacts of ``model`` before their manifest is written, each in its format's own runtime."""
     choice, plan = _choices("own", device, "float32", batches, inputs, POLICY, False, progress, ())
+    plan = replace(plan, repeat_first=1)
     return _measured([staged_subject(folder, model, choice)], (), choice, plan, str(folder))
 
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import forkserver
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,17 +28,16 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, load_module: Callable[[Path], ModuleType]) -> Run:
+def run(tmp_path: Path) -> Run:
     """Runs ``swift-export ARGUMENTS...`` in a process of its own, in the test's folder, without a network.
 
     A new Python only where a test sets variables that may be read on import: see `forkserver.py`.
     """
-    python = load_module(REPOSITORY / "tests" / "forkserver.py").python
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **settings: str) -> Result:
         caches = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
         given = environment(**caches | settings)
-        command = python("swift_export", [*map(str, arguments)], given)
+        command = forkserver.python("swift_export", [*map(str, arguments)], given)
         return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True)
 
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -180,9 +180,13 @@ def draw(config: SwiFTConfig, count: int, seed: int = 0) -> list[Planted]:
     return found
 
 
-def planted(model: Model, config: SwiFTConfig, fault: Planted) -> Model:
+def forms_of(model: Model, config: SwiFTConfig) -> Mapping[tuple[int, int], str]:
+    """The forms of the blocks in an export."""
+    return {place: block.form for place, block in choose_forms(config, model.weights, SwiFTSettings()).items()}
+
+
+def planted(model: Model, config: SwiFTConfig, forms: Mapping[tuple[int, int], str], fault: Planted) -> Model:
     """The model, its exported function with the fault in it; its reference is as it was."""
-    forms = {place: block.form for place, block in choose_forms(config, model.weights, SwiFTSettings()).items()}
 
     def forward(weights: Any, bold: Any) -> Any:
         return fault.into(SwiFT(config, weights)).named_outputs(bold, model.outputs, forms=forms)
@@ -200,9 +204,12 @@ class Bench:
 
     def __post_init__(self):
         self.model = swift_model(self.weights)
+        self.forms = forms_of(self.model, self.config)
         (self.case,) = write_cases(self.model, [Phantom(self.config)], [{"batch": 1}], self.new_folder())
         _, self.expected = run_reference(self.model, self.case.parts, self.new_folder())
         self.values = IntermediateValues(self.model, "cpu", "float32", (), self.new_folder())
+        # Of all places at once: compiled once.
+        self.values.expected(self.case, self.values.all_places)
 
     @property
     def config(self) -> SwiFTConfig:
@@ -216,7 +223,7 @@ class Bench:
 
     def export(self, fault: Planted | None, runtime: str) -> Target:
         folder = self.new_folder()
-        made = planted(self.model, self.config, fault) if fault else self.model
+        made = planted(self.model, self.config, self.forms, fault) if fault else self.model
         if RUNTIMES[runtime].reads == ("savedmodel",):
             write_savedmodel(made, folder)
             path = folder / "savedmodel" / "1"

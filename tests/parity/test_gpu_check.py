@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import forkserver
 import pytest
 
 from swift_export.cli.gpu_check import unpacked
@@ -16,8 +17,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts/gpu_check"
 
 
 @pytest.fixture
-def gpu_check(load_module, tmp_path):
-    shim = load_module(SCRIPT.parents[1] / "tests/forkserver.py").write_shim(tmp_path / "python")
+def gpu_check(tmp_path):
+    shim = forkserver.write_shim(tmp_path / "python")
 
     def gpu_check(*arguments):
         return subprocess.run(

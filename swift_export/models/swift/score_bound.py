@@ -46,7 +46,8 @@ def score_excess(tensors: Mapping[str, np.ndarray], name: str, heads: int, plan:
         if plan.padded != plan.grid:
             pad = key @ bias
             matrix, linear = keys.T @ queries, keys.T @ a + queries.T @ pad
-            excess = max(excess, _maximum(-_symmetric(matrix), -linear, channels) - float(a @ pad))
+            (bound,) = _maxima(-_symmetric(matrix)[None], -linear[None], channels)
+            excess = max(excess, float(bound) - float(a @ pad))
     return excess
 
 
@@ -55,25 +56,26 @@ def _tokens(matrix: Float[np.ndarray, "n n"], y0: Float[np.ndarray, " n"], chann
     largest = math.sqrt(channels) * np.linalg.norm(matrix, 2) + np.linalg.norm(y0)
     if largest == 0:
         return 0.0
-    bounds = []
-    for t in math.sqrt(channels) * largest * GRID:
-        k = channels / (2 * t)
-        quadratic = k * matrix.T @ matrix - _symmetric(matrix)
-        linear = 2 * k * matrix.T @ y0 - y0
-        bounds.append(t / 2 + k * y0 @ y0 + _maximum(quadratic, linear, channels))
-    return float(min(bounds))
+    t = math.sqrt(channels) * largest * GRID
+    k = channels / (2 * t)
+    quadratic = k[:, None, None] * (matrix.T @ matrix) - _symmetric(matrix)
+    linear = 2 * k[:, None] * (matrix.T @ y0) - y0
+    return float((t / 2 + k * (y0 @ y0) + _maxima(quadratic, linear, channels)).min())
 
 
-def _maximum(quadratic: Float[np.ndarray, "n n"], linear: Float[np.ndarray, " n"], radius2: float) -> float:
-    """Bound on ``z . quadratic z + linear . z`` over |z|^2 <= radius2: the dual at the best multiplier tried."""
+def _maxima(
+    quadratic: Float[np.ndarray, "forms n n"], linear: Float[np.ndarray, "forms n"], radius2: float
+) -> Float[np.ndarray, " forms"]:
+    """Bounds on ``z . quadratic z + linear . z`` over |z|^2 <= radius2: the duals at the best multipliers tried."""
     values, vectors = np.linalg.eigh(quadratic)
-    components = (vectors.T @ linear) ** 2
-    floor = max(float(values[-1]), 0.0)
-    step = math.sqrt(float(components.sum()) / (4 * radius2))
-    if step == 0:
-        return floor * radius2
-    multipliers = floor + step * GRID
-    return float((multipliers * radius2 + 0.25 * (components / (multipliers[:, None] - values)).sum(1)).min())
+    components = np.einsum("fji,fj->fi", vectors, linear) ** 2
+    floor = np.maximum(values[:, -1], 0.0)
+    step = np.sqrt(components.sum(1) / (4 * radius2))
+    pure = step == 0  # without a linear term the maximum is at an eigenvector
+    multipliers = floor[:, None] + np.where(pure, 1.0, step)[:, None] * GRID
+    sums = (components[:, None] / (multipliers[..., None] - values[:, None])).sum(2)
+    bounds = (multipliers * radius2 + 0.25 * sums).min(1)
+    return np.asarray(np.where(pure, floor * radius2, bounds))
 
 
 def _symmetric(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

@@ -21,27 +21,33 @@ pytestmark = pytest.mark.requires("chromium")
 #: Of A4 and of Letter, landscape, less the page's margins of 14 mm: what is left to print on, in CSS pixels.
 PAPER = {"A4": round((297 - 28) / 25.4 * 96), "Letter": round((279.4 - 28) / 25.4 * 96)}
 
-#: Tells how wide a page's content is in a frame of a given width.
-FRAME = """<!doctype html>
-<iframe id="frame" style="width:{width}px;height:800px;border:0" srcdoc="{page}"></iframe>
+WIDTHS = (1200, 700, 360)
+PAGES = ("passed", "failed", "not finite", "bare")
+#: Tells how wide a page's content is in each of several frames.
+FRAMES = """<!doctype html>
+{frames}
 <pre id="found"></pre>
 <script>
 addEventListener("load", () => {{
-  const root = document.getElementById("frame").contentDocument.documentElement;
-  document.getElementById("found").textContent = [root.clientWidth, root.scrollWidth, root.scrollHeight].join(" ");
+  const roots = [...document.querySelectorAll("iframe")].map((frame) => frame.contentDocument.documentElement);
+  document.getElementById("found").textContent = roots
+    .map((root) => [root.clientWidth, root.scrollWidth, root.scrollHeight].join(" "))
+    .join("\\n");
 }});
 </script>
 """
+FRAME = '<iframe style="width:{width}px;height:800px;border:0" srcdoc="{page}"></iframe>'
 
 
-@pytest.fixture
-def chromium(tmp_path):
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    profile = tmp_path_factory.mktemp("profile")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
     def chromium(*arguments: str) -> bytes:
         command = [
             *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", *arguments),
+            *(f"--user-data-dir={profile}", *arguments),
         ]
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr.decode()
@@ -50,20 +56,31 @@ def chromium(tmp_path):
     return chromium
 
 
-@pytest.fixture
-def width_of(chromium, tmp_path):
-    """How wide and high a page's content is in a window of that width."""
+@pytest.fixture(scope="module")
+def pages(full_report, report_of) -> dict[str, str]:
+    reports = {"passed": full_report(5e-7), "failed": full_report(3e-3), "not finite": full_report(math.inf)}
+    return {name: to_html(report) for name, report in (reports | {"bare": report_of()}).items()}
 
-    def width_of(page: str, width: int) -> tuple[int, int]:
-        wrapper = tmp_path / "frame.html"
-        wrapper.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
-        dumped = chromium("--window-size=1400,1000", "--dump-dom", wrapper.as_uri()).decode()
-        (found,) = re.findall(r'<pre id="found">(\d+) (\d+) (\d+)</pre>', dumped)
-        window, content, height = map(int, found)
-        assert window == width
-        return content, height
 
-    return width_of
+@pytest.fixture(scope="module")
+def sizes(pages, full_report, chromium, tmp_path_factory) -> dict[tuple[str, int], tuple[int, int]]:
+    """The width and height of every page's content in windows of several widths, all in one browser."""
+    wide = to_html(full_report()).replace("<main>", '<main><div style="width:500px">wide</div>')
+    long = to_html(full_report(3e-3)).replace("onnx/model.onnx", "onnx/" + "a-very-long-name-" * 9 + ".onnx")
+    framed = {("wide", 360): wide, ("long", 360): long.replace("contrastive", "c" * 200)}
+    for name, page in pages.items():
+        framed |= {(name, width): page for width in WIDTHS}
+        # What a print uses, in a window as wide as the paper: there nothing may scroll.
+        printed = page.replace("@media screen", "@media not all").replace("@media print", "@media all")
+        framed |= {(f"{name} printed", width): printed for width in PAPER.values()}
+    frames = [FRAME.format(width=width, page=html.escape(page)) for (_, width), page in framed.items()]
+    wrapper = tmp_path_factory.mktemp("frames") / "frames.html"
+    wrapper.write_text(FRAMES.format(frames="\n".join(frames)), encoding="utf-8")
+    dumped = chromium("--window-size=1400,1000", "--dump-dom", wrapper.as_uri()).decode()
+    (found,) = re.findall(r'<pre id="found">([\d \n]+)</pre>', dumped)
+    measured = [tuple(map(int, line.split())) for line in found.split("\n")]
+    assert [window for window, _, _ in measured] == [width for _, width in framed]
+    return {key: (content, height) for key, (_, content, height) in zip(framed, measured, strict=True)}
 
 
 @pytest.fixture
@@ -78,42 +95,32 @@ def screenshot(chromium, tmp_path):
     return screenshot
 
 
-@pytest.fixture(scope="module", params=["passed", "failed", "not finite", "bare"])
-def page(request, full_report, report_of) -> str:
-    reports = {"passed": 5e-7, "failed": 3e-3, "not finite": math.inf}
-    return to_html(full_report(reports[request.param]) if request.param in reports else report_of())
-
-
-@pytest.mark.parametrize("width", [1200, 700, 360])
-def test_nothing_is_wider_than_the_window(page, width_of, width):
-    content, height = width_of(page, width)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_wider_than_the_window(sizes, name, width):
+    content, height = sizes[name, width]
 
     assert content == width
     assert height > 1000
 
 
-def test_a_page_that_is_too_wide_would_be_noticed(full_report, width_of):
-    wide = to_html(full_report()).replace("<main>", '<main><div style="width:500px">wide</div>')
-
-    assert width_of(wide, 360)[0] > 360
+def test_a_page_that_is_too_wide_would_be_noticed(sizes):
+    assert sizes["wide", 360][0] > 360
 
 
-def test_long_names_do_not_widen_the_page(full_report, width_of):
-    long = to_html(full_report(3e-3)).replace("onnx/model.onnx", "onnx/" + "a-very-long-name-" * 9 + ".onnx")
-
-    assert width_of(long.replace("contrastive", "c" * 200), 360)[0] == 360
+def test_long_names_do_not_widen_the_page(sizes):
+    assert sizes["long", 360][0] == 360
 
 
 @pytest.mark.parametrize("paper", PAPER)
-def test_nothing_is_wider_than_the_paper(page, width_of, paper):
-    # What a print uses, in a window as wide as the paper: there nothing may scroll.
-    printed = page.replace("@media screen", "@media not all").replace("@media print", "@media all")
-
-    assert width_of(printed, PAPER[paper])[0] == PAPER[paper]
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_wider_than_the_paper(sizes, name, paper):
+    assert sizes[f"{name} printed", PAPER[paper]][0] == PAPER[paper]
 
 
-def test_it_prints(page, chromium, tmp_path):
-    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_it_prints(pages, name, chromium, tmp_path):
+    (tmp_path / "page.html").write_text(pages[name], encoding="utf-8")
 
     chromium(f"--print-to-pdf={tmp_path / 'page.pdf'}", Path(tmp_path / "page.html").as_uri())
 
