@@ -62,7 +62,7 @@ def _keep_to_one_core() -> None:
 
 
 _keep_to_one_core()
-# What the tests make is freed by counting references; to look for cycles in millions of objects took an eighth of the time.
+# What tests make is freed by counting references; looking for cycles among millions of objects took an eighth of the time.
 gc.set_threshold(50_000, 20, 20)
 
 
