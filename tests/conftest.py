@@ -62,7 +62,7 @@ def _keep_to_one_core() -> None:
 
 
 _keep_to_one_core()
-# What tests make is freed by counting references; looking for cycles among millions of objects took an eighth of the time.
+# References are counted; to look for cycles among the millions of objects here took an eighth of the time.
 gc.set_threshold(50_000, 20, 20)
 
 
