@@ -96,14 +96,15 @@ def test_the_real_scan_is_refused_without_the_words_it_needs(brains, artifact):
 
 def test_check_takes_both_grids(artifact, twins):
     file = artifact / "onnx/model.onnx"
-    done = swift_export("check", file, "--runtime", "onnxruntime", "--input", twins[0], "--input", twins[1])
+    more = ("--input", twins[0], "--input", twins[1], "--batch", "1")
+    done = swift_export("check", file, "--runtime", "onnxruntime", *more)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     # The artifact says how its model takes scans.
     assert "placement  ukb: index 48 at (0, -16, 18) mm, LAS" in done.stdout
     for twin in twins:
         rows = [line for line in done.stdout.splitlines() if twin.name in line]
-        assert len(rows) == 2  # two batch sizes
+        assert len(rows) == 1
         assert all(row.rstrip().endswith("ok") for row in rows)
 
 

@@ -157,7 +157,6 @@ def test_no_module_but_those_of_models_is_imported(model: Model, tmp_path: Path)
         run_reference(foreign, [files(INPUTS, tmp_path)], tmp_path)
 
 
-@pytest.mark.usefixtures("compiled_alike")
 def test_another_process_makes_swift_again(weights, tmp_path: Path) -> None:
     model = swift_model(weights, SwiFTSettings(outputs=("stage0", "features")))
     shape = weights.config.input_shape()
