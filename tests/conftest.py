@@ -121,17 +121,20 @@ OPTIONAL_IN_CI = frozenset({"gpu"})
 #: The files that take longest, in order (docs/testing.md says how to find them).
 LONGEST = (
     "test_full_size.py",
-    "parity/test_matrix.py",
+    "models/swift/structure/test_structure.py",
     "parity/test_locating.py",
+    "parity/test_matrix.py",
     "parity/test_checking.py",
-    "cli/test_checking.py",
+    "lowering/test_formats.py",
     "cli/test_exporting.py",
-    "test_golden_full_size.py",
+    "cli/test_checking.py",
+    "scripts/test_bench.py",
     "test_export.py",
-    "parity/test_gpu_check.py",
-    "parity/test_golden.py",
-    "cli/test_preparing.py",
+    "models/swift/backbone/test_partition.py",
+    "test_export_any_model.py",
     "scripts/test_install.py",
+    "parity/test_weight_identity.py",
+    "test_golden_full_size.py",
 )
 #: Variables by which a command prints otherwise, or looks elsewhere: the user's own are not those of a test.
 SETTINGS = re.compile(
