@@ -252,6 +252,13 @@ class Builder:
         shape = broadcast_shapes(*map(self.shape, (condition, a, b)))
         return self.cast(self.node("Where", [condition, self.cast(a, kind), self.cast(b, kind)], kind, shape), a.dtype)
 
+    def opposite(self, condition: oir.Value) -> oir.Value:
+        """The opposite truth values, for a `where` with a -0 in its third operand, where ONNX Runtime keeps it.
+
+        It exchanges the operands of a Where to remove a Not, but not for this Equal.
+        """
+        return self.truth("Equal", condition, self.scalar(False, oir.DataType.BOOL))
+
     def scalar(self, value: float | bool, dtype: oir.DataType) -> oir.Value:
         """A constant of one element."""
         return self.constant(np.asarray(value, dtype.numpy()))

@@ -14,7 +14,7 @@ from jax import export
 
 from swift_export.converter import stablehlo_to_onnx
 
-__all__ = ["lower", "op_types", "run", "run_and_compare"]
+__all__ = ["lower", "op_types", "run", "run_and_compare", "runner"]
 
 
 def lower(function: Callable[..., Any], *examples: np.ndarray, symbolic: str | None = "b", **options: Any) -> oir.Model:
@@ -44,25 +44,36 @@ def scope_of(shapes: list[jax.ShapeDtypeStruct]) -> Any:
     return export.SymbolicScope()
 
 
-def run(model: oir.Model, *arrays: np.ndarray) -> list[np.ndarray]:
-    """The model's outputs in ONNX Runtime, exactly as the file says: no optimisation of the runtime's own."""
+def runner(model: oir.Model, *, optimized: bool = False) -> Callable[..., list[np.ndarray]]:
+    """The model in ONNX Runtime, as a function: exactly as the file says, or with the runtime's own optimisations."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), options)
-    fed = {i.name: array for i, array in zip(session.get_inputs(), arrays, strict=True)}
-    return session.run(None, fed)
+    names = [i.name for i in session.get_inputs()]
+    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def run(model: oir.Model, *arrays: np.ndarray, optimized: bool = False) -> list[np.ndarray]:
+    """The model's outputs in ONNX Runtime; see `runner`."""
+    return runner(model, optimized=optimized)(*arrays)
 
 
 def run_and_compare(
     function: Callable[..., Any], *arrays: np.ndarray, rtol: float = 1e-6, symbolic: str | None = "b", **options: Any
 ) -> oir.Model:
-    """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two and three of them."""
+    """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two and three of them.
+
+    With the runtime's optimisations and without.
+    """
     model = lower(function, *arrays, symbolic=symbolic, **options)
+    runners = [runner(model, optimized=optimized) for optimized in (False, True)]
+    compiled = jax.jit(function)
     for repeat in (1, 2, 3) if symbolic else (1,):
         fed = [np.concatenate([a] * repeat) if a.ndim else a for a in arrays]
-        expected = jax.tree.leaves(jax.jit(function)(*fed))
-        for found, wanted in zip(run(model, *fed), expected, strict=True):
-            wanted = np.asarray(wanted)
+        expected = [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(*fed))]
+        for found, wanted in (pair for run in runners for pair in zip(run(*fed), expected, strict=True)):
             assert found.dtype == wanted.dtype
             assert found.shape == wanted.shape
             if wanted.dtype.kind == "f":

@@ -96,8 +96,10 @@ def compare(
         computed = jax.jit(function, compiler_options=ROUNDS_ONCE)(*operands)
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(computed)]
         expected = [leaf.astype(np.float32) if leaf.dtype == jnp.bfloat16 else leaf for leaf in leaves]
-    for i, (found, wanted) in enumerate(zip(run(model, *arrays), expected, strict=True)):
-        agree(found, wanted, ulps, arrays, digits=8 if dtype == "bfloat16" else None, name=f"result {i}")
+    digits = 8 if dtype == "bfloat16" else None
+    for optimized in (False, True):
+        for i, (found, wanted) in enumerate(zip(run(model, *arrays, optimized=optimized), expected, strict=True)):
+            agree(found, wanted, ulps, arrays, digits, f"result {i}{', optimized' if optimized else ''}")
     return model
 
 

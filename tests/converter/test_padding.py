@@ -82,3 +82,30 @@ def test_an_unknown_batch(name: str) -> None:
 def test_plain_edges_are_one_node() -> None:
     model = run_and_compare(lambda x: lax.pad(x, np.float32(2), [(0, 0, 0), (1, 2, 0), (0, 3, 0)]), X, symbolic=None)
     assert op_types(model) == {"Pad": 1}
+
+
+def moved(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The function on axes in another order: ONNX Runtime's optimiser moves one Transpose through to the other."""
+    return lambda x: jnp.transpose(function(jnp.transpose(x, (0, 2, 1))), (0, 2, 1)) + 1
+
+
+@pytest.mark.parametrize("widths", [(1, 1, 0), (0, 0, 2), (-1, 2, 1)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_between_transposes(axis: int, widths: tuple[int, int, int]) -> None:
+    every = [widths if a == axis else (0, 0, 0) for a in range(3)]
+    run_and_compare(moved(lambda x: lax.pad(x, np.float32(2), every)), X, rtol=0)
+
+
+def test_between_transposes_by_the_batch() -> None:
+    run_and_compare(moved(lambda x: lax.pad(x, np.float32(2), [(0, 0, 0), (x.shape[0], 1, 0), (0, 0, 0)])), X, rtol=0)
+
+
+def test_between_convolutions_with_channels_last() -> None:
+    x, kernel = rng.standard_normal((1, 9, 9, 3), np.float32), rng.standard_normal((3, 3, 3, 3), np.float32)
+
+    def convolved(x: jax.Array, *strides: int) -> jax.Array:
+        return lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    run_and_compare(
+        lambda x: convolved(jnp.pad(convolved(x, 1, 1), ((0, 0), (0, 1), (0, 1), (0, 0))), 2, 2), x, rtol=1e-5
+    )

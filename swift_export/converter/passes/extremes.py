@@ -84,7 +84,7 @@ def _completed(node: oir.Node) -> oir.Node | None:
     if number is None or not np.isnan(number) or choice is None:
         return None
     unlike, found, _ = inputs(choice)
-    negation, reduction = made_by(unlike, "Not"), made_by(found, *POSITIVE)
+    negation, reduction = made_by(unlike, "Equal"), made_by(found, *POSITIVE)
     compared = made_by(inputs(negation)[0], "Equal") if negation is not None else None
     if reduction is None or compared is None or inputs(compared)[0] is not found or scalar(inputs(compared)[1]) != 0:
         return None
@@ -120,8 +120,9 @@ def _complete(root: oir.Graph, node: oir.Node) -> None:
     found = reduced(node.op_type, x)
     outer = reduced(node.op_type, make("Reciprocal", x, like=x))
     zero = make("Where", make(POSITIVE[node.op_type], outer, number(0.0), kind=boolean), number(0.0), number(-0.0))
-    # ONNX Runtime's Where returns 0 for a -0 in its second input.
-    unlike = make("Not", make("Equal", found, number(0.0), kind=boolean), kind=boolean)
+    # ONNX Runtime's Where returns 0 for a -0 in its second input; for a Not, it would exchange the inputs.
+    false = constant_like(root, np.asarray(False))
+    unlike = make("Equal", make("Equal", found, number(0.0), kind=boolean), false, kind=boolean)
     signed = make("Where", unlike, found, zero)
     any_nan = cast(reduced("ReduceMax", cast(make("IsNaN", x, kind=boolean, like=x), small)), boolean)
     replace(graph, old, make("Where", any_nan, number(np.nan), signed))

@@ -106,7 +106,7 @@ def signs_of_zeros(b: Builder, kind: str, value: oir.Value, extreme: Callable[[o
     )
     signed = b.where(upper, zero, b.scalar(-0.0, dtype))
     # ONNX Runtime's Where returns 0 for a -0 in its second input.
-    return b.where(b.same_type("Not", b.truth("Equal", found, zero)), found, signed)
+    return b.where(b.opposite(b.truth("Equal", found, zero)), found, signed)
 
 
 def monoids(region: Any, types: Sequence[DataType]) -> list[Monoid] | None:

@@ -10,6 +10,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.spacing import filled, padded
 
 __all__: list[str] = []
 
@@ -54,29 +55,23 @@ def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[
         return value
     axes = [a + i + 1 for i, a in enumerate(spread)]
     apart: Shape = tuple(s for a, size in enumerate(shape) for s in ((size, 1) if a in spread else (size,)))
-    padded = tuple(1 + between[spread[axes.index(a)]] if a in axes else s for a, s in enumerate(apart))
-    pads = b.integers([0] * len(axes) + [between[a] for a in spread])
-    inputs = [b.reshape(value, apart), pads, filling, b.integers(axes)]
-    assert value.dtype is not None
-    value = b.node("Pad", inputs, value.dtype, padded, mode="constant")
+    holes = [between[spread[axes.index(a)]] if a in axes else 0 for a in range(len(apart))]
+    value = padded(b, b.reshape(value, apart), [0] * len(apart), holes, filling)
     return b.reshape(value, tuple(s * (1 + w) for s, w in zip(shape, between, strict=True)))
 
 
 def _widen(b: Builder, value: oir.Value, filling: oir.Value, low: Sequence[Size], high: Sequence[Size]) -> oir.Value:
     """Put fillings around the edges with a positive width."""
-    axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_positive(w) for w in edges)]
-    if not axes:
+    if not any(_may_be_positive(w) for w in (*low, *high)):
         return value
     shape = list(b.shape(value))
-    for a in axes:
+    for a in range(len(shape)):
         for width in (low[a], high[a]):
             if isinstance(width, int) or not _may_be_negative(width):
                 shape[a] = shape[a] + (max(width, 0) if isinstance(width, int) else width)
             else:
                 shape[a] = b.fresh_symbol()
-    pads = _positive_part(b, [*(low[a] for a in axes), *(high[a] for a in axes)])
-    assert value.dtype is not None
-    return b.node("Pad", [value, pads, filling, b.integers(axes)], value.dtype, tuple(shape), mode="constant")
+    return filled(b, value, _positive_part(b, [*low, *high]), filling, tuple(shape))
 
 
 def _crop(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size], out: Shape) -> oir.Value:

@@ -198,7 +198,7 @@ def _ranked(b: Builder, value: oir.Value, ranks: oir.Value, reduction: str) -> o
     if reduction == "max":
         value = b.where(zero, b.scalar(0.0, dtype), value)
     else:
-        value = b.where(b.same_type("Not", zero), value, b.scalar(-0.0, dtype))
+        value = b.where(b.opposite(zero), value, b.scalar(-0.0, dtype))
     return b.where(_equal(b, ranks, 2), b.scalar(np.nan, dtype), value)
 
 

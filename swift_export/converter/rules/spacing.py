@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
-from swift_export.converter.dims import Size
+from swift_export.converter.dims import Shape, Size
 
-__all__ = ["Axis", "Cut", "interleaved", "padded", "reversed_along", "taken"]
+__all__ = ["Axis", "Cut", "filled", "interleaved", "padded", "reversed_along", "taken"]
 
 #: The end of a slice without an upper bound.
 END = np.iinfo(np.int64).max
@@ -88,15 +88,20 @@ def reversed_along(b: Builder, value: oir.Value, axes: Sequence[int]) -> oir.Val
 
 def padded(b: Builder, value: oir.Value, low: Sequence[int], high: Sequence[int], fill: oir.Value) -> oir.Value:
     """Put ``fill``, a scalar, before and after each axis; negative widths remove elements."""
-    axes = [axis for axis, widths in enumerate(zip(low, high, strict=True)) if any(widths)]
-    if not axes:
+    if not any((*low, *high)):
         return value
+    shape = tuple(size + (a + c) for size, a, c in zip(b.shape(value), low, high, strict=True))
+    return filled(b, value, b.integers([*low, *high]), fill, shape)
+
+
+def filled(b: Builder, value: oir.Value, widths: oir.Value, fill: oir.Value, shape: Shape) -> oir.Value:
+    """Pad by a vector of the widths before, then those after every axis.
+
+    Of every axis: between two Transposes, ONNX Runtime reorders the widths as if Pad had no operand that lists axes.
+    """
     assert value.dtype is not None
     kind = b.carrier("Pad", value.dtype)
-    shape = tuple(size + (a + c) for size, a, c in zip(b.shape(value), low, high, strict=True))
-    pads = b.integers([*[low[a] for a in axes], *[high[a] for a in axes]])
-    operands = [b.cast(value, kind), pads, b.cast(fill, kind), b.integers(axes)]
-    return b.cast(b.node("Pad", operands, kind, shape, mode="constant"), value.dtype)
+    return b.cast(b.node("Pad", [b.cast(value, kind), widths, b.cast(fill, kind)], kind, shape), value.dtype)
 
 
 def interleaved(b: Builder, value: oir.Value, factors: Sequence[int], fill: oir.Value) -> oir.Value:

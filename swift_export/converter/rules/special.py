@@ -57,13 +57,13 @@ def log_plus_one(x: Term) -> Term:
     """log(1 + x); the quotient compensates for the digits that 1 + x loses (W. Kahan, see Goldberg 1991, theorem 4)."""
     u = x + 1
     lost = u.equals(1) | u.equals(math.inf)
-    return (~lost).choose(u.apply("Log") * (x / (u - 1)), x)
+    return lost.opposite().choose(u.apply("Log") * (x / (u - 1)), x)
 
 
 def exponential_minus_one(x: Term) -> Term:
     """exp(x) - 1; near zero, a quotient compensates for lost digits (W. Kahan)."""
     u = x.apply("Exp")
-    near = (~u.equals(1)).choose((u - 1) * (x / u.apply("Log")), x)
+    near = u.equals(1).opposite().choose((u - 1) * (x / u.apply("Log")), x)
     return (abs(x) > 1).choose(u - 1, near)
 
 

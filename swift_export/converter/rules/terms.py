@@ -76,6 +76,10 @@ class Term:
             b = a.constant(b)
         return Term(self.builder, self.builder.where(self.value, a.value, b.value))
 
+    def opposite(self) -> Term:
+        """The opposite truth values, for `choose` with a -0 in its second operand; see `Builder.opposite`."""
+        return Term(self.builder, self.builder.opposite(self.value))
+
     def equals(self, other: Term | float) -> Term:
         """Whether the elements are equal."""
         return self.ask("Equal", other)
