@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.dims import Dim, Shape, Size, size_text, solved
+from swift_export.converter.dims import Dim, Shape, Size, solved
 from swift_export.converter.kernels import NoKernelError, carrier, has_kernel
+from swift_export.converter.size_names import SizeNames
 from swift_export.errors import LoweringError
 
 __all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes", "known"]
@@ -85,7 +86,7 @@ class Builder:
         self._shapes: dict[oir.Value, Shape] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
         self._origins: dict[str, tuple[oir.Value, int]] = {}
-        self._symbols = itertools.count(1)
+        self._size_names = SizeNames()
         self.conditions: list[oir.Value] = []
         self.is_body = False
 
@@ -213,7 +214,7 @@ class Builder:
 
     def fresh_symbol(self) -> Dim:
         """An unknown size with a new symbol."""
-        return Dim.symbol(f"unknown_{next(self._symbols)}")
+        return self._size_names.fresh()
 
     def carrier(self, op_type: str, dtype: oir.DataType) -> oir.DataType:
         """The type in which an op is computed without loss: ``dtype``, or a wider one that has a kernel.
@@ -344,7 +345,7 @@ class Builder:
         return rest if k == 1 else self.same_type("Div", rest, self.integers([k]))
 
     def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
-        value = oir.val(name, dtype, [size_text(s) for s in shape])
+        value = oir.val(name, dtype, [self._size_names.of(s) for s in shape])
         self._shapes[value] = tuple(shape)
         return value
 

@@ -67,12 +67,16 @@ def stablehlo_to_onnx(
     )
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise UsageError(f"argument names: expected {len(arguments)} different ones, found {', '.join(names)}")
+    if not all(names):
+        raise UsageError(f"argument names: expected text, found none for argument {names.index('')}")
     if unknown := set(constants) - set(names):
         raise UsageError(f"constants: the module has no argument {', '.join(sorted(unknown))}")
 
     if unknown := set(dim_names) - set(names):
         raise UsageError(f"dimension names: the module has no argument {', '.join(sorted(unknown))}")
 
+    labels = {name: [_read_label(label) for label in as_items(given)] for name, given in dim_names.items()}
+    symbols = [s for sizes in labels.values() for size in sizes if isinstance(size, Dim) for s in size.symbols]
     inputs = []
     for index, (name, argument) in enumerate(zip(names, arguments, strict=True)):
         if name in constants:
@@ -81,8 +85,7 @@ def stablehlo_to_onnx(
             if mlir.attribute_of(main, "arg_attrs", index, "jax.global_constant"):
                 frame.known[argument] = constants[name].astype(object)
             continue
-        given = dim_names.get(name)
-        shape = _input_shape(name, argument, None if given is None else as_items(given))
+        shape = _input_shape(name, argument, labels.get(name), symbols)
         inputs.append(builder.input(name, mlir.element_type(argument.type), shape))
         frame.values[argument], frame.shapes[argument] = inputs[-1], shape
 
@@ -110,15 +113,22 @@ def _bind_constant(frame: Frame, argument: Any, name: str, array: np.ndarray) ->
     frame.values[argument], frame.shapes[argument] = frame.builder.initializer(name, array), array.shape
 
 
-def _input_shape(name: str, argument: Any, labels: Sequence[str | Size | None] | None) -> Shape:
-    """The shape of an input; ``labels`` name its unknown sizes."""
+def _read_label(label: str | Size | None) -> Size | None:
+    """A dimension's size; None keeps the default."""
+    if isinstance(label, str):
+        return Dim.parse(label) if label else None
+    return label
+
+
+def _input_shape(name: str, argument: Any, labels: Sequence[Size | None] | None, symbols: Sequence[str]) -> Shape:
+    """The shape of an input; ``labels`` are its unknown sizes, ``symbols`` what all labels name."""
     static = mlir.static_shape(argument)
     labels = [None] * len(static) if labels is None else labels
     if len(labels) != len(static):
         raise UsageError(f"dimension names: {name} has {len(static)} axes, found names for {len(labels)}")
     shape: list[Size] = []
     for axis, (size, label) in enumerate(zip(static, labels, strict=True)):
-        named = label if isinstance(label, (Dim, int)) else Dim.parse(label or f"{name}_dim{axis}")
+        named = Dim.symbol(unique([f"{name}_dim{axis}"], symbols)[0]) if label is None else label
         shape.append(named if size is None else size)
     return tuple(shape)
 
@@ -132,6 +142,8 @@ def _outputs(
 ) -> dict[str, oir.Value]:
     if len(names) != len(returned) or len(set(names)) != len(names):
         raise UsageError(f"result names: expected {len(returned)} different ones, found {', '.join(names)}")
+    if not all(names):
+        raise UsageError(f"result names: expected text, found none for result {list(names).index('')}")
     for what, others in (("inputs", {v.name for v in inputs}), ("constants", set(constants))):
         if clash := set(names) & others:
             raise UsageError(f"result names: {', '.join(sorted(clash))} are names of {what} too")

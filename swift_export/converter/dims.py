@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Dim", "Shape", "Size", "exact_quotient", "shape_size", "size_text", "solved"]
+__all__ = ["Dim", "Shape", "Size", "exact_quotient", "shape_size", "solved"]
 
 Monomial = tuple[str, ...]
 
@@ -122,11 +122,6 @@ def solved(size: Dim) -> tuple[str, int, int] | None:
         return None
     ((monomial, k),) = terms.items()
     return (monomial[0], k, c) if len(monomial) == 1 and k > 0 else None
-
-
-def size_text(size: Size) -> int | str:
-    """The size in an ONNX shape: a number, or the polynomial as the dimension's name."""
-    return size if isinstance(size, int) else str(size)
 
 
 def _terms(size: Size) -> Sequence[tuple[Monomial, int]]:

@@ -118,7 +118,8 @@ class _Entry:
         shapes = {position: mlir.static_shape(parameter) for parameter, position in self._positions.items()}
         for position, shape in shapes.items():
             for axis in range(len(shape)):
-                self._named.setdefault(_symbol(position, axis), f"{names[position]}_dim{axis}")
+                if (symbol := _symbol(position, axis)) not in self._named:
+                    (self._named[symbol],) = unique([f"{names[position]}_dim{axis}"], [*self._named.values()])
         return tuple(
             tuple(self._dim(_symbol(position, axis)) if size is None else None for axis, size in enumerate(shape))
             for position, shape in sorted(shapes.items())

@@ -21,7 +21,7 @@ from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
 from swift_export.converter.passes.moves import merge_moves
-from swift_export.converter.passes.naming import name_nodes_and_values, number_constants
+from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
 from swift_export.converter.passes.order import order_nodes, separate_outputs
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
@@ -119,6 +119,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
         order_nodes(graph)
     name_nodes_and_values(model.graph)
     number_constants(model.graph)
+    check_names(model.graph)
     if any(node.domain == MICROSOFT for node in all_nodes(model.graph)):
         model.graph.opset_imports[MICROSOFT] = 1
 

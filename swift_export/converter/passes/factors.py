@@ -21,7 +21,10 @@ class Factor:
         """The size as shapes write it."""
         if self.name is None:
             return self.number
-        return self.name if self.number == 1 else f"{self.number}*{self.name}"
+        if self.number == 1:
+            return self.name
+        # 2*(a+b), not the sum 2*a+b.
+        return f"{self.number}*{self.name}" if re.fullmatch(r"\w+", self.name) else f"{self.number}*({self.name})"
 
 
 def as_factor(size: int | str) -> Factor:

@@ -151,10 +151,15 @@ def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
             found = array(value) if elements.size <= 64 else None
             if found is not None and found.tobytes() == elements.tobytes():
                 return value
-    number = len(graph.initializers)
-    while f"{UNNAMED}{number}" in graph.initializers:
+    number, taken = len(graph.initializers), _taken(graph)
+    while f"{UNNAMED}{number}" in taken:
         number += 1
     return named_constant(graph, f"{UNNAMED}{number}", elements)
+
+
+def _taken(graph: oir.Graph) -> set[str]:
+    """The names that stay: nodes' values are named at the end."""
+    return {*graph.initializers, *(str(value.name) for value in (*graph.inputs, *graph.outputs))}
 
 
 def is_named(constant: oir.Value) -> bool:
@@ -163,7 +168,7 @@ def is_named(constant: oir.Value) -> bool:
 
 
 def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Value:
-    """A constant of the graph with this name; a suffix is added if other elements have the name already."""
+    """A constant of the graph with this name; a suffix is added if another value has the name already."""
     graph = root(graph)
     there = graph.initializers.get(name)
     if there is not None:
@@ -171,6 +176,7 @@ def named_constant(graph: oir.Graph, name: str, elements: np.ndarray) -> oir.Val
         same = found is not None and there.dtype == dtype and sizes(there) == list(elements.shape)
         if same and found is not None and found.tobytes() == elements.tobytes():
             return there
+    if name in _taken(graph):
         return named_constant(graph, f"{name}_", elements)
     value = oir.val(name, oir.DataType.from_numpy(elements.dtype), elements.shape)
     value.const_value = oir.tensor(elements, name=name)

@@ -11,7 +11,7 @@ from swift_export.converter.builder import SCOPE, UNNAMED
 from swift_export.converter.passes.match import FLOATS, is_named, scope
 from swift_export.converter.passes.nested import all_nodes, bodies
 
-__all__ = ["name_nodes_and_values", "number_constants"]
+__all__ = ["check_names", "name_nodes_and_values", "number_constants"]
 
 
 def name_nodes_and_values(graph: oir.Graph) -> None:
@@ -38,6 +38,17 @@ def name_nodes_and_values(graph: oir.Graph) -> None:
         node.metadata_props.pop(SCOPE, None)
     for number, value in enumerate(parameters):
         value.name = _unique(f"body_{number}", taken)
+
+
+def check_names(graph: oir.Graph) -> None:
+    """Assert that every node and every value, in bodies too, has a name of its own."""
+    nodes = list(all_nodes(graph))
+    named = [*graph.inputs, *graph.initializers.values(), *(v for node in nodes for v in node.outputs)]
+    named += [v for node in nodes for body in bodies(node) for v in body.inputs]
+    for names in (Counter(value.name for value in named), Counter(node.name for node in nodes)):
+        shared = [name for name, count in names.items() if count > 1 or not name]
+        assert not shared, f"names of several values or nodes, or of none: {shared}"
+    assert all(value.const_value is None or value.const_value.name == value.name for value in named)
 
 
 def _is_map(node: oir.Node) -> bool:
