@@ -136,6 +136,31 @@ def test_computed_bounds_of_unknown_length() -> None:
         np.testing.assert_array_equal(found, x[a:b:2])
 
 
+@pytest.mark.parametrize("kind", ["i32", "i64"])
+def test_computed_bounds_of_known_length_are_moved_inside(kind: str) -> None:
+    text = f"""
+    func.func @main(%x: tensor<?x6xf32>, %a: tensor<2x{kind}>) -> tensor<2x4xf32> {{
+      %size = stablehlo.constant dense<[2, 4]> : tensor<2x{kind}>
+      %one = stablehlo.constant dense<1> : tensor<2x{kind}>
+      %b = stablehlo.add %size, %a : tensor<2x{kind}>
+      %0 = stablehlo.real_dynamic_slice %x, %a, %b, %one
+        : (tensor<?x6xf32>, tensor<2x{kind}>, tensor<2x{kind}>, tensor<2x{kind}>) -> tensor<2x4xf32>
+      return %0 : tensor<2x4xf32>
+    }}"""
+    x, dtype = X[:, 0], np.dtype(f"int{kind[1:]}")
+    model = stablehlo_to_onnx(text)
+    for starts in ([0, 0], [1, 2], [9, 9], [-3, 1], [1, -5]):
+        at = np.asarray(starts).astype(dtype)
+        i, j = np.clip(at.astype(np.int64), 0, [len(x) - 2, 2])
+        for found in (*run(model, x, at), *run(model, x, at, optimized=True)):
+            np.testing.assert_array_equal(found, x[i : i + 2, j : j + 4])
+
+
+def test_what_jax_has_clamped_is_not_clamped_again() -> None:
+    model = run_and_compare(UNKNOWN["all but one of the batch"], X, np.array([1, 0, 2], np.int32), rtol=0)
+    assert op_types(model)["Max"] == op_types(model)["Min"] == 1
+
+
 def test_strides_that_depend_on_data_are_one_clear_error() -> None:
     text = """
     func.func @main(%x: tensor<6xf32>, %a: tensor<1xi32>) -> tensor<?xf32> {

@@ -16,9 +16,17 @@ from swift_export.converter.rules.indices import as_index, as_int64, clamped
 __all__ = ["cut", "first_elements"]
 
 
-def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, sizes: Sequence[Size]) -> oir.Value:
+def cut(
+    b: Builder,
+    value: oir.Value,
+    axes: Sequence[int],
+    starts: oir.Value,
+    sizes: Sequence[Size],
+    *,
+    inside: bool = False,
+) -> oir.Value:
     """A slice of a value, with one of ``sizes`` per axis: along ``axes`` it begins at ``starts`` (a vector of int32 or
-    int64), moved inside if it would extend beyond the end; other axes are complete.
+    int64), moved inside if it would extend beyond the end, unless all are ``inside``; other axes are complete.
     """
     shape = b.shape(value)
     partial = [i for i, a in enumerate(axes) if sizes[a] != shape[a]]
@@ -27,7 +35,7 @@ def cut(b: Builder, value: oir.Value, axes: Sequence[int], starts: oir.Value, si
     if len(partial) < len(axes):
         starts = _chosen(b, starts, partial)
     axes = [axes[i] for i in partial]
-    starts = as_int64(b, clamped(b, starts, [shape[a] - sizes[a] for a in axes]))
+    starts = as_int64(b, starts if inside else clamped(b, starts, [shape[a] - sizes[a] for a in axes]))
     return _slice(b, value, axes, starts, _ends(b, starts, [sizes[a] for a in axes]), sizes)
 
 
@@ -125,21 +133,33 @@ def _strided(
 
 
 def _computed(frame: Frame, op: Any, strides: Sequence[Size]) -> oir.Value:
-    """Bounds that depend on data. A size is known if the limit is the start plus a known size."""
+    """Bounds that depend on data. If the limits are the starts plus known sizes, it is a dynamic_slice, as for XLA."""
     b = frame.builder
     operand, start, limit = list(op.operands)[:3]
     steps = frame.static(op, strides, "strides")
     rank = len(steps)
-    spans = _difference(frame, start, limit) or [None] * rank
-    out = tuple(b.fresh_symbol() if s is None or step != 1 else s for s, step in zip(spans, steps, strict=True))
-    shape = frame.result_shape(op, out)
+    spans = _difference(frame, start, limit)
+    if spans is not None and set(steps) <= {1}:
+        shape = frame.shapes[op.results[0]] = frame.result_shape(op, tuple(spans))
+        inside = _within(frame, start, [size - span for size, span in zip(frame.shape(operand), shape, strict=True)])
+        return cut(b, frame.full(operand), range(rank), as_index(b, frame.full(start)), shape, inside=inside)
+    shape = frame.result_shape(op, tuple(b.fresh_symbol() for _ in steps))
     bounds = [b.cast(frame.full(v), oir.DataType.INT64) for v in (start, limit)]
     inputs = [frame.full(operand), *bounds, b.integers(range(rank)), b.integers(steps)]
     return b.node("Slice", inputs, frame.dtype(op.results[0]), shape)
 
 
-def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size | None] | None:
-    """The number added to a start to make a limit."""
+def _within(frame: Frame, start: Any, last: Sequence[Size]) -> bool:
+    """Whether the starts are clamped to 0 .. ``last`` already, as JAX does."""
+    producer = start.owner
+    if getattr(producer, "name", "") != "stablehlo.clamp":
+        return False
+    low, high = (frame.known_elements(producer.operands[i]) for i in (0, 2))
+    return low is not None and set(low) == {0} and high == last
+
+
+def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size] | None:
+    """The sizes added to starts to make limits."""
     producer = limit.owner
     if getattr(producer, "name", "") != "stablehlo.add" or start not in producer.operands:
         return None
