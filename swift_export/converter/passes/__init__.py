@@ -11,6 +11,7 @@ from swift_export.converter.opsets import MICROSOFT, check_target
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
+from swift_export.converter.passes.doubles import keep_doubles
 from swift_export.converter.passes.duplicates import merge_duplicate_initializers
 from swift_export.converter.passes.extremes import complete_extremes, forget_signs_of_zeros, plain_extremes
 from swift_export.converter.passes.flat_products import flatten_products
@@ -113,6 +114,8 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     # Only the remaining ones: fused ones keep NaN by themselves.
     if complete_extremes(model.graph):
         _clean(model)
+    for graph in graphs(model.graph):
+        keep_doubles(graph)
     RemoveUnusedNodesPass()(model)  # and outputs that are optional
     separate_outputs(model.graph, outputs)
     for graph in graphs(model.graph):
