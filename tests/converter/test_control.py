@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -47,6 +48,29 @@ def test_nested_loops() -> None:
         return lax.fori_loop(0, 3, lambda i, c: lax.fori_loop(0, i, lambda j, d: jnp.sin(d) + x, c) * 2, x)
 
     run_and_compare(function, X)
+
+
+def dead_loop(x: jax.Array) -> jax.Array:
+    return lax.fori_loop(0, 4, lambda i, v: jnp.minimum(v, 31.0) * 3, x)
+
+
+def dead_nest(x: jax.Array) -> jax.Array:
+    return lax.fori_loop(0, 2, lambda i, v: lax.fori_loop(0, i, lambda j, w: w * 5.5 + 7, v) + 2.5, x)
+
+
+def dead_branch(x: jax.Array) -> jax.Array:
+    return lax.cond(x.sum() > 1.5, lambda v: v * 5.5 - 9, lambda v: v + 7.5, x)
+
+
+@pytest.mark.parametrize("dead", [dead_loop, dead_nest, dead_branch])
+def test_of_loops_and_branches_that_are_not_needed_nothing_stays(dead: Callable[[jax.Array], jax.Array]) -> None:
+    def function(x: jax.Array) -> jax.Array:
+        return x @ W[:, :3] + W[0, :3] + jnp.zeros_like(dead(x)).sum() + 0 * dead(x[:1] * 0).shape[1]
+
+    model = run_and_compare(function, X)
+    assert not {"Loop", "If"} & set(op_types(model))
+    used = {v.name for node in model.graph for v in node.inputs if v is not None}
+    assert set(model.graph.initializers) <= used
 
 
 def test_branches() -> None:
