@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.dims import Dim, Shape, Size, solved
+from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError, carrier, has_kernel
+from swift_export.converter.size_functions import Facts
 from swift_export.converter.size_names import SizeNames
+from swift_export.converter.size_nodes import SizeNodes
 from swift_export.errors import LoweringError
 
 __all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes", "known"]
@@ -85,8 +87,9 @@ class Builder:
         self.scope = ""
         self._shapes: dict[oir.Value, Shape] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], oir.Value] = {}
-        self._origins: dict[str, tuple[oir.Value, int]] = {}
         self._size_names = SizeNames()
+        self._size_nodes = SizeNodes()
+        self.facts = Facts()
         self.conditions: list[oir.Value] = []
         self.is_body = False
 
@@ -105,26 +108,12 @@ class Builder:
     def input(self, name: str, dtype: oir.DataType, shape: Shape) -> oir.Value:
         """An input of the graph; the symbols in its shape are read from it at run time if needed."""
         value = self._value(name, dtype, shape)
-        for axis, size in enumerate(shape):
-            solution = solved(size) if isinstance(size, Dim) else None
-            if solution is not None:
-                self._origins.setdefault(solution[0], (value, axis))
+        self._size_nodes.learn(self, value)
         return value
 
     def hold_sizes(self, inputs: Sequence[oir.Value]) -> None:
-        """Require at run time that every size of the inputs agrees with the symbols.
-
-        Each symbol is read from one size, its origin. ONNX Runtime does not compare dimensions of equal names: one of
-        size 1 would be broadcast to the other.
-        """
-        for value in inputs:
-            for axis, size in enumerate(self.shape(value)):
-                if not isinstance(size, Dim):
-                    continue
-                solution = solved(size)
-                if solution is None or self._origins[solution[0]] != (value, axis) or solution[1:] != (1, 0):
-                    found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
-                    self.require(self.truth("Equal", found, self.sizes([size])))
+        """Require at run time that every size of the inputs agrees with the symbols."""
+        self._size_nodes.hold(self, inputs)
 
     def require(self, condition: oir.Value) -> None:
         """Make a run fail if the condition, one truth value, is false."""
@@ -135,6 +124,10 @@ class Builder:
 
         ONNX has no assertion. Instead, a false condition makes an index out of range, which stops the run.
         """
+        # Larger bounds than 1 are required where the program asserts them.
+        for name in sorted(self.facts.used):
+            if self.facts.asserted[name] == 1:
+                self.require(self.truth("Greater", self.sizes([Dim.symbol(name)]), self.integers([0])))
         if not self.conditions:
             return value
         whole = self.conditions[0]
@@ -304,7 +297,7 @@ class Builder:
         """The sizes as a vector of int64; unknown ones are computed at run time."""
         if all(isinstance(s, int) for s in shape):
             return self.integers([int(s) for s in shape if isinstance(s, int)])
-        parts = [self._size(s) for s in shape]
+        parts = [self._size_nodes.node(self, s) for s in shape]
         if len(parts) == 1:
             return parts[0]
         return self.node("Concat", parts, oir.DataType.INT64, (len(parts),), axis=0)
@@ -315,34 +308,6 @@ class Builder:
         if len(unknown) == 1 and 0 not in shape:
             return self.integers([s if isinstance(s, int) else -1 for s in shape])
         return self.sizes(shape)
-
-    def _size(self, size: Size) -> oir.Value:
-        if isinstance(size, int):
-            return self.integers([size])
-        total: oir.Value | None = None
-        for monomial, k in size.terms:
-            product: oir.Value | None = None if k == 1 and monomial else self.integers([k])
-            for symbol in monomial:
-                factor = self._symbol(symbol)
-                product = factor if product is None else self.same_type("Mul", product, factor)
-            assert product is not None
-            total = product if total is None else self.same_type("Add", total, product)
-        assert total is not None
-        return total
-
-    def _symbol(self, name: str) -> oir.Value:
-        if name not in self._origins:
-            raise LoweringError(
-                f"dimension {name}: expected a size that an input's shape gives, found one that depends on data"
-            )
-        value, axis = self._origins[name]
-        found = self.node("Shape", [value], oir.DataType.INT64, (1,), start=axis, end=axis + 1)
-        size = self.shape(value)[axis]
-        solution = solved(size) if isinstance(size, Dim) else None
-        assert solution is not None
-        _, k, c = solution
-        rest = found if c == 0 else self.same_type("Sub", found, self.integers([c]))
-        return rest if k == 1 else self.same_type("Div", rest, self.integers([k]))
 
     def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
         value = oir.val(name, dtype, [self._size_names.of(s) for s in shape])

@@ -1,4 +1,4 @@
-"""Symbolic dimensions: polynomials in the unknown sizes of the inputs.
+"""Symbolic dimensions: polynomials in the unknown sizes of the inputs, and in functions of such polynomials.
 
 Two unknown dimensions are equal exactly if their polynomials are equal: equality is never guessed.
 """
@@ -10,9 +10,46 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Dim", "Shape", "Size", "exact_quotient", "shape_size", "solved"]
+__all__ = ["Atom", "Call", "Dim", "Monomial", "Shape", "Size", "exact_quotient", "shape_size", "solved"]
 
-Monomial = tuple[str, ...]
+
+@dataclass(frozen=True)
+class Call:
+    """A function of sizes that is not a polynomial; `size_functions` makes these.
+
+    ``floordiv(a, b)`` and ``quotient(a, b)`` divide by a positive size, rounding down and towards zero. ``max(a, 0)``
+    is never negative; ``positive(a)`` and ``nonzero(a)`` are 1 where the size is that, else 0.
+    """
+
+    function: str
+    arguments: tuple[Size, ...]
+
+    @property
+    def symbols(self) -> set[str]:
+        """The unknown sizes in the arguments."""
+        return {name for size in self.arguments if isinstance(size, Dim) for name in size.symbols}
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The number for these unknown sizes."""
+        a, *rest = (size.at(sizes) if isinstance(size, Dim) else size for size in self.arguments)
+        match self.function:
+            case "floordiv":
+                return a // rest[0]
+            case "quotient":
+                return abs(a) // rest[0] * (1 if a >= 0 else -1)
+            case "max":
+                return max(a, 0)
+            case "positive":
+                return int(a > 0)
+            case _:
+                return int(a != 0)
+
+    def __str__(self) -> str:
+        return f"{self.function}({', '.join(map(str, self.arguments))})"
+
+
+Atom = str | Call
+Monomial = tuple[Atom, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +62,11 @@ class Dim:
     def symbol(name: str) -> Dim:
         """The unknown size ``name``."""
         return Dim((((name,), 1),))
+
+    @staticmethod
+    def call(function: str, *arguments: Size) -> Dim:
+        """A function of sizes as it stands; `size_functions` simplifies."""
+        return Dim((((Call(function, arguments),), 1),))
 
     @staticmethod
     def parse(text: str) -> Size:
@@ -49,8 +91,22 @@ class Dim:
 
     @property
     def symbols(self) -> set[str]:
-        """The unknown sizes in the polynomial."""
-        return {name for monomial, _ in self.terms for name in monomial}
+        """The unknown sizes in the polynomial and in its functions' arguments."""
+        atoms = {atom for monomial, _ in self.terms for atom in monomial}
+        return {name for atom in atoms for name in (atom.symbols if isinstance(atom, Call) else {atom})}
+
+    @property
+    def atom(self) -> Atom | None:
+        """The symbol or function if the polynomial is nothing else."""
+        ((monomial, k), *rest) = self.terms
+        return monomial[0] if k == 1 and len(monomial) == 1 and not rest else None
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The number for these unknown sizes."""
+        return sum(
+            k * math.prod(a.at(sizes) if isinstance(a, Call) else sizes[a] for a in monomial)
+            for monomial, k in self.terms
+        )
 
     def __add__(self, other: Size) -> Size:
         terms = dict(self.terms)
@@ -62,7 +118,7 @@ class Dim:
         terms: dict[Monomial, int] = {}
         for a, j in self.terms:
             for b, k in _terms(other):
-                monomial = tuple(sorted(a + b))
+                monomial = tuple(sorted(a + b, key=str))
                 terms[monomial] = terms.get(monomial, 0) + j * k
         return _normal(terms)
 
@@ -81,7 +137,7 @@ class Dim:
     def __str__(self) -> str:
         def text(monomial: Monomial, k: int) -> str:
             factors = [str(abs(k))] if abs(k) != 1 or not monomial else []
-            return ("-" if k < 0 else "+") + "*".join([*factors, *monomial])
+            return ("-" if k < 0 else "+") + "*".join([*factors, *map(str, monomial)])
 
         return "".join(text(*term) for term in self.terms).removeprefix("+")
 
@@ -100,32 +156,36 @@ def exact_quotient(a: Size, b: Size) -> Size | None:
     divisor = _terms(b)
     if len(divisor) != 1 or divisor[0][1] == 0:
         return None
-    (names, k) = divisor[0]
+    (factors, k) = divisor[0]
     terms: dict[Monomial, int] = {}
     for monomial, j in _terms(a):
         rest = list(monomial)
-        for name in names:
-            if name not in rest:
+        for factor in factors:
+            if factor not in rest:
                 return None
-            rest.remove(name)
+            rest.remove(factor)
         if j % k:
             return None
         terms[tuple(rest)] = j // k
     return _normal(terms)
 
 
-def solved(size: Dim) -> tuple[str, int, int] | None:
-    """(name, k, c) if the size is ``k * name + c`` with a positive k, so that it determines the symbol; else None."""
-    terms = dict(size.terms)
-    c = terms.pop((), 0)
-    if len(terms) != 1:
+def solved(size: Size, known: Sequence[str] = ()) -> tuple[str, int, Size] | None:
+    """(name, k, rest) if the size is ``k * name + rest`` with a positive k and all symbols of the rest are known, so
+    that it determines the symbol; else None.
+    """
+    if not isinstance(size, Dim):
         return None
-    ((monomial, k),) = terms.items()
-    return (monomial[0], k, c) if len(monomial) == 1 and k > 0 else None
+    for monomial, k in size.terms:
+        if len(monomial) == 1 and isinstance(name := monomial[0], str) and k > 0 and name not in known:
+            rest = size - Dim.symbol(name) * k
+            found = rest.symbols if isinstance(rest, Dim) else set()
+            return (name, k, rest) if found <= set(known) else None
+    return None
 
 
 def _terms(size: Size) -> Sequence[tuple[Monomial, int]]:
-    return size.terms if isinstance(size, Dim) else [((), size)] if size else []
+    return size.terms if isinstance(size, Dim) else [((), int(size))] if size else []
 
 
 def _normal(terms: Mapping[Monomial, int]) -> Size:
@@ -133,4 +193,4 @@ def _normal(terms: Mapping[Monomial, int]) -> Size:
     if not set(kept) - {()}:
         return kept.get((), 0)
     # Ordered by degree, then by name, so that each polynomial has one spelling; the constant comes last.
-    return Dim(tuple(sorted(kept.items(), key=lambda term: (-len(term[0]), term[0]))))
+    return Dim(tuple(sorted(kept.items(), key=lambda term: (-len(term[0]), *map(str, term[0])))))

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from swift_export.converter import mlir
-from swift_export.converter.dims import Dim, Size, shape_size
+from swift_export.converter.dims import Atom, Dim, Shape, Size, shape_size
+from swift_export.converter.shape_arithmetic import evaluate
+from swift_export.converter.size_functions import Facts
 from swift_export.formats.argument_names import plain_path
 from swift_export.formats.stablehlo_module import attribute_of, names_of_results
 
@@ -89,89 +93,107 @@ class _Entry:
 
     def __init__(self, module: Any, main: Any) -> None:
         self.inner_names: dict[int, str] = {}
-        #: The first place of each size: an argument and its axis, as a symbol.
-        self._sizes: dict[Any, Size] = {}
-        self._equal: dict[str, Size] = {}
-        self._named: dict[str, str] = {}
-        functions = mlir.functions(module)
+        #: What is known of the arguments' sizes: a size, and the same in terms of the dimension variables.
+        self._equations: list[tuple[Size, Size]] = []
+        #: The arguments' sizes, and functions of these, in terms of the dimension variables.
+        self._named: dict[Atom, Size] = {}
+        self._functions = mlir.functions(module)
+        self._facts = Facts()
         block = main.regions[0].blocks[0]
         self._positions = {parameter: i for i, parameter in enumerate(block.arguments)}
+        self._shapes: dict[Any, Shape] = {
+            parameter: tuple(
+                Dim.symbol(_symbol(i, axis)) if size is None else size
+                for axis, size in enumerate(mlir.static_shape(parameter))
+            )
+            for parameter, i in self._positions.items()
+        }
+        #: The elements of the results of shape arithmetic.
+        self._known: dict[Any, np.ndarray] = {}
         compared: dict[Any, tuple[Size, Size]] = {}
         for op in block.operations:
             name = op.operation.name
             if name == "stablehlo.compare" and "EQ" in str(op.attributes["comparison_direction"]):
-                sides = [self._sizes.get(operand) for operand in op.operands]
+                sides = [self._size(operand) for operand in op.operands]
                 if sides[0] is not None and sides[1] is not None:
                     compared[op.results[0]] = sides[0], sides[1]
             elif name == "stablehlo.custom_call" and op.attributes["call_target_name"].value == "shape_assertion":
                 if op.operands and op.operands[0] in compared:
-                    self._assume(*compared[op.operands[0]])
+                    a, b = compared[op.operands[0]]
+                    self._equations.append((a - b, 0))
             elif name == "func.call":
-                self._read_call(op, functions[op.attributes["callee"].value])
-            elif len(op.results) == 1:
-                size = self._size(op)
-                if size is not None:
-                    self._sizes[op.results[0]] = size
+                self._read_call(op, self._functions[op.attributes["callee"].value])
+            self._evaluate(op)
 
     def dims(self, names: Sequence[str]) -> tuple[tuple[Size | None, ...], ...]:
         """Unknown dimensions of all arguments; those without a name in the module are named after the argument."""
-        shapes = {position: mlir.static_shape(parameter) for parameter, position in self._positions.items()}
-        for position, shape in shapes.items():
+        shapes = [mlir.static_shape(parameter) for parameter in self._positions]
+        for position, shape in enumerate(shapes):
             for axis in range(len(shape)):
+                while any(self._learn(size, value) for size, value in self._equations):
+                    pass
                 if (symbol := _symbol(position, axis)) not in self._named:
-                    (self._named[symbol],) = unique([f"{names[position]}_dim{axis}"], [*self._named.values()])
+                    taken = [str(size) for size in self._named.values()]
+                    (name,) = unique([f"{names[position]}_dim{axis}"], taken)
+                    self._named[symbol] = Dim.symbol(name)
         return tuple(
-            tuple(self._dim(_symbol(position, axis)) if size is None else None for axis, size in enumerate(shape))
-            for position, shape in sorted(shapes.items())
+            tuple(self._named[_symbol(position, axis)] if size is None else None for axis, size in enumerate(shape))
+            for position, shape in enumerate(shapes)
         )
 
-    def _dim(self, symbol: str) -> Size:
-        """A size as a polynomial in the dimension variables."""
-        size = self._equal.get(symbol, Dim.symbol(symbol))
+    def _learn(self, size: Size, value: Size) -> bool:
+        """Name the only unknown of ``size == value``, if there is one."""
+        unknown = [] if isinstance(size, int) else [t for t in size.terms if not self._named.keys() >= set(t[0])]
+        if len(unknown) != 1:
+            return False
+        ((monomial, k),) = unknown
+        rest = self._in_names(size - Dim(((monomial, k),)))
+        if len(monomial) != 1 or abs(k) != 1 or rest is None:
+            return False
+        self._named[monomial[0]] = (value - rest) * k
+        return True
+
+    def _in_names(self, size: Size) -> Size | None:
+        """A size with all symbols and functions replaced by those that the names tell; None if one has none."""
         if isinstance(size, int):
             return size
         total: Size = 0
         for monomial, k in size.terms:
-            total = total + shape_size([k, *(Dim.symbol(self._named[symbol]) for symbol in monomial)])
+            if not all(atom in self._named for atom in monomial):
+                return None
+            total = total + shape_size([k, *(self._named[atom] for atom in monomial)])
         return total
 
-    def _size(self, op: Any) -> Size | None:
-        """An op's result as a polynomial in the sizes of the arguments."""
-        name = op.operation.name
-        if name == "stablehlo.get_dimension_size" and op.operands[0] in self._positions:
-            return Dim.symbol(_symbol(self._positions[op.operands[0]], op.attributes["dimension"].value))
-        if name == "stablehlo.constant" and mlir.is_small_integer(op.results[0].type) and op.results[0].type.rank == 0:
-            return int(mlir.constant_array(op.attributes["value"]))
-        operands = [self._sizes.get(operand) for operand in op.operands]
-        known = [size for size in operands if size is not None]
-        if not known or len(known) < len(operands):
-            return None
-        if name in ("stablehlo.convert", "stablehlo.reshape"):
-            return known[0]
-        if name == "stablehlo.add":
-            return known[0] + known[1]
-        if name == "stablehlo.subtract":
-            return known[0] - known[1]
-        if name == "stablehlo.multiply":
-            return known[0] * known[1]
-        return None
+    def _evaluate(self, op: Any) -> None:
+        """Note the results of an op of shape arithmetic; calls are followed."""
+        if op.operation.name == "func.call":
+            body = self._functions[op.attributes["callee"].value].regions[0].blocks[0]
+            if all(operand in self._known for operand in op.operands):
+                self._known |= {p: self._known[v] for p, v in zip(body.arguments, op.operands, strict=True)}
+                for inner in body.operations:
+                    if inner.operation.name == "func.return":
+                        found = zip(op.results, inner.operands, strict=True)
+                        self._known |= {result: self._known[v] for result, v in found if v in self._known}
+                    else:
+                        self._evaluate(inner)
+        else:
+            elements = evaluate(op, self._known, self._shapes, self._facts)
+            if elements is not None:
+                self._known[op.results[0]] = elements
 
-    def _assume(self, a: Size, b: Size) -> None:
-        """Note an assertion of the module: the size ``a`` equals ``b``."""
-        for size, other in ((a, b), (b, a)):
-            if isinstance(size, Dim) and str(size) in size.symbols and str(size) not in self._equal:
-                if not (isinstance(other, Dim) and str(size) in other.symbols):
-                    self._equal[str(size)] = other
-                return
+    def _size(self, value: Any) -> Size | None:
+        """A scalar as a polynomial in the sizes of the arguments."""
+        found = self._known.get(value)
+        return None if found is None or found.size != 1 else found.reshape(-1).tolist()[0]
 
     def _read_call(self, op: Any, callee: Any) -> None:
         """Take over the names of the inner function's arguments for its operands."""
         for i, (parameter, operand) in enumerate(zip(callee.regions[0].blocks[0].arguments, op.operands, strict=True)):
             if operand in self._positions:
                 self.inner_names.setdefault(self._positions[operand], mlir.location_path(parameter.location))
-            size, variable = self._sizes.get(operand), attribute_of(callee, "arg_attrs", i, _GLOBAL)
-            if variable and isinstance(size, Dim) and str(size) in size.symbols:
-                self._named[str(size)] = variable
+            size, variable = self._size(operand), attribute_of(callee, "arg_attrs", i, _GLOBAL)
+            if variable and size is not None:
+                self._equations.append((size, Dim.symbol(variable)))
 
 
 def _symbol(argument: int, axis: int) -> str:

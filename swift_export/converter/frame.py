@@ -91,7 +91,7 @@ class Frame:
 
     def lower(self, op: Any) -> None:
         """Translate one op, or only evaluate it if it is shape arithmetic."""
-        elements = evaluate(op, self.known, self.shapes)
+        elements = evaluate(op, self.known, self.shapes, self.builder.facts)
         if elements is not None:
             result = op.results[0]
             self.known[result] = elements

@@ -129,11 +129,13 @@ def where(op: Any) -> str:
 
 
 def is_small_integer(kind: Any) -> bool:
-    """Whether a type is a scalar or short vector of signed integers, the types of shape arithmetic."""
+    """Whether a type is a scalar, a short vector or a list of pairs (padding) of signed integers, the types of shape
+    arithmetic.
+    """
     return (
         isinstance(kind, ir.RankedTensorType)
-        and kind.rank <= 1
         and kind.has_static_shape
+        and (kind.rank <= 1 or (kind.rank == 2 and kind.shape[1] == 2))
         and str(kind.element_type) in ("i32", "i64")
         and math.prod(kind.shape) <= LONGEST_SHAPE
     )

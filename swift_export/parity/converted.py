@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +153,4 @@ def _symbols(size: Size) -> list[str]:
 
 
 def _number(size: Size, sizes: Mapping[str, int]) -> int:
-    if isinstance(size, int):
-        return size
-    return sum(k * math.prod(sizes[symbol] for symbol in monomial) for monomial, k in size.terms)
+    return size if isinstance(size, int) else size.at(sizes)

@@ -102,7 +102,7 @@ def chosen_dims(signature: EntrySignature, given: DimNames) -> dict[str, list[Si
             raise UsageError(f"dimension names: {name} has {len(dims[name])} axes, found names for {len(labels)}")
         for axis, label in enumerate(labels):
             if label is not None and dims[name][axis] is not None:
-                dims[name][axis] = Dim.symbol(label)
+                dims[name][axis] = Dim.parse(label)
     return dims
 
 

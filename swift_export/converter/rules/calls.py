@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as oir
 
-from swift_export.converter.dims import Dim, solved
+from swift_export.converter.dims import solved
 from swift_export.converter.frame import RULES, Frame, rule
 from swift_export.converter.kernels import NoKernelError
 
@@ -63,23 +63,31 @@ def _assert(frame: Frame, op: Any) -> None:
         if not all(known):
             raise frame.error(op, f"never holds: {op.attributes['error_message'].value}")
         return
-    if _not_empty(frame, condition):
-        return
+    bound = _lower_bound(frame, condition)
+    if bound is not None:
+        name, number = bound
+        asserted = frame.builder.facts.asserted
+        asserted[name] = max(number, asserted.get(name, 0))
+        if number <= 1:
+            return
     if frame.builder.is_body:
         raise frame.error(op, "an assertion inside a loop or branch: the file can only hold what is known before it")
     frame.builder.require(frame.full(condition))
 
 
-def _not_empty(frame: Frame, condition: Any) -> bool:
-    """Whether a condition only requires a size of at least 1."""
+def _lower_bound(frame: Frame, condition: Any) -> tuple[str, int] | None:
+    """The symbol and its least size if a condition requires nothing else."""
     compare = condition.owner
     if compare.name != "stablehlo.compare" or "GE" not in str(compare.attributes["comparison_direction"]):
-        return False
-    sizes, least = (frame.known_elements(v) for v in compare.operands)
-    if sizes is None or least not in ([0], [1]) or not isinstance(sizes[0], Dim):
-        return False
+        return None
+    sizes, bounds = (frame.known_elements(v) for v in compare.operands)
+    if sizes is None or bounds is None or not isinstance(bounds[0], int):
+        return None
     solution = solved(sizes[0])
-    return solution is not None and solution[2] >= 0
+    if solution is None or not isinstance(rest := solution[2], int):
+        return None
+    name, k, _ = solution
+    return name, -((rest - bounds[0]) // k)
 
 
 #: Attributes of a custom call that do not affect its result.

@@ -68,7 +68,7 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
 def if_else(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """One of two branches, by a truth value; a value known at translation time leaves only its branch."""
     known = frame.known_elements(op.operands[0])
-    if known is not None:
+    if known is not None and isinstance(known[0], int):
         return frame.take(op, frame, frame.run(op.regions[0 if known[0] else 1]))
     return _choose(frame, op, frame.full(op.operands[0]), op.regions[0], op.regions[1:])
 

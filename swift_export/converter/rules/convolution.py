@@ -51,9 +51,9 @@ def convolution(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.dynamic_conv", attributes=ATTRIBUTES)
 def dynamic_conv(frame: Frame, op: Any) -> oir.Value:
-    """Convolution with computed padding, which must be known at translation time."""
-    widths = frame.static(op, frame.integers(op, op.operands[2], "padding"), "padding")
-    return _convolution(frame, op, np.asarray(widths).reshape(-1, 2).tolist())
+    """Convolution with computed padding, such as that of SAME for an unknown size."""
+    widths = frame.integers(op, op.operands[2], "padding")
+    return _convolution(frame, op, list(zip(widths[::2], widths[1::2], strict=True)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _Convolution:
         return self.value.dtype
 
 
-def _convolution(frame: Frame, op: Any, padding: Sequence[Sequence[int]]) -> oir.Value:
+def _convolution(frame: Frame, op: Any, padding: Sequence[Sequence[Size]]) -> oir.Value:
     b = frame.builder
     numbers = stablehlo.ConvDimensionNumbers(op.attributes["dimension_numbers"])
     dtype = product_type(frame, op)
@@ -93,11 +93,10 @@ def _convolution(frame: Frame, op: Any, padding: Sequence[Sequence[int]]) -> oir
     if batches > 1:
         value, groups = _batches_as_features(frame, op, value, batches), batches
 
-    counts = [axis.count(size) for axis, size in zip(axes, b.shape(value)[2:], strict=True)]
+    counts = [axis.count(size, b.facts) for axis, size in zip(axes, b.shape(value)[2:], strict=True)]
     placed = [numbers.output_batch_dimension, numbers.output_feature_dimension, *numbers.output_spatial_dimensions]
     known = dict(zip(placed, [b.shape(value)[0], sizes[0], *counts], strict=True))
-    found = tuple(b.fresh_symbol() if (n := known[i]) is None else n for i in range(len(placed)))
-    out = frame.result_shape(op, found)
+    out = frame.result_shape(op, tuple(known[i] for i in range(len(placed))))
     frame.shapes[op.results[0]] = out
     shape = tuple(out[i] for i in placed)
     if 0 in (*shape, *b.shape(value), *sizes):
@@ -107,7 +106,7 @@ def _convolution(frame: Frame, op: Any, padding: Sequence[Sequence[int]]) -> oir
     return b.transpose(result, [placed.index(i) for i in range(len(placed))])
 
 
-def _axes(op: Any, sizes: Sequence[int], padding: Sequence[Sequence[int]]) -> list[Axis]:
+def _axes(op: Any, sizes: Sequence[int], padding: Sequence[Sequence[Size]]) -> list[Axis]:
     strides, base, window = (
         _numbers(op, name, 1, len(sizes)) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
     )
@@ -135,15 +134,24 @@ def _batches_as_features(frame: Frame, op: Any, value: oir.Value, groups: int) -
 
 def _computed(frame: Frame, op: Any, conv: _Convolution) -> oir.Value:
     has_kernel = conv.dtype in (DataType.FLOAT, DataType.FLOAT16) and 1 <= len(conv.axes) <= MOST_AXES
-    if has_kernel and all(axis.stride == 1 for axis in conv.axes) and any(a.base_dilation > 1 for a in conv.axes):
-        return _transposed(conv)
+    widths = [(a.low, a.high) for a in conv.axes if isinstance(a.low, int) and isinstance(a.high, int)]
+    fixed = len(widths) == len(conv.axes)
+    dilated = any(axis.base_dilation > 1 for axis in conv.axes)
+    if has_kernel and fixed and dilated and all(axis.stride == 1 for axis in conv.axes):
+        return _transposed(conv, widths)
     b, zero = conv.builder, conv.builder.scalar(0, conv.dtype)
     value = interleaved(b, conv.value, [1, 1, *[axis.base_dilation for axis in conv.axes]], zero)
-    # ONNX does not allow negative padding; the operand is cropped first.
-    cut = [(min(axis.low, 0), min(axis.high, 0)) if has_kernel else (axis.low, axis.high) for axis in conv.axes]
-    value = padded(b, value, [0, 0, *[low for low, _ in cut]], [0, 0, *[high for _, high in cut]], zero)
     if not has_kernel:
+        value = padded(b, value, [0, 0, *[a.low for a in conv.axes]], [0, 0, *[a.high for a in conv.axes]], zero)
         return _of_patches(frame, op, conv, value)
+    edges: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
+    if fixed or not all(axis.is_same(n) for axis, n in zip(conv.axes, b.shape(conv.value)[2:], strict=True)):
+        # The op takes widths that are numbers and not negative; others are padded or cropped before.
+        low, high = [axis.low for axis in conv.axes], [axis.high for axis in conv.axes]
+        pads = [max(width, 0) if isinstance(width, int) else 0 for width in (*low, *high)]
+        rest = [width - pad for width, pad in zip((*low, *high), pads, strict=True)]
+        value = padded(b, value, [0, 0, *rest[: len(low)]], [0, 0, *rest[len(low) :]], zero)
+        edges = {"pads": pads}
     return b.node(
         "Conv",
         [value, conv.kernel],
@@ -152,12 +160,12 @@ def _computed(frame: Frame, op: Any, conv: _Convolution) -> oir.Value:
         kernel_shape=[axis.size for axis in conv.axes],
         strides=[axis.stride for axis in conv.axes],
         dilations=[axis.window_dilation for axis in conv.axes],
-        pads=[*[max(axis.low, 0) for axis in conv.axes], *[max(axis.high, 0) for axis in conv.axes]],
         group=conv.groups,
+        **edges,
     )
 
 
-def _transposed(conv: _Convolution) -> oir.Value:
+def _transposed(conv: _Convolution, widths: Sequence[tuple[int, int]]) -> oir.Value:
     """Holes between the elements and no strides: the transpose of a convolution with strides."""
     b = conv.builder
     outputs, inputs, *places = b.shape(conv.kernel)
@@ -168,7 +176,7 @@ def _transposed(conv: _Convolution) -> oir.Value:
     kernel = b.reshape(swapped, (inputs * conv.groups, _part(outputs, conv.groups), *places))
     kernel = reversed_along(b, kernel, list(range(2, rank + 2)))
     # The elements that a full transpose has around the result; negative numbers are padded afterwards.
-    around = [(axis.reach - 1 - axis.low, axis.reach - 1 - axis.high) for axis in conv.axes]
+    around = [(a.reach - 1 - low, a.reach - 1 - high) for a, (low, high) in zip(conv.axes, widths, strict=True)]
     pads = [(max(low, 0), max(high, 0)) for low, high in around]
     more = [(max(-low, 0), max(-high, 0)) for low, high in around]
     shape = tuple(n - low - high for n, (low, high) in zip(conv.shape[2:], more, strict=True))

@@ -11,6 +11,7 @@ from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.spacing import filled, padded
+from swift_export.converter.size_functions import least, maximum, most
 
 __all__: list[str] = []
 
@@ -62,21 +63,18 @@ def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[
 
 def _widen(b: Builder, value: oir.Value, filling: oir.Value, low: Sequence[Size], high: Sequence[Size]) -> oir.Value:
     """Put fillings around the edges with a positive width."""
-    if not any(_may_be_positive(w) for w in (*low, *high)):
+    if not any(_may_be_positive(b, w) for w in (*low, *high)):
         return value
     shape = list(b.shape(value))
     for a in range(len(shape)):
         for width in (low[a], high[a]):
-            if isinstance(width, int) or not _may_be_negative(width):
-                shape[a] = shape[a] + (max(width, 0) if isinstance(width, int) else width)
-            else:
-                shape[a] = b.fresh_symbol()
+            shape[a] = shape[a] + maximum(width, 0)
     return filled(b, value, _positive_part(b, [*low, *high]), filling, tuple(shape))
 
 
 def _crop(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size], out: Shape) -> oir.Value:
     """Crop the edges with a negative width."""
-    axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_negative(w) for w in edges)]
+    axes = [a for a, edges in enumerate(zip(low, high, strict=True)) if any(_may_be_negative(b, w) for w in edges)]
     if not axes:
         return value
     starts = _positive_part(b, [-low[a] for a in axes])
@@ -86,14 +84,12 @@ def _crop(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size
 
 
 def _positive_part(b: Builder, widths: Sequence[Size]) -> oir.Value:
-    known = [max(w, 0) if isinstance(w, int) else w for w in widths]
-    vector = b.sizes(known)
-    return b.same_type("Max", vector, b.integers([0])) if any(_may_be_negative(w) for w in known) else vector
+    return b.sizes([maximum(width, 0) for width in widths])
 
 
-def _may_be_positive(width: Size) -> bool:
-    return width > 0 if isinstance(width, int) else True
+def _may_be_positive(b: Builder, width: Size) -> bool:
+    return most(width, b.facts.floors) > 0
 
 
-def _may_be_negative(width: Size) -> bool:
-    return width < 0 if isinstance(width, int) else any(k < 0 for _, k in width.terms)
+def _may_be_negative(b: Builder, width: Size) -> bool:
+    return least(width, b.facts.floors) < 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
-from swift_export.converter.dims import Shape, shape_size
+from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.rules.monoids import signs_of_zeros
 from swift_export.converter.rules.reduce_extremes import extreme
 from swift_export.converter.rules.spacing import Axis
@@ -31,7 +32,9 @@ def pooled_extremes(
     ``exact``, which computes step by step and is much slower.
     """
     moving = [place for place, axis in enumerate(axes) if axis != Axis()]
-    if not 1 <= len(moving) <= 3 or not all(_fits(axes[place]) for place in moving) or 0 in b.shape(value):
+    if not 1 <= len(moving) <= 3 or _edges([axes[p] for p in moving], [b.shape(value)[p] for p in moving]) is None:
+        return None
+    if 0 in b.shape(value):
         return None
     if math.prod(axis.size for axis in axes) < 4:
         return None
@@ -56,9 +59,18 @@ def pooled_extremes(
     return _either(b, finite, signed, lambda i: exact(i, value), shape)
 
 
-def _fits(axis: Axis) -> bool:
-    """Whether MaxPool supports such windows: no holes between elements, and at least one element in every window."""
-    return axis.base_dilation == 1 and 0 <= axis.low < axis.size and 0 <= axis.high < axis.size
+def _edges(axes: Sequence[Axis], lengths: Sequence[Size]) -> dict[str, Any] | None:
+    """MaxPool's attributes for the padding; None if it does not support such windows.
+
+    It needs no holes between elements, and at least one element in every window.
+    """
+    pads = [*(axis.low for axis in axes), *(axis.high for axis in axes)]
+    if not all(isinstance(width, int) for width in pads):
+        same = all(axis.is_same(length) for axis, length in zip(axes, lengths, strict=True))
+        return {"auto_pad": "SAME_UPPER"} if same else None
+    reaches = [axis.size for axis in axes] * 2
+    fits = all(isinstance(w, int) and 0 <= w < size for w, size in zip(pads, reaches, strict=True))
+    return {"pads": pads} if fits and all(axis.base_dilation == 1 for axis in axes) else None
 
 
 def _max_pool(
@@ -72,6 +84,8 @@ def _max_pool(
     value = b.reshape(value, (lanes, 1, *b.shape(value)[len(others) :]))
     assert value.dtype is not None
     windows = [axes[place] for place in moving]
+    edges = _edges(windows, b.shape(value)[2:])
+    assert edges is not None
     found = b.node(
         "MaxPool",
         [value],
@@ -80,7 +94,7 @@ def _max_pool(
         kernel_shape=[axis.size for axis in windows],
         strides=[axis.stride for axis in windows],
         dilations=[axis.window_dilation for axis in windows],
-        pads=[*(axis.low for axis in windows), *(axis.high for axis in windows)],
+        **edges,
     )
     found = b.reshape(found, tuple(shape[place] for place in order))
     found = b.transpose(found, [order.index(place) for place in range(len(axes))])

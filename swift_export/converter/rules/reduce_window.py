@@ -19,7 +19,7 @@ from swift_export.converter.rules.pooling import pooled_extremes
 from swift_export.converter.rules.spacing import Axis, interleaved, padded
 from swift_export.converter.rules.terms import FLOATS
 
-__all__ = ["read_axes"]
+__all__ = ["read_axes", "reduced"]
 
 DataType = oir.DataType
 
@@ -34,23 +34,28 @@ def reduce_window(frame: Frame, op: Any) -> Sequence[oir.Value]:
     By StableHLO, padding and holes hold the initial value. If that is not neutral, which StableHLO leaves open, a body
     of one op ignores them, as in XLA.
     """
+    axes = read_axes(op, len(frame.shape(op.operands[0])))
+    return reduced(frame, op, list(op.operands), axes, op.regions[0])
+
+
+def reduced(frame: Frame, op: Any, group: Sequence[Any], axes: Sequence[Axis], region: Any) -> Sequence[oir.Value]:
+    """The elements of windows combined by a body; ``group`` has the operands, then an initial value for each."""
     b = frame.builder
-    count = len(op.operands) // 2
-    operands, initial = list(op.operands)[:count], [frame.compact(v) for v in list(op.operands)[count:]]
+    count = len(group) // 2
+    operands, initial = group[:count], [frame.compact(v) for v in group[count:]]
     before = frame.shape(operands[0])
-    axes = read_axes(op, len(before))
-    counts = [axis.count(length) for axis, length in zip(axes, before, strict=True)]
-    shape = frame.result_shape(op, tuple(b.fresh_symbol() if n is None else n for n in counts))
+    counts = [axis.count(length, b.facts) for axis, length in zip(axes, before, strict=True)]
+    shape = frame.result_shape(op, tuple(counts))
     for result in op.results:
         frame.shapes[result] = shape
     if 0 in shape:
         return [b.expand(start, shape) for start in initial]
     values = [frame.full(v) for v in operands]
-    single = monoids(op.regions[0], [frame.dtype(v) for v in operands])
+    single = monoids(region, [frame.dtype(v) for v in operands])
     if single is not None:
         groups = zip(single, values, initial, strict=True)
         return [_pooled(b, monoid, value, start, axes, shape) for monoid, value, start in groups]
-    combine = combination(frame, op, op.regions[0])
+    combine = combination(frame, op, region)
     spread = [_spread(b, value, start, axes) for value, start in zip(values, initial, strict=True)]
     if _is_small(axes):
         return in_windows(b, spread, axes, shape, combine, initial)

@@ -12,6 +12,7 @@ from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import as_index, as_int64, clamped
+from swift_export.converter.size_functions import floordiv
 
 __all__ = ["cut", "first_elements"]
 
@@ -110,11 +111,7 @@ def _strided(
         if (start, limit, step) == (0, size, 1):
             continue
         axes.append(axis)
-        span = limit - start
-        if isinstance(span, int):
-            out[axis] = -(-span // step)
-        else:
-            out[axis] = span if step == 1 else b.fresh_symbol()
+        out[axis] = -floordiv(start - limit, step)
     frame.shapes[op.results[0]] = frame.result_shape(op, tuple(out))
     value = frame.aligned(op.operands[0])
     # Slicing a compact axis keeps its one element.

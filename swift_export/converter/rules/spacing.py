@@ -11,6 +11,7 @@ import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size
+from swift_export.converter.size_functions import Facts, floordiv, maximum
 
 __all__ = ["Axis", "Cut", "filled", "interleaved", "padded", "reversed_along", "taken"]
 
@@ -24,8 +25,8 @@ class Axis:
 
     size: int = 1
     stride: int = 1
-    low: int = 0
-    high: int = 0
+    low: Size = 0
+    high: Size = 0
     base_dilation: int = 1
     window_dilation: int = 1
 
@@ -44,12 +45,18 @@ class Axis:
         dilated = 0 if length == 0 else (length + -1) * self.base_dilation + 1
         return dilated + (self.low + self.high)
 
-    def count(self, length: Size) -> Size | None:
-        """The number of windows on an axis of this length; None if that is a quotient of an unknown size."""
-        room = self.spread(length) + -self.reach
-        if isinstance(room, int):
-            return room // self.stride + 1 if room >= 0 else 0
-        return room + 1 if self.stride == 1 else None
+    def count(self, length: Size, facts: Facts) -> Size:
+        """The number of windows on an axis of this length."""
+        return maximum(floordiv(self.spread(length) - self.reach, self.stride) + 1, 0, facts)
+
+    def is_same(self, length: Size) -> bool:
+        """Whether ONNX's SAME_UPPER has these widths: a window for each stride that begins on the axis, and the odd
+        element of the padding behind. Each window then has an element of the axis.
+        """
+        count = -floordiv(-length, self.stride)
+        whole = maximum((count - 1) * self.stride + self.reach - length, 0)
+        edges = floordiv(whole, 2), whole - floordiv(whole, 2)
+        return self.base_dilation == self.window_dilation == 1 and (self.low, self.high) == edges
 
 
 class Cut(NamedTuple):
@@ -86,12 +93,12 @@ def reversed_along(b: Builder, value: oir.Value, axes: Sequence[int]) -> oir.Val
     return b.node("Slice", [value, last, first, b.integers(axes), last], value.dtype, b.shape(value))
 
 
-def padded(b: Builder, value: oir.Value, low: Sequence[int], high: Sequence[int], fill: oir.Value) -> oir.Value:
+def padded(b: Builder, value: oir.Value, low: Sequence[Size], high: Sequence[Size], fill: oir.Value) -> oir.Value:
     """Put ``fill``, a scalar, before and after each axis; negative widths remove elements."""
     if not any((*low, *high)):
         return value
     shape = tuple(size + (a + c) for size, a, c in zip(b.shape(value), low, high, strict=True))
-    return filled(b, value, b.integers([*low, *high]), fill, shape)
+    return filled(b, value, b.sizes([*low, *high]), fill, shape)
 
 
 def filled(b: Builder, value: oir.Value, widths: oir.Value, fill: oir.Value, shape: Shape) -> oir.Value:
