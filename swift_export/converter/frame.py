@@ -44,8 +44,14 @@ class Rule:
 
 RULES: dict[str, Rule] = {}
 
-#: Attributes that do not affect an op's result.
-SILENT_ATTRIBUTES = frozenset({"mhlo.frontend_attributes", "mhlo.sharding", "sdy.sharding"})
+#: Attributes that do not affect an op's result: notes, layouts in memory, partitions.
+_LAYOUTS = ("minor_to_major", "operand_layout", "operand_layouts", "result_layout", "result_layouts", "source_layout")
+_NOTES = ("mhlo.frontend_attributes", "mhlo.layout_mode", "mhlo.memory_kind", "mhlo.original_value", "xla_shape")
+_PARTITIONS = ("mhlo.sharding", "sdy.sharding", "sdy.sharding_rule", "sdy.propagation_priority")
+SILENT_ATTRIBUTES = frozenset({*_LAYOUTS, *_NOTES, *_PARTITIONS})
+
+#: Ops that end a body.
+_RETURNS = ("func.return", "stablehlo.return", "sdy.return")
 
 
 def rule(*names: str, attributes: Sequence[str] = ()) -> Callable[[Translate], Translate]:
@@ -84,7 +90,7 @@ class Frame:
     def run(self, region: Any) -> list[Any]:
         """Translate a function's or branch's body; return the operands of its return op."""
         for op in region.blocks[0].operations:
-            if op.operation.name in ("func.return", "stablehlo.return"):
+            if op.operation.name in _RETURNS:
                 return list(op.operands)
             self.lower(op)
         raise LoweringError("StableHLO module: expected a return op at the end of each body, found none")

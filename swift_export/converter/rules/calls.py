@@ -47,14 +47,6 @@ class Renamed:
         return self
 
 
-@rule("stablehlo.optimization_barrier")
-def optimization_barrier(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """The identity: it only prevents a compiler from moving code."""
-    for operand, result in zip(op.operands, op.results, strict=True):
-        frame.shapes[result] = frame.shape(operand)
-    return [frame.compact(v) for v in op.operands]
-
-
 def _assert(frame: Frame, op: Any) -> None:
     """Make the file refuse the sizes that the program refuses, except empty ones, which give empty results."""
     condition = op.operands[0]
