@@ -18,6 +18,7 @@ from swift_export.errors import LoweringError
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import op_types, run, run_and_compare
 from edges import FLOATS, INTEGERS, compare
+from text import compare_text
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((3, 4, 6), np.float32)
@@ -170,3 +171,20 @@ def test_strides_that_depend_on_data_are_one_clear_error() -> None:
     }"""
     with pytest.raises(LoweringError, match=r"stablehlo.real_dynamic_slice at .*strides depend on data"):
         stablehlo_to_onnx(text)
+
+
+def test_set_dimension_size_of_a_known_number() -> None:
+    def text(size: int) -> str:
+        return (
+            "func.func @main(%x: tensor<2x4xf32>) -> tensor<2xf32> {\n"
+            f"%n = stablehlo.constant dense<{size}> : tensor<i32>\n%z = stablehlo.constant dense<0.0> : tensor<f32>\n"
+            "%s = stablehlo.set_dimension_size %x, %n, dim = 1 :"
+            " (tensor<2x4xf32>, tensor<i32>) -> tensor<2x?xf32, #stablehlo.bounds<?, 4>>\n"
+            "%y = stablehlo.reduce(%s init: %z) applies stablehlo.add across dimensions = [1] :"
+            " (tensor<2x?xf32, #stablehlo.bounds<?, 4>>, tensor<f32>) -> tensor<2xf32>\nreturn %y : tensor<2xf32>\n}"
+        )
+
+    for size in (0, 3, 4):
+        compare_text(text(size), np.arange(8, dtype=np.float32).reshape(2, 4))
+    with pytest.raises(LoweringError, match=r"stablehlo.set_dimension_size at .*: size 5 of an axis of 4"):
+        stablehlo_to_onnx(text(5))

@@ -1,6 +1,7 @@
 """One small rule per op; importing a module of this folder registers its rules."""
 
 from swift_export.converter.rules import (
+    batch_norm,
     calls,
     chlo,
     contraction,
@@ -23,6 +24,7 @@ from swift_export.converter.rules import (
 )
 
 __all__ = [
+    "batch_norm",
     "calls",
     "chlo",
     "contraction",

@@ -174,6 +174,19 @@ def dynamic_slice(frame: Frame, op: Any) -> oir.Value:
     return cut(b, value, axes, _joined(b, starts), sizes) if axes else value
 
 
+@rule("stablehlo.set_dimension_size", attributes=["dimension"])
+def set_dimension_size(frame: Frame, op: Any) -> oir.Value:
+    """The first elements along an axis, of a known number."""
+    operand, axis = op.operands[0], op.attributes["dimension"].value
+    shape = list(frame.shape(operand))
+    (size,) = frame.integers(op, op.operands[1], "sizes")
+    if size != shape[axis] and not (isinstance(size, int) and isinstance(shape[axis], int) and 0 <= size < shape[axis]):
+        raise frame.error(op, f"size {size} of an axis of {shape[axis]}: expected a number up to that")
+    shape[axis] = size
+    frame.shapes[op.results[0]] = tuple(shape)
+    return first_elements(frame.builder, frame.full(operand), shape)
+
+
 def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
     if len(parts) == 1:
         return parts[0]
