@@ -28,6 +28,9 @@ PLATFORM_INDEX = "_platform_index"
 _GLOBAL = "jax.global_constant"
 _ANONYMOUS = "XLA_Args"
 
+#: The beginning of a public function with a name.
+_FUNCTION = r"func\.func\s+(?:public\s+)?@{}\s*\("
+
 
 @dataclass(frozen=True)
 class EntrySignature:
@@ -80,8 +83,8 @@ def unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
 
 def _names_in_text(text: str, count: int) -> list[str] | None:
-    """The names before the types in ``@main(%x: tensor<...>, ...)``."""
-    found = re.search(r"func\.func\s+(?:public\s+)?@main\s*\(", text)
+    """The names before the types in ``@main(%x: tensor<...>, ...)``, or in the first public function."""
+    found = next((m for name in ("main", r"[\w.$-]+") if (m := re.search(_FUNCTION.format(name), text))), None)
     if not found:
         return None
     names = re.findall(r"%([A-Za-z_][\w.$-]*)\s*:", text[found.end() :].partition("{\n")[0])

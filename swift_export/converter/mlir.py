@@ -16,6 +16,7 @@ from swift_export.formats.scopes import scope_in
 from swift_export.formats.stablehlo_module import (
     attribute_of,
     functions,
+    leaves,
     main_function,
     names_of_results,
     read_module,
@@ -31,6 +32,7 @@ __all__ = [
     "functions",
     "has_equivalent",
     "is_small_integer",
+    "leaves",
     "location_path",
     "main_function",
     "names_of_results",

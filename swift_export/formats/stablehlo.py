@@ -15,6 +15,7 @@ from swift_export.formats.facts import Facts, histogram
 from swift_export.formats.signature import UNNAMED, Signature, TensorSpec, with_names
 from swift_export.formats.stablehlo_module import (
     essentials,
+    leaves,
     main_function,
     names_of_results,
     read_module,
@@ -66,7 +67,8 @@ def read_portable(path: Path) -> Facts:
         main, metadata = main_function(module), essentials(module)
         kind = main.attributes["function_type"].value
         inputs = [_mlir_spec(name, kind) for name, kind in _arguments(metadata, kind.inputs)]
-        outputs = list(map(_mlir_spec, names_of_results(main), kind.results))
+        results = [leaf for result in kind.results for leaf in leaves(result)]
+        outputs = list(map(_mlir_spec, names_of_results(main), results))
         details = {
             "stablehlo": portable_version(data),
             "ops": histogram(op.operation.name for op in walk(module.operation)),

@@ -15,6 +15,7 @@ from jax.extend.mlir.passmanager import PassManager
 from swift_export.errors import LoweringError
 from swift_export.formats.argument_names import result_names
 from swift_export.formats.bytecode import MLIR
+from swift_export.formats.dense_resources import inline_resources
 from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
 from swift_export.formats.module_limits import check_module
 
@@ -22,6 +23,7 @@ __all__ = [
     "attribute_of",
     "essentials",
     "functions",
+    "leaves",
     "main_function",
     "names_of_results",
     "read_module",
@@ -37,15 +39,35 @@ _DEPRECATED = {f"stablehlo.{name}" for name in ("broadcast", "dot", "einsum", "u
 def read_module(source: bytes | str) -> Any:
     """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
 
-    Deprecated ops are replaced. Raises LoweringError with the parser's first line for any other input, ModuleError for
-    a module beyond the limits.
+    Deprecated ops are replaced, constants in the module's resources become plain ones, and an entry of another name is
+    named ``@main``. Raises LoweringError with the parser's first line for any other input, ModuleError for a module
+    beyond the limits.
     """
     module = _parse(source)
-    if check_module(module) & _DEPRECATED:
+    names = check_module(module)
+    _name_entry(module)
+    if "stablehlo.constant" in names:
+        inline_resources(module, walk(module.operation))
+    if names & _DEPRECATED:
         stablehlo.register_stablehlo_passes()
         passes = "builtin.module(func.func(stablehlo-legalize-deprecated-ops{fail-on-unused=false}))"
         PassManager.parse(passes, module.context).run(module.operation)
     return module
+
+
+def _name_entry(module: Any) -> None:
+    """Without ``@main``, the only public function that no other calls is the entry; torch's is called ``@forward``."""
+    named = functions(module)
+    if "main" in named:
+        return
+    called = {op.attributes["callee"].value for op in walk(module.operation) if op.operation.name == "func.call"}
+    entries = [name for name, function in named.items() if name not in called and _is_public(function)]
+    if len(entries) == 1 and named[entries[0]].regions[0].blocks:
+        named[entries[0]].attributes["sym_name"] = ir.StringAttr.get("main", module.context)
+
+
+def _is_public(function: Any) -> bool:
+    return "sym_visibility" not in function.attributes or function.attributes["sym_visibility"].value == "public"
 
 
 def walk(op: Any) -> Iterator[Any]:
@@ -72,9 +94,16 @@ def functions(module: Any) -> dict[str, Any]:
     return {op.attributes["sym_name"].value: op for op in module.body.operations if op.operation.name == "func.func"}
 
 
+def leaves(kind: Any) -> list[Any]:
+    """The types in a tuple of any depth; of another type, itself."""
+    if not isinstance(kind, ir.TupleType):
+        return [kind]
+    return [leaf for i in range(kind.num_types) for leaf in leaves(kind.get_type(i))]
+
+
 def static_shape(kind: Any) -> tuple[int | None, ...]:
     """The shape of an MLIR type or value, with None for unknown sizes; raises LoweringError for unranked types."""
-    kind = kind.type if isinstance(kind, ir.Value) else kind
+    kind = kind if isinstance(kind, ir.Type) else kind.type
     if not isinstance(kind, ir.RankedTensorType):
         raise LoweringError(f"type {kind}: expected a ranked tensor")
     return tuple(None if kind.is_dynamic_dim(i) else kind.get_dim_size(i) for i in range(kind.rank))
@@ -90,7 +119,7 @@ def attribute_of(function: Any, group: str, index: int, name: str) -> str | None
 
 def names_of_results(function: Any) -> tuple[str, ...]:
     """Names of a function's results, from jax's ``jax.result_info``."""
-    count = len(function.attributes["function_type"].value.results)
+    count = sum(len(leaves(kind)) for kind in function.attributes["function_type"].value.results)
     return result_names([attribute_of(function, "res_attrs", i, RESULT_NOTE) for i in range(count)])
 
 

@@ -64,9 +64,9 @@ BAD: dict[str, tuple[bytes | str | None, list[str], list[str]]] = {
     "model.keras": (b"PK\x03\x04" + bytes(40), [], ["model.keras: expected", "a zip archive"]),
     "other.onnx": (b"\x08\x0a\x12\xff" + bytes(40), [], ["other.onnx: expected", "found an ONNX file"]),
     "no-main.mlir": (
-        "func.func @forward(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> }",
+        "".join(f"func.func @{n}(%x: tensor<f32>) -> tensor<f32> {{ return %x : tensor<f32> }}\n" for n in "fg"),
         [],
-        ["no-main.mlir: expected a function @main, the module's entry, found @forward; rename the entry"],
+        ["no-main.mlir: expected a function @main, the module's entry, found @f, @g; rename the entry"],
     ),
     "op.mlir": (
         module("stablehlo.custom_call @mystery(%x) : (tensor<4xf32>) -> tensor<4xf32>"),
