@@ -90,7 +90,7 @@ def stablehlo_to_onnx(
         frame.values[argument], frame.shapes[argument] = inputs[-1], shape
 
     builder.hold_sizes(inputs)
-    returned = frame.run(main.regions[0])
+    returned = frame.flat(frame.run(main.regions[0]))
     if not returned:
         raise LoweringError("function @main: expected at least one result, found none; return a value")
     results = as_items(result_names) if result_names else unique(mlir.names_of_results(main), names)

@@ -50,6 +50,11 @@ _NOTES = ("mhlo.frontend_attributes", "mhlo.layout_mode", "mhlo.memory_kind", "m
 _PARTITIONS = ("mhlo.sharding", "sdy.sharding", "sdy.sharding_rule", "sdy.propagation_priority")
 SILENT_ATTRIBUTES = frozenset({*_LAYOUTS, *_NOTES, *_PARTITIONS})
 
+#: Ops whose operands and results may be tuples.
+TUPLES = frozenset({"func.call", "stablehlo.custom_call", "stablehlo.get_tuple_element", "stablehlo.tuple"})
+
+_MHLO = "MHLO, the dialect before StableHLO: convert the module to StableHLO first"
+
 #: Ops that end a body.
 _RETURNS = ("func.return", "stablehlo.return", "sdy.return")
 
@@ -86,6 +91,7 @@ class Frame:
     values: dict[Any, oir.Value] = field(default_factory=dict)
     known: dict[Any, np.ndarray] = field(default_factory=dict)
     shapes: dict[Any, Shape] = field(default_factory=dict)
+    parts: dict[Any, list[Any]] = field(default_factory=dict)
 
     def run(self, region: Any) -> list[Any]:
         """Translate a function's or branch's body; return the operands of its return op."""
@@ -177,12 +183,20 @@ class Frame:
 
     def nested(self) -> Frame:
         """A frame for a region that becomes the body of an ONNX node; it sees all values of this frame."""
-        return Frame(
-            self.builder.nested(), self.functions, self.scope, dict(self.values), dict(self.known), dict(self.shapes)
-        )
+        return self.copy(self.builder.nested())
+
+    def copy(self, builder: Builder, kind: type[Frame] | None = None) -> Frame:
+        """A frame that knows the values of this one; what it adds stays its own."""
+        tables = (dict(table) for table in (self.values, self.known, self.shapes, self.parts))
+        return (kind or Frame)(builder, self.functions, self.scope, *tables)
 
     def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:
-        """Give a body's parameter the translation of an operand in ``outer``."""
+        """Give a body's parameter the translation of an operand in ``outer``; of a tuple, that of its parts."""
+        if operand in outer.parts:
+            self.parts[parameter] = outer.parts[operand]
+            for part in self.parts[parameter] if outer is not self else ():
+                self.bind(part, outer, part)
+            return
         if operand in outer.known:
             self.known[parameter] = outer.known[operand]
         if operand in outer.values:
@@ -192,21 +206,28 @@ class Frame:
     def take(self, op: Any, inner: Frame, returned: Sequence[Any]) -> list[oir.Value]:
         """Give an op's results the translations of a body's return values; shape arithmetic makes no values."""
         for result, value in zip(op.results, returned, strict=True):
+            if value in inner.parts:
+                self.bind(result, inner, value)
+                continue
             self.shapes[result] = inner.shape(value)
             if value in inner.known:
                 self.known[result] = inner.known[value]
-        return [inner.compact(value) for value in returned if value not in inner.known]
+        return [inner.compact(v) for v in returned if v not in inner.known and v not in inner.parts]
+
+    def flat(self, values: Sequence[Any]) -> list[Any]:
+        """The values, with those in tuples in place of the tuples."""
+        return [leaf for v in values for leaf in (self.flat(self.parts[v]) if v in self.parts else [v])]
 
     def _translate(self, op: Any) -> None:
         name = op.operation.name
         found = RULES.get(name)
         if found is None:
-            raise self.error(op, "no rule translates this op to ONNX")
+            raise self.error(op, _MHLO if name.startswith("mhlo.") else "no rule translates this op to ONNX")
         unknown = set(op.attributes) - found.attributes - SILENT_ATTRIBUTES
         if unknown:
             raise self.error(op, f"attribute {', '.join(sorted(unknown))}: the op's rule does not handle it")
         for value in (*op.operands, *op.results):
-            if not mlir.has_equivalent(value.type):
+            if not all(map(mlir.has_equivalent, mlir.leaves(value.type) if name in TUPLES else [value.type])):
                 raise self.error(op, f"type {value.type}: ONNX has no equivalent")
         self.builder.scope = joined(self.scope, mlir.scope_of(op.location))
         try:
@@ -214,11 +235,11 @@ class Frame:
         except (NoKernelError, OpsetError) as error:
             raise self.error(op, str(error)) from None
         results = [results] if isinstance(results, oir.Value) else list(results)
-        open_results = [r for r in op.results if r not in self.known]
+        open_results = [r for r in op.results if r not in self.known and r not in self.parts]
         for result, value in zip(open_results, results, strict=True):
-            self._bind(op, result, value)
+            self.set(op, result, value)
 
-    def _bind(self, op: Any, result: Any, value: oir.Value) -> None:
+    def set(self, op: Any, result: Any, value: oir.Value) -> None:
         """Note a result's value; its symbolic shape defaults to the value's own."""
         self.values[result] = value
         shape = self.shapes.setdefault(result, self.builder.shape(value))

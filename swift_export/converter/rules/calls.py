@@ -1,4 +1,4 @@
-"""Calls, composites and custom calls without computation."""
+"""Calls, composites, tuples and custom calls without computation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as oir
+from jax.extend.mlir import ir
 
+from swift_export.converter import mlir
 from swift_export.converter.dims import solved
 from swift_export.converter.frame import RULES, Frame, rule
 from swift_export.converter.kernels import NoKernelError
 
 __all__: list[str] = []
+
+
+class Part:
+    """A value in a tuple that no op of the module has as its result."""
+
+    def __init__(self, kind: Any) -> None:
+        self.type = kind
+
+
+@rule("stablehlo.tuple")
+def make_tuple(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """A name for several values: it makes no nodes."""
+    frame.parts[op.results[0]] = list(op.operands)
+    return []
+
+
+@rule("stablehlo.get_tuple_element", attributes=["index"])
+def get_tuple_element(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """One of the values."""
+    return frame.take(op, frame, [frame.parts[op.operands[0]][op.attributes["index"].value]])
 
 
 @rule("func.call", attributes=["callee"])
@@ -35,10 +57,10 @@ def composite(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
 
 
 class Renamed:
-    """A composite as the op that it represents."""
+    """A composite or custom call as the op that it represents."""
 
-    def __init__(self, op: Any, name: str, attributes: Mapping[str, Any]) -> None:
-        self.operands, self.results = op.operands, op.results
+    def __init__(self, op: Any, name: str, attributes: Mapping[str, Any], results: Sequence[Any] | None = None) -> None:
+        self.operands, self.results = op.operands, op.results if results is None else results
         self.attributes = attributes
         self.location, self.name = op.location, name
 
@@ -103,6 +125,17 @@ CALL_ATTRIBUTES = (
 @rule("stablehlo.custom_call", attributes=CALL_ATTRIBUTES)
 def custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     """JAX's assertions about shapes, older forms of ops beyond StableHLO, and calls with a rule."""
+    if len(op.results) == 1 and isinstance(op.results[0].type, ir.TupleType):
+        parts = [Part(kind) for kind in mlir.leaves(op.results[0].type)]
+        values = _custom_call(frame, Renamed(op, op.operation.name, op.attributes, parts))
+        for part, value in zip(parts, [values] if isinstance(values, oir.Value) else values, strict=True):
+            frame.set(op, part, value)
+        frame.parts[op.results[0]] = parts
+        return []
+    return _custom_call(frame, op)
+
+
+def _custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     target = op.attributes["call_target_name"].value
     name = f"chlo.{target.removeprefix('mhlo.')}"
     plain = len(op.attributes.get("mhlo.attributes", ())) == 0 and "mhlo.backend_config" not in op.attributes

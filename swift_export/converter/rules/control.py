@@ -45,7 +45,7 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
             raise frame.error(op, f"state {i} of shape {frame.shape(initial[i])} becomes {inner.shape(returned[i])}")
 
     def holds(outer: Frame, values: Sequence[Any]) -> oir.Value:
-        test = Frame(outer.builder, outer.functions, outer.scope, dict(outer.values), dict(outer.known), outer.shapes)
+        test = outer.copy(outer.builder)
         for parameter, value in zip(condition.arguments, values, strict=True):
             test.bind(parameter, outer, value)
         (answer,) = test.run(op.regions[0])

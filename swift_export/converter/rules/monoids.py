@@ -28,10 +28,10 @@ OPS = {"add": "Add", "multiply": "Mul", "maximum": "Max", "minimum": "Min"}
 
 #: Elementwise ops: a body of these is applied to whole arrays.
 _ELEMENTWISE = (
-    "abs add and cbrt ceil clamp compare constant convert cosine divide exponential exponential_minus_one floor "
-    "is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt power remainder return "
-    "round_nearest_afz round_nearest_even rsqrt select shift_left shift_right_arithmetic shift_right_logical sign "
-    "sine sqrt subtract tan tanh xor"
+    "abs add and atan2 cbrt ceil clamp compare constant convert cosine count_leading_zeros divide exponential "
+    "exponential_minus_one floor is_finite log log_plus_one logistic maximum minimum multiply negate not "
+    "optimization_barrier or popcnt power reduce_precision remainder return round_nearest_afz round_nearest_even "
+    "rsqrt select shift_left shift_right_arithmetic shift_right_logical sign sine sqrt subtract tan tanh xor"
 )
 ELEMENTWISE = frozenset(f"stablehlo.{name}" for name in _ELEMENTWISE.split())
 
@@ -134,8 +134,7 @@ def combination(frame: Frame, op: Any, region: Any) -> Combine:
         raise frame.error(op, f"body with {', '.join(others)}: the op's rule takes elementwise ops")
 
     def combine(left: Sequence[oir.Value], right: Sequence[oir.Value]) -> list[oir.Value]:
-        inner = _Elements(frame.builder, frame.functions, frame.scope, dict(frame.values), dict(frame.known))
-        inner.shapes = dict(frame.shapes)
+        inner = frame.copy(frame.builder, _Elements)
         for parameter, value in zip(block.arguments, [*left, *right], strict=True):
             inner.values[parameter], inner.shapes[parameter] = value, ()
         return [inner.compact(value) for value in inner.run(region)]

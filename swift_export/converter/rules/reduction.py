@@ -1,4 +1,4 @@
-"""reduce: sums, products, extremes and logic along axes; other bodies of elementwise ops, combined in pairs."""
+"""reduce: sums, products, extremes and logic along axes; other bodies of elementwise ops, combined in pairs; map."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ def reduce(frame: Frame, op: Any) -> Sequence[oir.Value]:
         return found
     combine = combination(frame, op, op.regions[0])
     return _combined(frame, op, [frame.full(v) for v in operands], axes, combine, [frame.compact(v) for v in initial])
+
+
+@rule("stablehlo.map", attributes=["dimensions"])
+def map_elements(frame: Frame, op: Any) -> oir.Value:
+    """A body of scalars, applied to whole arrays."""
+    frame.shapes[op.results[0]] = frame.result_shape(op, *map(frame.shape, op.operands))
+    (result,) = combination(frame, op, op.regions[0])([frame.compact(v) for v in op.operands], [])
+    return result
 
 
 def _reduced(frame: Frame, op: Any, monoid: Monoid, operand: Any, axes: list[int]) -> oir.Value:

@@ -11,6 +11,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder, OpsetError
 from swift_export.converter.dims import Size
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.mlir import static_shape
 from swift_export.converter.rules.comparators import Key, sort_keys
 
 __all__: list[str] = []
@@ -145,15 +146,36 @@ def _top_k(frame: Frame, op: Any, count: Size) -> Sequence[oir.Value]:
     return [_take(frame.builder, frame.full(operand), order, axis), frame.builder.cast(order, DataType.INT32)]
 
 
-@rule("@ApproxTopK")
-def approximate_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
-    """JAX's approximate top-k, computed exactly: a recall of 100 % meets any target."""
-    config = op.attributes["mhlo.backend_config"]
-    axis, count = config["reduction_dim"].value, config["top_k"].value
+@rule("@TopK")
+def xla_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """XLA's own: as many of the first elements along the last axis, in a comparator's order, as the result has."""
+    operand, result = op.operands[0], op.results[0]
+    keys = _comparator(frame, op)
+    # Equal elements are in the order of their indices anyway; the other order, and no order of elements, are unknown.
+    if keys[0].operand != 0 or any(key.descending for key in keys[1:]) or len(keys) > 2:
+        raise frame.error(op, "comparator: expected one that orders by the elements")
+    axis = len(frame.shape(operand)) - 1
+    order = _order(frame, [operand], keys[:1], axis, static_shape(result)[axis] or 0)
+    return [
+        _take(frame.builder, frame.full(operand), order, axis),
+        frame.builder.cast(order, frame.dtype(op.results[1])),
+    ]
+
+
+def _comparator(frame: Frame, op: Any) -> list[Key]:
     (name,) = op.attributes["called_computations"]
     keys = sort_keys(frame.functions[name.value].regions[0].blocks[0])
     if keys is None:
         raise frame.error(op, f"comparator {name.value}: expected a strict comparison")
+    return keys
+
+
+@rule("@ApproxTopK")
+def approximate_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
+    """JAX's approximate top-k, computed exactly: a recall of 100 % meets any target."""
+    config = op.attributes["mhlo.backend_config" if "mhlo.backend_config" in op.attributes else "backend_config"]
+    axis, count = config["reduction_dim"].value, config["top_k"].value
+    keys = _comparator(frame, op)
     if not config["aggregate_to_topk"].value:
         raise frame.error(op, "aggregate_to_topk = false: the number of results depends on the machine")
     operands = list(op.operands)[:2]
