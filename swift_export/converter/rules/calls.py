@@ -12,6 +12,7 @@ from swift_export.converter import mlir
 from swift_export.converter.dims import solved
 from swift_export.converter.frame import RULES, Frame, rule
 from swift_export.converter.kernels import NoKernelError
+from swift_export.converter.rules.linear_algebra.routines import lapack_routine
 
 __all__: list[str] = []
 
@@ -119,6 +120,7 @@ CALL_ATTRIBUTES = (
     "mhlo.attributes",
     "mhlo.backend_config",
     "mhlo.version",
+    "sdy.sharding_rule",
 )
 
 
@@ -150,4 +152,7 @@ def _custom_call(frame: Frame, op: Any) -> oir.Value | Sequence[oir.Value]:
     except (AttributeError, LookupError, TypeError, ValueError):
         # No verifier has checked that the call has the operands and attributes that its rule reads.
         raise frame.error(op, f"custom call {target}: its rule does not handle these operands and attributes") from None
+    routine = lapack_routine(target)
+    if routine is not None:
+        raise frame.error(op, f"custom call {target}: no rule translates LAPACK's routine {routine} to ONNX")
     raise frame.error(op, f"custom call {target}: it calls code outside the module, and no rule translates it")

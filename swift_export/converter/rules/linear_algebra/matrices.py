@@ -1,0 +1,183 @@
+"""Batches of matrices as terms: their rows, columns and products, and loops over their indices.
+
+The last two axes are a matrix's rows and columns. Pieces keep both axes, so that they broadcast against the matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.builder import Builder, broadcast_shapes
+from swift_export.converter.dims import Shape
+from swift_export.converter.frame import Frame
+from swift_export.converter.rules.terms import Term
+
+__all__ = [
+    "COLUMNS",
+    "ROWS",
+    "Step",
+    "diagonal",
+    "indices",
+    "info",
+    "largest",
+    "loop",
+    "matrix",
+    "order",
+    "picked",
+    "precision",
+    "product",
+    "read_only",
+    "shape",
+    "spread",
+    "steps",
+    "total",
+    "transposed",
+]
+
+DataType = oir.DataType
+
+#: The axes of a matrix.
+ROWS, COLUMNS = -2, -1
+
+#: Loops of at most this many steps are unrolled.
+UNROLLED = 8
+
+#: What one step of a loop does: from its number, as a vector of one element, what it reads and its state, to the state.
+Step = Callable[..., Sequence[Term]]
+
+
+def matrix(frame: Frame, op: Any, operand: Any) -> Term:
+    """An operand of float32 or float64 whose matrices have a known size."""
+    if frame.dtype(operand) not in (DataType.FLOAT, DataType.DOUBLE):
+        raise frame.error(op, f"elements of type {frame.dtype(operand).name}: expected FLOAT or DOUBLE")
+    frame.static(op, frame.shape(operand)[ROWS:], "matrices of size")
+    return Term(frame.builder, frame.full(operand))
+
+
+def shape(x: Term) -> Shape:
+    """The symbolic shape of a term."""
+    return x.builder.shape(x.value)
+
+
+def precision(x: Term) -> float:
+    """The distance from 1 to the next number of the type."""
+    return float(np.finfo(x.dtype.numpy()).eps)
+
+
+def indices(x: Term, axis: int) -> Term:
+    """The indices of a matrix's rows, as a column, or of its columns, as a row."""
+    count = np.arange(int(str(shape(x)[axis])), dtype=np.int64)
+    return Term(x.builder, x.builder.constant(count[:, None] if axis == ROWS else count[None]))
+
+
+def spread(x: Term, batch: Shape) -> Term:
+    """The matrix repeated for a batch."""
+    return Term(x.builder, x.builder.expand(x.value, (*batch, *shape(x)[ROWS:])))
+
+
+def transposed(x: Term) -> Term:
+    """Rows as columns."""
+    rank = len(shape(x))
+    return Term(x.builder, x.builder.transpose(x.value, [*range(rank - 2), rank - 1, rank - 2]))
+
+
+def product(a: Term, b: Term) -> Term:
+    """The product of matrices."""
+    batch = broadcast_shapes(shape(a)[:ROWS], shape(b)[:ROWS])
+    sizes = (*batch, shape(a)[ROWS], shape(b)[COLUMNS])
+    return Term(a.builder, a.builder.node("MatMul", [a.value, b.value], a.dtype, sizes))
+
+
+def picked(x: Term, axis: int, k: Term) -> Term:
+    """The rows or columns of the given indices, a vector."""
+    sizes = list(shape(x))
+    sizes[axis] = shape(k)[0]
+    return Term(x.builder, x.builder.node("Gather", [x.value, k.value], x.dtype, tuple(sizes), axis=len(sizes) + axis))
+
+
+def order(x: Term, places: Term) -> Term:
+    """The rows in an order of each matrix's own, a column of indices."""
+    target = (*shape(places)[:-1], shape(x)[COLUMNS])
+    index = x.builder.expand(places.value, target)
+    node = x.builder.node("GatherElements", [x.value, index], x.dtype, target, axis=len(target) + ROWS)
+    return Term(x.builder, node)
+
+
+def _reduced(op_type: str, x: Term, axes: Sequence[int]) -> Term:
+    sizes = list(shape(x))
+    for axis in axes:
+        sizes[axis] = 1
+    places = x.builder.integers([len(sizes) + axis for axis in axes])
+    return Term(x.builder, x.builder.node(op_type, [x.value, places], x.dtype, tuple(sizes), keepdims=1))
+
+
+def total(x: Term, *axes: int) -> Term:
+    """Sums along axes, which stay with size 1."""
+    return _reduced("ReduceSum", x, axes)
+
+
+def largest(x: Term, *axes: int) -> Term:
+    """The largest elements along axes, which stay with size 1. NaN may be lost."""
+    return _reduced("ReduceMax", x, axes)
+
+
+def diagonal(x: Term) -> Term:
+    """The diagonal as a column."""
+    count = min(int(str(size)) for size in shape(x)[ROWS:])
+    width = int(str(shape(x)[COLUMNS]))
+    batch = shape(x)[:ROWS]
+    flat = Term(x.builder, x.builder.reshape(x.value, (*batch, int(str(shape(x)[ROWS])) * width, 1)))
+    return picked(flat, ROWS, Term(x.builder, x.builder.integers([i * (width + 1) for i in range(count)])))
+
+
+def info(column: Term) -> oir.Value:
+    """LAPACK's status of each matrix: one more than the first index at which a column of truth values holds, else 0."""
+    b, batch = column.builder, shape(column)[:ROWS]
+    if shape(column)[ROWS] == 0:
+        return b.expand(b.scalar(0, DataType.INT32), batch)
+    weights = column.to(DataType.INT32)
+    (place,) = [b.node("ArgMax", [weights.value], DataType.INT64, (*batch, 1, 1), axis=len(batch), keepdims=1)]
+    (found,) = [order(weights, Term(b, place))]
+    status = found * (Term(b, b.cast(place, DataType.INT32)) + 1)
+    return b.reshape(status.value, batch)
+
+
+def read_only(b: Builder, values: Sequence[Term]) -> list[Term]:
+    """Terms of an outer graph for the use in a body."""
+    return [Term(b, value.value) for value in values]
+
+
+def steps(count: int, step: Step, read: Sequence[Term], state: Sequence[Term]) -> list[Term]:
+    """The state after the steps 0, 1, ..., unrolled if they are few."""
+    b = state[0].builder
+    if count > UNROLLED:
+        return loop(count, lambda k, *values: (None, step(k, *values)), read, state)
+    for k in range(count):
+        state = step(Term(b, b.integers([k])), *read, *state)
+    return list(state)
+
+
+def loop(
+    most: int, step: Callable[..., tuple[Term | None, Sequence[Term]]], read: Sequence[Term], state: Sequence[Term]
+) -> list[Term]:
+    """The state after at most so many steps; a step also gives whether another one is needed, or None: always."""
+    b = state[0].builder
+    inner = b.nested()
+    parameters = [inner.parameter(s.dtype, shape(s)) for s in state]
+    counter, going = inner.parameter(DataType.INT64, ()), inner.parameter(DataType.BOOL, ())
+    k = Term(inner, inner.reshape(counter, (1,)))
+    more, after = step(k, *read_only(inner, read), *(Term(inner, p) for p in parameters))
+    body = inner.body(
+        [counter, going, *parameters], [going if more is None else more.value, *[s.value for s in after]], "body"
+    )
+    results = b.node_outputs(
+        "Loop",
+        [b.scalar(most, DataType.INT64), None, *[s.value for s in state]],
+        [(s.dtype, shape(s)) for s in state],
+        body=body,
+    )
+    return [Term(b, r) for r in results]
