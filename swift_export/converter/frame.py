@@ -22,6 +22,7 @@ from swift_export.converter import mlir
 from swift_export.converter.builder import Builder, OpsetError
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError
+from swift_export.converter.loop_rows import Rows, scalar
 from swift_export.converter.shape_arithmetic import evaluate
 from swift_export.errors import LoweringError
 from swift_export.formats.scopes import joined
@@ -92,6 +93,8 @@ class Frame:
     known: dict[Any, np.ndarray] = field(default_factory=dict)
     shapes: dict[Any, Shape] = field(default_factory=dict)
     parts: dict[Any, list[Any]] = field(default_factory=dict)
+    #: The arrays that the loop of this body fills row by row.
+    rows: Rows | None = None
 
     def run(self, region: Any) -> list[Any]:
         """Translate a function's or branch's body; return the operands of its return op."""
@@ -133,6 +136,10 @@ class Frame:
             if all(isinstance(c, int) for c in elements.reshape(-1).tolist()):
                 dtype = mlir.element_type(value.type).numpy()
                 self.values[value] = self.builder.constant(elements.astype(dtype))
+            elif elements.ndim == 0:
+                self.values[value] = self.builder.cast(
+                    scalar(self.builder, elements.item()), mlir.element_type(value.type)
+                )
             else:
                 vector = self.builder.sizes(elements.reshape(-1).tolist())
                 vector = self.builder.cast(vector, mlir.element_type(value.type))
@@ -176,7 +183,7 @@ class Frame:
 
     def call(self, op: Any, function: Any, operands: Sequence[Any]) -> list[oir.Value]:
         """Translate a call in place; shapes and known elements of arguments and results carry over."""
-        inner = type(self)(self.builder, self.functions, self.builder.scope)
+        inner = type(self)(self.builder, self.functions, self.builder.scope, rows=self.rows)
         for parameter, operand in zip(function.regions[0].blocks[0].arguments, operands, strict=True):
             inner.bind(parameter, self, operand)
         return self.take(op, inner, inner.run(function.regions[0]))
@@ -187,8 +194,10 @@ class Frame:
 
     def copy(self, builder: Builder, kind: type[Frame] | None = None) -> Frame:
         """A frame that knows the values of this one; what it adds stays its own."""
-        tables = (dict(table) for table in (self.values, self.known, self.shapes, self.parts))
-        return (kind or Frame)(builder, self.functions, self.scope, *tables)
+        made = (kind or Frame)(builder, self.functions, self.scope)
+        made.values, made.known = dict(self.values), dict(self.known)
+        made.shapes, made.parts = dict(self.shapes), dict(self.parts)
+        return made
 
     def bind(self, parameter: Any, outer: Frame, operand: Any) -> None:
         """Give a body's parameter the translation of an operand in ``outer``; of a tuple, that of its parts."""

@@ -12,6 +12,7 @@ import numpy as np
 from swift_export.converter import mlir
 from swift_export.converter.dims import Dim, Shape, Size, exact_quotient
 from swift_export.converter.size_functions import (
+    NOTHING,
     Facts,
     floordiv,
     least,
@@ -23,8 +24,9 @@ from swift_export.converter.size_functions import (
     quotient,
     sign,
 )
+from swift_export.converter.step_symbols import may_wrap
 
-__all__ = ["evaluate"]
+__all__ = ["always", "evaluate"]
 
 #: Longer polynomials are left to the runtime.
 MOST_TERMS = 64
@@ -65,7 +67,7 @@ def evaluate(op: Any, known: Mapping[Any, np.ndarray], shapes: Mapping[Any, Shap
         return _objects(result, lambda v: bool(v) if isinstance(v, int) else v)
     limit = 2 ** (int(str(kind.element_type).lstrip("iu")) - 1)
     # Numbers that would wrap around are left to the runtime.
-    if any(isinstance(v, int) and not -limit <= v < limit for v in result.reshape(-1).tolist()):
+    if any(may_wrap(v, limit) for v in result.reshape(-1).tolist()):
         return None
     return result
 
@@ -135,6 +137,11 @@ def _holds(facts: Facts, direction: str, a: Size, b: Size) -> Size:
             return 1 - positive(b - a, facts)
         case _:
             return 1 - positive(a - b, facts)
+
+
+def always(direction: str, a: Size, b: Size, facts: Facts = NOTHING) -> bool:
+    """Whether a comparison is true for all values of the unknown sizes and steps."""
+    return _holds(facts, direction, a, b) == 1
 
 
 def _clamp(facts: Facts, low: Size, a: Size, high: Size) -> Size:

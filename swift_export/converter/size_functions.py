@@ -12,8 +12,21 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from swift_export.converter.dims import Call, Dim, Monomial, Size, exact_quotient
+from swift_export.converter.step_symbols import lowest
 
-__all__ = ["Facts", "floordiv", "least", "maximum", "minimum", "most", "nonzero", "positive", "quotient", "sign"]
+__all__ = [
+    "NOTHING",
+    "Facts",
+    "floordiv",
+    "least",
+    "maximum",
+    "minimum",
+    "most",
+    "nonzero",
+    "positive",
+    "quotient",
+    "sign",
+]
 
 #: The most functions to replace by their bounds, one inside another.
 DEEPEST = 8
@@ -130,10 +143,12 @@ def nonzero(a: Size, facts: Facts = NOTHING) -> Size:
 
 
 def least(size: Size, floors: Floors) -> float:
-    """A lower bound of a size over all values of its symbols, which are at least their ``floors``, else 0."""
+    """A lower bound of a size over all steps and all values of its symbols, which are at least their ``floors``, else
+    0.
+    """
     if isinstance(size, int):
         return size
-    return _least(_polynomial(size), floors, DEEPEST)
+    return _least(_polynomial(lowest(size)), floors, DEEPEST)
 
 
 def most(size: Size, floors: Floors) -> float:

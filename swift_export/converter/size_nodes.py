@@ -9,6 +9,7 @@ import onnx_ir as oir
 
 from swift_export.converter.dims import Call, Dim, Shape, Size, solved
 from swift_export.converter.size_functions import Facts, least
+from swift_export.converter.step_symbols import Step
 from swift_export.errors import LoweringError
 
 __all__ = ["SizeNodes"]
@@ -29,6 +30,7 @@ class Graph(Protocol):
     def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value: ...
     def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value: ...
     def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value: ...
+    def reshape(self, value: oir.Value, shape: Shape) -> oir.Value: ...
     def require(self, condition: oir.Value) -> None: ...
 
 
@@ -96,6 +98,8 @@ class SizeNodes:
         return b.same_type("Div", a, divisor)
 
     def _symbol(self, b: Graph, name: str) -> oir.Value:
+        if isinstance(name, Step):
+            return b.reshape(name.turn, (1,))
         if name not in self._origins:
             raise LoweringError(
                 f"dimension {name}: expected a size that an input's shape gives, found one that depends on data"

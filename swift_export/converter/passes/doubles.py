@@ -21,7 +21,7 @@ THIN = frozenset(
 
 
 def keep_doubles(graph: oir.Graph) -> int:
-    """A Reshape to the same shape, which copies nothing, between float64 factors and products; ``x ** 2`` -> ``x * x``."""
+    """A Reshape that changes nothing between float64 factors and products; ``x ** 2`` as ``x * x``."""
     count = 0
     for node in list(graph):
         if node.domain or node.outputs[0].dtype != oir.DataType.DOUBLE:

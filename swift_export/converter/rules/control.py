@@ -9,6 +9,7 @@ import onnx_ir as oir
 
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.counted_loops import counted_loop
 
 __all__: list[str] = []
 
@@ -29,6 +30,9 @@ def while_loop(frame: Frame, op: Any) -> Sequence[oir.Value]:
         frame.shapes[result] = frame.shape(operand)
     if not states:
         return [frame.compact(operand) for operand in initial]
+    counted = counted_loop(frame, op, states)
+    if counted is not None:
+        return counted
 
     inner = frame.nested()
     parameters = [inner.builder.parameter(frame.dtype(initial[i]), frame.shape(initial[i])) for i in states]

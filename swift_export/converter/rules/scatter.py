@@ -67,6 +67,9 @@ def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
         batching=dict(zip(batching, numbers.scatter_indices_batching_dims, strict=True)),
         vector=numbers.index_vector_dim,
     )
+    written = _write_row(frame, slices, operands[0], indices, updates[0]) if bodies == [""] else None
+    if written is not None:
+        return [written]
     places = find_places(frame, indices, slices, clamp=False)
     dimensions = iter(d for d in range(len(frame.shape(indices))) if d != slices.vector)
     windows = iter(slices.windows)
@@ -78,6 +81,17 @@ def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
         _scatter(frame.builder, body, slices, places, frame.full(operand), frame.full(update), labels)
         for body, operand, update in zip(bodies, operands, updates, strict=True)
     ]
+
+
+def _write_row(frame: Frame, slices: Slices, operand: Any, indices: Any, update: Any) -> oir.Value | None:
+    """The row of an array that a loop fills row by row; None for other scatters."""
+    elements = frame.known_elements(indices)
+    whole = not slices.batching and slices.index_map == [0] and slices.sizes == (1, *slices.shape[1:])
+    if frame.rows is None or elements is None or len(elements) != 1 or not whole:
+        return None
+    if frame.shape(update) not in (slices.shape[1:], slices.sizes):
+        return None
+    return frame.rows.write(frame.builder, frame.compact(operand), elements[0], frame.compact(update))
 
 
 def _bodies(frame: Frame, op: Any) -> list[str]:

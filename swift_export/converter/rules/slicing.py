@@ -11,7 +11,9 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.loop_rows import scalar
 from swift_export.converter.rules.indices import as_index, as_int64, clamped
+from swift_export.converter.shape_arithmetic import always
 from swift_export.converter.size_functions import floordiv
 
 __all__ = ["cut", "first_elements"]
@@ -112,6 +114,9 @@ def _strided(
             continue
         axes.append(axis)
         out[axis] = -floordiv(start - limit, step)
+    row = _row(frame, op, tuple(out), starts)
+    if row is not None:
+        return row
     frame.shapes[op.results[0]] = frame.result_shape(op, tuple(out))
     value = frame.aligned(op.operands[0])
     # Slicing a compact axis keeps its one element.
@@ -168,7 +173,11 @@ def _difference(frame: Frame, start: Any, limit: Any) -> Sequence[Size] | None:
 def dynamic_slice(frame: Frame, op: Any) -> oir.Value:
     """A slice of fixed size at a computed start, moved inside if it would extend beyond the operand."""
     b = frame.builder
-    value, sizes = frame.full(op.operands[0]), list(op.attributes["slice_sizes"])
+    sizes = list(op.attributes["slice_sizes"])
+    row = _row(frame, op, tuple(sizes), _known_starts(frame, list(op.operands)[1:]))
+    if row is not None:
+        return row
+    value = frame.full(op.operands[0])
     axes = [a for a, s in enumerate(frame.shape(op.operands[0])) if s != sizes[a]]
     starts = [_start(frame, list(op.operands)[1 + a]) for a in axes]
     return cut(b, value, axes, _joined(b, starts), sizes) if axes else value
@@ -185,6 +194,39 @@ def set_dimension_size(frame: Frame, op: Any) -> oir.Value:
     shape[axis] = size
     frame.shapes[op.results[0]] = tuple(shape)
     return first_elements(frame.builder, frame.full(operand), shape)
+
+
+def _known_axis(frame: Frame, array: Any, sizes: Shape, starts: Sequence[Size | None]) -> tuple[int, Size] | None:
+    """The axis of which a slice has one element, and a start of it known to be inside; None for other slices."""
+    shape = frame.shape(array)
+    axes = [a for a, s in enumerate(shape) if s != sizes[a]]
+    start = starts[axes[0]] if len(axes) == 1 and sizes[axes[0]] == 1 else None
+    if start is None or not (always("GE", start, 0) and always("LT", start, shape[axes[0]])):
+        return None
+    return axes[0], start
+
+
+def _known_starts(frame: Frame, scalars: Sequence[Any]) -> list[Size | None]:
+    return [None if known is None else known[0] for known in map(frame.known_elements, scalars)]
+
+
+def _row(frame: Frame, op: Any, sizes: Shape, starts: Sequence[Size | None]) -> oir.Value | None:
+    """A row at a step of a loop, without arithmetic on bounds; None for other slices."""
+    b, array = frame.builder, op.operands[0]
+    found = _known_axis(frame, array, sizes, starts)
+    if found is None or isinstance(found[1], int):
+        return None
+    axis, start = found
+    frame.shapes[op.results[0]] = sizes
+    value = frame.aligned(array)
+    if axis == 0 and frame.rows is not None:
+        value = frame.rows.read(value, start)
+    shape = b.shape(value)
+    if shape[axis] == 1:
+        return value
+    assert value.dtype is not None
+    row = b.node("Gather", [value, scalar(b, start)], value.dtype, (*shape[:axis], *shape[axis + 1 :]), axis=axis)
+    return b.reshape(row, (*shape[:axis], 1, *shape[axis + 1 :]))
 
 
 def _joined(b: Builder, parts: Sequence[oir.Value]) -> oir.Value:
@@ -206,6 +248,11 @@ def dynamic_update_slice(frame: Frame, op: Any) -> oir.Value:
     frame.shapes[op.results[0]] = shape
     if 0 in sizes:
         return frame.compact(operand)
+    row = _known_axis(frame, operand, sizes, _known_starts(frame, scalars))
+    if row is not None and row[0] == 0 and frame.rows is not None:
+        written = frame.rows.write(b, frame.compact(operand), row[1], frame.compact(update))
+        if written is not None:
+            return written
     axes = [a for a, s in enumerate(shape) if s != sizes[a]]
     starts = {a: as_int64(b, clamped(b, _start(frame, scalars[a]), [shape[a] - sizes[a]])) for a in axes}
     return _put(b, frame.full(operand), frame.full(update), sizes, starts)
