@@ -21,6 +21,7 @@ from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
+from swift_export.converter.passes.loops import drop_unread_states, hoist_invariants
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
@@ -43,6 +44,8 @@ Pass = Callable[[oir.Graph], int]
 STANDARD: tuple[Pass, ...] = (
     merge_duplicate_initializers,
     fold_constants,
+    drop_unread_states,
+    hoist_invariants,
     choose_branches,
     drop_neutral_elements,
     reduce_means,
@@ -91,8 +94,8 @@ MICROSOFTS: tuple[Pass, ...] = (
 
 #: The passes of each target, in order: later ones work on the results of earlier ones.
 FUSIONS = {
-    "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes),
-    "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes),
+    "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes, hoist_invariants),
+    "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes, hoist_invariants),
 }
 
 

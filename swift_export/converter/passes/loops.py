@@ -1,0 +1,99 @@
+"""Moves work out of loops that is equal in each step, and drops states and outputs that nothing reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from swift_export.converter.passes.match import constant_like, made_by, replace
+from swift_export.converter.passes.nested import with_bodies
+
+__all__ = ["body_of", "drop_unread_states", "hoist_invariants"]
+
+#: A Loop's inputs before its states, and the body's; the body's outputs before them.
+COUNT_AND_CONDITION, STEP_AND_CONDITION, CONDITION = 2, 2, 1
+
+
+def body_of(loop: oir.Node) -> oir.Graph:
+    """The body of a Loop."""
+    return loop.attributes["body"].as_graph()
+
+
+def hoist_invariants(graph: oir.Graph) -> int:
+    """Nodes of a loop's body that read nothing of the body -> in front of the loop; a state that stays -> its value.
+
+    ONNX's ops have no effects, so that a loop without steps may have them in front of it too.
+    """
+    count = 0
+    for loop in [node for node in graph if node.op_type == "Loop"]:
+        body = body_of(loop)
+        for i, state in enumerate(list(body.inputs)[STEP_AND_CONDITION:]):
+            kept = made_by(body.outputs[CONDITION + i], "Identity")
+            initial = loop.inputs[COUNT_AND_CONDITION + i]
+            if kept is not None and kept.inputs[0] is state and initial is not None and state.uses():
+                count += 1
+                state.replace_all_uses_with(initial)
+        for node in list(body):
+            read = {value for inner in with_bodies(node) for value in inner.inputs if value is not None}
+            own = {value for inner in with_bodies(node) for value in inner.outputs}
+            if any(value.graph is body for value in read - own) or any(v.is_graph_output() for v in node.outputs):
+                continue
+            body.remove(node)
+            graph.insert_before(loop, node)
+            count += 1
+    return count
+
+
+def drop_unread_states(graph: oir.Graph) -> int:
+    """Drop the states of loops that only states like them read, and rows that nothing reads."""
+    count = 0
+    for loop in [node for node in graph if node.op_type == "Loop"]:
+        body = body_of(loop)
+        states = len(loop.inputs) - COUNT_AND_CONDITION
+        wanted = {i for i, output in enumerate(loop.outputs) if output.uses() or output.is_graph_output()}
+        while True:
+            read = _read(body, [body.outputs[0], *[body.outputs[CONDITION + i] for i in sorted(wanted)]])
+            more = {i for i in range(states) if body.inputs[STEP_AND_CONDITION + i] in read} - wanted
+            if not more:
+                break
+            wanted |= more
+        # A loop that nothing reads is removed as a whole.
+        if wanted and len(wanted) < len(loop.outputs):
+            _keep(graph, loop, sorted(wanted), states)
+            count += 1
+    return count
+
+
+def _keep(graph: oir.Graph, loop: oir.Node, kept: list[int], states: int) -> None:
+    """Replace a loop by one with only these outputs; the first ``states`` of all are its states."""
+    body = body_of(loop)
+    for i in reversed(range(len(loop.outputs))):
+        if i not in kept:
+            body.outputs.pop(CONDITION + i)
+            if i < states:
+                body.inputs.pop(STEP_AND_CONDITION + i)
+    inputs = [*loop.inputs[:COUNT_AND_CONDITION], *[loop.inputs[COUNT_AND_CONDITION + i] for i in kept if i < states]]
+    if len(inputs) == COUNT_AND_CONDITION and inputs[1] is None:
+        # ONNX requires a condition if there is no state.
+        inputs[1] = constant_like(graph, np.asarray(True))
+    outputs = [oir.val(None, loop.outputs[i].dtype, loop.outputs[i].shape) for i in kept]
+    properties = dict(loop.metadata_props)
+    graph.insert_before(loop, oir.node("Loop", inputs, {"body": body}, outputs=outputs, metadata_props=properties))
+    for i, output in zip(kept, outputs, strict=True):
+        replace(graph, loop.outputs[i], output)
+    graph.remove(loop, safe=True)
+
+
+def _read(body: oir.Graph, values: list[oir.Value]) -> set[oir.Value]:
+    """All values of a body on which these depend."""
+    found: set[oir.Value] = set()
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if value in found:
+            continue
+        found.add(value)
+        producer = value.producer()
+        if producer is not None and producer.graph is body:
+            waiting += [v for inner in with_bodies(producer) for v in inner.inputs if v is not None]
+    return found
