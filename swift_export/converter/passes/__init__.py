@@ -26,6 +26,7 @@ from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
 from swift_export.converter.passes.order import order_nodes, separate_outputs
+from swift_export.converter.passes.recurrent import fuse_recurrences
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
@@ -67,6 +68,7 @@ STANDARD: tuple[Pass, ...] = (
     fold_constants,
     split_products,
     merge_reshapes,
+    fuse_recurrences,
 )
 PORTABLES: tuple[Pass, ...] = (
     fuse_standard_attention,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as oir
 
-__all__ = ["all_nodes", "bodies", "graphs", "root", "with_bodies"]
+__all__ = ["ROOT", "all_nodes", "bodies", "detach", "graphs", "root", "with_bodies"]
 
 #: The ops of ONNX that have bodies: most nodes have none, which their op tells at once.
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -42,6 +42,13 @@ def with_bodies(node: oir.Node) -> Iterator[oir.Node]:
     yield node
     for body in bodies(node):
         yield from all_nodes(body)
+
+
+def detach(node: oir.Node) -> None:
+    """Take a node and those in its bodies off the values that they read."""
+    for inner in with_bodies(node):
+        for i in range(len(inner.inputs)):
+            inner.replace_input_with(i, None)
 
 
 def all_nodes(graph: oir.Graph) -> Iterator[oir.Node]:

@@ -13,7 +13,7 @@ from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame
 from swift_export.converter.loop_rows import Rows, new_step, scalar
 from swift_export.converter.mlir import is_small_integer
-from swift_export.converter.passes.nested import with_bodies
+from swift_export.converter.passes.nested import detach
 from swift_export.converter.shape_arithmetic import always, evaluate
 
 __all__ = ["counted_loop"]
@@ -139,10 +139,8 @@ class _Attempt:
 
     def discard(self) -> None:
         """Take the nodes off the values that they read."""
-        for top in self.inner.builder.nodes:
-            for node in with_bodies(top):
-                for i in range(len(node.inputs)):
-                    node.replace_input_with(i, None)
+        for node in self.inner.builder.nodes:
+            detach(node)
 
     def finish(self) -> list[oir.Value]:
         """The Loop; gives the results that are not counters."""
