@@ -22,7 +22,8 @@ class Form:
     """``activation(x @ A + ... + c)``, or a constant.
 
     ``rows`` holds the affine part where all sources are zero, then where one of their elements is 1, along ``axis``
-    (from the end). That axis is where the value has the sources' rows. A constant has no such axis.
+    (from the end). That axis is where the value has the sources' rows, or stands before all axes if the sources are
+    vectors. A constant has no such axis.
     """
 
     rows: np.ndarray
@@ -30,18 +31,20 @@ class Form:
     activation: str = ""
 
     def transposed(self, order: Sequence[int]) -> Form:
-        """The axes in another order."""
+        """The value's axes in another order."""
+        if self.rows.ndim > len(order):
+            return replace(self, rows=self.rows.transpose([0, *(axis + 1 for axis in order)]))
         axis = None if self.axis is None else list(order).index(self.rows.ndim + self.axis) - self.rows.ndim
         return replace(self, rows=self.rows.transpose(order), axis=axis)
 
 
 class Forms:
-    """The forms of values, in terms of ``sources`` of shape (rows, elements)."""
+    """The forms of values, in terms of ``sources`` of shape (rows, elements) or (elements)."""
 
     def __init__(self, *sources: oir.Value) -> None:
         self._found: dict[oir.Value, Form | None] = {}
         self.places: dict[oir.Value, slice] = {}
-        lengths = [int(sizes(source)[1]) for source in sources]
+        lengths = [int(sizes(source)[-1]) for source in sources]
         self._table = 1 + sum(lengths)
         first = 1
         for source, length in zip(sources, lengths, strict=True):
@@ -141,10 +144,10 @@ def _elementwise(
 
 
 def _product(a: Form, b: Form) -> Form | None:
-    """The product of two matrices, one of them constant."""
-    if a.rows.ndim != 2 or b.rows.ndim != 2:
+    """The product of two matrices, one of them constant, or of a row and a constant."""
+    if (a.axis, b.axis) not in ((-2, None), (-3, None), (None, -1), (None, -3), (None, None)):
         return None
-    if (a.axis, b.axis) not in ((-2, None), (None, -1), (None, None)):
+    if any(form.rows.ndim != (3 if form.axis == -3 else 2) for form in (a, b)):
         return None
     return Form(a.rows @ b.rows, a.axis or b.axis)
 
@@ -163,16 +166,22 @@ def _gemm(node: oir.Node, forms: Sequence[Form]) -> Form | None:
 
 
 def _concat(node: oir.Node, forms: Sequence[Form]) -> Form | None:
-    axis, rank = attribute(node, "axis", 0), forms[0].rows.ndim
-    if len({form.axis for form in forms}) != 1 or axis % rank - rank == forms[0].axis:
+    axis = _axis(node, attribute(node, "axis", 0))
+    if len({form.axis for form in forms}) != 1 or axis == forms[0].axis:
         return None
     return Form(np.concatenate([form.rows for form in forms], axis), forms[0].axis)
 
 
+def _axis(node: oir.Node, axis: int) -> int:
+    """An axis of a node's first operand, counted from the end."""
+    rank = len(sizes(inputs(node)[0]))
+    return axis % rank - rank
+
+
 def _split(node: oir.Node, value: oir.Value, form: Form) -> Form | None:
-    axis, rank = attribute(node, "axis", 0), form.rows.ndim
+    axis = _axis(node, attribute(node, "axis", 0))
     lengths = [output.shape[axis] for output in node.outputs if output.shape is not None]
-    if axis % rank - rank == form.axis or not all(isinstance(length, int) for length in lengths):
+    if axis == form.axis or not all(isinstance(length, int) for length in lengths):
         return None
     ends = np.cumsum([length for length in lengths if isinstance(length, int)])
     return replace(form, rows=np.split(form.rows, ends[:-1], axis)[list(node.outputs).index(value)])
@@ -184,17 +193,33 @@ def _slice(node: oir.Node, value: oir.Value, form: Form) -> Form | None:
         return None
     cut = [slice(None)] * form.rows.ndim
     for start, end, axis in zip(starts, ends, axes, strict=True):
-        cut[axis] = slice(start, end)
-        if axis % form.rows.ndim - form.rows.ndim == form.axis:
+        cut[_axis(node, axis)] = slice(start, end)
+        if _axis(node, axis) == form.axis:
             return None
     return replace(form, rows=form.rows[tuple(cut)])
 
 
+def _reshaped(node: oir.Node, value: oir.Value, form: Form) -> Form | None:
+    """Another shape of a constant, or of all elements of a row."""
+    shape = [size for size in sizes(value) if isinstance(size, int)]
+    if len(shape) < len(sizes(value)):
+        return None
+    if form.axis is None:
+        return Form(np.broadcast_to(form.rows, shape) if node.op_type == "Expand" else form.rows.reshape(shape))
+    if node.op_type == "Expand" or form.rows.ndim != len(sizes(inputs(node)[0])) + 1:
+        return None
+    return replace(form, rows=form.rows.reshape(-1, *shape), axis=-len(shape) - 1)
+
+
 _MOVES: dict[str, Callable[[oir.Node, oir.Value, Form], Form | None]] = {
+    "Expand": _reshaped,
     "Identity": lambda node, value, form: form,
+    "Reshape": _reshaped,
     "Slice": _slice,
     "Split": _split,
+    "Squeeze": _reshaped,
     "Transpose": lambda node, value, form: form.transposed(permutation(node)),
+    "Unsqueeze": _reshaped,
 }
 _SUMS: dict[str, Callable[[oir.Node, Sequence[Form]], Form | None]] = {
     "Add": _elementwise(np.add, constants=0),

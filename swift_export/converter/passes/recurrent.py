@@ -41,9 +41,10 @@ def fuse_recurrences(graph: oir.Graph) -> int:
         if sequence is None:
             continue
         states = list(body.inputs)[2:]
-        if any(v.dtype != oir.DataType.FLOAT or len(sizes(v)) != 2 for v in (*states, sequence.row)):
+        values = (*states, sequence.row)
+        if any(v.dtype != oir.DataType.FLOAT or len(sizes(v)) != len(sizes(sequence.row)) for v in values):
             continue
-        if not all(isinstance(sizes(v)[1], int) for v in (*states, sequence.row)):
+        if not all(isinstance(sizes(v)[-1], int) for v in values):
             continue
         ends = [_source(v) for v in list(body.outputs)[1:]]
         cell = None
@@ -82,7 +83,12 @@ def _sequence(loop: oir.Node) -> Sequence | None:
     backwards = last is not None and last.inputs[1] is step and _length(last.inputs[0], 1) == sizes(rows)[0]
     axis = reads[0].attributes.get("axis")
     first = axis is None or axis.as_int() == 0
-    if not first or len(sizes(rows)) != 3 or len(shape) != 2 or _length(loop.inputs[0], 0) != sizes(rows)[0]:
+    if (
+        not first
+        or len(sizes(rows)) != len(shape) + 1
+        or len(shape) not in (1, 2)
+        or _length(loop.inputs[0], 0) != sizes(rows)[0]
+    ):
         return None
     if rows.graph is body or not (index is step or backwards):
         return None
@@ -113,7 +119,7 @@ def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> 
     """The op in place of the loop; in a branch of its own if there may be no rows, which ONNX Runtime cannot take."""
     body, before = body_of(loop), list(loop.inputs)[2:]
     initial = [before[list(body.inputs).index(state) - 2] for state in cell.states]
-    shape = sizes(sequence.rows)[:2]
+    shape = sizes(sequence.rows)[:-1]
     whole = [*shape, cell.units]
     if all(isinstance(size, int) and size > 0 for size in shape):
         rows, *ends = _run(graph, loop, sequence, cell, initial)
@@ -148,27 +154,31 @@ def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> 
 def _run(
     graph: oir.Graph, before: oir.Node, sequence: Sequence, cell: Cell, initial: list[oir.Value | None]
 ) -> list[oir.Value]:
-    """All rows (steps, batch, units) and the last states."""
-    steps, batch = sizes(sequence.rows)[:2]
-    states = [[1, batch, cell.units] for _ in initial]
-    outputs = [oir.val(None, oir.DataType.FLOAT, shape) for shape in ([steps, 1, batch, cell.units], *states)]
-    first = constant_like(graph, np.asarray([0], np.int64))
-    starts = [new_value(graph, before, "Unsqueeze", [v, first], states[0]) for v in initial if v is not None]
+    """All rows (steps, batch, units) and the last states; without the axis of the batch if there is none."""
+    steps, *batch = sizes(sequence.rows)[:-1]
+    lone = [] if batch else [1]
+    states = [[1, *(batch or [1]), cell.units] for _ in initial]
+    outputs = [oir.val(None, oir.DataType.FLOAT, shape) for shape in ([steps, 1, *(batch or [1]), cell.units], *states)]
+    # ONNX has an axis for directions: behind the steps in rows, in front in states.
+    behind, front = (constant_like(graph, np.asarray([a, *(a + 1 for _ in lone)], np.int64)) for a in (1, 0))
+    starts = [new_value(graph, before, "Unsqueeze", [v, front], states[0]) for v in initial if v is not None]
+    rows = sequence.rows
+    if lone:
+        second = constant_like(graph, np.asarray([1], np.int64))
+        rows = new_value(graph, before, "Unsqueeze", [rows, second], [steps, 1, *sizes(rows)[1:]])
     weights = [constant_like(graph, w[None].astype(np.float32)) for w in (cell.inputs, cell.recurrent, cell.bias)]
     attributes = {"hidden_size": cell.units, "direction": "reverse" if sequence.backwards else "forward"}
-    properties = dict(before.metadata_props)
     node = oir.node(
         cell.op_type,
-        [sequence.rows, *weights, None, *starts],
+        [rows, *weights, None, *starts],
         attributes | cell.attributes,
         outputs=outputs,
-        metadata_props=properties,
+        metadata_props=dict(before.metadata_props),
     )
     graph.insert_before(before, node)
-    second = constant_like(graph, np.asarray([1], np.int64))
     return [
-        new_value(graph, before, "Squeeze", [outputs[0], second], [steps, batch, cell.units]),
-        *[new_value(graph, before, "Squeeze", [v, first], [batch, cell.units]) for v in outputs[1:]],
+        new_value(graph, before, "Squeeze", [outputs[0], behind], [steps, *batch, cell.units]),
+        *[new_value(graph, before, "Squeeze", [v, front], [*batch, cell.units]) for v in outputs[1:]],
     ]
 
 
@@ -176,12 +186,13 @@ def _empty(
     graph: oir.Graph, before: oir.Node, sequence: Sequence, shape: list[int | str], initial: list[oir.Value | None]
 ) -> list[oir.Value]:
     """No rows, and the states as they were."""
-    lengths = new_value(graph, before, "Shape", [sequence.rows], [2], {"start": 0, "end": 2}, dtype=oir.DataType.INT64)
-    units = constant_like(graph, np.asarray(shape[2:], np.int64))
-    whole = new_value(graph, before, "Concat", [lengths, units], [3], {"axis": 0})
+    rank, rows = len(shape), [sequence.rows]
+    lengths = new_value(graph, before, "Shape", rows, [rank - 1], {"end": -1}, dtype=oir.DataType.INT64)
+    units = constant_like(graph, np.asarray(shape[-1:], np.int64))
+    whole = new_value(graph, before, "Concat", [lengths, units], [rank], {"axis": 0})
     zero = constant_like(graph, np.asarray(0, np.float32))
-    rows = new_value(graph, before, "Expand", [zero, whole], shape)
-    return [rows, *[new_value(graph, before, "Identity", [v], sizes(v)) for v in initial if v is not None]]
+    nothing = new_value(graph, before, "Expand", [zero, whole], shape)
+    return [nothing, *[new_value(graph, before, "Identity", [v], sizes(v)) for v in initial if v is not None]]
 
 
 def _replace_rows(graph: oir.Graph, loop: oir.Node, old: oir.Value, rows: oir.Value, *, backwards: bool) -> None:

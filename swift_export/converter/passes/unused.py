@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from swift_export.converter.passes.nested import bodies, with_bodies
+from swift_export.converter.passes.nested import bodies, detach
 
 __all__ = ["remove_unused"]
 
@@ -28,7 +28,5 @@ def _remove_nodes(graph: oir.Graph) -> None:
             for body in bodies(node):
                 _remove_nodes(body)
         else:
-            for inner in with_bodies(node):
-                # Else nodes of a removed body would still count as users of outer values.
-                inner.resize_inputs(0)
+            detach(node)
             graph.remove(node, safe=True)

@@ -143,6 +143,20 @@ def test_lengths_and_batches_of_unknown_size(cell: Cell, reverse: bool) -> None:
             np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("cell", [gru, lstm])
+def test_sequences_without_a_batch(cell: Cell) -> None:
+    def function(x: Any) -> Any:
+        return scanned(cell, (H[0], C[0]) if cell is lstm else H[0], first if cell is lstm else itself, True)(x)
+
+    for symbolic in (None, "t"):
+        model = lower(function, X[:, 0], symbolic=symbolic)
+        assert "Loop" not in ops(model)
+        for length in (STEPS, 0) if symbolic else (STEPS,):
+            expected = jax.tree.leaves(function(X[:length, 0]))
+            for found, wanted in zip(run(model, X[:length, 0]), expected, strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)
+
+
 def test_an_empty_batch() -> None:
     def function(x: jax.Array) -> Any:
         x = jnp.swapaxes(x, 0, 1)
