@@ -11,6 +11,8 @@ import onnx_ir as oir
 from swift_export._version import __version__
 from swift_export.converter import mlir, rules
 from swift_export.converter.builder import Builder
+from swift_export.converter.complex_pairs import split_complex
+from swift_export.converter.complex_pairs.boundary import as_pairs, describe, joined, parted
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.entry_signature import unique
 from swift_export.converter.frame import Frame
@@ -77,24 +79,40 @@ def stablehlo_to_onnx(
 
     labels = {name: [_read_label(label) for label in as_items(given)] for name, given in dim_names.items()}
     symbols = [s for sizes in labels.values() for size in sizes if isinstance(size, Dim) for s in size.symbols]
+    results = as_items(result_names) if result_names else unique(mlir.names_of_results(main), names)
+    # The platform's number, which selects one of several programs.
+    numbers = [bool(mlir.attribute_of(main, "arg_attrs", i, "jax.global_constant")) for i in range(len(arguments))]
+    pairs = split_complex(module)
+
     inputs = []
-    for index, (name, argument) in enumerate(zip(names, arguments, strict=True)):
+    parameters = iter(main.regions[0].blocks[0].arguments)
+    for index, name in enumerate(names):
+        parts = [next(parameters) for _ in range(2 if index in pairs.arguments else 1)]
         if name in constants:
-            _bind_constant(frame, argument, name, constants[name])
-            # The platform's number, which selects one of several programs.
-            if mlir.attribute_of(main, "arg_attrs", index, "jax.global_constant"):
-                frame.known[argument] = constants[name].astype(object)
-            continue
-        shape = _input_shape(name, argument, labels.get(name), symbols)
-        inputs.append(builder.input(name, mlir.element_type(argument.type), shape))
-        frame.values[argument], frame.shapes[argument] = inputs[-1], shape
+            value = _constant(frame, parts, name, constants[name])
+            if numbers[index]:
+                frame.known[parts[0]] = constants[name].astype(object)
+        else:
+            shape = _input_shape(name, parts[0], labels.get(name), symbols)
+            shape = (*shape, 2) if len(parts) == 2 else shape
+            value = builder.input(name, mlir.element_type(parts[0].type), shape)
+            describe(value, pairs.arguments.get(index))
+            inputs.append(value)
+        for parameter, part in zip(parts, [value] if len(parts) == 1 else parted(builder, value), strict=True):
+            frame.values[parameter], frame.shapes[parameter] = part, builder.shape(part)
 
     builder.hold_sizes(inputs)
     returned = frame.flat(frame.run(main.regions[0]))
     if not returned:
         raise LoweringError("function @main: expected at least one result, found none; return a value")
-    results = as_items(result_names) if result_names else unique(mlir.names_of_results(main), names)
-    outputs = _outputs(frame, returned, results, inputs, constants)
+    parts_of_results = iter(returned)
+    grouped = [
+        [next(parts_of_results) for _ in range(2 if index in pairs.results else 1)]
+        for index in range(len(returned) - len(pairs.results))
+    ]
+    outputs = _outputs(frame, grouped, results, inputs, constants)
+    for index, value in enumerate(outputs.values()):
+        describe(value, pairs.results.get(index))
     model = oir.Model(
         builder.graph(inputs, outputs),
         ir_version=ir_version(builder.opset),
@@ -105,12 +123,15 @@ def stablehlo_to_onnx(
     return model
 
 
-def _bind_constant(frame: Frame, argument: Any, name: str, array: np.ndarray) -> None:
-    """Bind an argument to an initializer of this name."""
-    dtype, shape = mlir.element_type(argument.type), mlir.static_shape(argument)
-    if array.shape != shape or oir.DataType.from_numpy(array.dtype) != dtype:
-        raise LoweringError(f"argument {name}: expected {argument.type}, found {array.dtype} {array.shape}")
-    frame.values[argument], frame.shapes[argument] = frame.builder.initializer(name, array), array.shape
+def _constant(frame: Frame, parts: Sequence[Any], name: str, array: np.ndarray) -> oir.Value:
+    """An initializer with the name of an argument; complex numbers are pairs."""
+    kind, shape = parts[0].type, mlir.static_shape(parts[0])
+    found, real = array.shape, array.real if len(parts) == 2 else array
+    is_pair = np.iscomplexobj(array)
+    if found != shape or is_pair != (len(parts) == 2) or oir.DataType.from_numpy(real.dtype) != mlir.element_type(kind):
+        expected = f"complex numbers of parts {kind}" if len(parts) == 2 else kind
+        raise LoweringError(f"argument {name}: expected {expected}, found {array.dtype} {array.shape}")
+    return frame.builder.initializer(name, as_pairs(array))
 
 
 def _read_label(label: str | Size | None) -> Size | None:
@@ -135,7 +156,7 @@ def _input_shape(name: str, argument: Any, labels: Sequence[Size | None] | None,
 
 def _outputs(
     frame: Frame,
-    returned: Sequence[object],
+    returned: Sequence[Sequence[Any]],
     names: Sequence[str],
     inputs: Sequence[oir.Value],
     constants: Collection[str],
@@ -149,7 +170,8 @@ def _outputs(
             raise UsageError(f"result names: {', '.join(sorted(clash))} are names of {what} too")
     outputs: dict[str, oir.Value] = {}
     for name, result in zip(names, returned, strict=True):
-        value = frame.full(result)
+        parts = [frame.full(part) for part in result]
+        value = parts[0] if len(parts) == 1 else joined(frame.builder, *parts)
         # A separate node must produce each output: an input, an initializer or another output cannot serve.
         if value.producer() is None or value in outputs.values():
             value = frame.builder.same_type("Identity", value)

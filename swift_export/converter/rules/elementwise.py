@@ -319,15 +319,9 @@ def select(frame: Frame, op: Any) -> oir.Value:
     return finish(frame, op, condition.choose(a, b), shape)
 
 
-@rule("stablehlo.complex")
-def complex_number(frame: Frame, op: Any) -> oir.Value:
-    """Refused: ONNX has no arithmetic of complex numbers."""
-    raise frame.error(op, "complex numbers: ONNX has no equivalent")
-
-
 @rule("stablehlo.real", "stablehlo.imag")
 def part_of_a_real_number(frame: Frame, op: Any) -> oir.Value:
-    """The parts of a float: itself, and 0. Complex elements have been refused before; ONNX has none."""
+    """The parts of a float: itself, and 0. Complex numbers are split before."""
     require(frame, op, FLOATS)
     (x,) = terms(frame, op)
     return finish(frame, op, x if op.operation.name == "stablehlo.real" else x.constant(0))
