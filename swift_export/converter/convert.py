@@ -12,13 +12,14 @@ from swift_export._version import __version__
 from swift_export.converter import mlir, rules
 from swift_export.converter.builder import Builder
 from swift_export.converter.complex_pairs import split_complex
-from swift_export.converter.complex_pairs.boundary import as_pairs, describe, joined, parted
+from swift_export.converter.complex_pairs.boundary import describe, joined, parted
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.entry_signature import unique
 from swift_export.converter.frame import Frame
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 from swift_export.converter.passes import run_passes
 from swift_export.errors import LoweringError, UsageError
+from swift_export.system.arrays import as_pairs
 from swift_export.system.items import as_items
 
 __all__ = ["stablehlo_to_onnx"]

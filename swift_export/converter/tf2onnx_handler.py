@@ -16,6 +16,7 @@ import onnx_ir as oir
 
 from swift_export.converter import mlir
 from swift_export.converter.builder import SCOPE
+from swift_export.converter.complex_pairs import is_complex
 from swift_export.converter.convert import stablehlo_to_onnx
 from swift_export.converter.entry_signature import EntrySignature, read_entry_signature
 from swift_export.converter.passes.match import sizes
@@ -89,6 +90,12 @@ def _replace(ctx: Any, node: Any, record: Record) -> None:
     source = node.get_attr_value("module")
     module = mlir.read_module(source)  # kept: its ops live as long as it does
     signature = read_entry_signature(module)
+    kind = mlir.main_function(module).attributes["function_type"].value
+    if any(map(is_complex, (*kind.inputs, *kind.results))):
+        raise LoweringError(
+            f"{XLA_CALL} {node.name}: expected real tensors around the module, found complex ones; take their parts "
+            "inside the function"
+        )
     arguments = _arguments(signature, node, record.argument_names)
     constants = {name: given for name, given in arguments.items() if not isinstance(given, str)}
     inputs = {name: tensor for name, tensor in arguments.items() if isinstance(tensor, str)}

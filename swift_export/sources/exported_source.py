@@ -55,4 +55,5 @@ class ExportedSource:
             float_types(mlir.read_module(self._exported.mlir_module_serialized)),
             (ValueError,),
             (jax.errors.JaxRuntimeError,),
+            self._module.pairs,
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from swift_export.converter import mlir, stablehlo_to_onnx
+from swift_export.converter.complex_pairs import is_complex
 from swift_export.converter.dims import Dim, Size
 from swift_export.converter.entry_signature import PLATFORM_INDEX, EntrySignature, read_entry_signature
 from swift_export.errors import UsageError
+from swift_export.formats.element_types import from_mlir
 from swift_export.sources.interface import DimNames, Lowered, Options, Reference, SourceError
 
 __all__ = ["ModuleSource", "chosen_dims"]
@@ -29,6 +31,9 @@ class ModuleSource:
             found = ", ".join(f"@{name}" for name in functions) or "no function at all"
             raise SourceError(f"expected a function @main, the module's entry, found {found}; rename the entry")
         self.signature = read_entry_signature(self._module, data if isinstance(data, str) else None)
+        self.pairs, pairs_of_results = self._complex()
+        for name, kind in (self.pairs | pairs_of_results).items():
+            self.notes.append(f"{name} is {kind}: a last axis of size 2 holds real and imaginary parts")
         self._fixed = {}
         if self.signature.platform_index is not None:
             self._fixed[PLATFORM_INDEX] = np.asarray(self._platform(platforms), np.int32)
@@ -51,7 +56,8 @@ class ModuleSource:
         )
         parameters = mlir.main_function(self._module).regions[0].blocks[0].arguments
         shapes = {signature.arguments[i]: mlir.static_shape(parameters[i]) for i in signature.inputs}
-        return Lowered(model, {name: tuple(map(_either, shape, dims[name])) for name, shape in shapes.items()})
+        known = {name: tuple(map(_either, shape, dims[name])) for name, shape in shapes.items()}
+        return Lowered(model, {name: (*shape, 2) if name in self.pairs else shape for name, shape in known.items()})
 
     def reference(self) -> Reference:
         """The module, run by XLA."""
@@ -74,7 +80,18 @@ class ModuleSource:
             float_types(self._module),
             (ValueError,),
             (jax.errors.JaxRuntimeError,),
+            self.pairs,
         )
+
+    def _complex(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The types of complex inputs and results by name."""
+        kind = mlir.main_function(self._module).attributes["function_type"].value
+        names = (self.signature.arguments, kind.inputs), (self.signature.results, kind.results)
+        found = [
+            {name: from_mlir(str(of.element_type)) for name, of in zip(given, kinds, strict=True) if is_complex(of)}
+            for given, kinds in names
+        ]
+        return found[0], found[1]
 
     def _platform(self, names: tuple[str, ...]) -> int:
         """The index of the platform to translate for; a bare module has only numbers for its platforms."""

@@ -6,11 +6,14 @@ pickled.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 __all__ = [
+    "as_complex",
+    "as_pairs",
     "dtype_of",
     "is_float",
     "is_integer",
@@ -49,6 +52,23 @@ def is_float(dtype: np.dtype) -> bool:
 def is_integer(dtype: np.dtype) -> bool:
     """Whether elements are integers, those of ml_dtypes included; booleans are not."""
     return dtype.kind in "iu" or (not is_native(dtype) and "int" in dtype.name)
+
+
+def as_pairs(array: np.ndarray) -> np.ndarray:
+    """A complex array as a real one with a last axis of 2; any other array unchanged."""
+    if not np.iscomplexobj(array):
+        return array
+    return np.stack([array.real, array.imag], axis=-1)
+
+
+def as_complex(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The arrays, with those of pairs that ``names`` lists as complex ones of the type that it gives."""
+    out = dict(arrays)
+    for name, kind in names.items():
+        pairs = arrays[name]
+        out[name] = np.empty(pairs.shape[:-1], kind)
+        out[name].real, out[name].imag = pairs[..., 0], pairs[..., 1]
+    return out
 
 
 def native_view(array: np.ndarray) -> np.ndarray:

@@ -194,11 +194,14 @@ def test_a_half_is_measured_in_float64():
     assert difference.relative_max == pytest.approx(32 / 60000)
 
 
-def test_complex_numbers_are_not_compared():
-    difference = compare(np.ones(2, np.complex64), np.ones(2, np.complex64))
+def test_complex_numbers_are_compared_as_pairs():
+    right = np.array([1 + 2j, 3 - 4j], np.complex64)
+    pairs = f32(1, 2, 3, -4).reshape(2, 2)
 
-    assert not difference.within(LOOSEST)
-    assert str(difference).startswith("complex64 numbers cannot be compared")
+    assert compare(right.copy(), right).within(STRICT)
+    assert compare(pairs, right).within(STRICT)
+    assert compare(pairs * f32(1, -1), right).relative_max == pytest.approx(2)
+    assert str(compare(right, right.astype(np.complex128))) == "expected float64 (2, 2), found float32 (2, 2)"
 
 
 def test_what_is_not_finite_can_have_its_place():

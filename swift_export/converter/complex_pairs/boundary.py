@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 
-__all__ = ["as_complex", "as_pairs", "describe", "joined", "parted"]
+__all__ = ["describe", "joined", "parted"]
 
 
 def parted(b: Builder, value: oir.Value) -> list[oir.Value]:
@@ -33,20 +31,3 @@ def describe(value: oir.Value, name: str | None) -> None:
     """Say in the file that an input or output holds complex numbers of the type ``name``, if it does."""
     if name is not None:
         value.doc_string = f"{name}: real and imaginary parts along the last axis"
-
-
-def as_pairs(array: np.ndarray) -> np.ndarray:
-    """A complex array as a real one with a last axis of 2; any other array unchanged."""
-    if not np.iscomplexobj(array):
-        return array
-    return np.stack([array.real, array.imag], axis=-1)
-
-
-def as_complex(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The arrays, with those of pairs that ``names`` lists as complex ones of the type that it gives."""
-    out = dict(arrays)
-    for name, kind in names.items():
-        pairs = arrays[name]
-        out[name] = np.empty(pairs.shape[:-1], kind)
-        out[name].real, out[name].imag = pairs[..., 0], pairs[..., 1]
-    return out

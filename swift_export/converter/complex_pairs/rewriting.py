@@ -12,8 +12,8 @@ from jax.extend.mlir.passmanager import PassManager
 
 from swift_export.converter import mlir
 from swift_export.converter.complex_pairs.arithmetic import FUNCTIONS, Pair
-from swift_export.converter.complex_pairs.real import Real, insert
 from swift_export.converter.complex_pairs.other_ops import RULES
+from swift_export.converter.complex_pairs.real import Real, insert
 from swift_export.converter.complex_pairs.values import (
     attributes_of,
     copy_of_part,
@@ -23,6 +23,7 @@ from swift_export.converter.complex_pairs.values import (
     part_type,
 )
 from swift_export.errors import LoweringError
+from swift_export.formats.element_types import from_mlir
 
 __all__ = ["Complex", "split_complex"]
 
@@ -106,8 +107,7 @@ def split_complex(module: Any) -> Complex:
 
 
 def _names(kinds: Sequence[Any]) -> dict[int, str]:
-    widths = {i: kind.element_type.element_type.width for i, kind in enumerate(kinds) if is_complex(kind)}
-    return {i: f"complex{2 * width}" for i, width in widths.items()}
+    return {i: from_mlir(str(kind.element_type)) for i, kind in enumerate(kinds) if is_complex(kind)}
 
 
 def _values(module: Any) -> Iterator[Any]:

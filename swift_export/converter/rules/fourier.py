@@ -1,6 +1,7 @@
 """fft: Fourier transforms as products with matrices of roots of unity.
 
-ONNX's own DFT is not used: ONNX Runtime computes its roots in the signal's precision, and most other runtimes lack it.
+ONNX's own DFT is not used: ONNX Runtime's loses digits unless the length is a power of 2 (a relative error of 1e-4 at
+1,000), and it is slower for long signals.
 A short length is one product. A longer one is a product of two lengths, transformed one after the other (Cooley and
 Tukey); a long prime becomes a convolution of a composite length (Bluestein). All roots are computed in float64, from
 exact integer angles.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swift_export.parity.measure.tolerances import Tolerance
-from swift_export.system.arrays import is_float, is_integer
+from swift_export.system.arrays import as_pairs, is_float, is_integer
 
 __all__ = ["Difference", "Worst", "compare"]
 
@@ -67,18 +67,19 @@ class Difference:
 def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool = False) -> Difference:
     """Measure ``found`` against ``reference``, accumulating in float64.
 
-    Floating-point numbers of every type are measured. Integers and booleans must be equal, and complex numbers cannot
-    be compared; their failures are mismatches. With ``same_non_finite``, NaN and infinity are right where the reference
-    has the same, and a mismatch elsewhere. Without it, they always fail, and a reference with such values raises
-    ValueError.
+    Floating-point numbers of every type are measured; complex ones as pairs along a last axis, the form that they have
+    in ONNX files. Integers and booleans must be equal; their failures are mismatches. With ``same_non_finite``, NaN and
+    infinity are right where the reference has the same, and a mismatch elsewhere. Without it, they always fail, and a
+    reference with such values raises ValueError.
     """
+    found, reference = as_pairs(found), as_pairs(reference)
     if found.shape != reference.shape or found.dtype != reference.dtype:
         expected = f"{reference.dtype} {reference.shape}"
         return _mismatch(f"expected {expected}, found {found.dtype} {found.shape}")
     if is_integer(reference.dtype) or reference.dtype.kind == "b":
         return _exact(found != reference, found, reference)
     if not is_float(reference.dtype):
-        return _mismatch(f"{reference.dtype} numbers cannot be compared; export real and imaginary part separately")
+        return _mismatch(f"{reference.dtype}: expected numbers")
     if same_non_finite:
         both = np.isnan(found) & np.isnan(reference)
         finite = np.isfinite(reference)
