@@ -13,6 +13,7 @@ import onnxruntime
 from jax import export
 
 from swift_export.converter import stablehlo_to_onnx
+from swift_export.system.arrays import as_pairs
 
 __all__ = ["lower", "op_types", "run", "run_and_compare", "runner"]
 
@@ -52,7 +53,7 @@ def runner(model: oir.Model, *, optimized: bool = False) -> Callable[..., list[n
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), options)
     names = [i.name for i in session.get_inputs()]
-    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+    return lambda *arrays: session.run(None, dict(zip(names, map(as_pairs, arrays), strict=True)))
 
 
 def run(model: oir.Model, *arrays: np.ndarray, optimized: bool = False) -> list[np.ndarray]:
@@ -65,14 +66,14 @@ def run_and_compare(
 ) -> oir.Model:
     """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two and three of them.
 
-    With the runtime's optimisations and without.
+    With the runtime's optimisations and without. Complex numbers are pairs in the file.
     """
     model = lower(function, *arrays, symbolic=symbolic, **options)
     runners = [runner(model, optimized=optimized) for optimized in (False, True)]
     compiled = jax.jit(function)
     for repeat in (1, 2, 3) if symbolic else (1,):
         fed = [np.concatenate([a] * repeat) if a.ndim else a for a in arrays]
-        expected = [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(*fed))]
+        expected = [as_pairs(np.asarray(leaf)) for leaf in jax.tree.leaves(compiled(*fed))]
         for found, wanted in (pair for run in runners for pair in zip(run(*fed), expected, strict=True)):
             assert found.dtype == wanted.dtype
             assert found.shape == wanted.shape

@@ -168,20 +168,6 @@ def test_constants_that_arguments_become_keep_name_and_bits() -> None:
     np.testing.assert_allclose(run(model, X[0])[0], X[0] @ weight.T, rtol=1e-5)
 
 
-REFUSED = {
-    "fft": (lambda x: jnp.fft.rfft(x).real, X, "type tensor<.*complex<f32>>: ONNX has no equivalent"),
-    "complex": (lambda x: (x + 1j).real, X, "complex"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_exact_rule_is_an_error_that_names_op_and_place(name: str) -> None:
-    function, array, message = REFUSED[name]
-    with pytest.raises(LoweringError, match=message) as caught:
-        lower(function, array, symbolic=None)
-    assert "\n" not in str(caught.value)
-
-
 MODULE = """
 func.func public @main(%x: tensor<4xf32> loc("x")) -> tensor<4xf32> {{
   {line}

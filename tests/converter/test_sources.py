@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from swift_export.errors import LoweringError
-
 sys.path.insert(0, str(Path(__file__).parent))
-from compare import lower, run_and_compare
+from compare import run_and_compare
 from edges import FLOATS, INTEGERS, SPECIAL, compare
 
 
@@ -49,8 +47,3 @@ def test_constants_of_all_types(dtype: str) -> None:
         return [jnp.asarray(s) for s in shapes] + [x]
 
     compare(function, np.zeros(2, np.float32), dtype=dtype if dtype == "bfloat16" else None)
-
-
-def test_complex_numbers_are_refused() -> None:
-    with pytest.raises(LoweringError, match=r"stablehlo.complex at .*complex.*ONNX has no equivalent"):
-        lower(lambda x: lax.complex(x, x), np.zeros((2, 3), np.float32), symbolic=None)

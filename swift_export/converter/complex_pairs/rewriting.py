@@ -22,6 +22,7 @@ from swift_export.converter.complex_pairs.values import (
     is_complex,
     part_type,
 )
+from swift_export.converter.frame import SILENT_ATTRIBUTES
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import from_mlir
 
@@ -62,6 +63,11 @@ MOVES = frozenset(
 BY_PART_WITH_BODY = frozenset({"stablehlo.reduce", "stablehlo.reduce_window", "stablehlo.scatter"})
 #: Linear in each of two operands: four products of parts.
 PRODUCTS = frozenset({"stablehlo.dot_general", "stablehlo.convolution", "stablehlo.dynamic_conv"})
+#: Ops that this package or MLIR's own pass replaces by others.
+EXPANDED = frozenset(
+    f"stablehlo.{name}"
+    for name in (*FUNCTIONS, "compare", "complex", "convert", "imag", "log", "log_plus_one", "real", "sqrt")
+)
 #: Ops that pass values on, or to bodies: each complex value becomes two.
 PASSING = frozenset(
     {
@@ -97,6 +103,7 @@ def split_complex(module: Any) -> Complex:
     with module.context as context, ir.Location.unknown():
         context.allow_unregistered_dialects = True
         stablehlo.register_stablehlo_passes()
+        _check_attributes(module)
         PassManager.parse("builtin.module(func.func(stablehlo-complex-math-expander))").run(module.operation)
         _Rewriter().module(module)
         try:
@@ -104,6 +111,16 @@ def split_complex(module: Any) -> Complex:
         except ir.MLIRError as error:
             raise LoweringError(f"StableHLO module: complex numbers cannot be split: {str(error)[:300]}") from None
     return found
+
+
+def _check_attributes(module: Any) -> None:
+    """Refuse attributes of ops that are expanded; other ops keep theirs, and their own rules check them."""
+    for op in mlir.walk(module.operation):
+        if op.operation.name in EXPANDED and any(map(is_complex, (*op.operands, *op.results))):
+            unknown = set(op.attributes) - SILENT_ATTRIBUTES - {"comparison_direction", "compare_type"}
+            if unknown:
+                listed = ", ".join(sorted(unknown))
+                raise LoweringError(f"{mlir.where(op)}: attribute {listed}: the op's rule does not handle it")
 
 
 def _names(kinds: Sequence[Any]) -> dict[int, str]:
