@@ -94,6 +94,8 @@ def stablehlo_to_onnx(
             if numbers[index]:
                 frame.known[parts[0]] = constants[name].astype(object)
         else:
+            if not mlir.has_equivalent(parts[0].type):
+                raise LoweringError(f"argument {name}: type {parts[0].type}: ONNX has no equivalent")
             shape = _input_shape(name, parts[0], labels.get(name), symbols)
             shape = (*shape, 2) if len(parts) == 2 else shape
             value = builder.input(name, mlir.element_type(parts[0].type), shape)
@@ -171,6 +173,8 @@ def _outputs(
             raise UsageError(f"result names: {', '.join(sorted(clash))} are names of {what} too")
     outputs: dict[str, oir.Value] = {}
     for name, result in zip(names, returned, strict=True):
+        if not mlir.has_equivalent(result[0].type):
+            raise LoweringError(f"result {name}: type {result[0].type}: ONNX has no equivalent")
         parts = [frame.full(part) for part in result]
         value = parts[0] if len(parts) == 1 else joined(frame.builder, *parts)
         # A separate node must produce each output: an input, an initializer or another output cannot serve.

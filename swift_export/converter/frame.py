@@ -23,6 +23,7 @@ from swift_export.converter.builder import Builder, OpsetError
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.kernels import NoKernelError
 from swift_export.converter.loop_rows import Rows, scalar
+from swift_export.converter.narrow_types import PRODUCTS
 from swift_export.converter.shape_arithmetic import evaluate
 from swift_export.errors import LoweringError
 from swift_export.formats.scopes import joined
@@ -236,8 +237,11 @@ class Frame:
         if unknown:
             raise self.error(op, f"attribute {', '.join(sorted(unknown))}: the op's rule does not handle it")
         for value in (*op.operands, *op.results):
-            if not all(map(mlir.has_equivalent, mlir.leaves(value.type) if name in TUPLES else [value.type])):
+            kinds = mlir.leaves(value.type) if name in TUPLES else [value.type]
+            if not all(mlir.has_equivalent(kind, name) for kind in kinds):
                 raise self.error(op, f"type {value.type}: ONNX has no equivalent")
+        if name in PRODUCTS and mlir.narrow_type(op.results[0].type):
+            raise self.error(op, f"products of type {op.results[0].type}: the op's rule takes a wider type for them")
         self.builder.scope = joined(self.scope, mlir.scope_of(op.location))
         try:
             results = found.translate(self, op)

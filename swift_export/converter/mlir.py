@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import numpy as np
 import onnx_ir
 from jax.extend.mlir import ir
 
+from swift_export.converter.narrow_types import CARRIERS, CARRYING, NARROW, elements_in
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
 from swift_export.formats.scopes import scope_in
@@ -36,6 +36,7 @@ __all__ = [
     "location_path",
     "main_function",
     "names_of_results",
+    "narrow_type",
     "read_module",
     "scope_of",
     "static_shape",
@@ -51,43 +52,41 @@ LONGEST_SHAPE = 64
 
 
 def element_type(value_type: Any) -> onnx_ir.DataType:
-    """ONNX's type for the elements of an MLIR tensor type."""
+    """ONNX's type for the elements of an MLIR tensor type; the carrier of a narrow type."""
     name = str(value_type.element_type)
+    if name in CARRIERS:
+        return CARRIERS[name]
     if name not in ELEMENT_TYPES:
         raise LoweringError(f"element type {name}: ONNX has no equivalent")
     return ELEMENT_TYPES[name]
 
 
-def has_equivalent(kind: Any) -> bool:
-    """Whether ONNX has a type for an MLIR type."""
-    return isinstance(kind, ir.RankedTensorType) and str(kind.element_type) in ELEMENT_TYPES
+def has_equivalent(kind: Any, op: str = "") -> bool:
+    """Whether ONNX has a type for an MLIR type, or one that carries its elements through an op of this name."""
+    if not isinstance(kind, ir.RankedTensorType):
+        return False
+    return str(kind.element_type) in ELEMENT_TYPES or (op in CARRYING and narrow_type(kind) is not None)
+
+
+def narrow_type(kind: Any) -> str | None:
+    """NumPy's name of the elements' type if it is one that another one carries."""
+    return NARROW.get(str(kind.element_type))
 
 
 def constant_array(attribute: Any) -> np.ndarray:
-    """The elements of a dense attribute; a splat of any size is returned as a scalar."""
+    """The elements of a dense attribute, in the carrier of a narrow type; a splat of any size is a scalar."""
     kind = attribute.type
+    narrow = narrow_type(kind)
     dtype = element_type(kind).numpy()
     if isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat:
         return np.asarray(_scalar(attribute.get_splat_value()), dtype)
     shape = tuple(kind.shape)
     if not isinstance(attribute, (ir.DenseIntElementsAttr, ir.DenseFPElementsAttr)):
         raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
-    if dtype.name == "bfloat16":
-        return _bfloat16(str(attribute)).reshape(shape)
+    if narrow or dtype.name == "bfloat16":
+        return elements_in(str(attribute), narrow or dtype.name).astype(dtype).reshape(shape)
     # A copy: the buffer belongs to the MLIR context, which ends with the lowering.
     return np.array(attribute).astype(dtype).reshape(shape)
-
-
-def _bfloat16(text: str) -> np.ndarray:
-    """Elements of a printed dense attribute: MLIR's Python binding has no other access to bfloat16 elements."""
-    body = text.removeprefix("dense<").rpartition(">")[0].rpartition(">")[0]
-    dtype = onnx_ir.DataType.BFLOAT16.numpy()
-    if body.startswith('"0x'):
-        return np.frombuffer(bytes.fromhex(body.strip('"')[2:]), "<u2").view(dtype)
-    # Numbers without an exact decimal form, like NaN, are printed as bits.
-    parts = re.findall(r"[^\[\], ]+", body)
-    bits = [int(p, 16) if p.startswith("0x") else int(np.asarray(float(p), dtype).view(np.uint16)) for p in parts]
-    return np.asarray(bits, np.uint16).view(dtype)
 
 
 def _scalar(attribute: Any) -> Any:

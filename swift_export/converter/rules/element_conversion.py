@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter import mlir
 from swift_export.converter.builder import known
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.elementwise import finish, require, terms
 from swift_export.converter.rules.integers import bits_of
+from swift_export.converter.rules.narrowing import narrowed, read_as_narrow
 from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term, unsigned_like
 
 __all__ = ["converted"]
@@ -22,6 +24,9 @@ DataType = oir.DataType
 def convert(frame: Frame, op: Any) -> oir.Value:
     """By value: integers wrap around; floats are rounded to nearest, and saturate on conversion to integers."""
     (x,) = terms(frame, op)
+    narrow = mlir.narrow_type(op.results[0].type)
+    if narrow is not None and narrow != mlir.narrow_type(op.operands[0].type):
+        return finish(frame, op, narrowed(frame, op, x, narrow))
     return finish(frame, op, converted(x, frame.dtype(op.results[0])))
 
 
@@ -66,6 +71,9 @@ def _halved(x: Term) -> Term:
 @rule("stablehlo.bitcast_convert")
 def bitcast_convert(frame: Frame, op: Any) -> oir.Value:
     """By bits; if widths differ, the last axis holds the parts of a wider element, the lowest bits first."""
+    read = read_as_narrow(frame, op)
+    if read is not None:
+        return read
     (operand,) = op.operands
     source, target = frame.dtype(operand), frame.dtype(op.results[0])
     if (source == DataType.BOOL) != (target == DataType.BOOL):
