@@ -18,6 +18,7 @@ from swift_export.formats.bytecode import MLIR
 from swift_export.formats.dense_resources import inline_resources
 from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
 from swift_export.formats.module_limits import check_module
+from swift_export.formats.quantized import know_quantized_types, without_quantized_types
 
 __all__ = [
     "attribute_of",
@@ -39,11 +40,13 @@ _DEPRECATED = {f"stablehlo.{name}" for name in ("broadcast", "dot", "einsum", "u
 def read_module(source: bytes | str) -> Any:
     """Parse a StableHLO module: a portable artifact (VHLO bytecode), MLIR bytecode or text.
 
-    Deprecated ops are replaced, constants in the module's resources become plain ones, and an entry of another name is
-    named ``@main``. Raises LoweringError with the parser's first line for any other input, ModuleError for a module
-    beyond the limits.
+    Quantized types and deprecated ops are replaced, constants in the module's resources become plain ones, and an entry
+    of another name is named ``@main``. Raises LoweringError with the parser's first line for any other input, and
+    ModuleError for a module beyond the limits.
     """
     module = _parse(source)
+    if _may_be_quantized(source):
+        without_quantized_types(module)
     names = check_module(module)
     _name_entry(module)
     if "stablehlo.constant" in names:
@@ -129,8 +132,15 @@ def essentials(module: Any) -> dict[str, str]:
     return essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}
 
 
+def _may_be_quantized(source: bytes | str) -> bool:
+    """Whether a module's source has the name of the dialect of quantized types."""
+    return "quant" in source if isinstance(source, str) else b"quant" in source
+
+
 def _parse(source: bytes | str) -> Any:
     context = make_ir_context()
+    if _may_be_quantized(source):
+        know_quantized_types(context)
     try:
         if isinstance(source, bytes) and source.startswith(MLIR):
             # Portable artifacts are MLIR bytecode of a separate dialect; plain bytecode is parsed directly.

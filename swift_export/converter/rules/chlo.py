@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,9 +15,10 @@ from swift_export.converter import mlir
 from swift_export.converter.builder import broadcast_shapes
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import RULES, Frame, rule
-from swift_export.converter.rules.calls import Renamed
+from swift_export.converter.rules.calls import Part, Renamed
 from swift_export.converter.rules.elementwise import compared, finish, terms
 from swift_export.converter.rules.terms import Term
+from swift_export.errors import LoweringError
 
 __all__: list[str] = []
 
@@ -110,7 +112,7 @@ BROADCAST_DEFINED = {f"chlo.broadcast_{name}": f"chlo.{name}" for name in ("next
 @rule(*BROADCAST, *BROADCAST_DEFINED, attributes=["broadcast_dimensions"])
 def broadcast(frame: Frame, op: Any) -> oir.Value:
     """The op of the same name; operands are broadcast by NumPy's rule, as in ONNX."""
-    name = op.operation.name
+    name, op = op.operation.name, _aligned(frame, op)
     shape = _broadcast_shape(frame, op)
     if name in BROADCAST_DEFINED:
         value = _by_definition(frame, op, BROADCAST_DEFINED[name])
@@ -127,6 +129,7 @@ def broadcast_compare(frame: Frame, op: Any) -> oir.Value:
     """The same for comparisons."""
     if "TOTALORDER" in str(op.attributes.get("compare_type", "")):
         raise frame.error(op, "compare_type TOTALORDER: the op's rule does not handle it")
+    op = _aligned(frame, op)
     direction = str(op.attributes["comparison_direction"]).split()[-1].rstrip(">")
     a, b = terms(frame, op)
     return finish(frame, op, compared(direction, a, b), _broadcast_shape(frame, op))
@@ -139,11 +142,36 @@ def broadcast_select(frame: Frame, op: Any) -> oir.Value:
     return finish(frame, op, condition.choose(a, b), _broadcast_shape(frame, op))
 
 
+def _aligned(frame: Frame, op: Any) -> Renamed:
+    """The op with operands of one rank: the axes of a smaller one are those of the other that the op names."""
+    ranks = [len(frame.shape(operand)) for operand in op.operands]
+    dims = list(op.attributes["broadcast_dimensions"]) if "broadcast_dimensions" in op.attributes else []
+    rank = max(ranks)
+    out = Renamed(op, op.operation.name, op.attributes)
+    if "broadcast_dimensions" not in op.attributes or min(ranks) == rank:
+        return out
+    if len(dims) != min(ranks):
+        raise frame.error(op, f"broadcast_dimensions {dims}: expected an axis for each of the smaller operand")
+    pairs = zip(op.operands, ranks, strict=True)
+    out.operands = [operand if n == rank else _stretched(frame, operand, dims, rank) for operand, n in pairs]
+    return out
+
+
+def _stretched(frame: Frame, operand: Any, dims: Sequence[int], rank: int) -> Part:
+    """An operand with axes of size 1 between its own."""
+    part, value, shape = Part(operand.type), frame.aligned(operand), frame.shape(operand)
+
+    def placed(sizes: Shape) -> Shape:
+        by_axis = dict(zip(dims, sizes, strict=True))
+        return tuple(by_axis.get(axis, 1) for axis in range(rank))
+
+    frame.values[part] = frame.builder.reshape(value, placed(frame.builder.shape(value)))
+    frame.shapes[part] = placed(shape)
+    return part
+
+
 def _broadcast_shape(frame: Frame, op: Any) -> Shape:
-    shapes = [frame.shape(operand) for operand in op.operands]
-    if "broadcast_dimensions" in op.attributes:
-        dims = list(op.attributes["broadcast_dimensions"])
-        ranks = sorted(map(len, shapes))
-        if dims != list(range(ranks[-1] - ranks[0], ranks[-1])):
-            raise frame.error(op, f"broadcast_dimensions {dims}: only those of the last axes are handled")
-    return broadcast_shapes(*shapes)
+    try:
+        return broadcast_shapes(*(frame.shape(operand) for operand in op.operands))
+    except LoweringError as error:
+        raise frame.error(op, str(error)) from None
