@@ -21,6 +21,8 @@ __all__ = [
     "ROWS",
     "Step",
     "diagonal",
+    "elements",
+    "identity",
     "indices",
     "info",
     "largest",
@@ -32,7 +34,6 @@ __all__ = [
     "product",
     "read_only",
     "shape",
-    "spread",
     "steps",
     "total",
     "transposed",
@@ -74,9 +75,11 @@ def indices(x: Term, axis: int) -> Term:
     return Term(x.builder, x.builder.constant(count[:, None] if axis == ROWS else count[None]))
 
 
-def spread(x: Term, batch: Shape) -> Term:
-    """The matrix repeated for a batch."""
-    return Term(x.builder, x.builder.expand(x.value, (*batch, *shape(x)[ROWS:])))
+def identity(x: Term, height: int, width: int) -> Term:
+    """Ones on the diagonal, for the batch of another term."""
+    b = x.builder
+    ones = b.constant(np.eye(height, width, dtype=x.dtype.numpy()))
+    return Term(b, b.expand(ones, (*shape(x)[:ROWS], height, width)))
 
 
 def transposed(x: Term) -> Term:
@@ -125,13 +128,18 @@ def largest(x: Term, *axes: int) -> Term:
     return _reduced("ReduceMax", x, axes)
 
 
+def elements(x: Term, rows: Sequence[int], columns: Sequence[int]) -> Term:
+    """The elements at pairs of a row and a column, as a column."""
+    height, width = (int(str(size)) for size in shape(x)[ROWS:])
+    flat = Term(x.builder, x.builder.reshape(x.value, (*shape(x)[:ROWS], height * width, 1)))
+    places = [row * width + column for row, column in zip(rows, columns, strict=True)]
+    return picked(flat, ROWS, Term(x.builder, x.builder.integers(places)))
+
+
 def diagonal(x: Term) -> Term:
     """The diagonal as a column."""
-    count = min(int(str(size)) for size in shape(x)[ROWS:])
-    width = int(str(shape(x)[COLUMNS]))
-    batch = shape(x)[:ROWS]
-    flat = Term(x.builder, x.builder.reshape(x.value, (*batch, int(str(shape(x)[ROWS])) * width, 1)))
-    return picked(flat, ROWS, Term(x.builder, x.builder.integers([i * (width + 1) for i in range(count)])))
+    places = range(min(int(str(size)) for size in shape(x)[ROWS:]))
+    return elements(x, places, places)
 
 
 def info(column: Term) -> oir.Value:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.linear_algebra.matrices import (
     COLUMNS,
     ROWS,
+    identity,
     indices,
     largest,
     matrix,
     picked,
     product,
     shape,
-    spread,
     steps,
     total,
     transposed,
@@ -80,9 +79,8 @@ def _reflect(k: Term, a: Term, factors: Term) -> Sequence[Term]:
 
 def orthogonal(packed: Term, factors: Term, width: int) -> Term:
     """The first ``width`` columns of the product of the reflections."""
-    b, batch = packed.builder, shape(packed)[:ROWS]
     height, count = int(str(shape(packed)[ROWS])), int(str(shape(factors)[ROWS]))
-    start = spread(Term(b, b.constant(np.eye(height, width, dtype=packed.dtype.numpy()))), batch)
+    start = identity(packed, height, width)
 
     def reflect(k: Term, packed: Term, factors: Term, q: Term) -> Sequence[Term]:
         i = count - 1 - k
