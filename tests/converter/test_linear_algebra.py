@@ -95,7 +95,7 @@ def test_matrices_without_the_factor() -> None:
     run_and_compare(jax.lax.linalg.lu, ties, symbolic=None)
 
 
-@pytest.mark.parametrize("factor", [1e-30, 1e30])
+@pytest.mark.parametrize("factor", [1e-33, 1e36])
 def test_reflections_of_numbers_whose_squares_are_out_of_range(factor: float) -> None:
     run_and_compare(
         lambda x: jnp.linalg.qr(x)[0], (noise(2, 3, 3) * factor).astype(np.float32), rtol=1e-5, symbolic=None

@@ -124,7 +124,7 @@ def total(x: Term, *axes: int) -> Term:
 
 
 def largest(x: Term, *axes: int) -> Term:
-    """The largest elements along axes, which stay with size 1. NaN may be lost."""
+    """The largest elements along axes, which stay with size 1."""
     return _reduced("ReduceMax", x, axes)
 
 

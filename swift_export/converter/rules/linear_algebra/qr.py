@@ -13,7 +13,6 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     ROWS,
     identity,
     indices,
-    largest,
     matrix,
     picked,
     product,
@@ -59,9 +58,11 @@ def _reflect(k: Term, a: Term, factors: Term) -> Sequence[Term]:
     rows, columns = indices(a, ROWS), indices(a, COLUMNS)
     column = picked(a, COLUMNS, k)
     below, head = (rows > k).choose(column, 0.0), picked(column, ROWS, k)
-    rest = largest(abs(below), ROWS)
-    # Scaled, so that no square overflows or vanishes.
-    scale = rest.apply("Max", abs(head))
+    # Scaled by the mean size of an element, so that no square overflows or vanishes. Not by the largest: ONNX Runtime's
+    # ReduceMax needs many nodes to keep NaN.
+    share = 1 / int(str(shape(a)[ROWS]))
+    rest = total(abs(below) * share, ROWS)
+    scale = rest + abs(head) * share
     scale = (scale > 0.0).choose(scale, 1.0)
     scaled, first = below / scale, head / scale
     norm = (total(scaled * scaled, ROWS) + first * first).apply("Sqrt") * scale
