@@ -126,7 +126,7 @@ def test_errors_of_what_is_made_of_lu_and_cholesky() -> None:
     errors(jax.scipy.linalg.expm, noise(3, 3), symbolic=None)
 
 
-@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize("kind", ["f16", "f32", "f64"])
 def test_ops_of_stablehlo_itself(kind: str, tmp_path: Path) -> None:
     """XLA is the reference: it gives NaN for a matrix that is not positive definite, here the negated one."""
     a, rhs = f"tensor<2x3x3x{kind}>", f"tensor<2x4x3x{kind}>"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compare import lower, run, run_and_compare
+from compare import lower, op_types, run, run_and_compare
 
 TYPES = [np.float32, np.float64]
 
@@ -147,3 +147,8 @@ def test_matrices_that_are_not_finite_spoil_no_others() -> None:
         assert np.isnan(some[::2]).all()
         np.testing.assert_allclose(some[1::2], finite, rtol=1e-6)
     assert [v.size for v in run(model, x[:0])] == [0] * 5
+
+
+def test_matrices_of_no_rows() -> None:
+    model = run_and_compare(jnp.linalg.eigh, np.zeros((2, 0, 0), np.float32))
+    assert "Loop" not in op_types(model)

@@ -53,9 +53,11 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """
     a = matrix(frame, op, op.operands[0])
     said = letters(frame, op, mode="VN", uplo="LU")
+    size = int(str(shape(a)[ROWS]))
+    if size == 0:
+        return [a.value, frame.builder.reshape(a.value, shape(a)[:-1]), info(diagonal(a).equals(0.0))]
     lower, upper = (a, transposed(a)) if said["uplo"] == "L" else (transposed(a), a)
     symmetric = (indices(a, ROWS) >= indices(a, COLUMNS)).choose(lower, upper)
-    size = int(str(shape(a)[ROWS]))
     x, scale = in_range(symmetric)
     rest = largest(abs(x), ROWS, COLUMNS) * (precision(a) * REST)
     state = [padded(padded(x, ROWS), COLUMNS)]

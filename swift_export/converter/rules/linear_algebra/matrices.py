@@ -14,7 +14,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder, broadcast_shapes
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame
-from swift_export.converter.rules.terms import Term
+from swift_export.converter.rules.terms import FLOATS, Term
 
 __all__ = [
     "COLUMNS",
@@ -37,6 +37,7 @@ __all__ = [
     "steps",
     "total",
     "transposed",
+    "widened",
 ]
 
 DataType = oir.DataType
@@ -52,11 +53,17 @@ Step = Callable[..., Sequence[Term]]
 
 
 def matrix(frame: Frame, op: Any, operand: Any) -> Term:
-    """An operand of float32 or float64 whose matrices have a known size."""
-    if frame.dtype(operand) not in (DataType.FLOAT, DataType.DOUBLE):
-        raise frame.error(op, f"elements of type {frame.dtype(operand).name}: expected FLOAT or DOUBLE")
+    """An operand whose matrices have a known size, in float64 or float32, in which narrower floats are computed."""
+    if frame.dtype(operand) not in FLOATS:
+        raise frame.error(op, f"elements of type {frame.dtype(operand).name}: expected floats")
     frame.static(op, frame.shape(operand)[ROWS:], "matrices of size")
-    return Term(frame.builder, frame.full(operand))
+    return widened(frame, operand)
+
+
+def widened(frame: Frame, operand: Any) -> Term:
+    """An operand in float64 or float32, in which narrower floats are computed."""
+    kind = frame.dtype(operand)
+    return Term(frame.builder, frame.full(operand)).to(kind if kind == DataType.DOUBLE else DataType.FLOAT)
 
 
 def shape(x: Term) -> Shape:

@@ -20,6 +20,7 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     shape,
     steps,
     transposed,
+    widened,
 )
 from swift_export.converter.rules.linear_algebra.routines import letters
 from swift_export.converter.rules.terms import Term
@@ -51,7 +52,8 @@ def cholesky(frame: Frame, op: Any) -> oir.Value:
     inside = rows >= columns if lower else rows <= columns
     b = frame.builder
     count = b.reshape(info(failed), (*shape(a)[:ROWS], 1, 1))
-    return Term(b, count).equals(0).choose(inside.choose(factor, 0.0), math.nan).value
+    found = Term(b, count).equals(0).choose(inside.choose(factor, 0.0), math.nan)
+    return found.to(frame.dtype(op.operands[0])).value
 
 
 def _cholesky(a: Term, *, lower: bool) -> tuple[Term, Term]:
@@ -76,7 +78,7 @@ def _eliminate(k: Term, a: Term) -> Sequence[Term]:
 @rule("@lapack_strsm_ffi", "@lapack_dtrsm_ffi")
 def trsm(frame: Frame, op: Any) -> oir.Value:
     """A system with a triangular matrix on either side."""
-    a, rhs = matrix(frame, op, op.operands[0]), Term(frame.builder, frame.full(op.operands[1]))
+    a, rhs = matrix(frame, op, op.operands[0]), widened(frame, op.operands[1])
     said = letters(frame, op, side="LR", uplo="LU", trans_x="NTC", diag="NU")
     return _solve(
         a,
@@ -91,11 +93,11 @@ def trsm(frame: Frame, op: Any) -> oir.Value:
 @rule("stablehlo.triangular_solve", attributes=["left_side", "lower", "unit_diagonal", "transpose_a"])
 def triangular_solve(frame: Frame, op: Any) -> oir.Value:
     """A system with a triangular matrix on either side."""
-    a, rhs = matrix(frame, op, op.operands[0]), Term(frame.builder, frame.full(op.operands[1]))
+    a, rhs = matrix(frame, op, op.operands[0]), widened(frame, op.operands[1])
     left, lower, ones = (op.attributes[name].value for name in ("left_side", "lower", "unit_diagonal"))
     # On real numbers the adjoint is the transpose.
     turn = "NO_TRANSPOSE" not in str(op.attributes["transpose_a"])
-    return _solve(a, rhs, left=left, lower=lower, turn=turn, ones=ones).value
+    return _solve(a, rhs, left=left, lower=lower, turn=turn, ones=ones).to(frame.dtype(op.operands[1])).value
 
 
 def _solve(a: Term, rhs: Term, *, left: bool, lower: bool, turn: bool, ones: bool) -> Term:
