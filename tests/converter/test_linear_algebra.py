@@ -81,6 +81,22 @@ def test_triangular_systems(dtype: type, size: int) -> None:
         run_and_compare(solutions, *arrays, rtol=10 * TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1), (np.float32, 4), (np.float64, 12)])
+def test_tridiagonal_systems(dtype: type, size: int) -> None:
+    """With exchanges of rows, and a singular matrix. The elements that must not be read are NaN."""
+    diagonals = noise(3, 3, size).astype(dtype)
+    diagonals[0, :, 0] = diagonals[2, :, -1] = np.nan
+    diagonals[1, 1] = diagonals[0, 1, 1:] = 0
+    below, middle, above = diagonals
+    assert size == 1 or (np.abs(below[:, 1:]) > np.abs(middle[:, :-1])).any()
+    with jax.enable_x64(dtype == np.float64):
+        run_and_compare(
+            jax.lax.linalg.tridiagonal_solve,
+            *(below, middle, above, noise(3, size, 2, seed=1).astype(dtype)),
+            rtol=100 * TOLERANCE[dtype],
+        )
+
+
 def test_matrices_without_the_factor() -> None:
     """Not positive definite: NaN, in this matrix only; NaN spreads; singular: zeros and infinities where LAPACK has."""
     plain = np.array([[[4, 2, 0], [2, 5, 1], [0, 1, 3]]], np.float32)
