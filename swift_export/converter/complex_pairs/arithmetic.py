@@ -31,7 +31,11 @@ def multiply(a: Pair, b: Pair) -> Pair:
 def divide(a: Pair, b: Pair) -> Pair:
     """Smith's method: no square of the divisor, which would overflow or vanish too early."""
     if b.re.number is not None and b.im.number is not None:
-        return _quotient(a, b) if abs(b.re.number) >= abs(b.im.number) else _quotient(*map(_turned, (a, b)))
+        if b.im.number == 0 and b.re.number != 0:
+            # XLA multiplies by the reciprocal of a constant.
+            zero = b.im / b.re
+            return Pair(a.re / b.re - a.im * zero, a.im / b.re + a.re * zero)
+        return _quotient(a, b) if abs(b.re.number) >= abs(b.im.number) else _quotient(_turned(a), _turned(b))
     tall = abs(b.im).compare("GT", abs(b.re))
     return _quotient(*(Pair(*map(partial(where, tall), _turned(z), z)) for z in (a, b)))
 
