@@ -20,7 +20,6 @@ OUTSIDE = {
     "linear algebra": {
         "svd", "eig", "eigh", "qr", "lu", "cholesky", "triangular_solve", "tridiagonal_solve", "custom_linear_solve",
     },
-    "fft": {"fft"},
     "random bits": {
         "random_categorical", "random_gamma", "random_randint", "random_split", "random_uniform", "rng_bit_generator",
     },
@@ -42,7 +41,7 @@ class Case:
         for subject, primitives in OUTSIDE.items():
             if self.primitive in primitives:
                 return subject
-        return "complex numbers" if np.dtype(self.dtype).kind == "c" else None
+        return None
 
     @property
     def tolerance(self) -> float | None:

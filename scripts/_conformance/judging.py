@@ -10,6 +10,7 @@ import numpy as np
 
 from _conformance.cases import Case
 from _conformance.settling import settle
+from swift_export.system.arrays import as_complex, as_pairs
 
 __all__ = ["OUTCOMES", "Verdict", "differences", "judge"]
 
@@ -41,9 +42,6 @@ def judge(case: Case) -> Verdict:
     start = time.perf_counter()
     outcome, reason = _outcome(case)
     outside = case.outside
-    if outside is None and outcome == "unsupported" and "complex<" in reason:
-        # The name states another type, but an operand or a result is complex.
-        outside = "complex numbers"
     reason = " ".join(reason.split())[:400]
     seconds = round(time.perf_counter() - start, 3)
     return Verdict(case.name, case.primitive, case.dtype, outcome, reason, outside, seconds)
@@ -73,7 +71,7 @@ def _outcome(case: Case) -> tuple[str, str]:
     except Exception as error:
         return "broke", f"{type(error).__name__}: {error}"
     try:
-        found = _run(model, given)
+        found = list(map(_numbers, _run(model, given), expected))
     except Exception as error:
         return "rejected", f"{type(error).__name__}: {error}"
     reason = differences(found, expected, case.tolerance)
@@ -130,17 +128,25 @@ def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     fed = {
-        i.name: (a.astype(np.float32) if a.dtype.name == "bfloat16" else a).copy(order="C")
+        i.name: (a.astype(np.float32) if a.dtype.name == "bfloat16" else as_pairs(a)).copy(order="C")
         for i, a in zip(session.get_inputs(), given, strict=True)
     }
     return list(session.run(None, fed))
 
 
+def _numbers(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """A result in pairs as the complex numbers that are expected."""
+    if theirs.dtype.kind != "c" or ours.dtype != theirs.real.dtype or ours.shape != (*theirs.shape, 2):
+        return ours
+    return as_complex({"": ours}, {"": theirs.dtype.name})[""]
+
+
 def differences(found: list[np.ndarray], expected: list[np.ndarray], tolerance: float | None = None) -> str:
     """Describe the first difference; empty if there is none.
 
-    The tolerance is relative and absolute, and defaults to that of JAX's tests for the type. Integers and booleans must
-    be equal. NaN, infinities and the sign of zero must be in the same positions.
+    The tolerance is relative and absolute, and defaults to that of JAX's tests for the type; that of a complex number is
+    relative to its magnitude. Integers and booleans must be equal. NaN, infinities and the sign of zero must be in the
+    same positions.
     """
     from jax._src.public_test_util import default_tolerance
 
@@ -159,18 +165,19 @@ def differences(found: list[np.ndarray], expected: list[np.ndarray], tolerance: 
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
-    if theirs.dtype.kind not in "f":
+    if theirs.dtype.kind not in "fc":
         unlike = ours != theirs
         return _first("differ", ours, theirs, unlike) if unlike.any() else ""
+    parts = as_pairs(ours), as_pairs(theirs)
     for value, mark in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
-        unlike = mark(ours) != mark(theirs)
+        unlike = mark(parts[0]) != mark(parts[1])
         if unlike.any():
-            return _first(f"{value} elsewhere", ours, theirs, unlike)
-    zeros = (ours == 0) & (theirs == 0) & (np.signbit(ours) != np.signbit(theirs))
+            return _first(f"{value} elsewhere", *parts, unlike)
+    zeros = (parts[0] == 0) & (parts[1] == 0) & (np.signbit(parts[0]) != np.signbit(parts[1]))
     if zeros.any():
-        return _first("zeros of the other sign", ours, theirs, zeros)
+        return _first("zeros of the other sign", *parts, zeros)
     finite = np.isfinite(theirs)
-    a, b = (np.where(finite, x, 0).astype(np.float64) for x in (ours, theirs))
+    a, b = (np.where(finite, x, 0).astype(np.result_type(x, np.float64)) for x in (ours, theirs))
     unlike = np.abs(a - b) > tolerance + tolerance * np.abs(b)
     return _first(f"beyond {tolerance:g}", ours, theirs, unlike) if unlike.any() else ""
 

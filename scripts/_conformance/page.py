@@ -42,7 +42,7 @@ def page(default: Sequence[Verdict], wide: Sequence[Verdict], versions: Mapping[
         "- **unsupported**: the converter rejected the module with a reason, and wrote no file.",
         "- **wrong**: the result differs. **rejected**: ONNX Runtime did not load or run the file. **broke**: the",
         "  converter raised an unexpected error. None of these should occur.",
-        "- Not applicable: linear algebra, fft, complex numbers, random bits, and cases that JAX itself does not run.",
+        "- Not applicable: linear algebra, random bits, and cases that JAX itself does not run.",
         "",
         "| | cases | applicable | pass | unsupported | wrong | rejected | broke |",
         "|---|---|---|---|---|---|---|---|",

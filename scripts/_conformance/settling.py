@@ -24,6 +24,8 @@ def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expect
         return _another_order(case.harness.params, found, expected)
     if case.primitive == "approx_top_k":
         return _other_places(np.asarray(arguments[0]), found, expected)
+    if case.primitive == "fft":
+        return _another_transform(found, expected)
     if case.primitive in SUMS:
         return _another_sum(case, arguments, found, expected)
     return _closer(case, arguments, found, expected)
@@ -53,6 +55,7 @@ def _other_places(operand: np.ndarray, found: list[np.ndarray], expected: list[n
 
 #: Twice the relative error of one rounding.
 EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
+EPSILONS |= {"complex64": EPSILONS["float32"], "complex128": EPSILONS["float64"]}
 
 #: Primitives that sum products of elements of their operands.
 SUMS = {"conv_general_dilated", "dot_general", "reduce_window_add", "scatter_add"}
@@ -68,37 +71,57 @@ def _another_sum(case: Case, arguments: Sequence[Any], found: list[np.ndarray], 
 
     magnitudes = jax.tree.leaves(jax.jit(case.function)(*map(_magnitude, arguments)))
     for ours, theirs, magnitude in zip(found, expected, magnitudes, strict=True):
-        allowed = 4 * EPSILONS[theirs.dtype.name] * np.asarray(magnitude).astype(np.float64)
-        if not (np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) <= allowed).all():
+        allowed = 4 * EPSILONS[theirs.dtype.name] * np.abs(np.asarray(magnitude)).astype(np.float64)
+        if not (np.abs(_wide(ours) - _wide(theirs)) <= allowed).all():
             return ""
     return "the same sum, added in another order"
 
 
+def _another_transform(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Transforms may differ by four roundings in the norm: algorithms add the terms of every element in other orders.
+
+    The error of a fast transform is a small multiple of the rounding, relative to the norm (Higham, section 24.1).
+    """
+    for ours, theirs in zip(found, expected, strict=True):
+        a, b = _wide(ours), _wide(theirs)
+        if not np.linalg.norm((a - b).ravel()) <= 4 * EPSILONS[theirs.dtype.name] * np.linalg.norm(b.ravel()):
+            return ""
+    return "the same transform, added in another order"
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.result_type(array, np.float64))
+
+
 def _magnitude(value: Any) -> Any:
     array = np.asarray(value)
-    return abs(value) if array.dtype.kind not in "iub" else value
+    # A complex number keeps its type, which other arguments of the case may name.
+    return abs(array).astype(array.dtype) if array.dtype.kind not in "iub" else value
 
 
-#: Functions of one float64 that mpmath can compute; lgamma is that of the absolute value.
+#: Functions of float64 and of complex numbers that mpmath can compute; lgamma is that of the absolute value.
 EXACT = {
     "atanh": lambda x: mpmath.atanh(x),
     "erf_inv": lambda x: mpmath.erfinv(x),
+    "log": lambda x: mpmath.log(x),
+    "pow": lambda x, y: mpmath.power(x, y),
     "lgamma": lambda x: mpmath.re(mpmath.loggamma(x)),
 }
 
 
 def _closer_than_float64(
-    function: Callable[[Any], Any], operand: np.ndarray, ours: np.ndarray, theirs: np.ndarray
+    function: Callable[..., Any], operands: Sequence[np.ndarray], ours: np.ndarray, theirs: np.ndarray
 ) -> str:
-    """float64 may be up to twice as far from the exact result (mpmath with 40 digits) as JAX's result."""
+    """The worst element may be up to twice as far from the exact result (mpmath with 40 digits) as JAX's result."""
     finite = np.isfinite(theirs)
     if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
         return ""
     with mpmath.workdps(40):
-        truths = [function(mpmath.mpf(x)) for x in operand[finite].tolist()]
+        given = zip(*(operand[finite].tolist() for operand in operands), strict=True)
+        truths = [function(*map(mpmath.mpmathify, numbers)) for numbers in given]
 
         def furthest(found: np.ndarray) -> mpmath.mpf:
-            values = map(mpmath.mpf, found[finite].tolist())
+            values = map(mpmath.mpmathify, found[finite].tolist())
             return max(abs((y - truth) / (truth or 1)) for y, truth in zip(values, truths, strict=True))
 
         off, allowed = furthest(ours), 2 * furthest(theirs)
@@ -110,14 +133,15 @@ def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expec
     import jax
     import jax.numpy as jnp
 
-    if case.dtype == "float64" and case.primitive in EXACT:
-        return _closer_than_float64(EXACT[case.primitive], np.asarray(arguments[0]), found[0], expected[0])
-    if any(b.dtype.kind not in "fV" for b in expected) or case.dtype == "float64":
+    if case.dtype in ("float64", "complex64", "complex128") and case.primitive in EXACT:
+        operands = np.broadcast_arrays(*arguments)
+        return _closer_than_float64(EXACT[case.primitive], operands, found[0], expected[0])
+    if any(b.dtype.kind not in "fVc" for b in expected) or case.dtype in ("float64", "complex128"):
         return ""
 
     def widened(value: Any) -> Any:
         array = np.asarray(value)
-        return array.astype(np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else value
+        return _wide(array) if jnp.issubdtype(array.dtype, jnp.inexact) else value
 
     try:
         with jax.enable_x64(True):
@@ -127,9 +151,9 @@ def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expec
         # The case works only for its own type.
         return ""
     for ours, theirs, truth in zip(found, expected, exact, strict=True):
-        ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+        ours, theirs = _wide(ours), _wide(theirs)
         finite = np.isfinite(theirs)
-        if truth.dtype != np.float64 or not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+        if truth.dtype != theirs.dtype or not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
             return ""
         off, allowed = (np.abs(a[finite] - truth[finite]).max(initial=0) for a in (ours, theirs))
         if not off <= allowed:

@@ -54,4 +54,8 @@ def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert what in differences([other], [floats])
     assert "differ" in differences([integers + 1], [integers])
+    numbers = np.array([3 + 1e-9j], np.complex64)
+    assert differences([numbers * np.float32(1 + 1e-7) + np.complex64(1e-7j)], [numbers]) == ""
+    assert "beyond 1e-06" in differences([numbers + np.complex64(1e-5j)], [numbers])
+    assert "zeros of the other sign" in differences([np.conj(numbers.real + 0j)], [numbers.real + 0j])
     assert differences([], [integers]) == "0 results: expected 1"

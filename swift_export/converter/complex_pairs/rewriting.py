@@ -33,6 +33,7 @@ BY_PART = frozenset(
     f"stablehlo.{name}"
     for name in (
         "add",
+        "bitcast_convert",
         "broadcast_in_dim",
         "concatenate",
         "dynamic_broadcast_in_dim",
