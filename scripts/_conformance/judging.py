@@ -144,7 +144,7 @@ def _numbers(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def differences(found: list[np.ndarray], expected: list[np.ndarray], tolerance: float | None = None) -> str:
     """Describe the first difference; empty if there is none.
 
-    The tolerance is relative and absolute, and defaults to that of JAX's tests for the type; that of a complex number is
+    The tolerance is relative and absolute, by default that of JAX's tests for the type; that of a complex number is
     relative to its magnitude. Integers and booleans must be equal. NaN, infinities and the sign of zero must be in the
     same positions.
     """

@@ -137,8 +137,14 @@ def test_what_cannot_be_converted_is_refused_and_leaves_no_trace(models: ModuleT
     from_tensorflow = models.plain(tmp_path / "a", tf.math.lgamma)
     unknown = models.converted(lambda x: jax.lax.linalg.schur(x[:, :, None] * x[:, None])[0], "(b, 3)")
     from_jax = models.plain(tmp_path / "b", unknown)
+    turned = models.converted(lambda x: x * 1j, "(b, 3)")
+    of_pairs = models.plain(tmp_path / "c", lambda x: tf.math.real(turned(x)))
     before = state()
-    for source, words in ((from_tensorflow, "TensorFlow's operator Lgamma"), (from_jax, "stablehlo.custom_call at")):
+    for source, words in (
+        (from_tensorflow, "TensorFlow's operator Lgamma"),
+        (from_jax, "stablehlo.custom_call at"),
+        (of_pairs, "expected real tensors around the module, found complex ones"),
+    ):
         with pytest.raises(LoweringError, match=words) as refused:
             swift_export.convert(source, tmp_path / "out.onnx")
         assert str(refused.value).startswith(str(source))
