@@ -100,7 +100,7 @@ def _magnitude(value: Any) -> Any:
 
 
 #: Functions of float64 and of complex numbers that mpmath can compute; lgamma is that of the absolute value.
-EXACT = {
+EXACT: dict[str, Callable[..., Any]] = {
     "atanh": lambda x: mpmath.atanh(x),
     "erf_inv": lambda x: mpmath.erfinv(x),
     "log": lambda x: mpmath.log(x),
