@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from jax.extend.mlir import ir
@@ -10,8 +11,9 @@ from jax.extend.mlir.passmanager import PassManager
 
 from swift_export.errors import LoweringError
 
-__all__ = ["know_quantized_types", "without_quantized_types"]
+__all__ = ["has_quantized_types", "know_quantized_types", "without_quantized_types"]
 
+_CONVERSIONS = frozenset({"stablehlo.uniform_quantize", "stablehlo.uniform_dequantize"})
 _CREATING = "builtin.module(vhlo-legalize-to-stablehlo)"
 _COMPUTING = "builtin.module(func.func(stablehlo-legalize-quant-to-math))"
 
@@ -24,6 +26,14 @@ def know_quantized_types(context: Any) -> None:
     stablehlo.register_stablehlo_passes()
     with context:
         PassManager.parse(_CREATING).run(ir.Module.parse("module {}").operation)
+
+
+def has_quantized_types(module: Any, names: Collection[str]) -> bool:
+    """Whether a module with ops of these names has quantized values: made by an op, or passed to a function."""
+    if not _CONVERSIONS.isdisjoint(names):
+        return True
+    signatures = (op.attributes["function_type"] for op in module.body.operations if op.operation.name == "func.func")
+    return any("!quant." in str(signature) for signature in signatures)
 
 
 def without_quantized_types(module: Any) -> None:

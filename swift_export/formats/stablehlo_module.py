@@ -18,7 +18,7 @@ from swift_export.formats.bytecode import MLIR
 from swift_export.formats.dense_resources import inline_resources
 from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
 from swift_export.formats.module_limits import check_module
-from swift_export.formats.quantized import know_quantized_types, without_quantized_types
+from swift_export.formats.quantized import has_quantized_types, know_quantized_types, without_quantized_types
 
 __all__ = [
     "attribute_of",
@@ -45,9 +45,10 @@ def read_module(source: bytes | str) -> Any:
     ModuleError for a module beyond the limits.
     """
     module = _parse(source)
-    if _may_be_quantized(source):
-        without_quantized_types(module)
     names = check_module(module)
+    if has_quantized_types(module, names):
+        without_quantized_types(module)
+        names = check_module(module)
     _name_entry(module)
     if "stablehlo.constant" in names:
         inline_resources(module, walk(module.operation))
@@ -132,14 +133,9 @@ def essentials(module: Any) -> dict[str, str]:
     return essentials_in(attributes[METADATA_ATTRIBUTE].value) if METADATA_ATTRIBUTE in attributes else {}
 
 
-def _may_be_quantized(source: bytes | str) -> bool:
-    """Whether a module's source has the name of the dialect of quantized types."""
-    return "quant" in source if isinstance(source, str) else b"quant" in source
-
-
 def _parse(source: bytes | str) -> Any:
     context = make_ir_context()
-    if _may_be_quantized(source):
+    if "quant" in source if isinstance(source, str) else b"quant" in source:
         know_quantized_types(context)
     try:
         if isinstance(source, bytes) and source.startswith(MLIR):

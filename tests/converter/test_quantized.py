@@ -10,6 +10,7 @@ import pytest
 
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError
+from swift_export.formats.quantized import know_quantized_types
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import run
@@ -72,6 +73,25 @@ def test_a_product_and_a_sum_of_quantized_values() -> None:
     expected = np.clip(2 * product, (-128 - 3) * 0.05, (127 - 3) * 0.05)
     np.testing.assert_allclose(found, expected, atol=0.05 + 1e-6)
     assert len(np.unique(found)) > 4
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_bytecode(portable: bool) -> None:
+    from jax._src.interpreters.mlir import make_ir_context, module_to_bytecode
+    from jax.extend.mlir import ir
+    from jax.extend.mlir.dialects import stablehlo
+
+    text = f"""func.func @main(%x: tensor<4x{Q}>) -> tensor<4xf32> {{
+      %0 = stablehlo.uniform_dequantize %x : (tensor<4x{Q}>) -> tensor<4xf32>
+      return %0 : tensor<4xf32>
+    }}"""
+    context = make_ir_context()
+    know_quantized_types(context)
+    module = ir.Module.parse(text, context)
+    write = stablehlo.serialize_portable_artifact
+    data = write(module, stablehlo.get_minimum_version()) if portable else module_to_bytecode(module)
+    x = np.array([-128, 0, 3, 127], np.int8)
+    np.testing.assert_array_equal(run(stablehlo_to_onnx(data), x)[0], dequantized(x, 0.05, 3))
 
 
 def test_an_op_without_arithmetic_on_quantized_values_is_one_line() -> None:
