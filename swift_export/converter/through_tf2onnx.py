@@ -14,6 +14,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from swift_export.converter.opsets import DEFAULT_OPSET, ir_version
 from swift_export.converter.tf2onnx_handler import Record, tf2onnx_handlers
+from swift_export.converter.tf2onnx_shapes import complete_shapes
 from swift_export.errors import LoweringError, SwiftExportError, UsageError
 from swift_export.formats.metadata import TAG
 from swift_export.system.tensorflow import import_tensorflow
@@ -92,6 +93,7 @@ def _model(proto: Any, record: Record) -> oir.Model:
     # tf2onnx turns every constant into a node.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     record.restore(model.graph)
+    complete_shapes(model)
     opset = _opset({node.op_type for node in model.graph.all_nodes()}, record)
     model.graph.opset_imports.clear()
     model.graph.opset_imports[""] = opset

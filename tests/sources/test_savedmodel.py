@@ -193,3 +193,36 @@ def test_damaged_savedmodels(
         swift_export.convert(tmp_path / "saved", tmp_path / "out.onnx", signature="one")
     assert capfd.readouterr().out == ""
     assert not (tmp_path / "out.onnx").exists()
+
+
+#: TensorFlow's operators for which tf2onnx leaves out optional operands, computes axes from constants, or gives no shape.
+AROUND: dict[str, Callable[[Any, Any], Any]] = {
+    "a slice": lambda tf, y: tf.slice(y, [0, 1], [-1, 1]) + y[:, :1] * y[:, 2:],
+    "one of the batch": lambda tf, y: y[1:] + y[..., :1][:1],
+    "a computed slice": lambda tf, y: tf.slice(y, [0, tf.argmax(y[0], output_type=tf.int32) * 0], [-1, 2]),
+    "axes of constants": lambda tf, y: (
+        tf.reduce_max(tf.expand_dims(y[:, 1:], 1), 1) + tf.reduce_mean(y[:, 1:], 1)[:, None]
+    ),
+    "a convolution": lambda tf, y: tf.nn.conv1d(y[:, :, None], tf.ones([2, 1, 4]), 1, "SAME"),
+    "a branch": lambda tf, y: tf.cond(tf.reduce_sum(y) > 0, lambda: y[:, :2], lambda: -y[:, :2]),
+    "a loop": lambda tf, y: tf.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, v * 2 + v[:, :1]), (0, y))[1],
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_operators_that_tf2onnx_writes_in_short(name: str, models: ModuleType, tmp_path: Path) -> None:
+    """Compared with TensorFlow by the conversion itself."""
+    import tensorflow as tf
+
+    folder = models.plain(tmp_path / "saved", lambda y: AROUND[name](tf, y))
+    done = swift_export.convert(folder, tmp_path / "out.onnx")
+    assert done.report is not None
+    assert not done.report.failures
+
+
+def test_any_number_of_axes_is_one_clear_error(models: ModuleType, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    folder = models.plain(tmp_path / "saved", lambda y: tf.squeeze(y[:1, :1]) + y)
+    with pytest.raises(LoweringError, match=r"tf2onnx's operator Squeeze \(node .*\): expected a result with a known"):
+        swift_export.convert(folder, tmp_path / "out.onnx")

@@ -60,7 +60,9 @@ def _foldable(node: oir.Node) -> bool:
         return False
     if any(array(value) is None or is_named(value) for value in operands):
         return False
-    if any(value.dtype not in DTYPES for value in (*operands, *outputs)) or any(v.is_graph_output() for v in outputs):
+    if any(value.shape is None or value.dtype not in DTYPES for value in (*operands, *outputs)) or any(
+        v.is_graph_output() for v in outputs
+    ):
         return False
     exact = EXACT if operands and operands[0].dtype in FLOATS else EXACT_ON_INTEGERS
     if node.op_type not in MOVES | CHOICES | exact or _matrix_of_a_product(node):

@@ -35,11 +35,14 @@ def merge_slices(graph: oir.Graph) -> int:
 
 def slice_bounds(node: oir.Node) -> tuple[int, int, int] | None:
     """(axis, start, stop) of a Slice of one axis of known size, with stride 1."""
-    starts, ends, axes, steps = (integers(v) for v in node.inputs[1:5])
-    if starts is None or ends is None or axes is None or len(axes) != 1 or steps != [1]:
+    _, starts, ends, axes, steps = [*node.inputs, None, None][:5]
+    start, end = integers(starts), integers(ends)
+    # Without axes, the bounds are those of the first axes.
+    axis, step = [0] if axes is None else integers(axes), [1] if steps is None else integers(steps)
+    if start is None or end is None or axis is None or not len(start) == len(axis) == 1 or step != [1]:
         return None
-    size = sizes(inputs(node)[0])[axes[0]]
-    return (axes[0], starts[0], ends[0]) if isinstance(size, int) and 0 <= starts[0] < ends[0] <= size else None
+    size = sizes(inputs(node)[0])[axis[0]]
+    return (axis[0], start[0], end[0]) if isinstance(size, int) and 0 <= start[0] < end[0] <= size else None
 
 
 def _split(graph: oir.Graph, source: oir.Value, axis: int, pieces: list[tuple[int, int, oir.Node]]) -> None:
