@@ -23,8 +23,8 @@ FEW = 64
 def complete_shapes(model: oir.Model) -> None:
     """Give every value a shape, by inferring shapes again behind operands that tf2onnx computes from constants.
 
-    Unknown sizes without a name get one, so that they are not taken for equal. Raises LoweringError for a value with any
-    number of axes.
+    Unknown sizes without a name get one, so that they are not taken for equal. Raises LoweringError for a value with
+    any number of axes.
     """
     if next(_without_shape(model.graph), None) is not None:
         _unname_integers(model.graph)

@@ -116,8 +116,7 @@ def check_converted(
             raise CheckFailed(f"{title} fails on the file: {error_line(error, 400)}") from None
         if sorted(found) != sorted(right):
             raise CheckFailed(f"expected the outputs {', '.join(right)}, found {', '.join(found)}")
-        for name, array in found.items():
-            compared.append(Compared(name, sizes, compare(array, right[name], same_non_finite=True), allowed))
+        compared += _compared(found, right, sizes, allowed, reference, inputs)
         done.add(base)
         if len(done) == _ENOUGH or not symbols:
             break
@@ -125,6 +124,33 @@ def check_converted(
         tried = f"no sizes of {', '.join(symbols)} up to {max(_SIZES)}" if symbols else "no random inputs"
         raise CheckFailed(f"{reference.title} takes {tried}: {refusal}")
     return ConvertedReport(title, reference.title, tuple(compared))
+
+
+def _compared(
+    found: Mapping[str, np.ndarray],
+    right: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+    allowed: Tolerance,
+    reference: Reference,
+    inputs: Mapping[str, np.ndarray],
+) -> list[Compared]:
+    """All outputs on one input. Where one differs, the source is asked again without its framework's simplifications.
+
+    Frameworks reorder arithmetic, which moves the last bit. Behind a floor or a comparison that is another result,
+    while a file that gives what the source has written is right.
+    """
+
+    def against(outputs: Mapping[str, np.ndarray]) -> list[Compared]:
+        pairs = ((name, compare(array, outputs[name], same_non_finite=True)) for name, array in found.items())
+        return [Compared(name, sizes, difference, allowed) for name, difference in pairs]
+
+    first = against(right)
+    if all(c.passed for c in first):
+        return first
+    written = reference.as_written(inputs)
+    if written is None:
+        return first
+    return [a if a.passed or not c.passed else c for a, c in zip(first, against(written), strict=True)]
 
 
 def _assignments(symbols: Sequence[str]) -> Iterator[tuple[int, dict[str, int]]]:

@@ -23,6 +23,7 @@ from swift_export.runtimes.base import (
 from swift_export.system.machine import processors
 
 __all__ = [
+    "AS_WRITTEN",
     "Compute",
     "XlaSession",
     "arithmetic",
@@ -34,6 +35,11 @@ __all__ = [
 
 #: From arrays on the device to arrays on the device, by name.
 Compute = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+#: XLA's options for computing each operator as the module has it. By default, its simplifier makes a quotient by a
+#: constant a product with the rounded inverse, for example: another number of the last bit, of which a floor that
+#: follows makes another integer.
+AS_WRITTEN = {"xla_disable_hlo_passes": "algsimp"}
 
 
 class XlaSession:

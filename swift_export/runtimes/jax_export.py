@@ -13,7 +13,7 @@ from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_unfla
 
 from swift_export.formats.argument_names import argument_names, result_names
 from swift_export.formats.stablehlo_module import essentials
-from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
+from swift_export.runtimes._xla import AS_WRITTEN, XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import Device, InputSpec, Precision
 
 __all__ = ["load", "session_of"]
@@ -32,11 +32,13 @@ def session_of(
     *,
     arguments: Sequence[str] | None = None,
     results: Sequence[str] | None = None,
+    as_written: bool = False,
 ) -> XlaSession:
     """A session of an exported function on a jax device.
 
     ``arguments`` names the arguments that the module uses, ``results`` its results; by default, all have the file's
-    names. Calls raise ValueError for shapes that the function does not take.
+    names. With ``as_written``, XLA does not simplify. Calls raise ValueError for shapes that the function does not
+    take.
     """
     module = parse_portable(exported.mlir_module_serialized)
     avals = exported.in_avals
@@ -46,15 +48,15 @@ def session_of(
         names = dict(zip(exported.module_kept_var_idx, arguments, strict=True))
     outputs = results or result_names(_notes(exported))
 
-    @jax.jit
     def compute(placed: Mapping[str, Any]) -> dict[str, Any]:
         # Passed for unused arguments; jax keeps all arguments with unknown dimensions.
         flat = [placed[names[i]] if i in names else np.zeros(aval.shape, aval.dtype) for i, aval in enumerate(avals)]
         positional, named = tree_unflatten(exported.in_tree, flat)
         return dict(zip(outputs, tree_leaves(exported.call(*positional, **named)), strict=True))
 
+    jitted = jax.jit(compute, compiler_options=AS_WRITTEN if as_written else None)
     inputs = [_spec(name, avals[i]) for i, name in names.items()]
-    return XlaSession(describe("jax.export", device, module), device, inputs, where, compute)
+    return XlaSession(describe("jax.export", device, module), device, inputs, where, jitted)
 
 
 def _spec(name: str, aval: Any) -> InputSpec:

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 from jax.extend.backend import get_backend
 from jax.extend.mlir import ir
+from jaxlib.xla_client import CompileOptions
 
 from swift_export.formats.argument_names import argument_names
 from swift_export.formats.element_types import from_mlir
 from swift_export.formats.stablehlo_module import essentials, main_function, names_of_results
 from swift_export.runtimes._refining import refine
-from swift_export.runtimes._xla import XlaSession, describe, find_device, parse_portable
+from swift_export.runtimes._xla import AS_WRITTEN, XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import Arrays, Device, InputSpec, Precision
 
 __all__ = ["load", "session_of"]
@@ -38,11 +39,13 @@ def session_of(
     arguments: Sequence[str] | None = None,
     results: Sequence[str] | None = None,
     fixed: Arrays | None = None,
+    as_written: bool = False,
 ) -> XlaSession:
     """A session on a jax device of the module that ``read`` returns, newly parsed each time.
 
     ``arguments`` and ``results`` name all of them, by default as the module does. ``fixed`` are arguments that callers
-    do not pass. Calls raise ValueError for shapes that the module does not take.
+    do not pass. With ``as_written``, XLA does not simplify. Calls raise ValueError for shapes that the module does not
+    take.
     """
     module = read()
     with module.context:
@@ -52,7 +55,7 @@ def session_of(
         returned = results or names_of_results(main)
         given = fixed or {}
         inputs = [_spec(name, kind) for name, kind in zip(names, kinds, strict=True) if name not in given]
-    program = _Program(read, tuple(names), tuple(returned), given, device)
+    program = _Program(read, tuple(names), tuple(returned), given, device, as_written)
     return XlaSession(describe("StableHLO on XLA", device, module), device, inputs, where, program)
 
 
@@ -66,6 +69,7 @@ class _Program:
         results: tuple[str, ...],
         fixed: Arrays,
         device: Any,
+        as_written: bool,
     ):
         self._read = read
         self._arguments = arguments
@@ -74,6 +78,9 @@ class _Program:
         with jax.enable_x64(True):
             self._fixed = {name: jax.device_put(array, device) for name, array in fixed.items()}
         self._device = device
+        self._options = CompileOptions()
+        if as_written:
+            self._options.env_option_overrides = list(AS_WRITTEN.items())
         self._executables: dict[tuple[tuple[int, ...], ...], Any] = {}
 
     def __call__(self, placed: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +90,8 @@ class _Program:
             # jax's documented functions compile only traced Python functions. The client from the public
             # jax.extend.backend takes MLIR bytecode: the only undocumented call, identical in jax 0.10 to 0.12.
             client = get_backend(self._device.platform)
-            self._executables[shapes] = client.compile_and_load(refine(self._read(), shapes), [self._device])
+            refined = refine(self._read(), shapes)
+            self._executables[shapes] = client.compile_and_load(refined, [self._device], self._options)
         return dict(zip(self._results, self._executables[shapes].execute(arrays), strict=True))
 
 

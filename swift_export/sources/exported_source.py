@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 from jax import export
 
@@ -42,7 +44,8 @@ class ExportedSource:
                 f"--check: expected a file exported for cpu, found one for {', '.join(platforms)}; "
                 "export it for cpu too, or use --no-check"
             )
-        session = jax_export.session_of(
+        session_of = partial(
+            jax_export.session_of,
             self._exported,
             jax.devices("cpu")[0],
             self.kind,
@@ -50,10 +53,11 @@ class ExportedSource:
             results=signature.results,
         )
         return SessionReference(
-            session,
+            session_of(),
             f"jax.export, jax {jax.__version__}",
             float_types(mlir.read_module(self._exported.mlir_module_serialized)),
             (ValueError,),
             (jax.errors.JaxRuntimeError,),
             self._module.pairs,
+            partial(session_of, as_written=True),
         )

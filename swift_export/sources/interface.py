@@ -58,6 +58,10 @@ class Reference(Protocol):
         """Outputs by the ONNX model's names; raises SizesError for shapes that the source does not take."""
         ...
 
+    def as_written(self, inputs: Arrays) -> dict[str, np.ndarray] | None:
+        """The same with each operator computed as the source has it; None if its framework cannot do that."""
+        ...
+
 
 @dataclass(frozen=True)
 class Lowered:

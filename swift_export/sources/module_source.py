@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from swift_export.converter import mlir, stablehlo_to_onnx
@@ -66,7 +68,8 @@ class ModuleSource:
         from swift_export.runtimes import portable
         from swift_export.sources.source_reference import SessionReference, float_types
 
-        session = portable.session_of(
+        session_of = partial(
+            portable.session_of,
             lambda: mlir.read_module(self._data),
             jax.devices("cpu")[0],
             self.kind,
@@ -75,12 +78,13 @@ class ModuleSource:
             fixed=self._fixed,
         )
         return SessionReference(
-            session,
+            session_of(),
             f"XLA, jax {jax.__version__}",
             float_types(self._module),
             (ValueError,),
             (jax.errors.JaxRuntimeError,),
             self.pairs,
+            partial(session_of, as_written=True),
         )
 
     def _complex(self) -> tuple[dict[str, str], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jax.extend.mlir import ir
@@ -27,7 +27,7 @@ class SessionReference:
 
     ``refusals`` are the errors of a call for shapes that the source does not take, ``failures`` its errors if the
     runtime cannot compute the source. ``pairs`` gives the type of each complex input, whose numbers come as
-    pairs of real ones.
+    pairs of real ones. ``plain`` makes a session that computes each operator as the source has it.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class SessionReference:
         refusals: tuple[type[Exception], ...],
         failures: tuple[type[Exception], ...] = (),
         pairs: Mapping[str, str] | None = None,
+        plain: Callable[[], Session] | None = None,
     ) -> None:
         self.title = title
         self.floats = floats
         self._session = session
         self._refusals, self._failures = refusals, failures
         self._pairs = pairs or {}
+        self._plain = plain
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name."""
@@ -53,6 +55,15 @@ class SessionReference:
             raise SizesError(error_line(error)) from None
         except self._failures as error:
             raise MachineError(f"--check: {self.title} cannot run the source: {error_line(error)}") from None
+
+    def as_written(self, inputs: Arrays) -> dict[str, np.ndarray] | None:
+        """Outputs by name, without the runtime's own simplifications; None if it cannot do without."""
+        if self._plain is None:
+            return None
+        try:
+            return self._plain()(as_complex(inputs, self._pairs))
+        except (*self._refusals, *self._failures):
+            return None
 
 
 def float_types(module: Any) -> frozenset[str]:

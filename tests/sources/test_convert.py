@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from jax import export
 
@@ -159,6 +160,22 @@ def test_a_file_for_other_platforms_alone_is_converted_and_not_checked(tmp_path:
     assert not (tmp_path / "other.onnx").exists()
     with pytest.raises(UsageError, match="--platform cpu: the module was lowered only for cuda"):
         swift_export.convert(source, tmp_path / "other.onnx", platform="cpu")
+
+
+@pytest.mark.parametrize("kind", ["jax.export file", "portable StableHLO artifact"])
+def test_what_xla_alone_simplifies_is_compared_as_the_source_has_it(tmp_path: Path, kind: str) -> None:
+    """XLA multiplies by a rounded 1 / 47, and a floor makes another pixel of the last bit."""
+    (batch,) = export.symbolic_shape("b")
+    module = exported(lambda x: jax.image.resize(x, (x.shape[0], 47, 2), "nearest"), shape(batch, 20, 2))
+    x = np.random.default_rng(0).standard_normal((1, 20, 2), np.float32)
+    half = np.float32(0.5)
+    rows = np.floor((np.arange(47, dtype=np.float32) + half) * np.float32(20) / np.float32(47)).astype(int)
+    assert (np.asarray(jax.jit(module.call)(x)) != x[:, rows]).any(), "XLA has learned to divide"
+    done = swift_export.convert(write(tmp_path, FORMS[kind](module)), tmp_path / "out.onnx", check=True)
+    assert done.report is not None
+    assert not done.report.failures
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    np.testing.assert_array_equal(session.run(None, {session.get_inputs()[0].name: x})[0], x[:, rows])
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

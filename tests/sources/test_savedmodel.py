@@ -195,7 +195,7 @@ def test_damaged_savedmodels(
     assert not (tmp_path / "out.onnx").exists()
 
 
-#: TensorFlow's operators for which tf2onnx leaves out optional operands, computes axes from constants, or gives no shape.
+#: Operators for which tf2onnx leaves out optional operands, computes axes from constants, or gives no shape.
 AROUND: dict[str, Callable[[Any, Any], Any]] = {
     "a slice": lambda tf, y: tf.slice(y, [0, 1], [-1, 1]) + y[:, :1] * y[:, 2:],
     "one of the batch": lambda tf, y: y[1:] + y[..., :1][:1],
