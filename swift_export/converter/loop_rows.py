@@ -11,9 +11,9 @@ from swift_export.converter.step_symbols import Step, parted
 __all__ = ["Rows", "new_step", "scalar"]
 
 
-def new_step(turn: oir.Value, count: Size) -> Dim:
+def new_step(name: str, turn: oir.Value, count: Size) -> Dim:
     """The step of a loop that runs ``count`` times; ``turn`` is its value at run time, an int64 scalar."""
-    return Dim.symbol(Step("step", turn, count - 1))
+    return Dim.symbol(Step(name, turn, count - 1))
 
 
 def scalar(b: Builder, size: Size) -> oir.Value:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_ir as oir
 import pytest
-from jax import lax
+from jax import export, lax
 
+from swift_export.converter import stablehlo_to_onnx
 from swift_export.converter.passes.nested import all_nodes
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -162,3 +163,31 @@ def test_batches_of_unknown_size() -> None:
     (loop,) = loops(model)
     assert states(loop) == 1
     assert op_types(model)["Loop"] == 1
+
+
+def test_no_rows_of_unknown_size() -> None:
+    t, b = export.symbolic_shape("t, b")
+    scan = lambda x: lax.scan(lambda h, t: (h + t, h * t), jnp.zeros((x.shape[1], 4)), x)  # noqa: E731
+    exported = export.export(jax.jit(scan))(jax.ShapeDtypeStruct((t, b, 4), np.float32))
+    model = stablehlo_to_onnx(exported.mlir_module_serialized)
+    for steps, batch in ((0, 3), (2, 0), (0, 0), (2, 3)):
+        shapes = [found.shape for found in run(model, np.ones((steps, batch, 4), np.float32))]
+        assert shapes == [(batch, 4), (steps, batch, 4)]
+
+
+def test_a_condition_that_is_a_state() -> None:
+    module = """func.func @main(%x: tensor<3xf32>, %go: tensor<i1>) -> tensor<3xf32> {
+  %r:2 = "stablehlo.while"(%x, %go) ({
+  ^bb0(%a: tensor<3xf32>, %g: tensor<i1>):
+    stablehlo.return %g : tensor<i1>
+  }, {
+  ^bb0(%a: tensor<3xf32>, %g: tensor<i1>):
+    %no = stablehlo.constant dense<false> : tensor<i1>
+    %twice = stablehlo.add %a, %a : tensor<3xf32>
+    stablehlo.return %twice, %no : tensor<3xf32>, tensor<i1>
+  }) : (tensor<3xf32>, tensor<i1>) -> (tensor<3xf32>, tensor<i1>)
+  return %r#0 : tensor<3xf32>
+}"""
+    model, x = stablehlo_to_onnx(module), np.arange(3, dtype=np.float32)
+    for go, times in ((True, 2), (False, 1)):
+        np.testing.assert_array_equal(run(model, x, np.asarray(go))[0], x * times)

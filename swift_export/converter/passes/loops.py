@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import constant_like, made_by, replace
+from swift_export.converter.passes.match import array, constant_like, made_by, replace, sizes
 from swift_export.converter.passes.nested import with_bodies
 
 __all__ = ["body_of", "drop_unread_states", "hoist_invariants"]
+
+#: Ops that take empty arrays; others might read an element that is not there, or infer a size of nothing.
+ANY_SIZE = frozenset(
+    {"Abs", "Add", "And", "Cast", "Concat", "Cos", "Equal", "Erf", "Exp", "Expand", "Greater", "Less", "Log", "MatMul"}
+    | {"Max", "Min", "Mul", "Neg", "Not", "Or", "Pow", "Shape", "Sigmoid", "Sin", "Sqrt", "Sub", "Tanh", "Transpose"}
+    | {"Unsqueeze", "Where"}
+)
 
 #: A Loop's inputs before its states, and the body's; the body's outputs before them.
 COUNT_AND_CONDITION, STEP_AND_CONDITION, CONDITION = 2, 2, 1
@@ -22,7 +29,7 @@ def body_of(loop: oir.Node) -> oir.Graph:
 def hoist_invariants(graph: oir.Graph) -> int:
     """Nodes of a loop's body that read nothing of the body -> in front of the loop; a state that stays -> its value.
 
-    ONNX's ops have no effects, so that a loop without steps may have them in front of it too.
+    ONNX's ops have no effects. In front of a loop that may have no steps, they must not fail on empty arrays either.
     """
     count = 0
     for loop in [node for node in graph if node.op_type == "Loop"]:
@@ -38,10 +45,24 @@ def hoist_invariants(graph: oir.Graph) -> int:
             own = {value for inner in with_bodies(node) for value in inner.outputs}
             if any(value.graph is body for value in read - own) or any(v.is_graph_output() for v in node.outputs):
                 continue
+            if not (_runs(loop) or _cannot_fail(node)):
+                continue
             body.remove(node)
             graph.insert_before(loop, node)
             count += 1
     return count
+
+
+def _runs(loop: oir.Node) -> bool:
+    """Whether a loop has at least one step."""
+    count, condition = array(loop.inputs[0]), array(loop.inputs[1])
+    return count is not None and count.item() > 0 and (loop.inputs[1] is None or bool(condition))
+
+
+def _cannot_fail(node: oir.Node) -> bool:
+    """Whether a node takes arrays of any size: those without unknown sizes have the sizes that it needs."""
+    values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+    return node.op_type in ANY_SIZE or all(isinstance(size, int) for v in values for size in sizes(v))
 
 
 def drop_unread_states(graph: oir.Graph) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.affine_forms import Forms
 from swift_export.converter.passes.loops import body_of
 from swift_export.converter.passes.match import (
     array,
@@ -23,6 +24,13 @@ from swift_export.converter.passes.recurrent_cells import Cell, gru_cell, lstm_c
 
 __all__ = ["fuse_recurrences"]
 
+#: Marks the body of a loop beside the op that replaces it.
+KEPT = "kept"
+#: The largest sum of magnitudes, and magnitude of a weight, so that no product or sum of them overflows.
+LARGEST = 1e15
+#: Start, end, axis and step of the Slice that turns the order of rows.
+_TURN = (-1, np.iinfo(np.int64).min, 0, -1)
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -36,7 +44,7 @@ class Sequence:
 def fuse_recurrences(graph: oir.Graph) -> int:
     """A loop over all rows of one array, whose state and rows are those of a cell -> ONNX's LSTM or GRU."""
     count = 0
-    for loop in [node for node in graph if node.op_type == "Loop"]:
+    for loop in [node for node in graph if node.op_type == "Loop" and KEPT not in body_of(node).meta]:
         body, sequence = body_of(loop), _sequence(loop)
         if sequence is None:
             continue
@@ -53,7 +61,7 @@ def fuse_recurrences(graph: oir.Graph) -> int:
         elif len(states) == 2:
             cell = lstm_cell(sequence.row, (states[0], states[1]), (ends[0], ends[1]))
         # ONNX gives only the hidden state of each step.
-        if cell is not None and all(row is cell.result for row in ends[len(states) :]):
+        if cell is not None and cell.is_small(LARGEST) and all(row is cell.result for row in ends[len(states) :]):
             _write(graph, loop, sequence, cell)
             count += 1
     return count
@@ -116,39 +124,68 @@ def _length(value: oir.Value | None, more: int) -> int | str | None:
 
 
 def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> None:
-    """The op in place of the loop; in a branch of its own if there may be no rows, which ONNX Runtime cannot take."""
+    """The op where it gives the loop's numbers, else the loop.
+
+    ONNX Runtime's LSTM and GRU lose NaN, and end the process if there are no rows. So they take arrays with elements
+    whose sums are far from overflow; the test costs one pass over the rows.
+    """
     body, before = body_of(loop), list(loop.inputs)[2:]
-    initial = [before[list(body.inputs).index(state) - 2] for state in cell.states]
-    shape = sizes(sequence.rows)[:-1]
-    whole = [*shape, cell.units]
-    if all(isinstance(size, int) and size > 0 for size in shape):
-        rows, *ends = _run(graph, loop, sequence, cell, initial)
-    else:
-        filled = new_value(graph, loop, "Size", [sequence.rows], [], dtype=oir.DataType.INT64)
-        zero = constant_like(graph, np.asarray(0, np.int64))
-        test = new_value(graph, loop, "Greater", [filled, zero], [], dtype=oir.DataType.BOOL)
-        some, none = (oir.Graph([], [], nodes=[], name=name) for name in ("rows", "no_rows"))
-        for branch in (some, none):
-            branch.meta[ROOT] = root(graph)
-            mark = oir.node("Identity", [sequence.rows], metadata_props=dict(loop.metadata_props))
-            branch.append(mark)
-            if branch is some:
-                branch.outputs.extend(_run(branch, mark, sequence, cell, initial))
-            else:
-                branch.outputs.extend(_empty(branch, mark, sequence, whole, initial))
-            branch.remove(mark, safe=True)
-        outputs = [oir.val(None, v.dtype, v.shape) for v in some.outputs]
-        attributes = {"then_branch": some, "else_branch": none}
-        node = oir.node("If", [test], attributes, outputs=outputs, metadata_props=dict(loop.metadata_props))
-        graph.insert_before(loop, node)
-        rows, *ends = outputs
+    states = list(body.inputs)[2:]
+    initial = [before[states.index(state)] for state in cell.states]
+    body.meta[KEPT] = True
+    outputs = [oir.val(None, v.dtype, v.shape) for v in loop.outputs]
+    fused, stepwise = (oir.Graph([], [], nodes=[], name=name) for name in ("fused", "stepwise"))
+    for branch in (fused, stepwise):
+        branch.meta[ROOT] = root(graph)
+    end = oir.node("Identity", [sequence.rows], metadata_props=dict(loop.metadata_props))
+    fused.append(end)
+    rows, *ends = _run(fused, end, sequence, cell, initial)
+    fused.remove(end, safe=True)
     by_state = dict(zip(cell.states, ends, strict=True))
-    for state, output in zip(list(body.inputs)[2:], loop.outputs, strict=False):
-        replace(graph, output, by_state[state])
-    for output in list(loop.outputs)[len(before) :]:
-        _replace_rows(graph, loop, output, rows, backwards=sequence.backwards)
-    detach(loop)
+    fused.outputs.extend([*(by_state[state] for state in states), *(rows for _ in loop.outputs[len(states) :])])
+    condition = _fit(graph, loop, sequence.rows, [v for v in initial if v is not None])
+    node = oir.node(
+        "If",
+        [condition],
+        {"then_branch": fused, "else_branch": stepwise},
+        outputs=outputs,
+        metadata_props=dict(loop.metadata_props),
+    )
+    graph.insert_before(loop, node)
     graph.remove(loop)
+    stepwise.append(loop)
+    for i, (old, new) in enumerate(zip(loop.outputs, outputs, strict=True)):
+        backwards = i >= len(states) and sequence.backwards
+        _replace(graph, node, old, new, backwards=backwards)
+        stepwise.outputs.append(_turned(stepwise, None, old) if backwards else old)
+    copies = fused.outputs[len(states) + 1 :]
+    for i, _ in enumerate(copies):
+        # Each output has a node of its own.
+        copy = oir.node("Identity", [rows], outputs=[oir.val(None, rows.dtype, rows.shape)])
+        fused.append(copy)
+        fused.outputs[len(states) + 1 + i] = copy.outputs[0]
+
+
+def _fit(graph: oir.Graph, before: oir.Node, rows: oir.Value, initial: list[oir.Value]) -> oir.Value:
+    """Whether there are rows, all of them and the initial states of numbers that are not too large."""
+    parts: list[oir.Value] = []
+    boolean = oir.DataType.BOOL
+    if not all(isinstance(size, int) and size > 0 for size in sizes(rows)):
+        filled = new_value(graph, before, "Size", [rows], [], dtype=oir.DataType.INT64)
+        zero = constant_like(graph, np.asarray(0, np.int64))
+        parts.append(new_value(graph, before, "Greater", [filled, zero], [], dtype=boolean))
+    most = constant_like(graph, np.asarray(LARGEST, np.float32))
+    for value in (rows, *initial):
+        repeated = made_by(value, "Expand")
+        form = Forms().of(value) or (Forms().of(repeated.inputs[0]) if repeated is not None else None)
+        if value is rows or form is None or not np.abs(form.rows).max(initial=0) <= LARGEST:
+            magnitude = new_value(graph, before, "Abs", [value], sizes(value))
+            total = new_value(graph, before, "ReduceSum", [magnitude], [], {"keepdims": 0})
+            parts.append(new_value(graph, before, "LessOrEqual", [total, most], [], dtype=boolean))
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = new_value(graph, before, "And", [whole, part], [])
+    return whole
 
 
 def _run(
@@ -182,29 +219,24 @@ def _run(
     ]
 
 
-def _empty(
-    graph: oir.Graph, before: oir.Node, sequence: Sequence, shape: list[int | str], initial: list[oir.Value | None]
-) -> list[oir.Value]:
-    """No rows, and the states as they were."""
-    rank, rows = len(shape), [sequence.rows]
-    lengths = new_value(graph, before, "Shape", rows, [rank - 1], {"end": -1}, dtype=oir.DataType.INT64)
-    units = constant_like(graph, np.asarray(shape[-1:], np.int64))
-    whole = new_value(graph, before, "Concat", [lengths, units], [rank], {"axis": 0})
-    zero = constant_like(graph, np.asarray(0, np.float32))
-    nothing = new_value(graph, before, "Expand", [zero, whole], shape)
-    return [nothing, *[new_value(graph, before, "Identity", [v], sizes(v)) for v in initial if v is not None]]
+def _replace(graph: oir.Graph, maker: oir.Node, old: oir.Value, new: oir.Value, *, backwards: bool) -> None:
+    """The result of ``maker`` in place of a loop's: rows in the order of the array; states as they are."""
+    if backwards:
+        for node in [use.node for use in old.uses()]:
+            cut = [integers(v) for v in node.inputs[1:]]
+            if node.op_type == "Slice" and cut == [[n] for n in _TURN] and can_replace(node.outputs[0], new):
+                replace(graph, node.outputs[0], new)
+                detach(node)
+    if old.uses() or old.is_graph_output():
+        replace(graph, old, _turned(graph, maker, new) if backwards else new)
 
 
-def _replace_rows(graph: oir.Graph, loop: oir.Node, old: oir.Value, rows: oir.Value, *, backwards: bool) -> None:
-    """Rows in the order of the array in place of rows in the order of the steps."""
-    if not backwards:
-        replace(graph, old, rows)
-        return
-    low = np.iinfo(np.int64).min
-    for use in list(old.uses()):
-        node = use.node
-        turned = node.op_type == "Slice" and [integers(v) for v in node.inputs[1:]] == [[-1], [low], [0], [-1]]
-        if turned and can_replace(node.outputs[0], rows):
-            replace(graph, node.outputs[0], rows)
-    cut = [constant_like(graph, np.asarray([n], np.int64)) for n in (-1, low, 0, -1)]
-    replace(graph, old, new_value(graph, loop, "Slice", [rows, *cut], sizes(rows)))
+def _turned(graph: oir.Graph, after: oir.Node | None, rows: oir.Value) -> oir.Value:
+    """The rows in the opposite order, behind a node or at the end of a graph."""
+    cut = [constant_like(graph, np.asarray([n], np.int64)) for n in _TURN]
+    node = oir.node("Slice", [rows, *cut], outputs=[oir.val(None, rows.dtype, rows.shape)])
+    if after is None:
+        graph.append(node)
+    else:
+        graph.insert_after(after, node)
+    return node.outputs[0]

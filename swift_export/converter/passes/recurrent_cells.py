@@ -36,6 +36,10 @@ class Cell:
         """The number of elements of the state."""
         return int(self.recurrent.shape[1])
 
+    def is_small(self, most: float) -> bool:
+        """Whether all weights are finite and no larger than this."""
+        return all(bool((np.abs(part) <= most).all()) for part in (self.inputs, self.recurrent, self.bias))
+
     def checked(self) -> Cell | None:
         """The cell, if each gate has as many units as the state; a gate of one unit for all is no cell's."""
         rows = {"LSTM": 4, "GRU": 3}[self.op_type] * self.units

@@ -15,6 +15,7 @@ from swift_export.converter.loop_rows import Rows, new_step, scalar
 from swift_export.converter.mlir import is_small_integer
 from swift_export.converter.passes.nested import detach
 from swift_export.converter.shape_arithmetic import always, evaluate
+from swift_export.errors import LoweringError
 
 __all__ = ["counted_loop"]
 
@@ -36,6 +37,12 @@ def counted_loop(frame: Frame, op: Any, states: Collection[int]) -> list[oir.Val
     }
     while counter in counters:
         attempt = _Attempt(frame, op, count, counters, arrays, [j for j in states if j not in counters | arrays])
+        try:
+            attempt.inner.run(op.regions[1])
+        except LoweringError:
+            # What the states were taken for may be the reason.
+            attempt.discard()
+            return None
         wrong = attempt.wrong()
         if not wrong:
             return attempt.finish()
@@ -53,6 +60,8 @@ def _counter(frame: Frame, op: Any, states: Collection[int]) -> tuple[int | None
             test.bind(parameter, frame, op.operands[j])
         else:
             test.shapes[parameter] = frame.shape(op.operands[j])
+    if len(list(block.operations)) < 2:
+        return None, None
     *steps, compare, last = block.operations
     for step in steps:
         elements = evaluate(step, test.known, test.shapes, frame.builder.facts)
@@ -106,7 +115,7 @@ class _Attempt:
         self.returned = list(list(block.operations)[-1].operands)
         self.inner = inner = frame.nested()
         self.turn = inner.builder.parameter(oir.DataType.INT64, ())
-        self.step = new_step(self.turn, count)
+        self.step = new_step(str(frame.builder.fresh_symbol()), self.turn, count)
         self.rows = inner.rows = Rows(self.step, count)
         self.parameters: dict[int, oir.Value] = {}
         for j, (argument, operand) in enumerate(zip(block.arguments, op.operands, strict=True)):
@@ -120,7 +129,6 @@ class _Attempt:
                 inner.values[argument] = self.parameters[j] = value
             if j in arrays:
                 self.rows.initial[value] = frame.full(operand)
-        inner.run(op.regions[1])
 
     def _start(self, j: int) -> Size:
         start = self.frame.known_elements(self.op.operands[j])
@@ -174,6 +182,7 @@ class _Attempt:
         )
         results = dict(zip(shapes, found, strict=True))
         for j, (start, _, _) in written.items():
+            results[j] = _shaped(b, results[j])
             whole = self.rows.initial[self.parameters[j]]
             place = self.rows.place(start, b.shape(whole))
             assert place is not None
@@ -191,6 +200,15 @@ def _element(size: Size) -> np.ndarray:
     array = np.empty((), object)
     array[()] = size
     return array
+
+
+def _shaped(b: Builder, rows: oir.Value) -> oir.Value:
+    """Rows with their own unknown sizes if there are none: ONNX Runtime makes these 0 then."""
+    count, *others = shape = b.shape(rows)
+    if isinstance(count, int) or all(isinstance(size, int) for size in others):
+        return rows
+    assert rows.dtype is not None
+    return b.node("Reshape", [rows, b.sizes(shape)], rows.dtype, tuple(shape), allowzero=1)
 
 
 def _filled(b: Builder, whole: oir.Value, rows: oir.Value, first: Size, backwards: bool) -> oir.Value:

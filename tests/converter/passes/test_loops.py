@@ -15,7 +15,7 @@ from jax import lax
 from swift_export.converter.passes.nested import all_nodes, bodies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import run_and_compare
+from compare import run, run_and_compare
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((5, 3, 4), np.float32)
@@ -91,3 +91,11 @@ def test_a_loop_of_which_only_rows_are_read_has_no_state() -> None:
     model = run_and_compare(lambda x: lax.scan(lambda h, t: (h + t, jnp.sin(t)), x[0], x)[1], X, symbolic=None)
     (loop,) = loops(model)
     assert len(loop.outputs) == 1
+
+
+def test_an_element_that_only_a_step_reads() -> None:
+    def function(x: jax.Array) -> Any:
+        return lax.scan(lambda h, t: (h + x[0] @ W, h), jnp.zeros((3, 4)), x)
+
+    model = run_and_compare(function, X, rtol=1e-5)
+    assert [found.shape for found in run(model, X[:0])] == [(3, 4), (0, 3, 4)]
