@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from edges import agree
 __all__ = ["by_xla", "compare_text"]
 
 
+@cache
+def _program(text: str) -> Any:
+    return get_backend("cpu").compile_and_load(text, jax.devices("cpu")[:1])
+
+
 def by_xla(text: str, *arrays: np.ndarray) -> list[np.ndarray]:
     """The results of a module with known sizes, compiled by XLA for one CPU."""
     with jax.enable_x64(True):
         placed = [jax.device_put(array, jax.devices("cpu")[0]) for array in arrays]
-        program = get_backend("cpu").compile_and_load(text, jax.devices("cpu")[:1])
+        program = _program(text)
         return [np.asarray(result) for result in program.execute(placed)]
 
 
