@@ -16,8 +16,9 @@ from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compare import op_types, run, run_and_compare
+from compare import lower, op_types, run, run_and_compare
 from edges import FLOATS, INTEGERS, compare
+from text import compare_text
 
 rng = np.random.default_rng(0)
 Mode = lax.GatherScatterMode
@@ -217,3 +218,44 @@ def test_other_bodies_are_one_clear_error(body: str) -> None:
     ) as caught:
         stablehlo_to_onnx(MODULE.format(body=body))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_bodies_of_several_ops_where_each_index_occurs_once(dtype: str) -> None:
+    x, i = values(dtype, 4, 5), np.array([3, 9, 0, -9], np.int32)
+
+    def change(old: jax.Array) -> jax.Array:
+        return jnp.where(old > 1, old * 2 - 1, 7)
+
+    def function(x: jax.Array, i: jax.Array) -> list[jax.Array]:
+        return [
+            x.at[i].apply(change, unique_indices=True, mode="drop"),
+            x.at[:, i].apply(change, unique_indices=True, mode="drop"),
+            x.at[i[0]].apply(change),
+            x.at[1, i[2]].apply(change),
+        ]
+
+    run_and_compare(function, x, i, rtol=0, symbolic=None)
+    with pytest.raises(LoweringError, match=r"stablehlo.scatter at .*: body .*expected an update that replaces"):
+        lower(lambda x, i: x.at[i].apply(change), x, i, symbolic=None)
+
+
+def test_a_body_of_old_and_new_elements() -> None:
+    def text(unique: str) -> str:
+        return f"""
+        func.func @main(%x: tensor<5xf32>, %i: tensor<3x1xi32>, %u: tensor<3xf32>) -> tensor<5xf32> {{
+          %0 = "stablehlo.scatter"(%x, %i, %u) ({{ ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+            %h = stablehlo.constant dense<0.5> : tensor<f32>
+            %1 = stablehlo.subtract %b, %a : tensor<f32>
+            %2 = stablehlo.multiply %1, %h : tensor<f32>
+            stablehlo.return %2 : tensor<f32>
+          }}) {{scatter_dimension_numbers = #stablehlo.scatter<inserted_window_dims = [0],
+            scatter_dims_to_operand_dims = [0], index_vector_dim = 1>, unique_indices = {unique}}}
+            : (tensor<5xf32>, tensor<3x1xi32>, tensor<3xf32>) -> tensor<5xf32>
+          return %0 : tensor<5xf32>
+        }}"""
+
+    given = np.arange(5, dtype=np.float32), np.array([[4], [-1], [0]], np.int32), np.array([9, 8, 7], np.float32)
+    compare_text(text("true"), *given)
+    with pytest.raises(LoweringError, match=r"stablehlo.scatter at .*: body .*expected an update that replaces"):
+        stablehlo_to_onnx(text("false"))

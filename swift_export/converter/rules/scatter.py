@@ -13,6 +13,7 @@ from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import Label, Places, Slices, find_places, merge_axes
+from swift_export.converter.rules.monoids import Combine, combination
 from swift_export.converter.rules.slicing import first_elements
 
 __all__: list[str] = []
@@ -94,12 +95,19 @@ def _write_row(frame: Frame, slices: Slices, operand: Any, indices: Any, update:
     return frame.rows.write(frame.builder, frame.compact(operand), elements[0], frame.compact(update))
 
 
-def _bodies(frame: Frame, op: Any) -> list[str]:
-    """For each operand, the op that combines it with its update; "" if the update replaces it."""
+#: How an element is combined with its update: by an op of this name, not at all (""), or by a body of several ops.
+Body = str | Combine
+
+
+def _bodies(frame: Frame, op: Any) -> list[Body]:
+    """For each operand, how it is combined with its update.
+
+    A body of several ops needs the elements as they were, so no index may occur twice.
+    """
     block = op.regions[0].blocks[0]
     arguments, operations = list(block.arguments), list(block.operations)
     count = len(arguments) // 2
-    bodies: list[str] = []
+    bodies: list[Body] = []
     for old, new, value, operand in zip(
         arguments[:count], arguments[count:], operations[-1].operands, op.operands, strict=False
     ):
@@ -111,13 +119,25 @@ def _bodies(frame: Frame, op: Any) -> list[str]:
             ordered = list(producer.operands) == [old, new]
             commuted = list(producer.operands) == [new, old] and name != "stablehlo.subtract"
             known = _reduction(name, frame.dtype(operand)) is not None and (ordered or commuted)
-        if not known or not frame.dtype(old) == frame.dtype(new) == frame.dtype(operand):
+        alike = frame.dtype(old) == frame.dtype(new) == frame.dtype(operand)
+        if not known and alike and count == 1 and _each_index_once(frame, op):
+            return [combination(frame, op, op.regions[0])]
+        if not known or not alike:
             names = ", ".join(o.operation.name for o in operations)
             found = f"body {names} on {frame.dtype(operand).name}"
             expected = "one of add, subtract, multiply, maximum, minimum; and, or of truth values"
             raise frame.error(op, f"{found}: expected an update that replaces, or {expected}")
         bodies.append(name)
     return bodies
+
+
+def _each_index_once(frame: Frame, op: Any) -> bool:
+    """Whether the program says that indices differ, or there is only one."""
+    if "unique_indices" in op.attributes and op.attributes["unique_indices"].value:
+        return True
+    numbers = stablehlo.ScatterDimensionNumbers(op.attributes["scatter_dimension_numbers"])
+    sizes = [size for d, size in enumerate(frame.shape(op.operands[1])) if d != numbers.index_vector_dim]
+    return all(size == 1 for size in sizes)
 
 
 def _reduction(body: str, dtype: oir.DataType) -> str | None:
@@ -127,7 +147,7 @@ def _reduction(body: str, dtype: oir.DataType) -> str | None:
 
 def _scatter(
     b: Builder,
-    body: str,
+    body: Body,
     slices: Slices,
     places: Places,
     operand: oir.Value,
@@ -166,9 +186,13 @@ def _resized(shape: Shape, axis: int, size: Size) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-def _combined(b: Builder, body: str, data: oir.Value, positions: oir.Value, update: oir.Value, axis: int) -> oir.Value:
+def _combined(b: Builder, body: Body, data: oir.Value, positions: oir.Value, update: oir.Value, axis: int) -> oir.Value:
     dtype = data.dtype
     assert dtype is not None
+    if not isinstance(body, str):
+        old = b.node("GatherElements", [data, positions], dtype, b.shape(positions), axis=axis)
+        (combined,) = body([old], [update])
+        body, update = "", b.expand(combined, b.shape(positions))
     if not body:
         return b.node("ScatterElements", [data, positions, update], dtype, b.shape(data), axis=axis)
     kind = CARRIERS.get(dtype, dtype)
