@@ -66,8 +66,8 @@ def convert(
         list[str] | None,
         typer.Option(
             metavar="INPUT=NAMES",
-            help="Names of an input's unknown dimensions, separated by commas; - keeps one unchanged. Equal names mean "
-            f"equal sizes. {REPEATED}",
+            help="Names of an input's unknown dimensions, separated by commas; - keeps one unchanged, 2*n is a "
+            f"multiple. Equal names mean equal sizes. {REPEATED}",
             rich_help_panel=_FILE,
         ),
     ] = None,

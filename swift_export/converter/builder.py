@@ -209,6 +209,14 @@ class Builder:
         """An unknown size with a new symbol."""
         return self._size_names.fresh()
 
+    def element_sizes(self, value: oir.Value) -> list[Dim]:
+        """The elements of computed integers as sizes."""
+        return self._size_nodes.elements(self, value)
+
+    def is_from_data(self, size: Size) -> bool:
+        """Whether a size depends on computed integers, which may be negative."""
+        return isinstance(size, Dim) and not size.symbols.isdisjoint(self.facts.floors)
+
     def carrier(self, op_type: str, dtype: oir.DataType) -> oir.DataType:
         """The type in which an op is computed without loss: ``dtype``, or a wider one that has a kernel.
 

@@ -193,4 +193,8 @@ def _normal(terms: Mapping[Monomial, int]) -> Size:
     if not set(kept) - {()}:
         return kept.get((), 0)
     # Ordered by degree, then by name, so that each polynomial has one spelling; the constant comes last.
-    return Dim(tuple(sorted(kept.items(), key=lambda term: (-len(term[0]), *map(str, term[0])))))
+    return Dim(tuple(sorted(kept.items(), key=lambda term: (-len(term[0]), _has_call(term[0]), *map(str, term[0])))))
+
+
+def _has_call(monomial: Monomial) -> bool:
+    return any(isinstance(atom, Call) for atom in monomial)

@@ -25,6 +25,7 @@ from swift_export.converter.kernels import NoKernelError
 from swift_export.converter.loop_rows import Rows, scalar
 from swift_export.converter.narrow_types import PRODUCTS
 from swift_export.converter.shape_arithmetic import evaluate
+from swift_export.converter.size_functions import least
 from swift_export.errors import LoweringError
 from swift_export.formats.scopes import joined
 
@@ -45,6 +46,9 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
+
+#: Ops of shape arithmetic that only move elements.
+MOVES = frozenset(f"stablehlo.{name}" for name in ("broadcast_in_dim", "concatenate", "reshape", "slice"))
 
 #: Attributes that do not affect an op's result: notes, layouts in memory, partitions.
 _LAYOUTS = ("minor_to_major", "operand_layout", "operand_layouts", "result_layout", "result_layouts", "source_layout")
@@ -124,11 +128,39 @@ class Frame:
         return self.known[value].reshape(-1).tolist() if value in self.known else None
 
     def integers(self, op: Any, value: Any, what: str) -> list[Size]:
-        """`known_elements`, or an error that names the op."""
-        elements = self.known_elements(value)
-        if elements is None:
-            raise self.error(op, f"{what} depend on data")
-        return elements
+        """Elements of integers, with a symbol for each that depends on data; an error names ``what``."""
+        if value in self.known:
+            return self.known[value].reshape(-1).tolist()
+        if self.builder.is_body or not mlir.is_small_integer(value.type):
+            inside = " inside a loop or branch" if self.builder.is_body else f" in a {value.type}"
+            raise self.error(
+                op, f"{what} depend on data{inside}: the rule takes scalars and short vectors outside these"
+            )
+        return self._numbers(value).reshape(-1).tolist()
+
+    def sizes(self, op: Any, value: Any, what: str) -> Shape:
+        """`integers` that are sizes: the file refuses negative ones."""
+        found = self.integers(op, value, what)
+        b = self.builder
+        for size in found:
+            if b.is_from_data(size) and least(size, b.facts.floors) < 0:
+                b.require(b.truth("GreaterOrEqual", b.sizes([size]), b.integers([0])))
+        return tuple(found)
+
+    def _numbers(self, value: Any) -> np.ndarray:
+        if value in self.known:
+            return self.known[value]
+        producer = getattr(value.owner, "opview", None)
+        # Ops that only move elements: the results of others might wrap around, which sizes do not.
+        if producer is not None and producer.operation.name in MOVES:
+            parts = {operand: self._numbers(operand) for operand in producer.operands}
+            moved = evaluate(producer, parts, self.shapes, self.builder.facts)
+            if moved is not None:
+                return moved
+        found = np.empty(tuple(value.type.shape), object)
+        for place, size in enumerate(self.builder.element_sizes(self.full(value))):
+            found.reshape(-1)[place] = size
+        return found
 
     def compact(self, value: Any) -> oir.Value:
         """The ONNX value; its shape is broadcastable to the MLIR type's."""

@@ -1,7 +1,8 @@
-"""Sizes at run time: the nodes that compute a size from those of the inputs."""
+"""Sizes at run time: the nodes that compute a size from those of the inputs, or from data."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -30,16 +31,31 @@ class Graph(Protocol):
     def same_type(self, op_type: str, *inputs: oir.Value, **attributes: Any) -> oir.Value: ...
     def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value: ...
     def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value: ...
-    def reshape(self, value: oir.Value, shape: Shape) -> oir.Value: ...
     def require(self, condition: oir.Value) -> None: ...
+    def fresh_symbol(self) -> Dim: ...
+    def reshape(self, value: oir.Value, shape: Shape) -> oir.Value: ...
 
 
 class SizeNodes:
-    """The origins of a graph's symbols, each one size of an input, and nodes for sizes."""
+    """The origins of a graph's symbols, each a size of an input or a computed number, and nodes for sizes."""
 
     def __init__(self) -> None:
         #: By symbol an input and its axis, whose size is ``k * symbol + rest``.
         self._origins: dict[str, tuple[oir.Value, int, int, Size]] = {}
+        #: The symbols of the elements of computed values; by symbol, the elements as a vector, and the place in it.
+        self._elements: dict[oir.Value, list[Dim]] = {}
+        self._places: dict[str, tuple[oir.Value, int]] = {}
+
+    def elements(self, b: Graph, value: oir.Value) -> list[Dim]:
+        """The elements of computed integers as sizes, of which nothing is known."""
+        if value not in self._elements:
+            count = math.prod(size for size in b.shape(value) if isinstance(size, int))
+            vector = b.cast(b.reshape(value, (count,)), INT64)
+            symbols = [b.fresh_symbol() for _ in range(count)]
+            b.facts.floors.update(dict.fromkeys(map(str, symbols), -math.inf))
+            self._places |= {str(symbol): (vector, place) for place, symbol in enumerate(symbols)}
+            self._elements[value] = symbols
+        return self._elements[value]
 
     def learn(self, b: Graph, value: oir.Value) -> bool:
         """Note the symbols that an input's sizes tell, given those known so far; whether there are new ones."""
@@ -100,6 +116,11 @@ class SizeNodes:
     def _symbol(self, b: Graph, name: str) -> oir.Value:
         if isinstance(name, Step):
             return b.reshape(name.turn, (1,))
+        if name in self._places:
+            vector, place = self._places[name]
+            if b.shape(vector) == (1,):
+                return vector
+            return b.node("Gather", [vector, b.integers([place])], INT64, (1,), axis=0)
         if name not in self._origins:
             raise LoweringError(
                 f"dimension {name}: expected a size that an input's shape gives, found one that depends on data"

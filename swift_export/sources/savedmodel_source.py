@@ -123,5 +123,5 @@ def _name_dimensions(graph: oir.Graph, given: DimNames) -> dict[str, tuple[Size,
             for axis, (size, label) in enumerate(zip(value.shape, labels, strict=True))
         ]
         value.shape = oir.Shape(sizes)
-        shapes[name] = tuple(size if isinstance(size, int) else Dim.symbol(size) for size in sizes)
+        shapes[name] = tuple(size if isinstance(size, int) else Dim.parse(size) for size in sizes)
     return shapes

@@ -129,6 +129,16 @@ def test_sizes_that_the_source_takes_are_found(tmp_path: Path) -> None:
         assert all(b >= 5 for _, b in sizes)
 
 
+def test_sizes_that_are_multiples_are_named_and_checked(tmp_path: Path) -> None:
+    (b,) = export.symbolic_shape("b")
+    module = exported(lambda x: x[::2] + x.shape[0], shape(2 * b + 1))
+    done = swift_export.convert(write(tmp_path, module.serialize()), tmp_path / "out.onnx", check=True)
+    assert (done.inputs, done.outputs) == (("x float32 (2*b+1)",), ("output float32 (b+1)",))
+    given = {"rows": ["2*batch", None]}
+    done = swift_export.convert(write(tmp_path, FIVE), tmp_path / "out.onnx", dim_names=given, check=True)
+    assert done.inputs == ("rows float32 (2*batch, 4)", "table float32 (4, 3)")
+
+
 def test_a_platform_can_be_chosen(tmp_path: Path) -> None:
     def function(x: Any) -> Any:
         return jax.lax.platform_dependent(x, cpu=lambda x: x + 1, cuda=lambda x: x + 2)

@@ -38,7 +38,7 @@ def iota(frame: Frame, op: Any) -> oir.Value:
 @rule("stablehlo.dynamic_iota", attributes=["iota_dimension"])
 def dynamic_iota(frame: Frame, op: Any) -> oir.Value:
     """iota with an unknown size."""
-    shape = tuple(frame.integers(op, op.operands[0], "output sizes"))
+    shape = frame.sizes(op, op.operands[0], "output sizes")
     return _counting(frame, op, op.attributes["iota_dimension"].value, shape)
 
 

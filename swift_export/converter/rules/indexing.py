@@ -25,7 +25,7 @@ def gather(frame: Frame, op: Any) -> oir.Value:
 @rule("stablehlo.dynamic_gather", attributes=["dimension_numbers", "indices_are_sorted"])
 def dynamic_gather(frame: Frame, op: Any) -> oir.Value:
     """gather with computed sizes of the slices."""
-    return _gather(frame, op, tuple(frame.integers(op, op.operands[2], "slice sizes")))
+    return _gather(frame, op, frame.sizes(op, op.operands[2], "slice sizes"))
 
 
 def _gather(frame: Frame, op: Any, sizes: Shape) -> oir.Value:

@@ -30,13 +30,13 @@ def reshape(frame: Frame, op: Any) -> oir.Value:
 
 @rule("stablehlo.dynamic_reshape")
 def dynamic_reshape(frame: Frame, op: Any) -> oir.Value:
-    """reshape with computed sizes; at most one may depend on data, which ONNX then infers."""
+    """reshape with computed sizes; a single one that depends on data is inferred by ONNX."""
     sizes = frame.known_elements(op.operands[1])
     if sizes is not None:
         return _reshape(frame, op, tuple(sizes))
     static = static_shape(op.results[0])
     if static.count(None) != 1:
-        raise frame.error(op, "output sizes depend on data")
+        return _reshape(frame, op, frame.sizes(op, op.operands[1], "output sizes"))
     total = shape_size(frame.shape(op.operands[0]))
     rest = shape_size([s for s in static if s is not None])
     unknown = exact_quotient(total, rest) or frame.builder.fresh_symbol()
@@ -85,7 +85,7 @@ def broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
 )
 def dynamic_broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
     """broadcast_in_dim with computed sizes."""
-    shape = tuple(frame.integers(op, op.operands[1], "output sizes"))
+    shape = frame.sizes(op, op.operands[1], "output sizes")
     operand = frame.shape(op.operands[0])
     axes = list(op.attributes["broadcast_dimensions"])
     if all(size in (1, shape[axis]) for axis, size in zip(axes, operand, strict=True)):
@@ -96,7 +96,14 @@ def dynamic_broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
     placed = [operand[axes.index(axis)] if axis in axes else 1 for axis in range(len(shape))]
     value = b.reshape(value, tuple(placed))
     kind = b.carrier("Expand", frame.dtype(op.results[0]))
-    return b.cast(b.node("Expand", [b.cast(value, kind), b.sizes(shape)], kind, shape), frame.dtype(op.results[0]))
+    result = b.node("Expand", [b.cast(value, kind), b.sizes(shape)], kind, shape)
+    if any(b.is_from_data(size) for size in (*shape, *operand)):
+        # Expand would keep the operand's size where the computed one is 1.
+        found = b.node("Shape", [result], oir.DataType.INT64, (len(shape),))
+        differences = b.same_type("Abs", b.same_type("Sub", found, b.sizes(shape)))
+        total = b.node("ReduceSum", [differences, b.integers([0])], oir.DataType.INT64, (), keepdims=0)
+        b.require(b.truth("Equal", total, b.scalar(0, oir.DataType.INT64)))
+    return b.cast(result, frame.dtype(op.results[0]))
 
 
 @rule("stablehlo.concatenate", attributes=["dimension"])

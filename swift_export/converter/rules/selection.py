@@ -94,8 +94,7 @@ def _scattered(frame: Frame, op: Any, monoid: Monoid, axes: Sequence[Axis], plac
     def spread(value: oir.Value, fill: oir.Value) -> oir.Value:
         """Each window's number at its first element, with room for all its elements."""
         apart = interleaved(b, value, strides, fill)
-        rest = [size - known for size, known in zip(whole, b.shape(apart), strict=True)]
-        behind = frame.static(op, rest, "elements behind the last window")
+        behind = [size - known for size, known in zip(whole, b.shape(apart), strict=True)]
         return padded(b, apart, [axis.size - 1 for axis in axes], behind, fill)
 
     values = spread(frame.full(source), neutral)

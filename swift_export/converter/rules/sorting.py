@@ -126,7 +126,7 @@ def top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
 @rule("@stablehlo.dynamic_top_k")
 def dynamic_top_k(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """top_k with a number that depends on an unknown size."""
-    (count,) = frame.integers(op, op.operands[1], "numbers of elements")
+    (count,) = frame.sizes(op, op.operands[1], "numbers of elements")
     return _top_k(frame, op, count)
 
 
