@@ -52,7 +52,7 @@ Atom = str | Call
 Monomial = tuple[Atom, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dim:
     """A non-constant polynomial with integer coefficients; constants are plain integers."""
 
@@ -140,6 +140,9 @@ class Dim:
             return ("-" if k < 0 else "+") + "*".join([*factors, *map(str, monomial)])
 
         return "".join(text(*term) for term in self.terms).removeprefix("+")
+
+    #: In the shapes of messages too.
+    __repr__ = __str__
 
 
 Size = int | Dim

@@ -17,7 +17,7 @@ import numpy as np
 from swift_export.converter import mlir
 from swift_export.converter.dims import Atom, Dim, Shape, Size, shape_size
 from swift_export.converter.shape_arithmetic import evaluate
-from swift_export.converter.size_functions import Facts
+from swift_export.converter.size_functions import Facts, applied
 from swift_export.formats.argument_names import plain_path
 from swift_export.formats.stablehlo_module import attribute_of, names_of_results
 
@@ -146,7 +146,8 @@ class _Entry:
 
     def _learn(self, size: Size, value: Size) -> bool:
         """Name the only unknown of ``size == value``, if there is one."""
-        unknown = [] if isinstance(size, int) else [t for t in size.terms if not self._named.keys() >= set(t[0])]
+        terms = () if isinstance(size, int) else size.terms
+        unknown = [term for term in terms if any(self._name(atom) is None for atom in term[0])]
         if len(unknown) != 1:
             return False
         ((monomial, k),) = unknown
@@ -156,15 +157,23 @@ class _Entry:
         self._named[monomial[0]] = (value - rest) * k
         return True
 
+    def _name(self, atom: Atom) -> Size | None:
+        """A symbol or function in terms of the names; None if it has none."""
+        if atom in self._named or isinstance(atom, str):
+            return self._named.get(atom)
+        arguments = [named for size in atom.arguments if (named := self._in_names(size)) is not None]
+        return applied(atom.function, arguments) if len(arguments) == len(atom.arguments) else None
+
     def _in_names(self, size: Size) -> Size | None:
-        """A size with all symbols and functions replaced by those that the names tell; None if one has none."""
+        """A size in terms of the names; None if a part of it has none."""
         if isinstance(size, int):
             return size
         total: Size = 0
         for monomial, k in size.terms:
-            if not all(atom in self._named for atom in monomial):
+            factors = [named for atom in monomial if (named := self._name(atom)) is not None]
+            if len(factors) < len(monomial):
                 return None
-            total = total + shape_size([k, *(self._named[atom] for atom in monomial)])
+            total = total + shape_size([k, *factors])
         return total
 
     def _evaluate(self, op: Any) -> None:

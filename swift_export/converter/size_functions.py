@@ -7,7 +7,7 @@ their sum without the larger one, and truth values are numbers, 0 or 1, made of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -17,6 +17,7 @@ from swift_export.converter.step_symbols import lowest
 __all__ = [
     "NOTHING",
     "Facts",
+    "applied",
     "floordiv",
     "least",
     "maximum",
@@ -140,6 +141,22 @@ def nonzero(a: Size, facts: Facts = NOTHING) -> Size:
         return int(a != 0)
     # A size and its negative have one spelling.
     return a if (low, high) == (0, 1) else Dim.call("nonzero", a if a.terms[0][1] > 0 else -a)
+
+
+def applied(function: str, arguments: Sequence[Size]) -> Size:
+    """The function of a `Call`, of other arguments."""
+    a, b = [*arguments, 0][:2]
+    match function:
+        case "floordiv":
+            return floordiv(a, b)
+        case "quotient":
+            return quotient(a, b)
+        case "max":
+            return maximum(a, b)
+        case "positive":
+            return positive(a)
+        case _:
+            return nonzero(a)
 
 
 def least(size: Size, floors: Floors) -> float:

@@ -189,7 +189,18 @@ def test_a_size_is_solved_with_the_help_of_another() -> None:
         run(model, x, np.ones(4, np.float32))
 
 
+def test_a_size_that_is_the_half_of_another() -> None:
+    model = lowered(lambda x, y: x[: x.shape[0] // 2] + y, "n", "floordiv(n, 2)")
+    assert [str(size) for value in model.graph.inputs for size in value.shape or ()] == ["n", "floordiv(n, 2)"]
+    np.testing.assert_array_equal(run(model, np.ones(7, np.float32), np.ones(3, np.float32))[0], np.full(3, 2))
+    with pytest.raises(Exception, match="out of data bounds"):
+        run(model, np.ones(7, np.float32), np.ones(1, np.float32))
+
+
 def test_an_assertion_that_the_translation_relies_on_is_held() -> None:
-    model = lowered(lambda x: conv(x, 2, "VALID"), IMAGE)
-    with pytest.raises(Exception, match=r"."):
+    # Without it, the number of windows would be max(floordiv(h + 1, 2) - 1, 0).
+    model = lowered(lambda x: pool(x, 0.0, lax.add, 3, 2, "VALID"), IMAGE)
+    assert [str(size) for size in model.graph.outputs[0].shape or ()][1] == "floordiv(h+1, 2)-1"
+    assert run(model, np.ones((1, 1, 3, 2), np.float32))[0].shape == (1, 0, 1, 2)
+    with pytest.raises(Exception, match="out of data bounds"):
         run(model, np.ones((1, 0, 3, 2), np.float32))
