@@ -162,7 +162,7 @@ def test_an_axis_of_unknown_size(padding: str) -> None:
         np.testing.assert_allclose(run(model, x)[0], np.asarray(function(x)), rtol=1e-5, atol=1e-5)
 
 
-def test_computed_padding_is_one_clear_error() -> None:
+def test_padding_is_computed() -> None:
     text = """
     func.func public @main(%x: tensor<1x1x7xf32>, %k: tensor<1x1x3xf32>, %p: tensor<1x2xi64>) -> tensor<1x1x?xf32> {
       %y = "stablehlo.dynamic_conv"(%x, %k, %p) {
@@ -171,8 +171,10 @@ def test_computed_padding_is_one_clear_error() -> None:
       } : (tensor<1x1x7xf32>, tensor<1x1x3xf32>, tensor<1x2xi64>) -> tensor<1x1x?xf32>
       return %y : tensor<1x1x?xf32>
     }"""
-    with pytest.raises(LoweringError, match=r"stablehlo.dynamic_conv at .*padding depend on data"):
-        stablehlo_to_onnx(text)
+    model, x, kernel = stablehlo_to_onnx(text), numbers("float32", 1, 1, 7), numbers("float32", 1, 1, 3)
+    for widths in ((0, 0), (1, 2), (-1, 3), (-2, -2)):
+        wanted = lax.conv_general_dilated(x, kernel, (1,), [widths])
+        np.testing.assert_allclose(run(model, x, kernel, np.array([widths]))[0], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_huge_kernel_of_integers_is_one_clear_error() -> None:
