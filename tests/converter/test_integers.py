@@ -117,14 +117,14 @@ SIZES = {
         "%y = stablehlo.compare LT, %n, %zero : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {}, False
     ),
     "a size may be zero": (
-        "%y = stablehlo.compare GT, %n, %zero : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {"Less"}, True
+        "%y = stablehlo.compare GT, %n, %zero : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {"Greater"}, True
     ),
     "more than a size": (
         "%k = stablehlo.add %n, %one : tensor<i32>\n"
         "%y = stablehlo.compare GT, %k, %n : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {}, True
     ),
     "two sizes": (
-        "%y = stablehlo.compare EQ, %n, %four : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {"Equal"}, False
+        "%y = stablehlo.compare EQ, %n, %four : (tensor<i32>, tensor<i32>) -> tensor<i1>", "i1", {"Shape"}, False
     ),
     "a multiple leaves nothing": ("%y = stablehlo.remainder %m, %four : tensor<i32>", "i32", {}, 0),
     "a size may leave something": ("%y = stablehlo.remainder %n, %four : tensor<i32>", "i32", {"Div"}, 3),
@@ -134,7 +134,7 @@ SIZES = {
         "%b = stablehlo.compare LT, %s, %zero : (tensor<i32>, tensor<i32>) -> tensor<i1>\n"
         "%y = stablehlo.select %b, %n, %s : tensor<i1>, tensor<i32>", "i32", {"Shape"}, 3
     ),
-    "the larger of unknown ones": ("%y = stablehlo.maximum %n, %four : tensor<i32>", "i32", {"Max"}, 4),
+    "the larger of unknown ones": ("%y = stablehlo.maximum %n, %four : tensor<i32>", "i32", {"Where"}, 4),
     "clamped": ("%y = stablehlo.clamp %zero, %n, %m : tensor<i32>", "i32", {"Shape"}, 3),
     "conditions": (
         "%a = stablehlo.compare GE, %n, %zero : (tensor<i32>, tensor<i32>) -> tensor<i1>\n"
