@@ -202,7 +202,7 @@ def _summary(output: Path, opened: Source, model: oir.Model, size: int, report: 
         nodes=sum(1 for _ in model.graph.all_nodes()),
         size=size,
         opset=model.opset_imports[""],
-        notes=tuple(opened.notes),
+        notes=(*opened.notes, *model.meta.get("notes", ())),
         report=report,
     )
 

@@ -91,6 +91,8 @@ class Builder:
         self._size_nodes = SizeNodes()
         self.facts = Facts()
         self.conditions: list[oir.Value] = []
+        #: What a reader of the file's results should know.
+        self.notes: list[str] = []
         self.is_body = False
 
     @property

@@ -122,6 +122,7 @@ def stablehlo_to_onnx(
         producer_name="swift-export",
         producer_version=__version__,
     )
+    model.meta["notes"] = tuple(builder.notes)
     run_passes(model, fuse=fuse, target=target)
     return model
 

@@ -116,6 +116,15 @@ def test_arguments_that_nothing_uses_are_no_inputs(tmp_path: Path) -> None:
     assert done.notes == ("1 of its 3 arguments are unused and do not become inputs",)
 
 
+@pytest.mark.parametrize(("function", "noted"), [(lambda x: tuple(jnp.linalg.eigh(x)), True), (jnp.linalg.inv, False)])
+def test_vectors_whose_signs_are_free_are_noted(tmp_path: Path, function: Any, noted: bool) -> None:
+    source = write(tmp_path, exported(function, shape(3, 3)).serialize())
+
+    done = swift_export.convert(source, tmp_path / "out.onnx")
+
+    assert any("may have other signs than JAX's" in note for note in done.notes) == noted
+
+
 def test_sizes_that_the_source_takes_are_found(tmp_path: Path) -> None:
     """Two unknown dimensions, of which one is a multiple of the other; and one that has a least size."""
     a, b = export.symbolic_shape("a, b", constraints=("b >= 5",))

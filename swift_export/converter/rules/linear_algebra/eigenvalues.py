@@ -35,7 +35,7 @@ from swift_export.converter.rules.linear_algebra.rotations import (
     rotations,
     trimmed,
 )
-from swift_export.converter.rules.linear_algebra.routines import letters
+from swift_export.converter.rules.linear_algebra.routines import letters, note_free_signs
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
@@ -62,6 +62,7 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     rest = largest(abs(x), ROWS, COLUMNS) * (precision(a) * REST)
     state = [padded(padded(x, ROWS), COLUMNS)]
     if said["mode"] == "V":
+        note_free_signs(frame)
         state.append(padded(identity(a, size, size), ROWS))
     failed, after = rotations(symmetric, _turn, [rest], state)
     values, places = ranked(trimmed(diagonal(after[0]), ROWS, size), descending=False)

@@ -7,7 +7,12 @@ from typing import Any
 
 from swift_export.converter.frame import Frame
 
-__all__ = ["lapack_routine", "letters"]
+__all__ = ["lapack_routine", "letters", "note_free_signs"]
+
+_FREE_SIGNS = (
+    "eigenvectors and singular vectors may have other signs than JAX's, and other bases for equal values: "
+    "compare what does not depend on them"
+)
 
 
 def lapack_routine(target: str) -> str | None:
@@ -25,3 +30,9 @@ def letters(frame: Frame, op: Any, **options: str) -> dict[str, str]:
         if found[name] not in allowed:
             raise frame.error(op, f"{name} = {found[name]!r}: expected one of {', '.join(allowed)}")
     return found
+
+
+def note_free_signs(frame: Frame) -> None:
+    """Note once that vectors are only determined up to their signs."""
+    if _FREE_SIGNS not in frame.builder.notes:
+        frame.builder.notes.append(_FREE_SIGNS)

@@ -34,7 +34,7 @@ from swift_export.converter.rules.linear_algebra.rotations import (
     rotations,
     trimmed,
 )
-from swift_export.converter.rules.linear_algebra.routines import letters
+from swift_export.converter.rules.linear_algebra.routines import letters, note_free_signs
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
@@ -63,6 +63,7 @@ def gesdd(frame: Frame, op: Any) -> Sequence[oir.Value]:
             b.expand(b.scalar(0, a.dtype), (*batch, *map(int, result.type.shape[-2:]))) for result in op.results[2:4]
         )
     else:
+        note_free_signs(frame)
         u, v = vectors
         left, right = (v.value, transposed(u).value) if wide else (u.value, transposed(v).value)
     return [a.value, b.reshape(values.value, (*batch, width)), left, right, info(failed)]
