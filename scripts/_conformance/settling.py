@@ -24,6 +24,8 @@ def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expect
         return _another_order(case.harness.params, found, expected)
     if case.primitive == "approx_top_k":
         return _other_places(np.asarray(arguments[0]), found, expected)
+    if case.primitive in ("eigh", "svd"):
+        return _other_vectors(found, expected)
     if case.primitive == "fft":
         return _another_transform(found, expected)
     if case.primitive in SUMS:
@@ -51,6 +53,31 @@ def _other_places(operand: np.ndarray, found: list[np.ndarray], expected: list[n
     distinct = all(len(set(lane)) == len(lane) for lane in places.reshape(-1, places.shape[-1]).tolist())
     same = np.array_equal(values, np.asarray(expected[0], np.float32)) and np.array_equal(there, values)
     return "equal values from other positions" if same and distinct else ""
+
+
+def _other_vectors(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Signs of vectors and bases for equal values are free; values, products and unitarity must be as expected."""
+    (values, *vectors), (right, *others) = (sorted(arrays, key=lambda a: a.ndim) for arrays in (found, expected))
+    if not np.isfinite([np.abs(a).max(initial=0) for a in found]).all() or not values.size:
+        return ""
+    limit = 8 * max(a.shape[-1] for a in found) * EPSILONS[str(right.dtype)]
+
+    def whole(values: np.ndarray, vectors: list[np.ndarray]) -> np.ndarray:
+        left, back = (vectors * 2)[:2]
+        back = back if len(vectors) == 2 else np.conj(back).swapaxes(-1, -2)
+        count = values.shape[-1]
+        return np.asarray((left[..., :count] * values[..., None, :]) @ back[..., :count, :])
+
+    scale = np.abs(right).max(-1, keepdims=True)
+    same = bool((np.abs(values - right) <= limit * scale).all())
+    if vectors:
+        difference = np.abs(whole(values, vectors) - whole(right, others))
+        same &= bool((difference <= limit * scale[..., None]).all())
+    for a, rows in zip(vectors, (False, True), strict=False):
+        columns = np.conj(a).swapaxes(-1, -2) if rows else a
+        products = np.conj(columns).swapaxes(-1, -2) @ columns
+        same &= bool((np.abs(products - np.eye(products.shape[-1])) <= limit).all())
+    return "vectors of other signs or bases" if same else ""
 
 
 #: Twice the relative error of one rounding.

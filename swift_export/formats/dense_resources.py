@@ -25,7 +25,7 @@ def inline_resources(module: Any, ops: Iterable[Any]) -> None:
     elements are absent or of another size.
     """
     constants = [op for op in ops if op.operation.name == "stablehlo.constant"]
-    found = [op for op in constants if not isinstance(op.attributes["value"], ir.DenseElementsAttr)]
+    found = [op for op in constants if not _is_plain(op)]
     handles = {op: match for op in found if (match := _HANDLE.match(str(op.attributes["value"])))}
     if not handles:
         return
@@ -41,6 +41,13 @@ def inline_resources(module: Any, ops: Iterable[Any]) -> None:
             raise LoweringError(f"constant dense_resource<{name}> : {kind}: expected {expected} bytes, found {size}")
         elements = f'"0x{digits}"' if expected else ""
         op.attributes["value"] = ir.Attribute.parse(f"dense<{elements}> : {kind}", module.context)
+
+
+def _is_plain(op: Any) -> bool:
+    try:
+        return isinstance(op.attributes["value"], ir.DenseElementsAttr)
+    except TypeError:  # complex numbers, of which the binding has no class
+        return True
 
 
 def _bytes(kind: Any) -> int:

@@ -187,9 +187,9 @@ func.func public @main(%x: tensor<4xf32> loc("x")) -> tensor<4xf32> {{
         ),
         ("%y = stablehlo.negate %x {made.up = 1 : i32} : tensor<4xf32>", "attribute made.up"),
         (
-            '%y = "stablehlo.collective_broadcast"(%x) {replica_groups = dense<0> : tensor<1x1xi64>} : '
+            '%y = "stablehlo.collective_broadcast"(%x) {replica_groups = dense<[[0, 1]]> : tensor<1x2xi64>} : '
             "(tensor<4xf32>) -> tensor<4xf32>",
-            "stablehlo.collective_broadcast at .*no rule",
+            "stablehlo.collective_broadcast at .*2",
         ),
     ],
 )

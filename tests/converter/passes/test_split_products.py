@@ -78,7 +78,7 @@ def test_a_part_is_named_after_what_it_is_of() -> None:
     sketch = Sketch(0)
     x = sketch.x(6)
     w, b = sketch.initializer("qkv.weight", np.eye(9, 6, dtype=np.float32)), sketch.initializer("qkv.bias", np.ones(9))
-    b.dtype, b.const_value = oir.DataType.FLOAT, oir.tensor(np.ones(9, np.float32))
+    b.dtype, b.const_value = oir.DataType.FLOAT, oir.tensor(np.ones(9, np.float32), name=b.name)
     y = sketch.typed("Gemm", [x, w, b], (sketch.shape(x)[0], 9), transB=1)
     model = transformed(sketch, *different(sketch, sketch.split(y, [3, 6], 1)), rtol=RTOL)
     assert set(model.graph.initializers) == {"qkv.weight[0:3]", "qkv.weight[3:9]", "qkv.bias[0:3]", "qkv.bias[3:9]"}
