@@ -54,6 +54,4 @@ def detach(node: oir.Node) -> None:
 def all_nodes(graph: oir.Graph) -> Iterator[oir.Node]:
     """The nodes of a graph, each followed by those in its bodies."""
     for node in graph:
-        yield node
-        for body in bodies(node):
-            yield from all_nodes(body)
+        yield from with_bodies(node)

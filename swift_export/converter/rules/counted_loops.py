@@ -54,7 +54,7 @@ def counted_loop(frame: Frame, op: Any, states: Collection[int]) -> list[oir.Val
 def _counter(frame: Frame, op: Any, states: Collection[int]) -> tuple[int | None, Size | None]:
     """The position of the state that the condition compares with a known end, and the number of steps."""
     block = op.regions[0].blocks[0]
-    test = Frame(frame.builder, frame.functions, frame.scope, {}, dict(frame.known), dict(frame.shapes))
+    test = frame.copy(frame.builder)
     for j, parameter in enumerate(block.arguments):
         if j not in states:
             test.bind(parameter, frame, op.operands[j])
