@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +30,10 @@ PAGE = ROOT / "docs" / "measurements.md"
 COMMAND = [str(ROOT / "scripts" / "swift-export")]
 EXPORT = ["--variant", "contrastive", "--weights", "synthetic", "--quiet"]
 MEGABYTE = 1e6
+MISSED = "**not met**"
 
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the page."""
-
-    what: str
-    bar: str
-    found: str
-    met: bool
+#: Name of the figure, its limit, the measured value, and whether the limit is met.
+Bar = tuple[str, str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -189,81 +185,82 @@ def folder_size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 
-def rows(scratch: Path) -> list[Row]:
-    """Measure all figures."""
-    out: list[Row] = []
+def complete_artifact(scratch: Path) -> Path:
+    """An artifact in all formats, exported and checked once."""
+    first = scratch / "first"
+    if not first.exists():
+        measured("all", *EXPORT, "--output", str(first))
+    return first
 
-    def add(what: str, bar: str, found: str, met: bool) -> None:
-        out.append(Row(what, bar, found, met))
-        print(f"{'met    ' if met else 'NOT MET'} {what}: {found} (limit {bar})", flush=True)
 
+def swift_bars(scratch: Path) -> Iterator[Bar]:
+    """SwiFT and its files: errors, times of commands, memory, sizes, reproducibility."""
     errors = backbone_errors()
     sharp = errors.pop("sharp")
     worst = max(errors.values())
     text = f"{worst:.1e}; `sharp` {sharp:.1e}"
-    add("backbone against golden features, relative L2", "<= 2e-6; `sharp` 1e-4", text, worst <= 2e-6 and sharp <= 1e-4)
+    met = worst <= 2e-6 and sharp <= 1e-4
+    yield "backbone against golden features, relative L2", "<= 2e-6; `sharp` 1e-4", text, met
 
     for most, argument in ((0.5, "--help"), (1.0, "runtimes")):
         fastest = min(answered(argument) for _ in range(5))
-        add(f"`swift-export {argument}`", f"<= {most:g} s", f"{fastest:.2f} s", fastest <= most)
+        yield f"`swift-export {argument}`", f"<= {most:g} s", f"{fastest:.2f} s", fastest <= most
     refused = refused_without_network(scratch)
-    add("`onnx` without weights, on an unresponsive network", "<= 5 s", f"{refused:.1f} s", refused <= 5)
+    yield "`onnx` without weights, on an unresponsive network", "<= 5 s", f"{refused:.1f} s", refused <= 5
 
     first, second = scratch / "first", scratch / "second"
     onnx_run = measured("onnx", *EXPORT, "--output", str(scratch / "onnx-only"))
-    add("`onnx` command, including its check", "<= 60 s", f"{onnx_run.seconds:.0f} s", onnx_run.seconds <= 60)
-    add("its peak memory", "<= 4 GB", f"{onnx_run.memory / 1e9:.2f} GB", onnx_run.memory <= 4e9)
+    yield "`onnx` command, including its check", "<= 60 s", f"{onnx_run.seconds:.0f} s", onnx_run.seconds <= 60
+    yield "its peak memory", "<= 4 GB", f"{onnx_run.memory / 1e9:.2f} GB", onnx_run.memory <= 4e9
     all_run = measured("all", *EXPORT, "--output", str(first))
-    add("`all` command, including its check", "<= 150 s", f"{all_run.seconds:.0f} s", all_run.seconds <= 150)
-    add("its peak memory", "<= 4 GB", f"{all_run.memory / 1e9:.2f} GB", all_run.memory <= 4e9)
+    yield "`all` command, including its check", "<= 150 s", f"{all_run.seconds:.0f} s", all_run.seconds <= 150
+    yield "peak memory of `all`", "<= 4 GB", f"{all_run.memory / 1e9:.2f} GB", all_run.memory <= 4e9
 
     cells = parity_errors(json.loads((first / "parity.json").read_text()))
-    add(
-        "each artifact in its runtime against the reference, both measures",
-        "<= 1e-5",
-        f"{max(cells):.1e} at most, {len(cells) // 2} comparisons",
-        max(cells) <= 1e-5,
-    )
+    text = f"{max(cells):.1e} at most, {len(cells) // 2} comparisons"
+    yield "each artifact in its runtime against the reference, both measures", "<= 1e-5", text, max(cells) <= 1e-5
 
     model = first / "onnx" / "model.onnx"
     nodes, types, largest = graph_facts(model)
     size = model.stat().st_size
-    add("`model.onnx`", "<= 21.6 MB", f"{size / MEGABYTE:.2f} MB", size <= 21.6e6)
-    add("its nodes", "<= 500", str(nodes), nodes <= 500)
+    yield "`model.onnx`", "<= 21.6 MB", f"{size / MEGABYTE:.2f} MB", size <= 21.6e6
+    yield "its nodes", "<= 500", str(nodes), nodes <= 500
     fused = tuple(types[t] for t in ("LayerNormalization", "Gelu", "Softmax"))
     # Windows at a border attend in groups, with one softmax per group.
     whole = fused[:2] == (27, 12) and fused[2] >= 12
-    add("its LayerNormalization, Gelu, Softmax", "27, 12, at least 12", ", ".join(map(str, fused)), whole)
-    add("its largest initializer other than a weight", "<= 1 MB", f"{largest / MEGABYTE:.2f} MB", largest <= 1e6)
+    yield "its LayerNormalization, Gelu, Softmax", "27, 12, at least 12", ", ".join(map(str, fused)), whole
+    yield "its largest initializer other than a weight", "<= 1 MB", f"{largest / MEGABYTE:.2f} MB", largest <= 1e6
     load, loaded, once, five = session(model)
-    add("ONNX Runtime session load", "<= 0.5 s", f"{load:.2f} s", load <= 0.5)
+    yield "ONNX Runtime session load", "<= 0.5 s", f"{load:.2f} s", load <= 0.5
     text = f"{once / 1e9:.2f} GB beyond the loaded session of {loaded / 1e9:.2f} GB (including masks)"
     text += f"; {five / 1e9:.2f} GB after five inferences, because the runtime then plans a second pool"
-    add("peak memory of one inference beyond the clip", "<= 1 GB", text, once <= 1e9)
+    yield "peak memory of one inference beyond the clip", "<= 1 GB", text, once <= 1e9
 
     sizes = {p.name: p.stat().st_size for p in sorted((first / "stablehlo").iterdir())}
     sizes["savedmodel/1"] = folder_size(first / "savedmodel" / "1")
     text = ", ".join(f"`{name}` {size / MEGABYTE:.1f}" for name, size in sizes.items())
-    add("SavedModel and each StableHLO file", "<= 21 MB", f"{text} MB", max(sizes.values()) <= 21e6)
-
-    faulty = scratch / "faulty"
-    faulty.mkdir()
-    for bar in parity_bars(first, COMMAND, faulty):
-        add(*bar)
-
-    for bar in conversion_bars(COMMAND, scratch):
-        add(*bar)
-
-    for bar in door_bars(scratch):
-        add(*bar)
-
-    for bar in scan_bars(scratch):
-        add(*bar)
+    yield "SavedModel and each StableHLO file", "<= 21 MB", f"{text} MB", max(sizes.values()) <= 21e6
 
     measured("all", *EXPORT, "--output", str(second))
     same = same_twice(first, second)
-    add("two exports of the same model", "identical", "identical" if same else "different", same)
-    return out
+    yield "two exports of the same model", "identical", "identical" if same else "different", same
+
+
+#: The sections of the page, and what measures their rows in a scratch folder.
+SECTIONS: dict[str, tuple[str, Callable[[Path], Iterator[Bar]]]] = {
+    "swift": ("SwiFT and its files", swift_bars),
+    "parity": ("Parity", lambda scratch: parity_bars(complete_artifact(scratch), COMMAND, scratch)),
+    "conversion": ("Conversion to ONNX", lambda scratch: conversion_bars(COMMAND, scratch)),
+    "models": ("Any JAX model", door_bars),
+    "scans": ("Scans", scan_bars),
+}
+
+
+def rows(bars: Iterator[Bar]) -> Iterator[str]:
+    """Measure the rows of a section, and print each when it is known."""
+    for what, limit, found, met in bars:
+        print(f"{'met    ' if met else 'NOT MET'} {what}: {found} (limit {limit})", flush=True)
+        yield f"| {what} | {limit} | {found} | {'met' if met else MISSED} |"
 
 
 def answered(*arguments: str, status: int = 0, **settings: str) -> float:
@@ -291,31 +288,43 @@ def parity_errors(report: dict[str, Any]) -> list[float]:
     return [float(comparison[measure]) for comparison in comparisons for measure in ("relative_l2", "relative_max")]
 
 
-def page(found: list[Row]) -> str:
-    """The page, as Markdown."""
+def page(tables: dict[str, list[str]]) -> str:
+    """The page, as Markdown, of the rows of each section."""
     cores = len(os.sched_getaffinity(0))
     lines = [
         "# Measurements",
         "",
-        f"Made by `scripts/measure` in one run on {cores} cores of a shared machine: full size, synthetic weights.",
-        "The memory of a command covers all its processes (proportional set size, sampled every 50 ms).",
-        "",
-        "| figure | limit | measured | |",
-        "|---|---|---|---|",
-        *(f"| {row.what} | {row.bar} | {row.found} | {'met' if row.met else '**not met**'} |" for row in found),
+        f"Made by `scripts/measure` on {cores} cores of a shared machine, each section in one run: full size,",
+        "synthetic weights. The memory of a command covers all its processes (proportional set size, every 50 ms).",
         "",
     ]
+    for section, (title, _) in SECTIONS.items():
+        if section in tables:
+            lines += [f"## {title}", "", "| figure | limit | measured | |", "|---|---|---|---|", *tables[section], ""]
     return "\n".join(lines)
+
+
+def written(text: str) -> dict[str, list[str]]:
+    """The rows of each section of a page."""
+    titles = {title: section for section, (title, _) in SECTIONS.items()}
+    parts = (part.splitlines() for part in text.split("\n## ")[1:])
+    return {titles[title]: [line for line in lines[4:] if line] for title, *lines in parts if title in titles}
 
 
 def main() -> int:
     """Measure and write the page; the exit status is 0 if every limit is met."""
+    parser = argparse.ArgumentParser(prog="scripts/measure", description="Measure the figures of docs/measurements.md.")
+    parser.add_argument("section", nargs="*", metavar="SECTION", help=f"one of {', '.join(SECTIONS)}; default: all")
+    sections = parser.parse_args().section or list(SECTIONS)
+    if unknown := set(sections) - set(SECTIONS):
+        parser.error(f"expected one of {', '.join(SECTIONS)}, found {', '.join(sorted(unknown))}")
+    tables = written(PAGE.read_text()) if PAGE.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
-        found = rows(Path(scratch))
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(found))
+        for section in sections:
+            tables[section] = list(rows(SECTIONS[section][1](Path(scratch))))
+            PAGE.write_text(page(tables))
     print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0 if all(row.met for row in found) else 1
+    return 1 if any(MISSED in row for table in tables.values() for row in table) else 0
 
 
 if __name__ == "__main__":
