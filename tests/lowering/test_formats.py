@@ -88,7 +88,9 @@ def test_the_long_road_leads_to_the_same_graph(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.requires("savedmodel")
 def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
-    from tf2onnx import handler, tf_utils
+    from tf2onnx import handler, tf_utils, tfonnx
+
+    assert tfonnx, "importing it registers all handlers"
 
     def state() -> tuple[Any, ...]:
         registry = handler.tf_op
