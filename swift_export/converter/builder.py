@@ -279,7 +279,12 @@ class Builder:
         added = _added_axes(before, shape)
         if added is not None:
             return self.node("Unsqueeze", [value, self.integers(added)], value.dtype, shape)
-        return self.node("Reshape", [value, self._target(shape)], value.dtype, shape)
+        if sum(not isinstance(size, int) for size in shape) > 1:
+            # Such a size of 0 at run time would otherwise mean the operand's size.
+            return self.node("Reshape", [value, self.sizes(shape)], value.dtype, shape, allowzero=1)
+        # ONNX infers one size, given as -1. The answer is unique, because the others are positive numbers.
+        target = self.integers([size if isinstance(size, int) else -1 for size in shape])
+        return self.node("Reshape", [value, target], value.dtype, shape)
 
     def transpose(self, value: oir.Value, perm: Sequence[int]) -> oir.Value:
         """Transpose; no node if the order stays the same."""
@@ -311,13 +316,6 @@ class Builder:
         if len(parts) == 1:
             return parts[0]
         return self.node("Concat", parts, oir.DataType.INT64, (len(parts),), axis=0)
-
-    def _target(self, shape: Shape) -> oir.Value:
-        unknown = [s for s in shape if not isinstance(s, int)]
-        # ONNX infers one size, given as -1. The answer is unique if the others are positive numbers.
-        if len(unknown) == 1 and 0 not in shape:
-            return self.integers([s if isinstance(s, int) else -1 for s in shape])
-        return self.sizes(shape)
 
     def _value(self, name: str | None, dtype: oir.DataType, shape: Shape) -> oir.Value:
         value = oir.val(name, dtype, [self._size_names.of(s) for s in shape])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError
@@ -45,6 +45,19 @@ def test_empty_arrays() -> None:
         ]
 
     compare(function, np.zeros((0, 3), np.float32))
+
+
+def test_unknown_sizes_that_are_zero() -> None:
+    """A size of 0 is 0, also where the operand's axis of that place has another size."""
+    shape = export.symbolic_shape("a, b, c")
+    exported = export.export(jax.jit(lambda x: (x.reshape(x.shape[1], x.shape[0], x.shape[2]), x.reshape(-1))))(
+        jax.ShapeDtypeStruct(shape, np.float32)
+    )
+    model = stablehlo_to_onnx(exported.mlir_module_serialized)
+    for optimized in (False, True):
+        for a, b, c in ((0, 5, 0), (0, 5, 3), (4, 0, 3), (0, 0, 0), (2, 3, 4)):
+            found = run(model, np.zeros((a, b, c), np.float32), optimized=optimized)
+            assert [y.shape for y in found] == [(b, a, c), (a * b * c,)]
 
 
 UNKNOWN: dict[str, Callable[[jax.Array], object]] = {

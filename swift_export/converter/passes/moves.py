@@ -19,7 +19,7 @@ from swift_export.converter.passes.match import (
     replace,
     sizes,
 )
-from swift_export.converter.passes.reshapes import reshape_target
+from swift_export.converter.passes.reshapes import mends, reshape_target
 
 __all__ = ["merge_moves"]
 
@@ -61,8 +61,7 @@ def merge_moves(graph: oir.Graph) -> int:
 
 
 def _moves(node: oir.Node) -> bool:
-    # With allowzero, a Reshape mends the shape of an empty array.
-    return node.op_type in MOVES and not node.domain and "allowzero" not in node.attributes and not _is_free(node)
+    return node.op_type in MOVES and not node.domain and not mends(node) and not _is_free(node)
 
 
 def _is_free(node: oir.Node) -> bool:

@@ -18,7 +18,7 @@ from swift_export.converter.passes.match import (
     sizes,
 )
 
-__all__ = ["merge_reshapes", "merge_transposes", "reshape_target", "sink_reshapes"]
+__all__ = ["mends", "merge_reshapes", "merge_transposes", "reshape_target", "sink_reshapes"]
 
 #: Ops of one operand that treat every element alike.
 POINTWISE = ("Gelu", "Erf", "Tanh", "Sigmoid", "Relu", "Exp", "Sqrt", "Neg", "Abs", "Log", "Reciprocal")
@@ -30,6 +30,12 @@ def reshape_target(shape: list[int | str]) -> np.ndarray | None:
     if len(unknown) > 1 or 0 in shape:
         return None
     return np.asarray([s if isinstance(s, int) else -1 for s in shape], np.int64)
+
+
+def mends(node: oir.Node) -> bool:
+    """Whether a node is a Reshape to the same sizes that mends the shape of an empty array."""
+    same = node.op_type == "Reshape" and sizes(inputs(node)[0]) == sizes(node.outputs[0])
+    return same and "allowzero" in node.attributes
 
 
 def merge_transposes(graph: oir.Graph) -> int:
@@ -62,8 +68,7 @@ def merge_reshapes(graph: oir.Graph) -> int:
         if node.op_type not in ("Reshape", "Unsqueeze"):
             continue
         x, output = inputs(node)[0], node.outputs[0]
-        # With allowzero, a Reshape mends the shape of an empty array.
-        if sizes(x) == sizes(output) and "allowzero" not in node.attributes and can_replace(output, x):
+        if sizes(x) == sizes(output) and not mends(node) and can_replace(output, x):
             replace(graph, output, x)
             count += 1
             continue
