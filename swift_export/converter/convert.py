@@ -16,6 +16,7 @@ from swift_export.converter.complex_pairs.boundary import describe, joined, part
 from swift_export.converter.dims import Dim, Shape, Size
 from swift_export.converter.entry_signature import unique
 from swift_export.converter.frame import Frame
+from swift_export.converter.narrow_types import EIGHT_BITS, EIGHT_BITS_OPSET
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 from swift_export.converter.passes import run_passes
 from swift_export.errors import LoweringError, UsageError
@@ -94,15 +95,14 @@ def stablehlo_to_onnx(
             if numbers[index]:
                 frame.known[parts[0]] = constants[name].astype(object)
         else:
-            if not mlir.has_equivalent(parts[0].type):
-                raise LoweringError(f"argument {name}: type {parts[0].type}: ONNX has no equivalent")
             shape = _input_shape(name, parts[0], labels.get(name), symbols)
             shape = (*shape, 2) if len(parts) == 2 else shape
-            value = builder.input(name, mlir.element_type(parts[0].type), shape)
+            value = builder.input(name, _interface_type(builder, f"argument {name}", parts[0].type), shape)
             describe(value, pairs.arguments.get(index))
             inputs.append(value)
         for parameter, part in zip(parts, [value] if len(parts) == 1 else parted(builder, value), strict=True):
-            frame.values[parameter], frame.shapes[parameter] = part, builder.shape(part)
+            frame.values[parameter] = builder.cast(part, mlir.element_type(parameter.type))
+            frame.shapes[parameter] = builder.shape(part)
 
     builder.hold_sizes(inputs)
     returned = frame.flat(frame.run(main.regions[0]))
@@ -127,12 +127,28 @@ def stablehlo_to_onnx(
     return model
 
 
+def _interface_type(builder: Builder, what: str, kind: Any) -> oir.DataType:
+    """ONNX's type of an input or output of an MLIR type; inside, a wider type carries eight-bit floats."""
+    if mlir.has_equivalent(kind):
+        return mlir.element_type(kind)
+    mlir.static_shape(kind)  # refuses other types than tensors
+    name = mlir.narrow_type(kind)
+    if name not in EIGHT_BITS:
+        raise LoweringError(f"{what}: type {kind}: ONNX has no equivalent")
+    if builder.opset < EIGHT_BITS_OPSET:
+        raise LoweringError(
+            f"{what}: needs {name}, of opset {EIGHT_BITS_OPSET}: found --opset {builder.opset}, leave it out"
+        )
+    return EIGHT_BITS[name]
+
+
 def _constant(frame: Frame, parts: Sequence[Any], name: str, array: np.ndarray) -> oir.Value:
     """An initializer with the name of an argument; complex numbers are pairs."""
     kind, shape = parts[0].type, mlir.static_shape(parts[0])
+    dtype = _interface_type(frame.builder, f"argument {name}", kind)
     found, real = array.shape, array.real if len(parts) == 2 else array
     is_pair = np.iscomplexobj(array)
-    if found != shape or is_pair != (len(parts) == 2) or oir.DataType.from_numpy(real.dtype) != mlir.element_type(kind):
+    if found != shape or is_pair != (len(parts) == 2) or oir.DataType.from_numpy(real.dtype) != dtype:
         expected = f"complex numbers of parts {kind}" if len(parts) == 2 else kind
         raise LoweringError(f"argument {name}: expected {expected}, found {array.dtype} {array.shape}")
     return frame.builder.initializer(name, as_pairs(array))
@@ -172,17 +188,23 @@ def _outputs(
     for what, others in (("inputs", {v.name for v in inputs}), ("constants", set(constants))):
         if clash := set(names) & others:
             raise UsageError(f"result names: {', '.join(sorted(clash))} are names of {what} too")
+    b = frame.builder
     outputs: dict[str, oir.Value] = {}
+    dtypes: dict[str, oir.DataType] = {}
     for name, result in zip(names, returned, strict=True):
-        if not mlir.has_equivalent(result[0].type):
-            raise LoweringError(f"result {name}: type {result[0].type}: ONNX has no equivalent")
+        dtypes[name] = _interface_type(b, f"result {name}", result[0].type)
         parts = [frame.full(part) for part in result]
-        value = parts[0] if len(parts) == 1 else joined(frame.builder, *parts)
+        value = parts[0] if len(parts) == 1 else joined(b, *parts)
         # A separate node must produce each output: an input, an initializer or another output cannot serve.
         if value.producer() is None or value in outputs.values():
-            value = frame.builder.same_type("Identity", value)
+            value = b.same_type("Identity", value)
         outputs[name] = value
     if outputs:
         first = next(iter(outputs))
-        outputs[first] = frame.builder.guarded(outputs[first])
+        outputs[first] = b.guarded(outputs[first])
+    for name, dtype in dtypes.items():
+        if outputs[name].dtype != dtype:
+            # The carried elements are of that type, infinity included, which would become the largest number.
+            shape = b.shape(outputs[name])
+            outputs[name] = b.node("Cast", [outputs[name]], dtype, shape, to=dtype.value, saturate=0)
     return outputs

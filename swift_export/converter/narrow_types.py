@@ -13,7 +13,7 @@ import onnx_ir as oir
 
 from swift_export.formats.element_types import ELEMENT_TYPES
 
-__all__ = ["CARRIERS", "CARRYING", "NARROW", "PRODUCTS", "elements_in"]
+__all__ = ["CARRIERS", "CARRYING", "EIGHT_BITS", "EIGHT_BITS_OPSET", "NARROW", "PRODUCTS", "elements_in"]
 
 _KINDS = {"float": oir.DataType.FLOAT, "int": oir.DataType.INT8, "uint": oir.DataType.UINT8}
 
@@ -25,6 +25,13 @@ NARROW = {
 }
 #: The type that carries the elements, by MLIR's name.
 CARRIERS = {name: _KINDS[re.split(r"\d", numpy)[0]] for name, numpy in NARROW.items()}
+
+#: The eight-bit floats to and from which ONNX Runtime converts, by NumPy's name.
+EIGHT_BITS = {
+    row.numpy: oir.DataType[row.onnx] for row in ELEMENT_TYPES if row.onnx and re.match(r"float8_e[45]", row.numpy)
+}
+#: ... and the first opset that has them.
+EIGHT_BITS_OPSET = 19
 
 #: Products of narrow elements, whose result is of a type of its own.
 PRODUCTS = frozenset({"stablehlo.dot_general", "stablehlo.convolution", "stablehlo.dynamic_conv"})

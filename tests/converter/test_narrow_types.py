@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import onnx_ir as oir
 import pytest
-from jax import lax
+from jax import export, lax
 
+import swift_export
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError
+from swift_export.runtimes.onnxruntime import load
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import lower, op_types, run, run_and_compare
@@ -179,9 +182,43 @@ def test_what_would_need_rounding_after_each_op_is_refused(function: Any, messag
         lower(function, np.zeros(3, np.float32), symbolic=None)
 
 
+@pytest.mark.parametrize("name", FLOATS_8)
+def test_inputs_and_outputs_of_eight_bits_and_a_check_of_them(name: str, tmp_path: Path) -> None:
+    """Every value goes in and out as it is; two outputs are one value."""
+    x = every(name).reshape(16, 16)
+    exported = export.export(jax.jit(lambda x: (x.T, x.astype(jnp.float32), x.T)))(
+        jax.ShapeDtypeStruct(export.symbolic_shape("b, 16"), x.dtype)
+    )
+    (tmp_path / "source").write_bytes(exported.mlir_module_serialized)
+    done = swift_export.convert(tmp_path / "source", tmp_path / "model.onnx", check=True)
+    assert (done.inputs, done.outputs[0]) == ((f"x {name} (b, 16)",), f"output_0 {name} (16, b)")
+    turned, wide, again = load(tmp_path / "model.onnx", "cpu")({"x": x}).values()
+    agree(wide, x.astype(np.float32), 0)
+    for found in (turned, again):
+        assert found.dtype == x.dtype
+        agree(found.astype(np.float32), x.T.astype(np.float32), 0)
+
+
+def test_constants_of_eight_bits_keep_their_type() -> None:
+    x = every("float8_e4m3fn").reshape(16, 16)
+
+    def function(x: jax.Array, y: jax.Array) -> jax.Array:
+        return x.astype(jnp.float32) * y
+
+    model = lower(function, x, np.ones(16, np.float32), symbolic=None, constants={"x0": x})
+    assert model.graph.initializers["x0"].dtype == oir.DataType.FLOAT8E4M3FN
+    for optimized in (False, True):
+        agree(run(model, np.ones(16, np.float32), optimized=optimized)[0], x.astype(np.float32), 0)
+    with pytest.raises(LoweringError, match=r"argument x0: expected tensor<16x16xf8E4M3FN>, found float32"):
+        lower(function, x, np.ones(16, np.float32), symbolic=None, constants={"x0": x.astype(np.float32)})
+
+
 def test_an_older_opset_is_refused_by_number() -> None:
+    x = np.zeros(3, np.float32)
     with pytest.raises(LoweringError, match=r"convert at .*: needs float8_e5m2, of opset 19: found --opset 18"):
-        lower(lambda x: x.astype("float8_e5m2").astype(jnp.float32), np.zeros(3, np.float32), opset=18)
+        lower(lambda x: x.astype("float8_e5m2").astype(jnp.float32), x, opset=18)
+    with pytest.raises(LoweringError, match=r"argument x0: needs float8_e5m2, of opset 19: found --opset 18"):
+        lower(lambda x: x.astype(jnp.float32), x.astype("float8_e5m2"), opset=18)
 
 
 def test_float64_is_not_rounded_twice() -> None:

@@ -11,23 +11,16 @@ import onnx_ir as oir
 from swift_export.converter import mlir
 from swift_export.converter.builder import known
 from swift_export.converter.frame import Frame
+from swift_export.converter.narrow_types import EIGHT_BITS, EIGHT_BITS_OPSET
 from swift_export.converter.rules.terms import FLOATS, SIGNED, Term
 
 __all__ = ["narrowed", "read_as_narrow"]
 
 DataType = oir.DataType
 
-#: Eight-bit floats to which ONNX Runtime's Cast rounds; with the first magnitude, or the last before it, that is too
-#: large. It rounds like XLA below, but differs from it there: XLA's results are NaN, or infinity if the type has one.
-ROUNDED = {
-    "float8_e4m3fn": (DataType.FLOAT8E4M3FN, 464.0),
-    "float8_e4m3fnuz": (DataType.FLOAT8E4M3FNUZ, None),
-    "float8_e5m2": (DataType.FLOAT8E5M2, 61440.0),
-    "float8_e5m2fnuz": (DataType.FLOAT8E5M2FNUZ, None),
-}
-
-#: The first opset with these types.
-_FLOAT8 = 19
+#: Magnitudes beyond the first of these, and from the second one on, are NaN in XLA or, if the type has one, infinity.
+#: ONNX Runtime's Cast, which rounds like XLA below, gives others.
+LIMITS = {"float8_e4m3fn": 464.0, "float8_e5m2": 61440.0}
 
 
 def narrowed(frame: Frame, op: Any, x: Term, name: str) -> Term:
@@ -54,12 +47,14 @@ def narrowed(frame: Frame, op: Any, x: Term, name: str) -> Term:
 
 
 def _rounded(frame: Frame, op: Any, x: Term, name: str) -> Term:
-    if name not in ROUNDED or x.dtype == DataType.DOUBLE:
+    if name not in EIGHT_BITS or x.dtype == DataType.DOUBLE:
         source = op.operands[0].type.element_type
         raise frame.error(op, f"from {source} to {name}: ONNX Runtime has no op that rounds to it once")
-    if frame.builder.opset < _FLOAT8:
-        raise frame.error(op, f"needs {name}, of opset {_FLOAT8}: found --opset {frame.builder.opset}, leave it out")
-    target, limit = ROUNDED[name]
+    if frame.builder.opset < EIGHT_BITS_OPSET:
+        raise frame.error(
+            op, f"needs {name}, of opset {EIGHT_BITS_OPSET}: found --opset {frame.builder.opset}, leave it out"
+        )
+    target, limit = EIGHT_BITS[name], LIMITS.get(name)
     wide = x.to(DataType.FLOAT)
     shape = frame.builder.shape(wide.value)
     cast = frame.builder.node("Cast", [wide.value], target, shape, to=target.value, saturate=0)
