@@ -60,7 +60,7 @@ _OF_RUNTIME = {
     "tensorflow_c": "tensorflow",
     "tensorflow_serving": "tensorflow",
 }
-_READERS = (_EXAMINING, "swift_export.runtimes._refining_apart", "swift_export.sources.sandboxed_read")
+_READERS = (_EXAMINING, "swift_export.runtimes._refining_apart", "swift_export.sources.first_read")
 #: What a process may be given in another way than the server: it is read when it is needed.
 VARIABLES = re.compile(
     "XDG_CACHE_HOME|TMPDIR|CUDA_VISIBLE_DEVICES|JAX_PLATFORMS|PYTHON(IOENCODING|PATH)"

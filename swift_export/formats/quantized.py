@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from jax.extend.mlir import ir
-from jax.extend.mlir.dialects import stablehlo
-from jax.extend.mlir.passmanager import PassManager
+from jaxlib.mlir import ir
+from jaxlib.mlir._mlir_libs import _stablehlo as stablehlo
+from jaxlib.mlir.passmanager import PassManager
 
 from swift_export.errors import LoweringError
 

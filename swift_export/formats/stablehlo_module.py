@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-# The only private name of jax in use: a context with all dialects of modules. The public bindings can register
-# StableHLO and CHLO, but not `func`.
-from jax._src.interpreters.mlir import make_ir_context
-from jax.extend.mlir import ir
-from jax.extend.mlir.dialects import stablehlo
-from jax.extend.mlir.passmanager import PassManager
+from jaxlib.mlir import ir
+from jaxlib.mlir._mlir_libs import _stablehlo as stablehlo
+from jaxlib.mlir.passmanager import PassManager
 
 from swift_export.errors import LoweringError
 from swift_export.formats.argument_names import result_names
 from swift_export.formats.bytecode import MLIR
 from swift_export.formats.dense_resources import inline_resources
 from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
+from swift_export.formats.mlir_context import new_context
 from swift_export.formats.module_limits import check_module
 from swift_export.formats.quantized import has_quantized_types, know_quantized_types, without_quantized_types
 
@@ -134,7 +132,7 @@ def essentials(module: Any) -> dict[str, str]:
 
 
 def _parse(source: bytes | str) -> Any:
-    context = make_ir_context()
+    context = new_context()
     if "quant" in source if isinstance(source, str) else b"quant" in source:
         know_quantized_types(context)
     try:

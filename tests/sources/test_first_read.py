@@ -1,0 +1,44 @@
+"""The process that reads a module first: what it imports, and what its contexts know."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jax._src.interpreters.mlir import make_ir_context
+
+from swift_export.formats.mlir_context import new_context
+
+sys.path.insert(0, str(Path(__file__).parent))
+from exports import FIVE, bytecode, exported, shape
+
+INPUTS = {
+    "TEXT": FIVE.encode(),
+    "BYTECODE": bytecode(FIVE),
+    "PORTABLE": exported(lambda x: x + 1, shape(3)).mlir_module_serialized,
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_neither_jax_nor_numpy_is_imported(kind: str) -> None:
+    """They take most of a second, while a caller waits."""
+    program = (
+        "import sys; from swift_export.sources import first_read\n"
+        f"assert first_read.main({kind!r}) == 0\n"
+        "print(*(name for name in ('jax', 'numpy') if sys.modules.get(name)))"
+    )
+    data = INPUTS[kind]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], input=len(data).to_bytes(8) + data, capture_output=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == (b"", b"")
+
+
+def test_contexts_know_what_those_of_jax_know() -> None:
+    ops = "func.call stablehlo.add vhlo.add_v1 chlo.erf mhlo.add sdy.sharding_constraint mpmd.transfer arith.addf"
+    contexts = new_context(), make_ir_context()
+    ours, theirs = ({op for op in ops.split() if context.is_registered_operation(op)} for context in contexts)
+    assert ours == theirs
+    assert {"func.call", "stablehlo.add", "chlo.erf", "sdy.sharding_constraint"} <= ours
