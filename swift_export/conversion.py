@@ -14,7 +14,7 @@ from swift_export.errors import CheckFailed, LoweringError, UsageError
 from swift_export.formats.metadata import VERSION_KEY
 from swift_export.sources import Options, Source, SourceError
 from swift_export.sources.opening import open_source
-from swift_export.system.files import check_output, replaced
+from swift_export.system.files import check_output, followed, replaced_together
 from swift_export.system.items import as_items
 from swift_export.system.progress import Progress, ignore_line
 
@@ -25,21 +25,22 @@ if TYPE_CHECKING:
     from swift_export.parity.converted import ConvertedReport
     from swift_export.sources import Lowered
 
-__all__ = ["PROTOBUF_LIMIT", "Conversion", "convert"]
+__all__ = ["Conversion", "convert"]
 
-#: An ONNX file is one protobuf message, which is limited to 2 GiB.
-PROTOBUF_LIMIT = 2**31 - 1
 #: Readers of protobuf accept 100 nested messages; each nested graph adds three.
 GRAPHS_LIMIT = 30
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """The result of a conversion. ``inputs`` and ``outputs`` state name, type and shape; ``report`` is None if nothing
-    was compared.
+    """The result of a conversion.
+
+    ``files`` are those of the model, of ``size`` bytes together: ``path``, and one with its weights if one file cannot
+    hold them. ``inputs`` and ``outputs`` state name, type and shape; ``report`` is None if nothing was compared.
     """
 
     path: Path
+    files: tuple[Path, ...]
     source: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -68,7 +69,8 @@ def convert(
     Args:
         source: MLIR text, MLIR bytecode, a portable artifact, the bytes of ``Exported.serialize()`` or a SavedModel's
             folder; the kind is detected from the content.
-        output: the file to write; an existing one is replaced.
+        output: the file to write; an existing one is replaced. Weights that one file cannot hold, of more than 2 GB, go
+            to a second one beside it, whose name ends in ``.data``.
         check: whether to run the file in ONNX Runtime and the source in its own framework on random inputs, and compare
             the results. By default only SavedModels are compared, because tf2onnx converts a part of them; for other
             sources, ONNX Runtime loads the file. False does neither.
@@ -97,30 +99,34 @@ def convert(
         opened = open_source(path, Options(opset, target, platform, signature, named))
         on_progress("lowering to ONNX")
         lowered = opened.to_onnx()
-        data = _serialized(opened, lowered.model, target)
+        _complete(opened, lowered.model, target)
+    from swift_export.formats.onnx_writing import data_of, write_model  # after the first read has begun
+
     report = None
-    with replaced(output) as draft:
-        draft.write_bytes(data)
+    replaced_data = data_of(output)
+    with replaced_together(output) as draft:
+        with _named(path):
+            data = write_model(lowered.model, draft)
+        files = [draft] if data is None else [draft, data]
+        size = sum(file.stat().st_size for file in files)
         if check is not False:
             compared = check or not opened.exact
             report = _checked(
                 draft, output, opened, lowered, compared=bool(compared), seed=seed, on_progress=on_progress
             )
-    return _summary(output, opened, lowered.model, len(data), report)
+    places = [output, *(followed(output).with_name(file.name) for file in files[1:])]
+    for old in set(replaced_data) - set(places):
+        old.unlink(missing_ok=True)
+    return _summary(places, opened, lowered.model, size, report)
 
 
-def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
-    """The file's content; it states its source, and nothing about this machine."""
-    import onnx_ir
-
+def _complete(opened: Source, model: oir.Model, target: str) -> None:
+    """State the file's source, and nothing about this machine."""
     if (depth := _depth(model.graph)) > GRAPHS_LIMIT:
         raise LoweringError(
             f"loops and branches: expected at most {GRAPHS_LIMIT} nested ones, the limit of readers of ONNX files, "
             f"found {depth}"
         )
-    constants = (value.const_value for value in model.graph.initializers.values())
-    # Before the initializers are copied: the file is at least as large.
-    _refuse_beyond_limit(sum(constant.nbytes for constant in constants if constant is not None))
     model.producer_name, model.producer_version = "swift-export", __version__
     model.metadata_props.update(
         {
@@ -130,9 +136,6 @@ def _serialized(opened: Source, model: oir.Model, target: str) -> bytes:
             "swift_export.target": target,
         }
     )
-    data = bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
-    _refuse_beyond_limit(len(data))
-    return data
 
 
 def _depth(graph: oir.Graph) -> int:
@@ -146,14 +149,6 @@ def _depth(graph: oir.Graph) -> int:
                 if attribute.type.name == "GRAPH":
                     stack.append((attribute.as_graph(), depth + 1))
     return deepest
-
-
-def _refuse_beyond_limit(size: int) -> None:
-    if size > PROTOBUF_LIMIT:
-        raise LoweringError(
-            f"constants: expected at most {PROTOBUF_LIMIT / 1e9:.2f} GB, the limit of an ONNX file, found "
-            f"{size / 1e9:.2f} GB; make the largest constants arguments of the function"
-        )
 
 
 def _checked(
@@ -188,14 +183,17 @@ def _dtype(value: oir.Value) -> np.dtype:
     return value.dtype.numpy()
 
 
-def _summary(output: Path, opened: Source, model: oir.Model, size: int, report: ConvertedReport | None) -> Conversion:
+def _summary(
+    files: Sequence[Path], opened: Source, model: oir.Model, size: int, report: ConvertedReport | None
+) -> Conversion:
     def spec(value: oir.Value) -> str:
         assert value.dtype is not None
         shape = ", ".join(map(str, value.shape)) if value.shape is not None else "any shape"
         return f"{value.name} {'text' if value.dtype.name == 'STRING' else value.dtype.numpy().name} ({shape})"
 
     return Conversion(
-        path=output,
+        path=files[0],
+        files=tuple(files),
         source=opened.kind,
         inputs=tuple(map(spec, model.graph.inputs)),
         outputs=tuple(map(spec, model.graph.outputs)),

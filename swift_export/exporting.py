@@ -52,7 +52,10 @@ class ExportResult:
     def files(self) -> tuple[Path, ...]:
         """Paths that runtimes can load: every written file, and the SavedModel's folder."""
         recorded = {
-            FORMATS[name].unit_of(path) for name in self.formats for path in self.manifest.artifacts[name].files
+            FORMATS[name].unit_of(path)
+            for name in self.formats
+            for path in self.manifest.artifacts[name].files
+            if not FORMATS[name].is_data(path)
         }
         return tuple(self.folder / unit for unit in sorted(recorded))
 
@@ -123,7 +126,10 @@ def to_onnx(
     target: str = TARGETS[0],
     **options: Any,
 ) -> onnx.ModelProto:
-    """Convert a JAX model to ONNX in memory, without a check; the arguments are those of `export`."""
+    """Convert a JAX model to ONNX in memory, without a check; the arguments are those of `export`.
+
+    ``onnx.save`` takes one of more than 2 GB with ``save_as_external_data=True``.
+    """
     import onnx_ir
 
     from swift_export.lowering.onnx_file import model_to_onnx

@@ -17,7 +17,10 @@ __all__ = ["Description", "Part", "artifact_folder", "describe", "verified_units
 
 @dataclass(frozen=True)
 class Part:
-    """One file or SavedModel folder. ``format`` and ``artifact`` are None outside an artifact folder."""
+    """One file, or a SavedModel folder; ``size`` includes files of weights that a file names.
+
+    ``format`` and ``artifact`` are None outside an artifact folder.
+    """
 
     path: str
     size: int
@@ -45,15 +48,12 @@ def describe(path: Path) -> Description:
     """
     folder = artifact_folder(path)
     if folder is None:
-        return Description(str(path), None, (Part(path.name, _size(path), read_facts(path), None, None),))
+        return Description(str(path), None, (_part(path, path.name),))
     manifest, units = verified_units(path, folder)
     return Description(
         str(path),
         manifest,
-        tuple(
-            Part(unit, _size(folder / unit), read_facts(folder / unit), name, manifest.artifacts[name])
-            for unit, name in units.items()
-        ),
+        tuple(_part(folder / unit, unit, name, manifest.artifacts[name]) for unit, name in units.items()),
     )
 
 
@@ -81,12 +81,17 @@ def verified_units(path: Path, folder: Path) -> tuple[Manifest, dict[str, str]]:
         FORMATS[name].unit_of(file): name
         for name, artifact in sorted(manifest.artifacts.items())
         for file in sorted(artifact.files)
-        if is_below(file, place)
+        if is_below(file, place) and not FORMATS[name].is_data(file)
     }
     if not units:
         raise ArtifactError(f"{path}: not recorded in {folder / MANIFEST}; found {', '.join(manifest.artifacts)}")
     verify(folder, manifest, dict.fromkeys(units.values()))
     return manifest, units
+
+
+def _part(path: Path, name: str, of: str | None = None, artifact: Artifact | None = None) -> Part:
+    facts = read_facts(path)
+    return Part(name, _size(path) + sum(facts.details.get("data_files", {}).values()), facts, of, artifact)
 
 
 def _size(path: Path) -> int:

@@ -6,6 +6,7 @@ stablehlo/model.mlir.bc            portable bytecode, dynamic batch
 stablehlo/model.b1.mlir.bc         portable bytecode, batch 1
 savedmodel/1/                      TF Serving's layout
 onnx/model.onnx
+onnx/model.<digest>.data           its weights, if one file cannot hold them
 golden/<format>/<output>.npy       reference outputs for one input; the manifest has the recipe of the input
 parity.json parity.md parity.html  the results of the last check
 
@@ -16,6 +17,7 @@ servers.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -47,6 +49,7 @@ PORTABLE_FILE = "stablehlo/model.mlir.bc"
 PORTABLE_B1_FILE = "stablehlo/model.b1.mlir.bc"
 SAVEDMODEL_FOLDER = "savedmodel/1"
 ONNX_FILE = "onnx/model.onnx"
+_ONNX_DATA = re.compile(r"onnx/model\.[0-9a-f]{16}\.data")
 _GOLDEN_FOLDER = "golden"
 
 
@@ -54,17 +57,22 @@ _GOLDEN_FOLDER = "golden"
 class Format:
     """One format: its folder and its units, the paths in it that a commit moves into place as a whole.
 
-    The golden outputs, the folder ``golden``, are another unit.
+    The golden outputs, the folder ``golden``, are another unit, and so are files of ``data`` beside the others.
     """
 
     name: str
     folder: str
     units: tuple[str, ...]
+    data: re.Pattern[str] | None = None
 
     @property
     def golden(self) -> str:
         """The folder of the golden outputs."""
         return f"{_GOLDEN_FOLDER}/{self.name}"
+
+    def is_data(self, path: str) -> bool:
+        """Whether a file holds the weights of another one, which names it: it has a digest in its name."""
+        return self.data is not None and self.data.fullmatch(path) is not None
 
     def unit_of(self, path: str) -> str:
         """The unit that contains a file of this format."""
@@ -79,7 +87,7 @@ FORMATS = {
         Format("stablehlo", "stablehlo", (JAX_FILE, PORTABLE_FILE, PORTABLE_B1_FILE)),
         # A server that watches the folder must see a complete version appear: one rename, not one per file.
         Format("savedmodel", SAVEDMODEL_FOLDER, (SAVEDMODEL_FOLDER,)),
-        Format("onnx", "onnx", (ONNX_FILE,)),
+        Format("onnx", "onnx", (ONNX_FILE,), _ONNX_DATA),
     )
 }
 

@@ -144,7 +144,7 @@ def _facts(source: Path, done: Conversion) -> dict[str, Any]:
     written = read_facts(done.path)
     assert written.signature, "a newly written file can be read"
     return {
-        "files": file_facts(done.path),
+        "files": file_facts(*done.files),
         "source": {"path": str(source), "kind": done.source, "notes": done.notes},
         "inputs": written.signature.inputs,
         "outputs": written.signature.outputs,
@@ -175,7 +175,8 @@ def _show(done: Conversion, console: Console) -> None:
             **({"check": _verdict(done)} if done.report else {}),
         }
     )
-    console.line(f"wrote {done.path}")
+    for file in done.files:
+        console.line(f"wrote {file}")
 
 
 def _verdict(done: Conversion) -> str:

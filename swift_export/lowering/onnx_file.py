@@ -10,6 +10,7 @@ import onnx_ir as oir
 
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import UsageError
+from swift_export.formats.onnx_writing import weightless, write_model
 from swift_export.lowering.lower import Lowered, lower_open
 from swift_export.lowering.metadata import essentials
 from swift_export.lowering.onnx_settings import OnnxSettings
@@ -22,11 +23,24 @@ def write_onnx(
     model: Model, folder: Path, settings: OnnxSettings | None = None, lowered: Lowered | None = None
 ) -> None:
     """Write ``onnx/model.onnx`` below ``folder``, with the weights under their own names."""
-    proto = oir.to_proto(model_to_onnx(model, settings or OnnxSettings(), lowered))
-    onnx.checker.check_model(proto, full_check=True)
+    converted = model_to_onnx(model, settings or OnnxSettings(), lowered)
+    onnx.checker.check_model(_to_check(converted), full_check=True)
     target = folder / "onnx"
     target.mkdir(parents=True, exist_ok=True)
-    (target / "model.onnx").write_bytes(proto.SerializeToString(deterministic=True))
+    write_model(converted, target / "model.onnx")
+
+
+def _to_check(model: oir.Model) -> onnx.ModelProto:
+    """The model with its weights as inputs: their elements concern no check, and may be more than a message holds."""
+    proto, weights = weightless(model)
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in weights]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    proto.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, tensor.dtype.value, list(tensor.shape.numpy()))
+        for name, tensor in weights.items()
+    )
+    return proto
 
 
 def model_to_onnx(model: Model, settings: OnnxSettings, lowered: Lowered | None = None) -> oir.Model:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from swift_export.errors import UsageError
 from swift_export.system.disk import disk_is_full, own_errors, write_error
-from swift_export.system.drafts import new_draft
+from swift_export.system.drafts import new_draft, new_draft_folder
 from swift_export.system.signals import exit_when_terminated, signals_deferred
 from swift_export.system.syncing import sync
 
-__all__ = ["check_output", "followed", "is_own", "replaced", "write_text"]
+__all__ = ["check_output", "followed", "is_own", "replaced", "replaced_together", "write_text"]
 
 
 def check_output(output: Path, *, sources: Path | None = None) -> None:
@@ -59,10 +59,28 @@ def replaced(output: Path) -> Iterator[Path]:
 
     """
     output = followed(output)
+    with _replacing(output, new_draft(output.parent, output.suffix), _put) as draft:
+        yield draft
+
+
+@contextmanager
+def replaced_together(output: Path) -> Iterator[Path]:
+    """As `replaced`, for a file with others beside it that it names: all that the block writes beside the yielded path.
+
+    The others come first, so that ``output`` never names a file that is not there. Their names must tell their content:
+    one that exists is not overwritten with another.
+    """
+    output = followed(output)
+    with _replacing(output, new_draft_folder(output.parent), _put_together) as folder:
+        yield folder / output.name
+
+
+@contextmanager
+def _replacing(output: Path, new: AbstractContextManager[Path], put: Callable[[Path, Path], None]) -> Iterator[Path]:
     with ExitStack() as stack:
         stack.enter_context(exit_when_terminated())
         with own_errors(output, output.parent):
-            draft = stack.enter_context(new_draft(output.parent, output.suffix))
+            draft = stack.enter_context(new)
         try:
             yield draft
         except OSError as error:
@@ -70,7 +88,7 @@ def replaced(output: Path) -> Iterator[Path]:
                 raise
             raise write_error(output, error) from None
         with own_errors(output, output.parent):
-            _put(draft, output)
+            put(draft, output)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,3 +116,19 @@ def _put(draft: Path, path: Path) -> None:
     with signals_deferred():
         draft.replace(path)
         sync(path.parent)
+
+
+def _put_together(folder: Path, output: Path) -> None:
+    drafts = sorted(folder.iterdir(), key=lambda draft: draft.name == output.name)
+    for draft in drafts:
+        sync(draft)
+    with signals_deferred():
+        fresh = [path for draft in drafts if not (path := output.with_name(draft.name)).exists()]
+        try:
+            for draft in drafts:
+                draft.replace(output.with_name(draft.name))
+        except OSError:
+            for path in fresh:
+                path.unlink(missing_ok=True)
+            raise
+        sync(output.parent)

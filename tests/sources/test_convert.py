@@ -227,14 +227,13 @@ def test_not_a_number_is_compared_by_its_place(tmp_path: Path) -> None:
 def test_a_file_that_onnxruntime_rejects_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import swift_export.conversion as conversion
 
-    real = conversion._serialized
+    real = conversion._complete
 
-    def damaged(*arguments: Any) -> bytes:
-        model = onnx.load_from_string(real(*arguments))
-        model.graph.node[0].op_type = "NoSuchOperator"
-        return model.SerializeToString()
+    def damaged(opened: Any, model: Any, target: str) -> None:
+        real(opened, model, target)
+        model.graph.node(0).op_type = "NoSuchOperator"
 
-    monkeypatch.setattr(conversion, "_serialized", damaged)
+    monkeypatch.setattr(conversion, "_complete", damaged)
     source = write(tmp_path, FIVE)
     with pytest.raises(CheckFailed, match=r"out.onnx: ONNX Runtime .* does not load the file: .*NoSuchOperator"):
         swift_export.convert(source, tmp_path / "out.onnx")

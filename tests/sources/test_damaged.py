@@ -10,7 +10,6 @@ import pytest
 from jax.extend.mlir import serialize_portable_artifact
 
 import swift_export
-import swift_export.conversion
 from swift_export.errors import LoweringError, SwiftExportError
 from swift_export.formats.stablehlo_module import read_module
 from swift_export.sources import SourceError
@@ -91,25 +90,6 @@ def test_an_older_version_and_a_newer_one_without_newer_ops_are_read(tmp_path: P
     assert portable_version(source.read_bytes()) == "9.8.0"
     done = swift_export.convert(source, tmp_path / "out.onnx")
     assert done.inputs == ("arg0 float32 (arg0_dim0, 4)", "arg1 float32 (4, 3)")
-
-
-def test_more_than_a_protobuf_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = ", ".join(f"{k}.5" for k in range(300))
-    constant = f"%c = stablehlo.constant dense<[{values}]> : tensor<300xf32>\n"
-    source = tmp_path / "source.mlir"
-    source.write_text(
-        f"func.func @main(%x: tensor<300xf32>) -> tensor<300xf32> {{\n{constant}"
-        "%y = stablehlo.add %x, %c : tensor<300xf32>\nreturn %y : tensor<300xf32>\n}"
-    )
-    for limit in (1199, 1250):  # the constants alone; the whole file
-        monkeypatch.setattr(swift_export.conversion, "PROTOBUF_LIMIT", limit)
-        with pytest.raises(
-            LoweringError, match=r"source.mlir: constants: expected at most .* GB, the limit of an ONNX file, found"
-        ):
-            swift_export.convert(source, tmp_path / "out.onnx")
-        assert [path.name for path in tmp_path.iterdir()] == ["source.mlir"]
-    monkeypatch.setattr(swift_export.conversion, "PROTOBUF_LIMIT", 2400)
-    swift_export.convert(source, tmp_path / "out.onnx")
 
 
 @pytest.mark.parametrize(

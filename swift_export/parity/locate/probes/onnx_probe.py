@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as oir
 from onnx_ir.passes import common
 
+from swift_export.formats.onnx_writing import write_model
 from swift_export.models.model import value_name
 
 __all__ = ["places_in", "write_probe"]
@@ -37,7 +38,7 @@ def write_probe(path: Path, places: Sequence[str], _: Sequence[Sequence[int]], o
         model.graph.append(oir.Node("", "Identity", [value], outputs=[output]))
         model.graph.outputs.append(output)
     common.RemoveUnusedNodesPass()(model)
-    oir.save(model, out)
+    write_model(model, out)
     return known
 
 
