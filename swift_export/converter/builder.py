@@ -27,6 +27,9 @@ SCOPE = "scope"
 #: marks such a name as the program's own.
 UNNAMED, NAMED = "constant_", "named"
 
+#: Most bytes of constants that are compared with others at once. A pass merges equal larger ones.
+SHARED = 2**16
+
 #: An index out of range for an array of one element.
 OUT_OF_RANGE = 2**31
 
@@ -154,13 +157,18 @@ class Builder:
         return value
 
     def constant(self, array: np.ndarray) -> oir.Value:
-        """An unnamed constant; equal ones are shared."""
+        """An unnamed constant; equal small ones are shared."""
         array = np.asarray(array)
+        if array.nbytes > SHARED:
+            return self._unnamed(array)
         key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._constants:
-            numbers = (f"{UNNAMED}{n}" for n in itertools.count(len(self._constants)))
-            self._constants[key] = self._constant(next(n for n in numbers if n not in self.initializers), array)
+            self._constants[key] = self._unnamed(array)
         return self._constants[key]
+
+    def _unnamed(self, array: np.ndarray) -> oir.Value:
+        numbers = (f"{UNNAMED}{n}" for n in itertools.count(len(self.initializers)))
+        return self._constant(next(n for n in numbers if n not in self.initializers), array)
 
     def integers(self, values: Sequence[int]) -> oir.Value:
         """A vector of int64, as ONNX expects for shapes, axes and the like."""

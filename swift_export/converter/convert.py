@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
+from jax.extend.mlir import ir
 
 from swift_export._version import __version__
 from swift_export.converter import mlir, rules
@@ -29,7 +30,7 @@ assert rules, "importing the rules registers them"
 
 
 def stablehlo_to_onnx(
-    source: bytes | str,
+    source: bytes | str | ir.Module,
     *,
     constants: Mapping[str, np.ndarray] | None = None,
     argument_names: str | Sequence[str] | None = None,
@@ -42,7 +43,8 @@ def stablehlo_to_onnx(
     """Translate a StableHLO module to an ONNX model, of portable ops unless ``target`` is "onnxruntime".
 
     Args:
-        source: MLIR text, bytecode or a portable artifact with a function ``@main``.
+        source: MLIR text, bytecode or a portable artifact with a function ``@main``; or such a module as read by
+            `read_module`, which is used up.
         constants: arrays by argument; these arguments become initializers with the argument's name.
         argument_names: names of all arguments of ``@main``, in order; by default the framework's names, else
             ``arg0``, ....
@@ -59,7 +61,7 @@ def stablehlo_to_onnx(
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"opset {opset}: expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target)
-    module = mlir.read_module(source)
+    module = mlir.read_module(source) if isinstance(source, (bytes, str)) else source
     main = mlir.main_function(module)
     builder = Builder(opset or DEFAULT_OPSET, fixed=opset is not None)
     frame = Frame(builder, mlir.functions(module))

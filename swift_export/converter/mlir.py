@@ -47,6 +47,9 @@ __all__ = [
 #: ONNX's type by MLIR's name.
 ELEMENT_TYPES = {str(row.mlir): onnx_ir.DataType[str(row.onnx)] for row in STANDARD}
 
+#: Bytes from which the elements of a constant are not copied, but read where the module has them.
+VIEWED = 2**20
+
 #: Longer vectors are data, not shapes.
 LONGEST_SHAPE = 64
 
@@ -85,8 +88,9 @@ def constant_array(attribute: Any) -> np.ndarray:
         raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
     if narrow or dtype.name == "bfloat16":
         return elements_in(str(attribute), narrow or dtype.name).astype(dtype).reshape(shape)
-    # A copy: the buffer belongs to the MLIR context, which ends with the lowering.
-    return np.array(attribute).astype(dtype).reshape(shape)
+    elements = np.asarray(attribute)
+    # A view keeps the whole MLIR context alive: only weights are worth it.
+    return elements.astype(dtype, copy=elements.nbytes < VIEWED).reshape(shape)
 
 
 def _scalar(attribute: Any) -> Any:

@@ -87,8 +87,7 @@ def tf2onnx_handlers(record: Record | None = None) -> Iterator[Handlers]:
 
 def _replace(ctx: Any, node: Any, record: Record) -> None:
     """Replace an ``XlaCallModule`` by its module's translation."""
-    source = node.get_attr_value("module")
-    module = mlir.read_module(source)  # kept: its ops live as long as it does
+    module = mlir.read_module(node.get_attr_value("module"))  # kept: its ops live as long as it does
     signature = read_entry_signature(module)
     kind = mlir.main_function(module).attributes["function_type"].value
     if any(map(is_complex, (*kind.inputs, *kind.results))):
@@ -101,7 +100,7 @@ def _replace(ctx: Any, node: Any, record: Record) -> None:
     inputs = {name: tensor for name, tensor in arguments.items() if isinstance(tensor, str)}
     dims = dict(zip(arguments, signature.dims, strict=True))
     model = stablehlo_to_onnx(
-        source,
+        module,
         constants=constants,
         argument_names=list(arguments),
         dim_names={name: dims[name] for name in inputs} | dict(record.dim_names),

@@ -26,7 +26,7 @@ class ModuleSource:
         self.kind, self.digest = kind, digest
         self.notes: list[str] = []
         self._data, self._options = data, options
-        # The module is kept: its ops live as long as it does.
+        # The module is kept: its ops live as long as it does. The conversion uses it up.
         self._module = mlir.read_module(data)
         functions = mlir.functions(self._module)
         if "main" not in functions:
@@ -47,8 +47,12 @@ class ModuleSource:
         """The module, converted by this project's lowering."""
         signature = self.signature
         dims = chosen_dims(signature, self._options.dim_names or {})
+        module = self._module or mlir.read_module(self._data)
+        parameters = mlir.main_function(module).regions[0].blocks[0].arguments
+        shapes = {signature.arguments[i]: mlir.static_shape(parameters[i]) for i in signature.inputs}
+        self._module = None
         model = stablehlo_to_onnx(
-            self._data,
+            module,
             constants=self._fixed,
             argument_names=signature.arguments,
             result_names=signature.results,
@@ -56,8 +60,6 @@ class ModuleSource:
             opset=self._options.opset,
             target=self._options.target,
         )
-        parameters = mlir.main_function(self._module).regions[0].blocks[0].arguments
-        shapes = {signature.arguments[i]: mlir.static_shape(parameters[i]) for i in signature.inputs}
         known = {name: tuple(map(_either, shape, dims[name])) for name, shape in shapes.items()}
         return Lowered(model, {name: (*shape, 2) if name in self.pairs else shape for name, shape in known.items()})
 
@@ -80,7 +82,7 @@ class ModuleSource:
         return SessionReference(
             session_of(),
             f"XLA, jax {jax.__version__}",
-            float_types(self._module),
+            float_types(mlir.read_module(self._data)),
             (ValueError,),
             (jax.errors.JaxRuntimeError,),
             self.pairs,

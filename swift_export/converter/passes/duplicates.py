@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 import onnx_ir as oir
@@ -10,6 +11,9 @@ import onnx_ir as oir
 from swift_export.converter.passes.match import array, is_named, sizes
 
 __all__ = ["merge_duplicate_initializers"]
+
+#: Bytes of a constant that are compared first.
+BEGINNING = 1024
 
 
 def merge_duplicate_initializers(graph: oir.Graph) -> int:
@@ -23,9 +27,13 @@ def merge_duplicate_initializers(graph: oir.Graph) -> int:
             alike.setdefault((value.dtype, *sizes(value)), []).append(value)
     count = 0
     for values in alike.values():
+        # Few of the same type and shape are equal: their beginnings tell most of them apart.
         first: dict[bytes, oir.Value] = {}
-        for value in values if len(values) > 1 else []:
-            same = first.setdefault(_digest(value), value)
+        beginnings = Counter(_bytes(value)[:BEGINNING].tobytes() for value in values)
+        for value in values:
+            if beginnings[_bytes(value)[:BEGINNING].tobytes()] == 1:
+                continue
+            same = first.setdefault(hashlib.sha256(_bytes(value)).digest(), value)
             if same is not value:
                 value.replace_all_uses_with(same)
                 graph.initializers.pop(str(value.name))
@@ -33,7 +41,7 @@ def merge_duplicate_initializers(graph: oir.Graph) -> int:
     return count
 
 
-def _digest(value: oir.Value) -> bytes:
+def _bytes(value: oir.Value) -> memoryview:
     elements = array(value)
     assert elements is not None
-    return hashlib.sha256(np.ascontiguousarray(elements).tobytes()).digest()
+    return np.ascontiguousarray(elements).reshape(-1).view(np.uint8).data
