@@ -108,6 +108,8 @@ def convert(
 ) -> None:
     """Convert any StableHLO module to ONNX, or refuse it: a wrong file is never written."""
     names = _dim_names(dims or [])
+    if str(output) == "-":
+        raise UsageError("--output -: expected a file name, found the sign for the standard output; name a file")
     if source.is_dir():
         # Errors of the folder come first, because the installation of an extra takes minutes.
         kind_of_folder(source)

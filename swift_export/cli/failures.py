@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from swift_export.errors import SwiftExportError
@@ -27,6 +28,8 @@ def describe(error: Exception) -> tuple[str, int]:
             return str(error), error.exit_status
         case typer.TyperException():
             return f"{_words(error)} (see {_help_of(error)})", error.exit_code
+        case OSError() if error.errno == errno.ENAMETOOLONG:
+            return f"{error.filename}: the name is too long for the file system", 2
         case OSError():
             words = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
             return f"{error.filename}: {words}" if error.filename else words, 1

@@ -38,6 +38,9 @@ _EXPECTED = (
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a .keras or PyTorch file?): export the model to StableHLO or a SavedModel first",
     b"\x89HDF": "an HDF5 file (Keras weights?): export the model to StableHLO or a SavedModel first",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"\xff\xfe": "text in UTF-16: save it in UTF-8",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself, with git lfs pull",
     b"HloModule": 'HLO text: lower to StableHLO, in JAX by .as_text("stablehlo")',
 }
 

@@ -52,6 +52,8 @@ def module(line: str, kind: str = "tensor<4xf32>") -> str:
     return f"func.func @main(%x: {kind}) -> {kind} {{\n  %y = {line}\n  return %y : {kind}\n}}\n"
 
 
+LONG = "n" * 300
+
 #: For each bad input: what lies there (None: nothing), further arguments, and what the line has to say.
 BAD: dict[str, tuple[bytes | str | None, list[str], list[str]]] = {
     "absent.mlir": (None, [], ["absent.mlir: no such file or folder"]),
@@ -63,6 +65,16 @@ BAD: dict[str, tuple[bytes | str | None, list[str], list[str]]] = {
     "binary.bc": (bytes(range(256)) * 3, [], ["binary.bc: expected a StableHLO module", "binary data of another kind"]),
     "model.keras": (b"PK\x03\x04" + bytes(40), [], ["model.keras: expected", "a zip archive"]),
     "other.onnx": (b"\x08\x0a\x12\xff" + bytes(40), [], ["other.onnx: expected", "found an ONNX file"]),
+    "packed.mlir": (
+        b"\x1f\x8b\x08" + bytes(30),
+        [],
+        ["packed.mlir: expected", "found a gzip archive: unpack it"],
+    ),
+    "wide.mlir": (b"\xff\xfe" + FIVE.encode("utf-16-le"), [], ["wide.mlir: expected", "text in UTF-16"]),
+    "pointer.bc": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", [], ["a pointer of Git LFS: fetch"]),
+    LONG: (None, [], [f"{LONG}: the name is too long for the file system"]),
+    "long.mlir": (FIVE, ["-o", f"{LONG}.onnx"], [f"{LONG}.onnx: the name is too long for the file system"]),
+    "stdout.mlir": (FIVE, ["-o", "-"], ["--output -: expected a file name"]),
     "no-main.mlir": (
         "".join(f"func.func @{n}(%x: tensor<f32>) -> tensor<f32> {{ return %x : tensor<f32> }}\n" for n in "fg"),
         [],
