@@ -21,6 +21,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.nested import ROOT, detach, root
 from swift_export.converter.passes.recurrent_cells import Cell, gru_cell, lstm_cell
+from swift_export.converter.passes.shared_rows import share_rows
 
 __all__ = ["fuse_recurrences"]
 
@@ -154,6 +155,7 @@ def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> 
     graph.insert_before(loop, node)
     graph.remove(loop)
     stepwise.append(loop)
+    share_rows(stepwise, loop, [v for n in fused if n.op_type == cell.op_type for v in n.inputs[1:3] if v is not None])
     for i, (old, new) in enumerate(zip(loop.outputs, outputs, strict=True)):
         backwards = i >= len(states) and sequence.backwards
         _replace(graph, node, old, new, backwards=backwards)
