@@ -129,7 +129,10 @@ def _sample(cases: Sequence[Case], size: int) -> list[Case]:
 def _fingerprint() -> str:
     """Identifies the code of the converter and of the judge, and the versions that a verdict depends on."""
     digest = hashlib.sha256()
-    judges = (Path(__file__).with_name(f"{name}.py") for name in ("cases", "judging", "settling"))
+    judges = (
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("cases", "factorizations", "judging", "rounding", "settling")
+    )
     for path in (*sorted((ROOT / "swift_export" / "converter").rglob("*.py")), *judges):
         digest.update(path.read_bytes())
     digest.update(repr(_versions()).encode())

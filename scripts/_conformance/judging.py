@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,15 +71,32 @@ def _outcome(case: Case) -> tuple[str, str]:
         return "unsupported", str(error)
     except Exception as error:
         return "broke", f"{type(error).__name__}: {error}"
-    try:
-        found = list(map(_numbers, _run(model, given), expected))
-    except Exception as error:
-        return "rejected", f"{type(error).__name__}: {error}"
+    settled = ""
+    references = [("", expected)]
+    for optimised in (False, True):
+        mode = "when optimised: " if optimised else ""
+        try:
+            found = list(map(_numbers, _run(model, given, optimised=optimised), expected))
+        except Exception as error:
+            return "rejected", f"{mode}{type(error).__name__}: {error}"
+        for name, reference in references:
+            agrees, reason = _agrees(case, arguments, found, reference)
+            if not agrees:
+                return "wrong", f"{mode}{name}{reason}"
+            settled = settled or reason
+        # What the optimisations change must be no fault either, by the same measure.
+        plain = [a.astype(b.dtype) for a, b in zip(found, expected, strict=True)]
+        references.append(("unlike without: ", plain))
+    return "pass", settled
+
+
+def _agrees(
+    case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]
+) -> tuple[bool, str]:
+    """Whether results are as expected; how they differ, or why a difference is no fault."""
     reason = differences(found, expected, case.tolerance)
-    if not reason:
-        return "pass", ""
-    settled = settle(case, arguments, found, expected)
-    return ("pass", settled) if settled else ("wrong", reason)
+    settled = settle(case, arguments, found, expected) if reason else ""
+    return not reason or bool(settled), settled or reason
 
 
 def _lowered(module: bytes, inputs: int) -> bytes:
@@ -118,12 +136,12 @@ def _speak_float32(model: Any) -> None:
             graph.outputs[i] = cast.outputs[0]
 
 
-def _run(model: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
+def _run(model: bytes, given: list[np.ndarray], *, optimised: bool) -> list[np.ndarray]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Run the file unchanged, without the optimisations and warnings of the runtime.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

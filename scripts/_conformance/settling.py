@@ -1,4 +1,4 @@
-"""Results that differ from JAX's and are still correct, in the few cases with more than one correct answer.
+"""Results that differ from JAX's and are still correct, in cases with more than one correct answer.
 
 Each rule is a separate check with a name in the verdict. The page lists every case that such a rule accepted.
 """
@@ -12,6 +12,8 @@ import mpmath
 import numpy as np
 
 from _conformance.cases import Case
+from _conformance.factorizations import FACTORS, VECTORS, as_accurate, other_vectors
+from _conformance.rounding import EPSILONS, wide
 
 __all__ = ["settle"]
 
@@ -24,8 +26,10 @@ def settle(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expect
         return _another_order(case.harness.params, found, expected)
     if case.primitive == "approx_top_k":
         return _other_places(np.asarray(arguments[0]), found, expected)
-    if case.primitive in ("eigh", "svd"):
-        return _other_vectors(found, expected)
+    if case.primitive in VECTORS:
+        return other_vectors(found, expected)
+    if case.primitive in FACTORS:
+        return as_accurate(found, expected, _exact(case, arguments))
     if case.primitive == "fft":
         return _another_transform(found, expected)
     if case.primitive in SUMS:
@@ -55,35 +59,6 @@ def _other_places(operand: np.ndarray, found: list[np.ndarray], expected: list[n
     return "equal values from other positions" if same and distinct else ""
 
 
-def _other_vectors(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Signs of vectors and bases for equal values are free; values, products and unitarity must be as expected."""
-    (values, *vectors), (right, *others) = (sorted(arrays, key=lambda a: a.ndim) for arrays in (found, expected))
-    if not np.isfinite([np.abs(a).max(initial=0) for a in found]).all() or not values.size:
-        return ""
-    limit = 8 * max(a.shape[-1] for a in found) * EPSILONS[str(right.dtype)]
-
-    def whole(values: np.ndarray, vectors: list[np.ndarray]) -> np.ndarray:
-        left, back = (vectors * 2)[:2]
-        back = back if len(vectors) == 2 else np.conj(back).swapaxes(-1, -2)
-        count = values.shape[-1]
-        return np.asarray((left[..., :count] * values[..., None, :]) @ back[..., :count, :])
-
-    scale = np.abs(right).max(-1, keepdims=True)
-    same = bool((np.abs(values - right) <= limit * scale).all())
-    if vectors:
-        difference = np.abs(whole(values, vectors) - whole(right, others))
-        same &= bool((difference <= limit * scale[..., None]).all())
-    for a, rows in zip(vectors, (False, True), strict=False):
-        columns = np.conj(a).swapaxes(-1, -2) if rows else a
-        products = np.conj(columns).swapaxes(-1, -2) @ columns
-        same &= bool((np.abs(products - np.eye(products.shape[-1])) <= limit).all())
-    return "vectors of other signs or bases" if same else ""
-
-
-#: Twice the relative error of one rounding.
-EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
-EPSILONS |= {"complex64": EPSILONS["float32"], "complex128": EPSILONS["float64"]}
-
 #: Primitives that sum products of elements of their operands.
 SUMS = {"conv_general_dilated", "dot_general", "reduce_window_add", "scatter_add"}
 
@@ -99,7 +74,7 @@ def _another_sum(case: Case, arguments: Sequence[Any], found: list[np.ndarray], 
     magnitudes = jax.tree.leaves(jax.jit(case.function)(*map(_magnitude, arguments)))
     for ours, theirs, magnitude in zip(found, expected, magnitudes, strict=True):
         allowed = 4 * EPSILONS[theirs.dtype.name] * np.abs(np.asarray(magnitude)).astype(np.float64)
-        if not (np.abs(_wide(ours) - _wide(theirs)) <= allowed).all():
+        if not (np.abs(wide(ours) - wide(theirs)) <= allowed).all():
             return ""
     return "the same sum, added in another order"
 
@@ -110,14 +85,10 @@ def _another_transform(found: list[np.ndarray], expected: list[np.ndarray]) -> s
     The error of a fast transform is a small multiple of the rounding, relative to the norm (Higham, section 24.1).
     """
     for ours, theirs in zip(found, expected, strict=True):
-        a, b = _wide(ours), _wide(theirs)
+        a, b = wide(ours), wide(theirs)
         if not np.linalg.norm((a - b).ravel()) <= 4 * EPSILONS[theirs.dtype.name] * np.linalg.norm(b.ravel()):
             return ""
     return "the same transform, added in another order"
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.result_type(array, np.float64))
 
 
 def _magnitude(value: Any) -> Any:
@@ -155,30 +126,35 @@ def _closer_than_float64(
     return "error against the exact result at most twice JAX's" if off <= allowed else ""
 
 
-def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
-    """Floats may be as far from the exact result (JAX in float64) as the worst element of JAX's result."""
+def _exact(case: Case, arguments: Sequence[Any]) -> list[np.ndarray] | None:
+    """JAX's result in float64; None for a case in that type, or one that works only for its own type."""
     import jax
     import jax.numpy as jnp
 
-    if case.dtype in ("float64", "complex64", "complex128") and case.primitive in EXACT:
-        operands = np.broadcast_arrays(*arguments)
-        return _closer_than_float64(EXACT[case.primitive], operands, found[0], expected[0])
-    if any(b.dtype.kind not in "fVc" for b in expected) or case.dtype in ("float64", "complex128"):
-        return ""
+    if case.dtype in ("float64", "complex128"):
+        return None
 
     def widened(value: Any) -> Any:
         array = np.asarray(value)
-        return _wide(array) if jnp.issubdtype(array.dtype, jnp.inexact) else value
+        return wide(array) if jnp.issubdtype(array.dtype, jnp.inexact) else value
 
     try:
         with jax.enable_x64(True):
-            exact = jax.tree.leaves(jax.jit(case.function)(*map(widened, arguments)))
-            exact = [np.asarray(leaf) for leaf in exact]
+            return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(case.function)(*map(widened, arguments)))]
     except Exception:
-        # The case works only for its own type.
+        return None
+
+
+def _closer(case: Case, arguments: Sequence[Any], found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    """Floats may be as far from the exact result (JAX in float64) as the worst element of JAX's result."""
+    if case.dtype in ("float64", "complex64", "complex128") and case.primitive in EXACT:
+        operands = np.broadcast_arrays(*arguments)
+        return _closer_than_float64(EXACT[case.primitive], operands, found[0], expected[0])
+    exact = None if any(b.dtype.kind not in "fVc" for b in expected) else _exact(case, arguments)
+    if exact is None:
         return ""
     for ours, theirs, truth in zip(found, expected, exact, strict=True):
-        ours, theirs = _wide(ours), _wide(theirs)
+        ours, theirs = wide(ours), wide(theirs)
         finite = np.isfinite(theirs)
         if truth.dtype != theirs.dtype or not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
             return ""
