@@ -13,15 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
+from jax._src.lax import linalg
 
 import swift_export
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.errors import LoweringError
+from swift_export.system.arrays import as_pairs
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import lower, run, run_and_compare
 
-TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13, np.complex64: 1e-5, np.complex128: 1e-13}
 
 #: Ours may be so many times as far from float64 as JAX is, or from exact by so many roundings of the largest number.
 MULTIPLE, ROUNDINGS = 4, 8
@@ -29,6 +32,12 @@ MULTIPLE, ROUNDINGS = 4, 8
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
+
+
+def of_type(dtype: type, *shape: int, seed: int = 0) -> np.ndarray:
+    """Noise of a type, complex numbers included."""
+    x = noise(*shape, seed=seed)
+    return (x + 1j * noise(*shape, seed=seed + 10)).astype(dtype) if np.dtype(dtype).kind == "c" else x.astype(dtype)
 
 
 def errors(function: Callable[..., Any], *arrays: np.ndarray, symbolic: str | None = "b") -> None:
@@ -47,36 +56,45 @@ def errors(function: Callable[..., Any], *arrays: np.ndarray, symbolic: str | No
 
 @pytest.mark.parametrize(
     ("dtype", "rows", "columns"),
-    [(np.float32, 3, 3), (np.float64, 5, 2), (np.float32, 2, 4), (np.float32, 11, 10), (np.float64, 9, 12)],
+    [
+        (np.float32, 3, 3),
+        (np.float64, 5, 2),
+        (np.float32, 2, 4),
+        (np.float32, 11, 10),
+        (np.float64, 9, 12),
+        (np.complex64, 3, 2),
+    ],
 )
 def test_factors_are_lapacks(dtype: type, rows: int, columns: int) -> None:
     """Signs, pivots and the order of rows too; beyond eight steps by loops."""
 
     def factors(x: Any) -> Any:
         thin, full = jnp.linalg.qr(x), jnp.linalg.qr(x, mode="complete")
-        square = x @ jnp.swapaxes(x, 1, 2) + jnp.eye(rows, dtype=x.dtype)
+        square = x @ jnp.conj(jnp.swapaxes(x, 1, 2)) + jnp.eye(rows, dtype=x.dtype)
         return jnp.linalg.cholesky(square), jnp.linalg.cholesky(square, upper=True), jax.lax.linalg.lu(x), thin, full
 
-    with jax.enable_x64(dtype == np.float64):
-        run_and_compare(factors, noise(2, rows, columns).astype(dtype), rtol=TOLERANCE[dtype], symbolic=None)
+    with jax.enable_x64(dtype in (np.float64, np.complex128)):
+        run_and_compare(factors, of_type(dtype, 2, rows, columns), rtol=TOLERANCE[dtype], symbolic=None)
 
 
-@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 3), (np.float64, 9)])
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 3), (np.float64, 9), (np.complex64, 3)])
 def test_triangular_systems(dtype: type, size: int) -> None:
-    """On both sides, with both triangles, transposed or not. The elements that must not be read are NaN."""
-    a = (noise(2, size, size) + 3 * np.eye(size)).astype(dtype)
+    """On both sides, with both triangles, transposed or not, conjugate or not. The elements that must not be read are
+    NaN.
+    """
+    a = (of_type(dtype, 2, size, size) + 3 * np.eye(size)).astype(dtype)
     below, above = (np.where(triangle(np.ones((size, size))), a, np.nan) for triangle in (np.tril, np.triu))
     ones = np.where(np.eye(size), np.nan, below)
 
     def solutions(below: Any, above: Any, ones: Any, right: Any) -> Any:
         found = []
         for left, turn in product([True, False], [True, False]):
-            rhs = right if left else jnp.swapaxes(right, 1, 2)
+            rhs, how = right if left else jnp.swapaxes(right, 1, 2), {"transpose_a": turn, "conjugate_a": left}
             for a, options in ((below, {"lower": True}), (above, {}), (ones, {"lower": True, "unit_diagonal": True})):
-                found.append(jax.lax.linalg.triangular_solve(a, rhs, left_side=left, transpose_a=turn, **options))
+                found.append(jax.lax.linalg.triangular_solve(a, rhs, left_side=left, **how, **options))
         return found
 
-    arrays = [v.astype(dtype) for v in (below, above, ones, noise(2, size, 4, seed=1))]
+    arrays = [*(v.astype(dtype) for v in (below, above, ones)), of_type(dtype, 2, size, 4, seed=1)]
     with jax.enable_x64(dtype == np.float64):
         run_and_compare(solutions, *arrays, rtol=10 * TOLERANCE[dtype])
 
@@ -142,7 +160,7 @@ def test_errors_of_what_is_made_of_lu_and_cholesky() -> None:
     errors(jax.scipy.linalg.expm, noise(3, 3), symbolic=None)
 
 
-@pytest.mark.parametrize("kind", ["f16", "f32", "f64"])
+@pytest.mark.parametrize("kind", ["f16", "f32", "f64", "complex<f32>"])
 def test_ops_of_stablehlo_itself(kind: str, tmp_path: Path) -> None:
     """XLA is the reference: it gives NaN for a matrix that is not positive definite, here the negated one."""
     a, rhs = f"tensor<2x3x3x{kind}>", f"tensor<2x4x3x{kind}>"
@@ -160,9 +178,45 @@ def test_ops_of_stablehlo_itself(kind: str, tmp_path: Path) -> None:
     swift_export.convert(tmp_path / "m.mlir", tmp_path / "m.onnx", check=True)
 
 
+def test_qr_of_columns_by_their_lengths() -> None:
+    """The routine has no stable form: JAX exports it only unchecked. Complex numbers, and more columns than rows."""
+    allowed = [export.DisabledSafetyCheck.custom_call(f"lapack_{kind}geqp3_ffi") for kind in "sc"]
+
+    def factors(x: Any, z: Any) -> Any:
+        return jax.scipy.linalg.qr(x, pivoting=True), jax.scipy.linalg.qr(z, pivoting=True, mode="economic")
+
+    x, z = of_type(np.float32, 3, 10), of_type(np.complex64, 5, 4, seed=1)
+    expected = [as_pairs(np.asarray(v)) for v in jax.tree.leaves(factors(x, z))]
+    assert not np.array_equal(expected[2], np.arange(10))
+    exported = export.export(jax.jit(factors), platforms=["cpu"], disabled_checks=allowed)(x, z)
+    model = stablehlo_to_onnx(exported.mlir_module_serialized)
+    assert any("another order" in note for note in model.meta["notes"])
+    for optimized in (False, True):
+        for ours, theirs in zip(run(model, x, z, optimized=optimized), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_products_with_reflections() -> None:
+    """From both sides, and with their adjoints."""
+    allowed = [export.DisabledSafetyCheck.custom_call("lapack_cunmqr_ffi")]
+    x, y = of_type(np.complex64, 4, 2), of_type(np.complex64, 4, 4, seed=1)
+
+    def products(x: Any, y: Any) -> Any:
+        packed, factors = linalg.geqrf(x)
+        sides = product([True, False], [True, False])
+        return [linalg.ormqr(packed, factors, y, left=left, transpose=turn) for left, turn in sides]
+
+    exported = export.export(jax.jit(products), platforms=["cpu"], disabled_checks=allowed)(x, y)
+    found = run(stablehlo_to_onnx(exported.mlir_module_serialized), x, y)
+    for ours, theirs in zip(found, products(x, y), strict=True):
+        np.testing.assert_allclose(ours, as_pairs(np.asarray(theirs)), rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(LoweringError, match="no rule translates LAPACK's routine sgees to ONNX"):
         lower(lambda x: jax.scipy.linalg.schur(x)[0], noise(3, 3).astype(np.float32), symbolic=None)
+    with pytest.raises(LoweringError, match="no rule translates LAPACK's routine cgeev to ONNX"):
+        lower(jnp.linalg.eigvals, of_type(np.complex64, 3, 3), symbolic=None)
     with pytest.raises(LoweringError, match=r"matrices of size \[b, b\]: expected numbers"):
         lower(lambda x: jnp.linalg.cholesky(x @ x.T), noise(3, 2).astype(np.float32))
     call = """func.func @main(%a: tensor<3x3xf32>) -> (tensor<3x3xf32>, tensor<i32>) {

@@ -6,6 +6,7 @@ The signs of vectors are free, and bases for equal values: here a vector is righ
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import lower, op_types, run, run_and_compare
 
+from swift_export.system.arrays import as_complex
+
 TYPES = [np.float32, np.float64]
 
 
@@ -25,12 +28,22 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def turned(x: np.ndarray) -> np.ndarray:
-    return x.swapaxes(-1, -2)
+    return np.conj(x).swapaxes(-1, -2)
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.result_type(x, np.float64))
+
+
+def computed(model: Any, x: np.ndarray) -> list[np.ndarray]:
+    """The results in ONNX Runtime; of a complex operand, all but one real vector a matrix are complex, too."""
+    found = run(model, x)
+    return [as_complex({"": v}, {"": "complex64"})[""] if x.dtype.kind == "c" and v.ndim == 4 else v for v in found]
 
 
 def roundings(found: np.ndarray, right: np.ndarray, scale: np.ndarray | float, dtype: type) -> float:
     """The largest difference, in roundings of each matrix's scale."""
-    difference = np.abs(found.astype(np.float64) - right).reshape(len(found), -1).max(axis=1, initial=0)
+    difference = np.abs(wide(found) - right).reshape(len(found), -1).max(axis=1, initial=0)
     return float((difference / (scale * np.finfo(dtype).eps)).max())
 
 
@@ -39,11 +52,13 @@ def assert_as_close(ours: list[float], theirs: list[float], size: int) -> None:
     assert all(x <= max(2 * y, size, 4) for x, y in zip(ours, theirs, strict=True)), (ours, theirs)
 
 
-def kinds(rows: int, columns: int) -> np.ndarray:
+def kinds(rows: int, columns: int, dtype: type) -> np.ndarray:
     """Plain, zero, ones, with ones on the diagonal, of rank one, of small integers, nearly orthogonal, with columns of
     very different sizes, very large, very small.
     """
     x = noise(10, rows, columns)
+    if np.dtype(dtype).kind == "c":
+        x = x + 1j * noise(10, rows, columns, seed=1)
     x[1], x[2], x[3] = 0, 1, np.eye(rows, columns)
     x[4] = x[4, :, :1] * x[4, :1]
     x[5] = np.round(x[5])
@@ -51,30 +66,29 @@ def kinds(rows: int, columns: int) -> np.ndarray:
     x[7] *= 10.0 ** -np.arange(0, 4 * columns, 4)
     x[8] *= 1e30
     x[9] *= 1e-30
-    return x
+    return x.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("size", [1, 2, 5, 12])
+@pytest.mark.parametrize(("dtype", "size"), [*product(TYPES, [1, 2, 5, 12]), (np.complex64, 5)])
 def test_symmetric_matrices(dtype: type, size: int) -> None:
-    x = kinds(size, size)
-    x = (x + turned(x)).astype(dtype)
-    exact = np.linalg.eigvalsh(x.astype(np.float64))
+    x = kinds(size, size, dtype)
+    x = x + turned(x)
+    exact = np.linalg.eigvalsh(wide(x))
     scale = np.maximum(np.abs(exact).max(axis=1), 1e-40)
 
     def distances(values: np.ndarray, vectors: np.ndarray) -> list[float]:
-        v = vectors.astype(np.float64)
-        image = v * values[:, None].astype(np.float64)
+        v = wide(vectors)
+        image = v * wide(values)[:, None]
         return [
             roundings(values, exact, scale, dtype),
-            roundings(x.astype(np.float64) @ v, image, scale, dtype),
+            roundings(wide(x) @ v, image, scale, dtype),
             roundings(turned(v) @ v, np.eye(size), 1, dtype),
         ]
 
     with jax.enable_x64(dtype == np.float64):
-        values, vectors = run(lower(jnp.linalg.eigh, x), x)
+        values, vectors = computed(lower(jnp.linalg.eigh, x), x)
         theirs = [np.asarray(v) for v in jnp.linalg.eigh(x)]
-    assert (values.dtype, vectors.dtype) == (dtype, dtype)
+    assert (values.dtype, vectors.dtype) == (theirs[0].dtype, dtype)
     assert (np.diff(values) >= 0).all()
     assert_as_close(distances(values, vectors), distances(*theirs), size)
 
@@ -88,20 +102,21 @@ def test_symmetric_matrices(dtype: type, size: int) -> None:
         (np.float32, 12, 10, False),
         (np.float64, 4, 6, False),
         (np.float64, 9, 4, True),
+        (np.complex64, 3, 5, True),
     ],
 )
 def test_singular_values(dtype: type, rows: int, columns: int, full: bool) -> None:
     """U and V are orthogonal for matrices of any rank, zero included."""
-    x = kinds(rows, columns).astype(dtype)
-    exact = np.linalg.svd(x.astype(np.float64), compute_uv=False)
+    x = kinds(rows, columns, dtype)
+    exact = np.linalg.svd(wide(x), compute_uv=False)
     scale = np.maximum(exact[:, 0], 1e-40)
 
     def distances(u: np.ndarray, values: np.ndarray, v: np.ndarray) -> list[float]:
-        u, s, v = (a.astype(np.float64) for a in (u, values, v))
+        u, s, v = map(wide, (u, values, v))
         count = s.shape[1]
         return [
             roundings(values, exact, scale, dtype),
-            roundings((u[:, :, :count] * s[:, None]) @ v[:, :count], x.astype(np.float64), scale, dtype),
+            roundings((u[:, :, :count] * s[:, None]) @ v[:, :count], wide(x), scale, dtype),
             roundings(turned(u) @ u, np.eye(u.shape[2]), 1, dtype),
             roundings(v @ turned(v), np.eye(v.shape[1]), 1, dtype),
         ]
@@ -110,7 +125,7 @@ def test_singular_values(dtype: type, rows: int, columns: int, full: bool) -> No
         return jnp.linalg.svd(x, full_matrices=full)
 
     with jax.enable_x64(dtype == np.float64):
-        ours, theirs = run(lower(factors, x), x), [np.asarray(v) for v in factors(x)]
+        ours, theirs = computed(lower(factors, x), x), [np.asarray(v) for v in factors(x)]
     assert [(a.dtype, a.shape) for a in ours] == [(a.dtype, a.shape) for a in theirs]
     assert (np.diff(ours[1]) <= 0).all()
     assert_as_close(distances(*ours), distances(*theirs), max(rows, columns))
@@ -132,6 +147,20 @@ def test_what_does_not_depend_on_signs() -> None:
 
     run_and_compare(results, q, rtol=1e-4)
     run_and_compare(lambda a, y: jnp.linalg.lstsq(a, y), p[0], q[0, :, 0], rtol=1e-5, symbolic=None)
+
+
+def test_values_alone_have_no_vectors_to_note() -> None:
+    """Their signs are free, and to turn them is half of the work."""
+    x = noise(3, 3).astype(np.float32)
+    for values, factors in (
+        (jnp.linalg.eigvalsh, jnp.linalg.eigh),
+        (lambda x: jnp.linalg.svd(x)[1], jnp.linalg.svd),
+    ):
+        alone, whole = lower(values, x, symbolic=None), lower(factors, x, symbolic=None)
+        assert not alone.meta["notes"]
+        assert any("signs" in note for note in whole.meta["notes"])
+        states = [len(node.inputs) for model in (alone, whole) for node in model.graph if node.op_type == "Loop"]
+        assert states[0] < states[1]
 
 
 def test_matrices_that_are_not_finite_spoil_no_others() -> None:

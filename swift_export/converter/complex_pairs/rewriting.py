@@ -69,6 +69,10 @@ EXPANDED = frozenset(
     f"stablehlo.{name}"
     for name in (*FUNCTIONS, "compare", "complex", "convert", "imag", "log", "log_plus_one", "real", "sqrt")
 )
+#: Factorizations, which the rules compute on parts: ops of this package, with two operands for each complex one.
+FACTORIZATIONS = frozenset({"stablehlo.cholesky", "stablehlo.triangular_solve"})
+#: Attributes of a custom call that count its operands or results.
+COUNTED = frozenset({"operand_layouts", "output_operand_aliases", "result_layouts", "sdy.sharding_rule"})
 #: Ops that pass values on, or to bodies: each complex value becomes two.
 PASSING = frozenset(
     {
@@ -200,6 +204,10 @@ class _Rewriter:
             self._product(op)
         elif name in PASSING:
             self._passing(op, name)
+        elif name in FACTORIZATIONS:
+            self._passing(op, name.replace("stablehlo", "swift_export"))
+        elif name == "stablehlo.custom_call" and op.attributes["call_target_name"].value.startswith("lapack_"):
+            self._passing(op, name, {k: v for k, v in attributes_of(op).items() if k not in COUNTED})
         elif name == "stablehlo.composite":
             self._passing(op, "func.call", {"callee": op.attributes["decomposition"]})
         elif name in RULES:

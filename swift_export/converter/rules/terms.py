@@ -74,7 +74,8 @@ class Term:
             a = b.constant(a)
         elif not isinstance(b, Term):
             b = a.constant(b)
-        return Term(self.builder, self.builder.where(self.value, a.value, b.value))
+        assert type(a) is type(b)
+        return type(a)(self.builder, self.builder.where(self.value, a.value, b.value))
 
     def opposite(self) -> Term:
         """The opposite truth values, for `choose` with a -0 in its second operand; see `Builder.opposite`."""

@@ -9,9 +9,18 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.linear_algebra.complex_terms import (
+    Complex,
+    paired,
+    parts,
+    real,
+    size,
+    squares,
+)
 from swift_export.converter.rules.linear_algebra.matrices import (
     COLUMNS,
     ROWS,
+    adjoint,
     diagonal,
     elements,
     identity,
@@ -35,7 +44,7 @@ from swift_export.converter.rules.linear_algebra.rotations import (
     rotations,
     trimmed,
 )
-from swift_export.converter.rules.linear_algebra.routines import letters, note_free_signs
+from swift_export.converter.rules.linear_algebra.routines import calls, is_read, letters, note_free_signs
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
@@ -44,34 +53,38 @@ __all__: list[str] = []
 REST = 1 / 16
 
 
-@rule("@lapack_ssyevd_ffi", "@lapack_dsyevd_ffi")
+@rule(*calls("syevd", types="sd"), *calls("heevd", types="cz"))
 def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """Eigenvectors as columns, and eigenvalues in ascending order.
 
     The sign of each vector is free, and so is the basis for equal eigenvalues: LAPACK's follow from its roundings. A
     matrix that is not finite has no result.
     """
-    a = matrix(frame, op, op.operands[0])
+    a = matrix(frame, op, 0)
     said = letters(frame, op, mode="VN", uplo="LU")
-    size = int(str(shape(a)[ROWS]))
-    if size == 0:
-        return [a.value, frame.builder.reshape(a.value, shape(a)[:-1]), info(diagonal(a).equals(0.0))]
-    lower, upper = (a, transposed(a)) if said["uplo"] == "L" else (transposed(a), a)
-    symmetric = (indices(a, ROWS) >= indices(a, COLUMNS)).choose(lower, upper)
+    count = int(str(shape(a)[ROWS]))
+    if count == 0:
+        nothing = real(diagonal(a))
+        return [*parts(a), frame.builder.reshape(nothing.value, shape(nothing)[:-1]), info(nothing.equals(0.0))]
+    lower, upper = (a, adjoint(a)) if said["uplo"] == "L" else (adjoint(a), a)
+    rows, columns = indices(a, ROWS), indices(a, COLUMNS)
+    symmetric = (rows >= columns).choose(lower, upper)
+    if isinstance(a, Complex):
+        symmetric = rows.equals(columns).choose(paired(real(a), a), symmetric)
     x, scale = in_range(symmetric)
-    rest = largest(abs(x), ROWS, COLUMNS) * (precision(a) * REST)
+    rest = largest(size(x), ROWS, COLUMNS) * (precision(a) * REST)
     state = [padded(padded(x, ROWS), COLUMNS)]
-    if said["mode"] == "V":
+    if said["mode"] == "V" and any(map(is_read, op.results[: len(parts(a))])):
         note_free_signs(frame)
-        state.append(padded(identity(a, size, size), ROWS))
+        state.append(padded(identity(a, count, count), ROWS))
     failed, after = rotations(symmetric, _turn, [rest], state)
-    values, places = ranked(trimmed(diagonal(after[0]), ROWS, size), descending=False)
+    values, places = ranked(trimmed(real(diagonal(after[0])), ROWS, count), descending=False)
     vectors = a
-    for rows in after[1:]:
-        rows = order(trimmed(rows, ROWS, size), places)
-        vectors = transposed(rows / total(rows * rows, COLUMNS).apply("Sqrt"))
+    for found in after[1:]:
+        turned = order(trimmed(found, ROWS, count), places)
+        vectors = adjoint(turned / total(squares(turned), COLUMNS).apply("Sqrt"))
     values = values / scale
-    return [vectors.value, frame.builder.reshape(values.value, shape(values)[:-1]), info(failed)]
+    return [*parts(vectors), frame.builder.reshape(values.value, shape(values)[:-1]), info(failed)]
 
 
 def _turn(rest: Term, x: Term, *vectors: Term) -> tuple[Term, Sequence[Term]]:
@@ -80,10 +93,11 @@ def _turn(rest: Term, x: Term, *vectors: Term) -> tuple[Term, Sequence[Term]]:
     count = int(str(shape(x)[ROWS]))
     first, second = range(count // 2), range(count // 2, count)
     between = elements(x, first, second)
-    angle = angles(elements(x, first, first), elements(x, second, second), between, ~between.equals(0.0))
-    x = rotated(rotated(x, ROWS, angle), COLUMNS, (transposed(angle[0]), transposed(angle[1])))
+    corners = real(elements(x, first, first)), real(elements(x, second, second))
+    angle = angles(*corners, between, size(between) > 0.0)
+    x = rotated(rotated(x, ROWS, angle), COLUMNS, (adjoint(angle[0]), transposed(angle[1])))
     # Exactly zero: what its rounding leaves there would keep the rounds going.
     shared = np.roll(np.eye(count, dtype=bool), count // 2, axis=1)
     places = places_after(count)
     x = Term(b, b.constant(shared[np.ix_(places, places)])).choose(0.0, x)
-    return abs(between) > rest, [x, *(rotated(rows, ROWS, angle) for rows in vectors)]
+    return size(between) > rest, [x, *(rotated(rows, ROWS, angle) for rows in vectors)]

@@ -14,12 +14,16 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder, broadcast_shapes
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame
+from swift_export.converter.rules.linear_algebra.complex_terms import Complex, conjugate, paired
+from swift_export.converter.rules.linear_algebra.routines import is_complex
 from swift_export.converter.rules.terms import FLOATS, Term
 
 __all__ = [
     "COLUMNS",
     "ROWS",
     "Step",
+    "adjoint",
+    "batch",
     "diagonal",
     "elements",
     "identity",
@@ -52,23 +56,32 @@ UNROLLED = 8
 Step = Callable[..., Sequence[Term]]
 
 
-def matrix(frame: Frame, op: Any, operand: Any) -> Term:
-    """An operand whose matrices have a known size, in float64 or float32, in which narrower floats are computed."""
+def matrix(frame: Frame, op: Any, place: int) -> Term:
+    """`widened`, whose matrices have a known size."""
+    operand = op.operands[2 * place if is_complex(op) else place]
     if frame.dtype(operand) not in FLOATS:
         raise frame.error(op, f"elements of type {frame.dtype(operand).name}: expected floats")
     frame.static(op, frame.shape(operand)[ROWS:], "matrices of size")
-    return widened(frame, operand)
+    return widened(frame, op, place)
 
 
-def widened(frame: Frame, operand: Any) -> Term:
-    """An operand in float64 or float32, in which narrower floats are computed."""
-    kind = frame.dtype(operand)
-    return Term(frame.builder, frame.full(operand)).to(kind if kind == DataType.DOUBLE else DataType.FLOAT)
+def widened(frame: Frame, op: Any, place: int) -> Term:
+    """One of the first operands, in float64 or float32, in which narrower floats are computed; a complex one of two."""
+    b = frame.builder
+    if is_complex(op):
+        return Complex.joined(b, *(frame.full(part) for part in op.operands[2 * place : 2 * place + 2]))
+    kind = frame.dtype(op.operands[place])
+    return Term(b, frame.full(op.operands[place])).to(kind if kind == DataType.DOUBLE else DataType.FLOAT)
 
 
 def shape(x: Term) -> Shape:
     """The symbolic shape of a term."""
     return x.builder.shape(x.value)
+
+
+def batch(x: Term) -> Shape:
+    """The sizes in front of the matrices."""
+    return shape(x)[isinstance(x, Complex) : ROWS]
 
 
 def precision(x: Term) -> float:
@@ -86,35 +99,43 @@ def identity(x: Term, height: int, width: int) -> Term:
     """Ones on the diagonal, for the batch of another term."""
     b = x.builder
     ones = b.constant(np.eye(height, width, dtype=x.dtype.numpy()))
-    return Term(b, b.expand(ones, (*shape(x)[:ROWS], height, width)))
+    return paired(Term(b, b.expand(ones, (*batch(x), height, width))), x)
 
 
 def transposed(x: Term) -> Term:
     """Rows as columns."""
     rank = len(shape(x))
-    return Term(x.builder, x.builder.transpose(x.value, [*range(rank - 2), rank - 1, rank - 2]))
+    return type(x)(x.builder, x.builder.transpose(x.value, [*range(rank - 2), rank - 1, rank - 2]))
+
+
+def adjoint(x: Term) -> Term:
+    """Rows as columns, of conjugate numbers."""
+    return conjugate(transposed(x))
 
 
 def product(a: Term, b: Term) -> Term:
     """The product of matrices."""
-    batch = broadcast_shapes(shape(a)[:ROWS], shape(b)[:ROWS])
-    sizes = (*batch, shape(a)[ROWS], shape(b)[COLUMNS])
-    return Term(a.builder, a.builder.node("MatMul", [a.value, b.value], a.dtype, sizes))
+    if isinstance(a, Complex) and isinstance(b, Complex):
+        return product(a, b.part(0)) + product(a.turned(), b.part(1))
+    outer = broadcast_shapes(shape(a)[:ROWS], shape(b)[:ROWS])
+    sizes = (*outer, shape(a)[ROWS], shape(b)[COLUMNS])
+    return type(a)(a.builder, a.builder.node("MatMul", [a.value, b.value], a.dtype, sizes))
 
 
 def picked(x: Term, axis: int, k: Term) -> Term:
     """The rows or columns of the given indices, a vector."""
     sizes = list(shape(x))
     sizes[axis] = shape(k)[0]
-    return Term(x.builder, x.builder.node("Gather", [x.value, k.value], x.dtype, tuple(sizes), axis=len(sizes) + axis))
+    node = x.builder.node("Gather", [x.value, k.value], x.dtype, tuple(sizes), axis=len(sizes) + axis)
+    return type(x)(x.builder, node)
 
 
 def order(x: Term, places: Term) -> Term:
     """The rows in an order of each matrix's own, a column of indices."""
-    target = (*shape(places)[:-1], shape(x)[COLUMNS])
+    target = (*shape(x)[: len(shape(x)) - len(shape(places))], *shape(places)[:-1], shape(x)[COLUMNS])
     index = x.builder.expand(places.value, target)
     node = x.builder.node("GatherElements", [x.value, index], x.dtype, target, axis=len(target) + ROWS)
-    return Term(x.builder, node)
+    return type(x)(x.builder, node)
 
 
 def _reduced(op_type: str, x: Term, axes: Sequence[int]) -> Term:
@@ -122,7 +143,7 @@ def _reduced(op_type: str, x: Term, axes: Sequence[int]) -> Term:
     for axis in axes:
         sizes[axis] = 1
     places = x.builder.integers([len(sizes) + axis for axis in axes])
-    return Term(x.builder, x.builder.node(op_type, [x.value, places], x.dtype, tuple(sizes), keepdims=1))
+    return type(x)(x.builder, x.builder.node(op_type, [x.value, places], x.dtype, tuple(sizes), keepdims=1))
 
 
 def total(x: Term, *axes: int) -> Term:
@@ -138,7 +159,7 @@ def largest(x: Term, *axes: int) -> Term:
 def elements(x: Term, rows: Sequence[int], columns: Sequence[int]) -> Term:
     """The elements at pairs of a row and a column, as a column."""
     height, width = (int(str(size)) for size in shape(x)[ROWS:])
-    flat = Term(x.builder, x.builder.reshape(x.value, (*shape(x)[:ROWS], height * width, 1)))
+    flat = type(x)(x.builder, x.builder.reshape(x.value, (*shape(x)[:ROWS], height * width, 1)))
     places = [row * width + column for row, column in zip(rows, columns, strict=True)]
     return picked(flat, ROWS, Term(x.builder, x.builder.integers(places)))
 
@@ -151,19 +172,19 @@ def diagonal(x: Term) -> Term:
 
 def info(column: Term) -> oir.Value:
     """LAPACK's status of each matrix: one more than the first index at which a column of truth values holds, else 0."""
-    b, batch = column.builder, shape(column)[:ROWS]
+    b, outer = column.builder, shape(column)[:ROWS]
     if shape(column)[ROWS] == 0:
-        return b.expand(b.scalar(0, DataType.INT32), batch)
+        return b.expand(b.scalar(0, DataType.INT32), outer)
     weights = column.to(DataType.INT32)
-    (place,) = [b.node("ArgMax", [weights.value], DataType.INT64, (*batch, 1, 1), axis=len(batch), keepdims=1)]
+    (place,) = [b.node("ArgMax", [weights.value], DataType.INT64, (*outer, 1, 1), axis=len(outer), keepdims=1)]
     (found,) = [order(weights, Term(b, place))]
     status = found * (Term(b, b.cast(place, DataType.INT32)) + 1)
-    return b.reshape(status.value, batch)
+    return b.reshape(status.value, outer)
 
 
 def read_only(b: Builder, values: Sequence[Term]) -> list[Term]:
     """Terms of an outer graph for the use in a body."""
-    return [Term(b, value.value) for value in values]
+    return [type(value)(b, value.value) for value in values]
 
 
 def steps(count: int, step: Step, read: Sequence[Term], state: Sequence[Term]) -> list[Term]:
@@ -185,7 +206,7 @@ def loop(
     parameters = [inner.parameter(s.dtype, shape(s)) for s in state]
     counter, going = inner.parameter(DataType.INT64, ()), inner.parameter(DataType.BOOL, ())
     k = Term(inner, inner.reshape(counter, (1,)))
-    more, after = step(k, *read_only(inner, read), *(Term(inner, p) for p in parameters))
+    more, after = step(k, *read_only(inner, read), *(type(s)(inner, p) for s, p in zip(state, parameters, strict=True)))
     body = inner.body(
         [counter, going, *parameters], [going if more is None else more.value, *[s.value for s in after]], "body"
     )
@@ -195,4 +216,4 @@ def loop(
         [(s.dtype, shape(s)) for s in state],
         body=body,
     )
-    return [Term(b, r) for r in results]
+    return [type(s)(b, r) for s, r in zip(state, results, strict=True)]

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import onnx_ir as oir
 
+from swift_export.converter.rules.linear_algebra.complex_terms import Complex, conjugate, size
 from swift_export.converter.rules.linear_algebra.matrices import (
     COLUMNS,
     ROWS,
@@ -28,8 +29,8 @@ __all__ = ["Angles", "angles", "in_range", "padded", "places_after", "ranked", "
 
 DataType = oir.DataType
 
-#: Of each pair in a round: the sine s, and s / (1 + c) with the cosine c, as columns. In this form, Rutishauser's,
-#: small angles add small errors.
+#: Of each pair in a round: the sine s and 1 - c with the cosine c, as columns. In this form, Rutishauser's, small
+#: angles add small errors. A complex sine has the phase of what the pair shares.
 Angles: TypeAlias = tuple[Term, Term]
 
 #: A round: from what it reads and its state, to which pairs had to turn, and the state.
@@ -48,7 +49,7 @@ def in_range(a: Term) -> tuple[Term, Term]:
     vanishes beside it.
     """
     limit = EXPONENTS[a.dtype]
-    exponent = (largest(abs(a), ROWS, COLUMNS).apply("Log") * (1 / math.log(2))).apply("Floor")
+    exponent = (largest(size(a), ROWS, COLUMNS).apply("Log") * (1 / math.log(2))).apply("Floor")
     exponent = exponent.apply("Max", exponent.constant(-limit)).apply("Min", exponent.constant(limit))
     scale = exponent.constant(2.0).apply("Pow", -exponent)
     return a * scale, scale
@@ -63,7 +64,7 @@ def padded(x: Term, axis: int) -> Term:
     front, whole = list(sizes), list(sizes)
     front[axis], whole[axis] = 1, count + 1
     zeros = b.expand(b.scalar(0, x.dtype), tuple(front))
-    return Term(b, b.node("Concat", [zeros, x.value], x.dtype, tuple(whole), axis=len(sizes) + axis))
+    return type(x)(b, b.node("Concat", [zeros, x.value], x.dtype, tuple(whole), axis=len(sizes) + axis))
 
 
 def trimmed(x: Term, axis: int, count: int) -> Term:
@@ -83,7 +84,8 @@ def ranked(column: Term, *, descending: bool) -> tuple[Term, Term]:
 
 def angles(first: Term, second: Term, between: Term, turn: Term) -> Angles:
     """The smaller angle that makes [[first, between], [between, second]] diagonal; 0 where it need not ``turn``."""
-    slope = (second - first) / (turn.choose(between, 1.0) * 2.0)
+    shared = turn.choose(abs(between) if isinstance(between, Complex) else between, 1.0)
+    slope = (second - first) / (shared * 2.0)
     steep = abs(slope)
     # Where the 1 is lost, so is the square root, and the square might overflow.
     root = (steep > 1 / precision(slope)).choose(steep, (slope * slope + 1.0).apply("Sqrt"))
@@ -91,20 +93,21 @@ def angles(first: Term, second: Term, between: Term, turn: Term) -> Angles:
     tangent = turn.choose((slope < 0.0).choose(-tangent, tangent), 0.0)
     cosine = 1.0 / (tangent * tangent + 1.0).apply("Sqrt")
     sine = tangent * cosine
-    return sine, sine / (cosine + 1.0)
+    rest = sine * sine / (cosine + 1.0)
+    return between / shared * sine if isinstance(between, Complex) else sine, rest
 
 
 def rotated(x: Term, axis: int, angle: Angles) -> Term:
     """Rows or columns turned in pairs, at their places for the next round."""
     b, sizes = x.builder, shape(x)
     count = int(str(sizes[axis]))
-    sine, ratio = angle
+    sine, rest = angle
     half = (*sizes[:axis], count // 2, *sizes[len(sizes) + axis + 1 :])
     parts = b.node_outputs("Split", [x.value], [(x.dtype, half)] * 2, axis=len(sizes) + axis, num_outputs=2)
-    first, second = (Term(b, part) for part in parts)
-    turned = [first - sine * (second + ratio * first), second + sine * (first - ratio * second)]
+    first, second = (type(x)(b, part) for part in parts)
+    turned = [first - (sine * second + rest * first), second + (conjugate(sine) * first - rest * second)]
     whole = b.node("Concat", [t.value for t in turned], x.dtype, sizes, axis=len(sizes) + axis)
-    return picked(Term(b, whole), axis, Term(b, b.integers(places_after(count))))
+    return picked(type(x)(b, whole), axis, Term(b, b.integers(places_after(count))))
 
 
 def places_after(count: int) -> list[int]:
@@ -133,5 +136,5 @@ def rotations(a: Term, turn: Round, read: Sequence[Term], state: Sequence[Term])
         return still < sweep, [*after, still]
 
     *after, still = loop(SWEEPS * sweep, step, read, [*state, Term(b, b.scalar(0, DataType.INT64))])
-    finite = total(a - a, ROWS, COLUMNS).equals(0.0)
+    finite = total(size(a - a), ROWS, COLUMNS).equals(0.0)
     return ~(finite & (still >= sweep)), after

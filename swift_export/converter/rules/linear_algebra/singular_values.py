@@ -9,9 +9,12 @@ from typing import Any
 import onnx_ir as oir
 
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.linear_algebra.complex_terms import conjugate, parts, real, size, squares
 from swift_export.converter.rules.linear_algebra.matrices import (
     COLUMNS,
     ROWS,
+    adjoint,
+    batch,
     diagonal,
     identity,
     info,
@@ -34,7 +37,7 @@ from swift_export.converter.rules.linear_algebra.rotations import (
     rotations,
     trimmed,
 )
-from swift_export.converter.rules.linear_algebra.routines import letters, note_free_signs
+from swift_export.converter.rules.linear_algebra.routines import calls, is_complex, is_read, letters, note_free_signs
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
@@ -43,51 +46,52 @@ __all__: list[str] = []
 TOLERANCE = 4
 
 
-@rule("@lapack_sgesdd_ffi", "@lapack_dgesdd_ffi")
+@rule(*calls("gesdd", "gesvd"))
 def gesdd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """What LAPACK leaves in the operand's place, the singular values in descending order, U, and V transposed.
 
     The common sign of each pair of vectors is free, and so are bases for equal and for zero values: LAPACK's follow
     from its roundings. A matrix that is not finite has no result.
     """
-    a = matrix(frame, op, op.operands[0])
+    a = matrix(frame, op, 0)
     mode = letters(frame, op, mode="ASN")["mode"]
-    b, batch = frame.builder, shape(a)[:ROWS]
+    b, outer = frame.builder, batch(a)
+    factors = list(op.results)[3:7] if is_complex(op) else list(op.results)[2:4]
     wide = int(str(shape(a)[ROWS])) < int(str(shape(a)[COLUMNS]))
     tall = transposed(a) if wide else a
-    height, width = (int(str(size)) for size in shape(tall)[ROWS:])
-    values, failed, vectors = _singular(tall, height if mode == "A" else width, vectors=mode != "N")
+    height, width = (int(str(count)) for count in shape(tall)[ROWS:])
+    wanted = mode != "N" and any(map(is_read, factors))
+    values, failed, vectors = _singular(tall, height if mode == "A" else width, vectors=wanted)
     if vectors is None:
         # Without vectors, U and V are not written.
-        left, right = (
-            b.expand(b.scalar(0, a.dtype), (*batch, *map(int, result.type.shape[-2:]))) for result in op.results[2:4]
-        )
+        found = [b.expand(b.scalar(0, a.dtype), (*outer, *map(int, result.type.shape[-2:]))) for result in factors]
     else:
         note_free_signs(frame)
         u, v = vectors
-        left, right = (v.value, transposed(u).value) if wide else (u.value, transposed(v).value)
-    return [a.value, b.reshape(values.value, (*batch, width)), left, right, info(failed)]
+        left, right = (v, transposed(u)) if wide else (u, transposed(v))
+        found = [*parts(left), *parts(right)]
+    return [*parts(a), b.reshape(values.value, (*outer, width)), *found, info(failed)]
 
 
 def _singular(a: Term, columns: int, *, vectors: bool) -> tuple[Term, Term, tuple[Term, Term] | None]:
     """Of a matrix that is not wide: singular values as a column, the matrices that have none, and so many columns of U
-    with V.
+    with the conjugate of V.
     """
     width = int(str(shape(a)[COLUMNS]))
     x, scale = in_range(a)
     state = [padded(transposed(x), ROWS)]
     if vectors:
         state.append(padded(identity(a, width, width), ROWS))
-    nothing = largest(abs(x), ROWS, COLUMNS) * precision(a) ** 2
+    nothing = largest(size(x), ROWS, COLUMNS) * precision(a) ** 2
     failed, after = rotations(a, _turn, [nothing], state)
     scaled, *turns = (trimmed(rows, ROWS, width) for rows in after)
-    values, places = ranked(total(scaled * scaled, COLUMNS).apply("Sqrt"), descending=True)
+    values, places = ranked(total(squares(scaled), COLUMNS).apply("Sqrt"), descending=True)
     if not vectors:
         return values / scale, failed, None
     # The rows are orthogonal, and U has their directions. By QR it is complete where rows are zero, or are none.
     packed, factors = factored(transposed(order(scaled, places)))
-    v = (diagonal(packed) < 0.0).choose(-1.0, values.constant(1.0)) * order(turns[0], places)
-    return values / scale, failed, (orthogonal(packed, factors, columns), transposed(v))
+    v = (real(diagonal(packed)) < 0.0).choose(-1.0, values.constant(1.0)) * order(turns[0], places)
+    return values / scale, failed, (orthogonal(packed, factors, columns), adjoint(v))
 
 
 def _turn(nothing: Term, rows: Term, *turns: Term) -> tuple[Term, Sequence[Term]]:
@@ -96,13 +100,13 @@ def _turn(nothing: Term, rows: Term, *turns: Term) -> tuple[Term, Sequence[Term]
     Rows shorter than ``nothing`` are left alone: what remains of parallel rows has no direction of its own.
     """
     b = rows.builder
-    count, length = (int(str(size)) for size in shape(rows)[ROWS:])
+    count, length = (int(str(extent)) for extent in shape(rows)[ROWS:])
     halves = (range(count // 2), range(count // 2, count))
     first, second = (picked(rows, ROWS, Term(b, b.integers(half))) for half in halves)
-    squares = [total(half * half, COLUMNS) for half in (first, second)]
-    between = total(first * second, COLUMNS)
-    norms = [square.apply("Sqrt") for square in squares]
+    lengths = total(squares(first), COLUMNS), total(squares(second), COLUMNS)
+    between = total(first * conjugate(second), COLUMNS)
+    norms = [length.apply("Sqrt") for length in lengths]
     cosine = precision(rows) * max(TOLERANCE, math.sqrt(length))
-    turn = (abs(between) > norms[0] * norms[1] * cosine) & (norms[0].apply("Min", norms[1]) > nothing)
-    angle = angles(squares[0], squares[1], between, turn)
+    turn = (size(between) > norms[0] * norms[1] * cosine) & (norms[0].apply("Min", norms[1]) > nothing)
+    angle = angles(*lengths, between, turn)
     return turn, [rotated(rows, ROWS, angle), *(rotated(t, ROWS, angle) for t in turns)]

@@ -19,6 +19,7 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     steps,
     widened,
 )
+from swift_export.converter.rules.linear_algebra.routines import calls
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
@@ -27,13 +28,13 @@ __all__: list[str] = []
 BELOW, DIAGONAL, AFTER, SECOND = range(4)
 
 
-@rule("@lapack_sgtsv_ffi", "@lapack_dgtsv_ffi")
+@rule(*calls("gtsv", types="sd"))
 def gtsv(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """The solution, and the first pivot that is zero. The diagonals that LAPACK leaves behind are not given."""
     if any(list(result.uses) for result in op.results[:3]):
         raise frame.error(op, "a diagonal of the factors is read: the op's rule only gives the solution")
     b = frame.builder
-    rhs = widened(frame, op.operands[3])
+    rhs = widened(frame, op, 3)
     *batch, size, _ = shape(rhs)
     (count,) = frame.static(op, [size], "number of equations")
     below, middle, after = (Term(b, b.reshape(frame.full(operand), (*batch, count, 1))) for operand in op.operands[:3])
