@@ -32,7 +32,6 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     precision,
     shape,
     total,
-    transposed,
 )
 from swift_export.converter.rules.linear_algebra.rotations import (
     angles,
@@ -77,7 +76,7 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     if said["mode"] == "V" and any(map(is_read, op.results[: len(parts(a))])):
         note_free_signs(frame)
         state.append(padded(identity(a, count, count), ROWS))
-    failed, after = rotations(symmetric, _turn, [rest], state)
+    failed, after = rotations(symmetric, _turn, _unsettled, [rest], state)
     values, places = ranked(trimmed(real(diagonal(after[0])), ROWS, count), descending=False)
     vectors = a
     for found in after[1:]:
@@ -87,7 +86,7 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     return [*parts(vectors), frame.builder.reshape(values.value, shape(values)[:-1]), info(failed)]
 
 
-def _turn(rest: Term, x: Term, *vectors: Term) -> tuple[Term, Sequence[Term]]:
+def _turn(_: Term, x: Term, *vectors: Term) -> Sequence[Term]:
     """Turn each pair of rows and columns so that the element that they share becomes zero."""
     b = x.builder
     count = int(str(shape(x)[ROWS]))
@@ -95,9 +94,16 @@ def _turn(rest: Term, x: Term, *vectors: Term) -> tuple[Term, Sequence[Term]]:
     between = elements(x, first, second)
     corners = real(elements(x, first, first)), real(elements(x, second, second))
     angle = angles(*corners, between, size(between) > 0.0)
-    x = rotated(rotated(x, ROWS, angle), COLUMNS, (adjoint(angle[0]), transposed(angle[1])))
-    # Exactly zero: what its rounding leaves there would keep the rounds going.
+    # The columns as rows: the matrix is its own adjoint, and ONNX Runtime is slow along the last axis.
+    x = rotated(adjoint(rotated(x, angle)), angle)
+    # Exactly zero: what its rounding leaves there would keep the sweeps going.
     shared = np.roll(np.eye(count, dtype=bool), count // 2, axis=1)
     places = places_after(count)
     x = Term(b, b.constant(shared[np.ix_(places, places)])).choose(0.0, x)
-    return size(between) > rest, [x, *(rotated(rows, ROWS, angle) for rows in vectors)]
+    return [x, *(rotated(rows, angle) for rows in vectors)]
+
+
+def _unsettled(rest: Term, x: Term, *vectors: Term) -> Term:
+    """The matrices with an element beside the diagonal that is larger than ``rest``."""
+    beside = indices(x, ROWS).equals(indices(x, COLUMNS)).choose(0.0, size(x))
+    return largest(beside, ROWS, COLUMNS) > rest

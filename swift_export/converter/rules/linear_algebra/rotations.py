@@ -33,11 +33,14 @@ DataType = oir.DataType
 #: angles add small errors. A complex sine has the phase of what the pair shares.
 Angles: TypeAlias = tuple[Term, Term]
 
-#: A round: from what it reads and its state, to which pairs had to turn, and the state.
-Round: TypeAlias = Callable[..., tuple[Term, Sequence[Term]]]
+#: A round: from what it reads and its state, to the state.
+Round: TypeAlias = Callable[..., Sequence[Term]]
 
 #: Eight sweeps are usual. LAPACK's own limit for Jacobi's method is 30.
 SWEEPS = 30
+
+#: Sweeps of at most this many rounds are unrolled: matrices of up to four rows.
+UNROLLED = 3
 
 
 #: By type: powers of two up to this one, and their reciprocals, are normal numbers.
@@ -84,30 +87,31 @@ def ranked(column: Term, *, descending: bool) -> tuple[Term, Term]:
 
 def angles(first: Term, second: Term, between: Term, turn: Term) -> Angles:
     """The smaller angle that makes [[first, between], [between, second]] diagonal; 0 where it need not ``turn``."""
-    shared = turn.choose(abs(between) if isinstance(between, Complex) else between, 1.0)
-    slope = (second - first) / (shared * 2.0)
+    size_between = abs(between) if isinstance(between, Complex) else between
+    slope = turn.choose((second - first) / (size_between * 2.0), math.inf)
     steep = abs(slope)
     # Where the 1 is lost, so is the square root, and the square might overflow.
     root = (steep > 1 / precision(slope)).choose(steep, (slope * slope + 1.0).apply("Sqrt"))
-    tangent = 1.0 / (steep + root)
-    tangent = turn.choose((slope < 0.0).choose(-tangent, tangent), 0.0)
+    tangent = (slope < 0.0).choose(-1.0, root.constant(1.0)) / (steep + root)
     cosine = 1.0 / (tangent * tangent + 1.0).apply("Sqrt")
     sine = tangent * cosine
     rest = sine * sine / (cosine + 1.0)
-    return between / shared * sine if isinstance(between, Complex) else sine, rest
+    if isinstance(between, Complex):
+        sine = between * (sine / turn.choose(size_between, 1.0))
+    return sine, rest
 
 
-def rotated(x: Term, axis: int, angle: Angles) -> Term:
-    """Rows or columns turned in pairs, at their places for the next round."""
+def rotated(x: Term, angle: Angles) -> Term:
+    """Rows turned in pairs, at their places for the next round."""
     b, sizes = x.builder, shape(x)
-    count = int(str(sizes[axis]))
+    count, axis = int(str(sizes[ROWS])), len(sizes) + ROWS
     sine, rest = angle
-    half = (*sizes[:axis], count // 2, *sizes[len(sizes) + axis + 1 :])
-    parts = b.node_outputs("Split", [x.value], [(x.dtype, half)] * 2, axis=len(sizes) + axis, num_outputs=2)
-    first, second = (type(x)(b, part) for part in parts)
+    half = (*sizes[:ROWS], count // 2, sizes[COLUMNS])
+    halves = b.node_outputs("Split", [x.value], [(x.dtype, half)] * 2, axis=axis, num_outputs=2)
+    first, second = (type(x)(b, part) for part in halves)
     turned = [first - (sine * second + rest * first), second + (conjugate(sine) * first - rest * second)]
-    whole = b.node("Concat", [t.value for t in turned], x.dtype, sizes, axis=len(sizes) + axis)
-    return picked(type(x)(b, whole), axis, Term(b, b.integers(places_after(count))))
+    whole = b.node("Concat", [t.value for t in turned], x.dtype, sizes, axis=axis)
+    return picked(type(x)(b, whole), ROWS, Term(b, b.integers(places_after(count))))
 
 
 def places_after(count: int) -> list[int]:
@@ -118,23 +122,25 @@ def places_after(count: int) -> list[int]:
     return [0, half, *range(1, half - 1), *range(half + 1, count), half - 1]
 
 
-def rotations(a: Term, turn: Round, read: Sequence[Term], state: Sequence[Term]) -> tuple[Term, list[Term]]:
-    """Rounds on the rows of the first state until no pair of a whole sweep had to turn; and the matrices of ``a`` for
-    which that gave no result, as a column of one truth value: those that are not finite, or all of a batch that never
-    came to rest.
+def rotations(
+    a: Term, turn: Round, unsettled: Callable[..., Term], read: Sequence[Term], state: Sequence[Term]
+) -> tuple[Term, list[Term]]:
+    """Sweeps on the rows of the first state, each pair once, while any matrix is ``unsettled``; and the matrices of
+    ``a`` for which that gave no result, as a column of one truth value: those that are not finite, or still unsettled.
     """
-    b = a.builder
-    sweep = int(str(shape(state[0])[ROWS])) - 1
+    rounds = int(str(shape(state[0])[ROWS])) - 1
 
-    def step(k: Term, *values: Term) -> tuple[Term, Sequence[Term]]:
-        *before, still = values
-        turned, after = turn(*before)
-        inner = k.builder
-        moved = total(turned.to(DataType.FLOAT), *range(-len(shape(turned)), 0))
-        at_rest = Term(inner, inner.reshape(moved.value, ())).equals(0.0)
-        still = at_rest.choose(still + 1, 0)
-        return still < sweep, [*after, still]
+    def sweep(k: Term, *values: Term) -> tuple[Term, Sequence[Term]]:
+        given, after = list(values[: len(read)]), list(values[len(read) :])
+        if rounds <= UNROLLED:
+            for _ in range(rounds):
+                after = list(turn(*given, *after))
+        else:
+            after = loop(rounds, lambda _, *inner: (None, turn(*inner)), given, after)
+        left = unsettled(*given, *after)
+        some = total(left.to(DataType.FLOAT), *range(-len(shape(left)), 0)) > 0.0
+        return Term(k.builder, k.builder.reshape(some.value, ())), after
 
-    *after, still = loop(SWEEPS * sweep, step, read, [*state, Term(b, b.scalar(0, DataType.INT64))])
+    after = loop(SWEEPS, sweep, read, state)
     finite = total(size(a - a), ROWS, COLUMNS).equals(0.0)
-    return ~(finite & (still >= sweep)), after
+    return ~finite | unsettled(*read, *after), after

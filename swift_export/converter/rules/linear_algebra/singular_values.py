@@ -17,12 +17,14 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     batch,
     diagonal,
     identity,
+    indices,
     info,
     largest,
     matrix,
     order,
     picked,
     precision,
+    product,
     shape,
     total,
     transposed,
@@ -41,6 +43,8 @@ from swift_export.converter.rules.linear_algebra.routines import calls, is_compl
 from swift_export.converter.rules.terms import Term
 
 __all__: list[str] = []
+
+DataType = oir.DataType
 
 #: Rows are orthogonal if the cosine between them is within so many roundings of zero; more for long rows.
 TOLERANCE = 4
@@ -83,7 +87,7 @@ def _singular(a: Term, columns: int, *, vectors: bool) -> tuple[Term, Term, tupl
     if vectors:
         state.append(padded(identity(a, width, width), ROWS))
     nothing = largest(size(x), ROWS, COLUMNS) * precision(a) ** 2
-    failed, after = rotations(a, _turn, [nothing], state)
+    failed, after = rotations(a, _turn, _unsettled, [nothing], state)
     scaled, *turns = (trimmed(rows, ROWS, width) for rows in after)
     values, places = ranked(total(squares(scaled), COLUMNS).apply("Sqrt"), descending=True)
     if not vectors:
@@ -94,19 +98,27 @@ def _singular(a: Term, columns: int, *, vectors: bool) -> tuple[Term, Term, tupl
     return values / scale, failed, (orthogonal(packed, factors, columns), adjoint(v))
 
 
-def _turn(nothing: Term, rows: Term, *turns: Term) -> tuple[Term, Sequence[Term]]:
-    """Turn each pair of rows that are not orthogonal up to rounding.
+def _turn(nothing: Term, rows: Term, *turns: Term) -> Sequence[Term]:
+    """Make each pair of rows orthogonal.
 
     Rows shorter than ``nothing`` are left alone: what remains of parallel rows has no direction of its own.
     """
     b = rows.builder
-    count, length = (int(str(extent)) for extent in shape(rows)[ROWS:])
+    count = int(str(shape(rows)[ROWS]))
     halves = (range(count // 2), range(count // 2, count))
     first, second = (picked(rows, ROWS, Term(b, b.integers(half))) for half in halves)
     lengths = total(squares(first), COLUMNS), total(squares(second), COLUMNS)
     between = total(first * conjugate(second), COLUMNS)
-    norms = [length.apply("Sqrt") for length in lengths]
-    cosine = precision(rows) * max(TOLERANCE, math.sqrt(length))
-    turn = (size(between) > norms[0] * norms[1] * cosine) & (norms[0].apply("Min", norms[1]) > nothing)
+    turn = (size(between) > 0.0) & (lengths[0].apply("Min", lengths[1]) > nothing * nothing)
     angle = angles(*lengths, between, turn)
-    return turn, [rotated(rows, ROWS, angle), *(rotated(t, ROWS, angle) for t in turns)]
+    return [rotated(x, angle) for x in (rows, *turns)]
+
+
+def _unsettled(nothing: Term, rows: Term, *turns: Term) -> Term:
+    """The matrices with a pair of rows that are not orthogonal up to rounding."""
+    norms = total(squares(rows), COLUMNS).apply("Sqrt")
+    norms = (norms > nothing).choose(norms, math.inf)
+    cosine = precision(rows) * max(TOLERANCE, math.sqrt(int(str(shape(rows)[COLUMNS]))))
+    apart = indices(rows, ROWS) > indices(transposed(rows), COLUMNS)
+    between = apart.choose(size(product(rows, adjoint(rows))), 0.0)
+    return largest((between > norms * transposed(norms) * cosine).to(DataType.FLOAT), ROWS, COLUMNS) > 0.0
