@@ -123,7 +123,13 @@ MOVES: dict[str, Function] = {
 SUMS: dict[str, Function] = {
     "associative scan": lambda z: lax.associative_scan(jnp.multiply, z, axis=1),
     "convolution": lambda z: lax.conv_general_dilated(z, jnp.asarray(W[None, :3].T) * 1j, (1,), "SAME"),
+    "cumulative products": lambda z: [
+        jnp.cumprod(z, 1),
+        lax.reduce_window(z, 2j, lax.mul, (1, 2, 2), (1, 1, 1), "VALID"),
+        lax.reduce_window(z, 1 + 0j, lax.mul, (1, 2, 2), (1, 1, 1), "SAME"),
+    ],
     "cumulative sum": lambda z: jnp.cumsum(z, 1),
+    "largest": lambda z: [z.max(1), lax.cummin(z, 1)],
     "mean": lambda z: z.mean((1, 2)),
     "product": lambda z: z.prod(-1),
     "products of matrices": lambda z: [z @ W, jnp.einsum("bij,bkj->bik", z, z.conj())],
@@ -141,6 +147,18 @@ BODIES: dict[str, Function] = {
 @pytest.mark.parametrize("name", MOVES | SUMS | BODIES)
 def test_tensors_of_complex_numbers_move_sum_and_pass_through_bodies(name: str) -> None:
     run_and_compare((MOVES | SUMS | BODIES)[name], Z)
+
+
+def test_sorts_are_by_the_real_part_and_then_by_the_imaginary_one() -> None:
+    """Zeros of either sign are equal, NaNs too, and last; other operands follow."""
+    z = np.concatenate([EDGES, np.array([complex(np.nan, 1), complex(1, np.nan), complex(-np.inf, 0)], np.complex64)])
+    z = np.stack([z, z[::-1]])
+
+    def results(z: Any) -> Any:
+        places = lax.broadcasted_iota(np.int32, z.shape, 1)
+        return jnp.sort(z, 1), jnp.argsort(z, 1, descending=True), lax.sort((places % 3, z, places), num_keys=2)
+
+    run_and_compare(results, z)
 
 
 @pytest.mark.parametrize("name", ["exponential", "log", "log_plus_one", "sqrt"])
@@ -188,8 +206,8 @@ def test_a_weight_of_another_type_is_refused() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (jnp.sort, "stablehlo.sort at sort: complex numbers: no rule"),
         (lambda z: z.at[:, jnp.array([1, 1])].multiply(1j), "stablehlo.scatter at .*scatter-mul: .*unique indices"),
+        (lambda z: lax.reduce_window(z, 2j, lax.mul, (1, 2, 2), (1, 1, 1), "SAME"), "expected the initial value 1"),
         (lambda z: lax.exp(z, accuracy=lax.AccuracyMode.HIGHEST), "attribute result_accuracy"),
     ],
 )

@@ -82,7 +82,9 @@ PASSING = frozenset(
         "stablehlo.if",
         "stablehlo.optimization_barrier",
         "stablehlo.reduce",
+        "stablehlo.reduce_window",
         "stablehlo.return",
+        "stablehlo.sort",
         "stablehlo.while",
     }
 )
@@ -168,14 +170,18 @@ class _Rewriter:
             for _ in range(count):
                 block.erase_argument(0)
 
-    def block(self, block: Any) -> None:
-        """Rewrite a body: its parameters, then its ops in order."""
+    def block(self, block: Any, group: int = 1) -> None:
+        """Rewrite a body: its parameters, in groups that each belong to one operand, then its ops in order."""
         old = list(block.arguments)
         if any(map(is_complex, old)):
-            for parameter in old:
-                kind = part_type(parameter.type)
-                made = [Real(block.add_argument(kind, parameter.location)) for _ in range(1 + is_complex(parameter))]
-                self._replace(parameter, made)
+            for members in (old[i : i + group] for i in range(0, len(old), group)):
+                kind = part_type(members[0].type)
+                made = [
+                    [Real(block.add_argument(kind, member.location)) for member in members]
+                    for _ in range(1 + is_complex(members[0]))
+                ]
+                for member, *parts in zip(members, *made, strict=True):
+                    self._replace(member, parts)
             self.parameters.append((block, len(old)))
         for op in list(block.operations):
             self.op(op)
@@ -203,6 +209,8 @@ class _Rewriter:
         elif name in PRODUCTS:
             self._product(op)
         elif name in PASSING:
+            if name == "stablehlo.reduce_window":
+                self._check_padding(op)
             self._passing(op, name)
         elif name in FACTORIZATIONS:
             self._passing(op, name.replace("stablehlo", "swift_export"))
@@ -214,6 +222,21 @@ class _Rewriter:
             self._replace(op.results[0], RULES[name](op, self.parts))
         else:
             raise LoweringError(f"{mlir.where(op)}: complex numbers: no rule expresses this op in parts")
+
+    def _check_padding(self, op: Any) -> None:
+        """Refuse products in padded windows that do not start at 1: XLA leaves padding out, parts would not."""
+        names = [inner.operation.name for inner in op.regions[0].blocks[0].operations]
+        padded = any(mlir.constant_array(op.attributes["padding"]).ravel()) if "padding" in op.attributes else False
+        holes = (
+            any(step != 1 for step in op.attributes["base_dilations"]) if "base_dilations" in op.attributes else False
+        )
+        starts = [
+            [part.number for part in self.parts[v]] for v in list(op.operands)[len(op.results) :] if is_complex(v)
+        ]
+        if "stablehlo.multiply" in names and (padded or holes) and any(start != [1, 0] for start in starts):
+            raise LoweringError(
+                f"{mlir.where(op)}: complex numbers: products in padded windows: expected the initial value 1"
+            )
 
     def _by_part(self, op: Any) -> None:
         """The op once for each part; results that are real, such as a size, are the same for both."""
@@ -250,7 +273,8 @@ class _Rewriter:
         for region, target in zip(op.regions, made.regions, strict=True):
             for block in list(region.blocks):
                 block.append_to(target)
-                self.block(block)
+                # A comparator has two elements of each operand; other bodies have their operands' in turn.
+                self.block(block, 2 if name == "stablehlo.sort" else 1)
         results = iter(made.results)
         for result in op.results:
             self._replace(result, [Real(next(results)) for _ in range(1 + is_complex(result))])
