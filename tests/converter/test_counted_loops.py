@@ -56,8 +56,8 @@ def test_scan_of_unknown_length_carries_only_its_state(reverse: bool) -> None:
             np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def test_map_has_no_state() -> None:
-    model = run_and_compare(lambda x: lax.map(lambda t: jnp.sin(t) @ t.T, x), X)
+def test_map_of_a_large_result_has_no_state() -> None:
+    model = run_and_compare(lambda x: lax.map(lambda t: jnp.tile(jnp.sin(t) @ t.T, (8, 8)), x), X)
     (loop,) = loops(model)
     assert states(loop) == 0
 
@@ -98,7 +98,7 @@ def test_fori_loop_writes_rows_beside_others() -> None:
         return low, high, lax.fori_loop(0, 5, lambda i, y: y.at[i].set(y[i] * i), x)
 
     model = run_and_compare(function, X, symbolic=None)
-    assert [states(loop) for loop in loops(model)] == [0, 0, 0]
+    assert not loops(model)
 
 
 @pytest.mark.parametrize(

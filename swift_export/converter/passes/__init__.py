@@ -10,6 +10,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnus
 from swift_export.converter.opsets import MICROSOFT, check_target
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
+from swift_export.converter.passes.batch_steps import batch_steps
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.converter.passes.doubles import keep_doubles
 from swift_export.converter.passes.duplicates import merge_duplicate_initializers
@@ -69,6 +70,9 @@ STANDARD: tuple[Pass, ...] = (
     split_products,
     merge_reshapes,
     fuse_recurrences,
+    batch_steps,
+    fold_constants,
+    merge_reshapes,
 )
 PORTABLES: tuple[Pass, ...] = (
     fuse_standard_attention,

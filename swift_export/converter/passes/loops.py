@@ -5,10 +5,31 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import array, constant_like, made_by, replace, sizes
-from swift_export.converter.passes.nested import with_bodies
+from swift_export.converter.passes.match import (
+    array,
+    can_replace,
+    constant_like,
+    integers,
+    made_by,
+    replace,
+    sizes,
+)
+from swift_export.converter.passes.nested import detach, with_bodies
 
-__all__ = ["body_of", "drop_unread_states", "hoist_invariants"]
+__all__ = [
+    "CONDITION",
+    "COUNT_AND_CONDITION",
+    "KEPT",
+    "STEP_AND_CONDITION",
+    "TURN",
+    "body_of",
+    "drop_unread_states",
+    "hoist_invariants",
+    "length_of",
+    "replace_turned",
+    "source_of",
+    "steps_of",
+]
 
 #: Ops that take empty arrays; others might read an element that is not there, or infer a size of nothing.
 ANY_SIZE = frozenset(
@@ -19,11 +40,58 @@ ANY_SIZE = frozenset(
 
 #: A Loop's inputs before its states, and the body's; the body's outputs before them.
 COUNT_AND_CONDITION, STEP_AND_CONDITION, CONDITION = 2, 2, 1
+#: Marks the body of a loop beside the op that replaces it.
+KEPT = "kept"
+#: Start, end, axis and step of the Slice that turns the order of rows.
+TURN = (-1, np.iinfo(np.int64).min, 0, -1)
 
 
 def body_of(loop: oir.Node) -> oir.Graph:
     """The body of a Loop."""
     return loop.attributes["body"].as_graph()
+
+
+def source_of(value: oir.Value | None) -> oir.Value:
+    """The value that a body returns, behind the copy that gives each output a node of its own."""
+    assert value is not None
+    copy = made_by(value, "Identity")
+    return source_of(copy.inputs[0]) if copy is not None else value
+
+
+def steps_of(loop: oir.Node) -> int | str | None:
+    """The number of steps, if that is known to be a number or the size of an axis, and no condition ends the loop."""
+    body, condition = body_of(loop), loop.inputs[1]
+    always = condition is None or (array(condition) is not None and bool(np.all(array(condition))))
+    return length_of(loop.inputs[0], 0) if always and source_of(body.outputs[0]) is body.inputs[1] else None
+
+
+def length_of(value: oir.Value | None, more: int) -> int | str | None:
+    """The size of an axis that a scalar holds, ``more`` added; None if it is not known to be one."""
+    elements = array(value)
+    if elements is not None:
+        return int(elements.reshape(-1)[0]) + more if elements.size == 1 else None
+    node = value.producer() if value is not None else None
+    if node is None:
+        return None
+    if node.op_type in ("Reshape", "Squeeze"):
+        return length_of(node.inputs[0], more)
+    if node.op_type == "Add":
+        number = integers(node.inputs[1])
+        return length_of(node.inputs[0], more + number[0]) if number is not None and len(number) == 1 else None
+    if node.op_type == "Shape" and more == 0 and node.inputs[0] is not None:
+        start, end = (node.attributes[k].as_int() if k in node.attributes else None for k in ("start", "end"))
+        if start is not None and end == start + 1:
+            return sizes(node.inputs[0])[start]
+    return None
+
+
+def replace_turned(graph: oir.Graph, old: oir.Value, rows: oir.Value) -> None:
+    """Read ``rows`` in place of those of ``old`` in the opposite order, which they are."""
+    for node in [use.node for use in old.uses()]:
+        cut = [integers(v) for v in node.inputs[1:]]
+        if node.op_type == "Slice" and cut == [[n] for n in TURN] and can_replace(node.outputs[0], rows):
+            replace(graph, node.outputs[0], rows)
+            detach(node)
 
 
 def hoist_invariants(graph: oir.Graph) -> int:

@@ -8,29 +8,30 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.affine_forms import Forms
-from swift_export.converter.passes.loops import body_of
+from swift_export.converter.passes.loops import (
+    KEPT,
+    TURN,
+    body_of,
+    length_of,
+    replace_turned,
+    source_of,
+    steps_of,
+)
 from swift_export.converter.passes.match import (
-    array,
-    can_replace,
     constant_like,
-    integers,
     made_by,
     new_value,
     replace,
     sizes,
 )
-from swift_export.converter.passes.nested import ROOT, detach, root
+from swift_export.converter.passes.nested import ROOT, root
 from swift_export.converter.passes.recurrent_cells import Cell, gru_cell, lstm_cell
 from swift_export.converter.passes.shared_rows import share_rows
 
 __all__ = ["fuse_recurrences"]
 
-#: Marks the body of a loop beside the op that replaces it.
-KEPT = "kept"
 #: The largest sum of magnitudes, and magnitude of a weight, so that no product or sum of them overflows.
 LARGEST = 1e15
-#: Start, end, axis and step of the Slice that turns the order of rows.
-_TURN = (-1, np.iinfo(np.int64).min, 0, -1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fuse_recurrences(graph: oir.Graph) -> int:
             continue
         if not all(isinstance(sizes(v)[-1], int) for v in values):
             continue
-        ends = [_source(v) for v in list(body.outputs)[1:]]
+        ends = [source_of(v) for v in list(body.outputs)[1:]]
         cell = None
         if len(states) == 1:
             cell = gru_cell(sequence.row, states[0], ends[0])
@@ -68,20 +69,10 @@ def fuse_recurrences(graph: oir.Graph) -> int:
     return count
 
 
-def _source(value: oir.Value | None) -> oir.Value:
-    """The value that a body returns, behind the copy that gives each output a node of its own."""
-    assert value is not None
-    copy = made_by(value, "Identity")
-    return _source(copy.inputs[0]) if copy is not None else value
-
-
 def _sequence(loop: oir.Node) -> Sequence | None:
     """The array of which a loop without condition reads all rows, if there is one."""
-    body, condition = body_of(loop), loop.inputs[1]
-    step, going = body.inputs[0], body.inputs[1]
-    always = condition is None or (array(condition) is not None and bool(np.all(array(condition))))
-    if not always or _source(body.outputs[0]) is not going:
-        return None
+    body, steps = body_of(loop), steps_of(loop)
+    step = body.inputs[0]
     reads = [node for node in body if node.op_type == "Gather" and node.inputs[0] is not None]
     reads = [node for node in reads if node.inputs[1] is not None and node.inputs[1].graph is body]
     if len(reads) != 1:
@@ -89,39 +80,14 @@ def _sequence(loop: oir.Node) -> Sequence | None:
     (rows, index), shape = reads[0].inputs, sizes(reads[0].outputs[0])
     assert rows is not None
     last = made_by(index, "Sub")
-    backwards = last is not None and last.inputs[1] is step and _length(last.inputs[0], 1) == sizes(rows)[0]
+    backwards = last is not None and last.inputs[1] is step and length_of(last.inputs[0], 1) == sizes(rows)[0]
     axis = reads[0].attributes.get("axis")
     first = axis is None or axis.as_int() == 0
-    if (
-        not first
-        or len(sizes(rows)) != len(shape) + 1
-        or len(shape) not in (1, 2)
-        or _length(loop.inputs[0], 0) != sizes(rows)[0]
-    ):
+    if not first or len(sizes(rows)) != len(shape) + 1 or len(shape) not in (1, 2) or steps != sizes(rows)[0]:
         return None
     if rows.graph is body or not (index is step or backwards):
         return None
     return Sequence(rows, reads[0].outputs[0], backwards)
-
-
-def _length(value: oir.Value | None, more: int) -> int | str | None:
-    """The size of an axis that a scalar holds, ``more`` added; None if it is not known to be one."""
-    elements = array(value)
-    if elements is not None:
-        return int(elements.reshape(-1)[0]) + more if elements.size == 1 else None
-    node = value.producer() if value is not None else None
-    if node is None:
-        return None
-    if node.op_type in ("Reshape", "Squeeze"):
-        return _length(node.inputs[0], more)
-    if node.op_type == "Add":
-        number = integers(node.inputs[1])
-        return _length(node.inputs[0], more + number[0]) if number is not None and len(number) == 1 else None
-    if node.op_type == "Shape" and more == 0 and node.inputs[0] is not None:
-        start, end = (node.attributes[k].as_int() if k in node.attributes else None for k in ("start", "end"))
-        if start is not None and end == start + 1:
-            return sizes(node.inputs[0])[start]
-    return None
 
 
 def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> None:
@@ -224,18 +190,14 @@ def _run(
 def _replace(graph: oir.Graph, maker: oir.Node, old: oir.Value, new: oir.Value, *, backwards: bool) -> None:
     """The result of ``maker`` in place of a loop's: rows in the order of the array; states as they are."""
     if backwards:
-        for node in [use.node for use in old.uses()]:
-            cut = [integers(v) for v in node.inputs[1:]]
-            if node.op_type == "Slice" and cut == [[n] for n in _TURN] and can_replace(node.outputs[0], new):
-                replace(graph, node.outputs[0], new)
-                detach(node)
+        replace_turned(graph, old, new)
     if old.uses() or old.is_graph_output():
         replace(graph, old, _turned(graph, maker, new) if backwards else new)
 
 
 def _turned(graph: oir.Graph, after: oir.Node | None, rows: oir.Value) -> oir.Value:
     """The rows in the opposite order, behind a node or at the end of a graph."""
-    cut = [constant_like(graph, np.asarray([n], np.int64)) for n in _TURN]
+    cut = [constant_like(graph, np.asarray([n], np.int64)) for n in TURN]
     node = oir.node("Slice", [rows, *cut], outputs=[oir.val(None, rows.dtype, rows.shape)])
     if after is None:
         graph.append(node)

@@ -88,7 +88,8 @@ def test_a_state_that_decides_when_to_stop_is_read() -> None:
 
 
 def test_a_loop_of_which_only_rows_are_read_has_no_state() -> None:
-    model = run_and_compare(lambda x: lax.scan(lambda h, t: (h + t, jnp.sin(t)), x[0], x)[1], X, symbolic=None)
+    step = lambda h, t: (h + t, lax.cond(t[0, 0] > 0, jnp.sin, jnp.cos, t))  # noqa: E731
+    model = run_and_compare(lambda x: lax.scan(step, x[0], x)[1], X, symbolic=None)
     (loop,) = loops(model)
     assert len(loop.outputs) == 1
 
