@@ -109,3 +109,38 @@ def test_between_convolutions_with_channels_last() -> None:
     run_and_compare(
         lambda x: convolved(jnp.pad(convolved(x, 1, 1), ((0, 0), (0, 1), (0, 1), (0, 0))), 2, 2), x, rtol=1e-5
     )
+
+
+def turns(low: int, high: int, between: int, value: float = 0) -> Callable[[jax.Array], jax.Array]:
+    """Elements along the last axis with others of a value between, before and behind them."""
+    return lambda x: lax.pad(x, np.asarray(value, x.dtype), [(0, 0, 0), (low, high, between)])
+
+
+def test_elements_of_two_arrays_in_turn() -> None:
+    """As associative scans put their halves together."""
+
+    def function(x: jax.Array) -> list[jax.Array]:
+        scans = [lax.associative_scan(jnp.multiply, x[:, :n], axis=1) for n in (1, 7, 8)]
+        scans.append(lax.associative_scan(jnp.add, x[:, :6].T.astype(jnp.int32), axis=0, reverse=True))
+        scans.append(lax.associative_scan(jnp.logical_or, x[:, :5] > 1, axis=1))
+        ours, theirs = turns(0, 1, 1), turns(1, 0, 1)
+        sums = [
+            ours(x) + theirs(x + 1),
+            theirs(x) + turns(0, 1, 1, -0.0)(-x),
+            turns(0, 0, 1)(x) + turns(1, 1, 1)(x[:, 1:]),
+        ]
+        return [*scans, *sums]
+
+    x = np.array([[1, 2, -0.0, 3, -1, 2, 1, 0.5, 1, -0.0], [-0.0, 1, np.inf, 2, np.nan, 1, 0.0, 3, 2, 1]], np.float32)
+    model = compare(function, x)
+    assert "Pad" not in op_types(model)
+
+
+def test_sums_of_other_padded_arrays() -> None:
+    def function(x: jax.Array) -> list[jax.Array]:
+        ours, theirs = turns(0, 1, 1), turns(1, 0, 1)
+        sums = [ours(x) + ours(x), ours(x) + turns(1, 0, 1, 2)(x), turns(0, 2, 2)(x) + turns(1, 1, 2)(x)]
+        sums += [turns(0, 1, 1)(x) * theirs(x), turns(-1, 1, 1)(x) + turns(0, 0, 1)(x), ours(x) + theirs(x[:1])]
+        return sums
+
+    compare(function, rng.standard_normal((2, 5)).astype(np.float32))

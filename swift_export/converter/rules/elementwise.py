@@ -15,6 +15,7 @@ from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules import integers, special
 from swift_export.converter.rules.terms import FLOATS, SIGNED, UNSIGNED, Term
+from swift_export.converter.rules.weaving import woven
 
 __all__ = ["compared", "extremum", "finish", "terms"]
 
@@ -150,6 +151,9 @@ def sign(frame: Frame, op: Any) -> oir.Value:
 def add_or_multiply(frame: Frame, op: Any) -> oir.Value:
     """Sums and products; integers wrap around. On truth values: or, and."""
     require(frame, op, FLOATS | INTEGERS | BOOL)
+    both = woven(frame, op) if op.operation.name == "stablehlo.add" else None
+    if both is not None:
+        return both
     a, b = terms(frame, op)
     if a.dtype == DataType.BOOL:
         return finish(frame, op, a | b if op.operation.name == "stablehlo.add" else a & b)
@@ -253,6 +257,9 @@ LOGIC: dict[str, Callable[[Term, Term], Term]] = {
 def logic(frame: Frame, op: Any) -> oir.Value:
     """Logic on truth values, or on each bit of integers."""
     require(frame, op, INTEGERS | BOOL)
+    both = woven(frame, op) if op.operation.name == "stablehlo.or" else None
+    if both is not None:
+        return both
     return finish(frame, op, LOGIC[op.operation.name](*terms(frame, op)))
 
 
@@ -260,6 +267,9 @@ def logic(frame: Frame, op: Any) -> oir.Value:
 def negation(frame: Frame, op: Any) -> oir.Value:
     """Logic on truth values, or on each bit of integers."""
     require(frame, op, INTEGERS | BOOL)
+    both = woven(frame, op) if op.operation.name == "stablehlo.or" else None
+    if both is not None:
+        return both
     (x,) = terms(frame, op)
     return finish(frame, op, ~x)
 
