@@ -22,6 +22,7 @@ from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
+from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
 from swift_export.converter.passes.loops import drop_unread_states, hoist_invariants
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
@@ -70,6 +71,7 @@ STANDARD: tuple[Pass, ...] = (
     split_products,
     merge_reshapes,
     fuse_recurrences,
+    solve_linear_recurrences,
     batch_steps,
     fold_constants,
     merge_reshapes,

@@ -23,6 +23,7 @@ __all__ = [
     "STEP_AND_CONDITION",
     "TURN",
     "body_of",
+    "counted_loops",
     "drop_unread_states",
     "hoist_invariants",
     "length_of",
@@ -83,6 +84,12 @@ def length_of(value: oir.Value | None, more: int) -> int | str | None:
         if start is not None and end == start + 1:
             return sizes(node.inputs[0])[start]
     return None
+
+
+def counted_loops(graph: oir.Graph) -> list[tuple[oir.Node, int | str]]:
+    """The loops with a known number of steps, and that number; without those that stay beside an op."""
+    loops = [node for node in graph if node.op_type == "Loop" and KEPT not in body_of(node).meta]
+    return [(loop, steps) for loop in loops if (steps := steps_of(loop)) is not None]
 
 
 def replace_turned(graph: oir.Graph, old: oir.Value, rows: oir.Value) -> None:
