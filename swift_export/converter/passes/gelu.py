@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import either, inputs, made_by, new_value, replace, scalar, sizes
+from swift_export.converter.passes.complement import complement_of
+from swift_export.converter.passes.match import (
+    constant_like,
+    either,
+    inputs,
+    made_by,
+    new_value,
+    replace,
+    scalar,
+    sizes,
+)
 from swift_export.converter.passes.nested import root
 from swift_export.converter.passes.polynomial import polynomial
 
@@ -20,6 +31,8 @@ FORMS = {
     "Erf": ({1: math.sqrt(0.5)}, "none"),
     "Tanh": ({1: math.sqrt(2 / math.pi), 3: math.sqrt(2 / math.pi) * 0.044715}, "tanh"),
 }
+#: Erfc is 1 - Erf.
+COMPLEMENT = ({1: -math.sqrt(0.5)}, "none")
 
 #: The distance between 1 and the next larger number. ONNX Runtime's Gelu has float32's constants for float64 too.
 EPSILON = {
@@ -30,25 +43,38 @@ EPSILON = {
 
 
 def fuse_gelu(graph: oir.Graph) -> int:
-    """``0.5 * x * (1 + erf(x / sqrt(2)))`` or ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³)))`` -> Gelu.
+    """``0.5 * x * (1 + erf(x / sqrt(2)))``, ``0.5 * x * erfc(-x / sqrt(2))`` or
+    ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³)))`` -> Gelu.
 
-    Factors and terms may have any order, and the cube any form. From opset 20 on.
+    Factors and terms may have any order, and the cube any form. Before opset 20, only erfc is replaced, by 1 + erf.
     """
-    if root(graph).opset_imports[""] < GELU_SINCE:
-        return 0
+    missing = root(graph).opset_imports[""] < GELU_SINCE
     count = 0
     for node in list(graph):
         found = _argument(node) if node.op_type == "Mul" else None
-        if found is not None:
-            x, approximate = found
+        if found is None or (missing and not found[2]):
+            continue
+        x, approximate, _ = found
+        if missing:
+            gelu = _by_erf(graph, node, x)
+        else:
             gelu = new_value(graph, node, "Gelu", [x], sizes(x), {"approximate": approximate})
-            replace(graph, node.outputs[0], gelu)
-            count += 1
+        replace(graph, node.outputs[0], gelu)
+        count += 1
     return count
 
 
-def _argument(node: oir.Node) -> tuple[oir.Value, str] | None:
-    """x and the op's name for the form, if the product is gelu(x)."""
+def _by_erf(graph: oir.Graph, node: oir.Node, x: oir.Value) -> oir.Value:
+    assert x.dtype is not None
+    half, root_of_half, one = (constant_like(graph, np.asarray(v, x.dtype.numpy())) for v in (0.5, math.sqrt(0.5), 1))
+    value = x
+    for op_type, other in (("Mul", root_of_half), ("Erf", None), ("Add", one), ("Mul", x), ("Mul", half)):
+        value = new_value(graph, node, op_type, [value] if other is None else [value, other], sizes(x))
+    return value
+
+
+def _argument(node: oir.Node) -> tuple[oir.Value, str, bool] | None:
+    """x, the op's name for the form, and whether erfc is in it, if the product is gelu(x)."""
     levels = _factors(node.outputs[0], None)
     for factor in levels[-1]:
         found = _one_plus(factor)
@@ -65,7 +91,7 @@ def _argument(node: oir.Node) -> tuple[oir.Value, str] | None:
             rest.remove(x)
             numbers = [scalar(v) for v in rest]
             if None not in numbers and math.prod(n for n in numbers if n is not None) == 0.5:
-                return x, approximate
+                return x, approximate, complement_of(factor) is not None
     return None
 
 
@@ -82,7 +108,10 @@ def _factors(value: oir.Value, stop: oir.Value | None) -> list[list[oir.Value]]:
 
 
 def _one_plus(factor: oir.Value) -> tuple[oir.Value, tuple[dict[int, float], str]] | None:
-    """The function's argument and its form, if the factor is 1 + erf or 1 + tanh."""
+    """The function's argument and its form, if the factor is 1 + erf, erfc or 1 + tanh."""
+    complement = complement_of(factor)
+    if complement is not None:
+        return complement, COMPLEMENT
     add = made_by(factor, "Add")
     for one, other in either(add) if add is not None else []:
         function = made_by(other, *FORMS)

@@ -15,10 +15,10 @@ import pytest
 from jax import lax
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graphs import Sketch, op_types, transformed
+from graphs import Sketch, op_types, run, transformed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import run_and_compare
+from compare import lower, run_and_compare
 
 #: ONNX Runtime approximates erf and tanh in its Gelu as in its Erf and Tanh, to some roundings of numbers near 1.
 RTOL = 1e-6
@@ -135,3 +135,37 @@ def test_as_jax_flax_and_equinox_write_it() -> None:
 
     for function in (jax.nn.gelu, by_hand, exact):
         assert op_types(run_and_compare(function, x, rtol=2e-6)) == {"Gelu": 1}
+
+
+ROOT = np.float32(0.5**0.5)
+
+
+def test_the_complement_of_erf_in_any_order() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 5), np.float32) * 3
+    # Where 1 + erf has no digits left, and beyond.
+    x[0] = [-4, -6, -9, -40, -300]
+    spellings: tuple[Callable[[jax.Array], jax.Array], ...] = (
+        lambda x: jax.nn.gelu(x, approximate=False),
+        lambda x: x * (lax.erfc(-x / jnp.sqrt(2.0)) / 2),
+        lambda x: 0.5 * (lax.erfc(-(ROOT * x)) * x),
+    )
+    for function in spellings:
+        assert op_types(run_and_compare(function, x, rtol=2e-6)) == {"Gelu": 1}
+    older = op_types(run_and_compare(spellings[0], x, rtol=2e-6, opset=19))
+    assert older == {"Add": 1, "Erf": 1, "Mul": 3}
+
+
+def test_other_complements_keep_their_digits() -> None:
+    x = np.linspace(-9, 9, 60, dtype=np.float32)[None]
+    others: tuple[Callable[[jax.Array], jax.Array], ...] = (
+        lambda x: 0.5 * x * lax.erfc(x * ROOT),
+        lambda x: 0.4 * x * lax.erfc(-x * ROOT),
+        lambda x: 0.5 * x * lax.erfc(-x * np.float32(0.7)),
+        lambda x: 0.5 * (x + 1) * lax.erfc(-x * ROOT),
+        lambda x: 0.5 * lax.erfc(-x * ROOT),
+    )
+    model = lower(lambda x: [f(x) for f in others], x)
+    assert "Gelu" not in op_types(model)
+    for optimized in (False, True):
+        for found, wanted in zip(run(model, x, optimized=optimized), (jax.jit(f)(x) for f in others), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-30)
