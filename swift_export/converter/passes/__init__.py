@@ -18,6 +18,7 @@ from swift_export.converter.passes.extremes import complete_extremes, forget_sig
 from swift_export.converter.passes.flat_products import flatten_products
 from swift_export.converter.passes.fold import fold_constants
 from swift_export.converter.passes.fused_matmul import absorb_transposes
+from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
 from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
@@ -60,6 +61,7 @@ STANDARD: tuple[Pass, ...] = (
     fuse_softmax,
     forget_signs_of_zeros,
     fuse_gelu,
+    fuse_gates,
     merge_transposes,
     turn_products,
     merge_transposes,
@@ -93,6 +95,7 @@ MICROSOFTS: tuple[Pass, ...] = (
     merge_reshapes,
     absorb_attention_biases,
     fuse_bias_gelu,
+    fuse_quick_gelu,
     flatten_products,
     merge_reshapes,
     sink_reshapes,
