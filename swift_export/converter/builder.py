@@ -18,7 +18,7 @@ from swift_export.converter.size_names import SizeNames
 from swift_export.converter.size_nodes import SizeNodes
 from swift_export.errors import LoweringError
 
-__all__ = ["NAMED", "SCOPE", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes", "known"]
+__all__ = ["LOOSE", "NAMED", "SCOPE", "SHORT", "UNNAMED", "Builder", "OpsetError", "broadcast_shapes", "known"]
 
 #: Key of a node's metadata that holds its scope until nodes are named.
 SCOPE = "scope"
@@ -30,6 +30,9 @@ UNNAMED, NAMED = "constant_", "named"
 #: Most bytes of constants that are compared with others at once. A pass merges equal larger ones.
 SHARED = 2**16
 
+#: Key of a node's ``meta`` that marks a Cast which no conversion of the program asks for.
+LOOSE = "loose"
+
 #: An index out of range for an array of one element.
 OUT_OF_RANGE = 2**31
 
@@ -38,6 +41,9 @@ MODULAR = frozenset(
     {"Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CumProd", "CumSum", "Einsum", "MatMul"}
     | {"Mul", "Neg", "Pad", "Sub", "Where"}
 )
+
+#: Floats that float32 holds.
+SHORT = (oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
 #: For ops missing in the default opset: the first opset that has them.
 FIRST_OPSETS = {"BitCast": 26, "CumProd": 26}
@@ -248,7 +254,7 @@ class Builder:
         kind = self.carrier(op_type, dtype)
         shape = broadcast_shapes(*map(self.shape, inputs))
         carried = [self.cast(v, kind) for v in inputs]
-        return self.cast(self.node(op_type, carried, kind, shape, **attributes), dtype)
+        return self.uncarried(self.node(op_type, carried, kind, shape, **attributes), dtype)
 
     def truth(self, op_type: str, *inputs: oir.Value) -> oir.Value:
         """An elementwise comparison or test, computed in its operands' carrier."""
@@ -262,7 +268,8 @@ class Builder:
         assert a.dtype is not None
         kind = self.carrier("Where", a.dtype)
         shape = broadcast_shapes(*map(self.shape, (condition, a, b)))
-        return self.cast(self.node("Where", [condition, self.cast(a, kind), self.cast(b, kind)], kind, shape), a.dtype)
+        chosen = self.node("Where", [condition, self.cast(a, kind), self.cast(b, kind)], kind, shape)
+        return self.uncarried(chosen, a.dtype)
 
     def opposite(self, condition: oir.Value) -> oir.Value:
         """The opposite truth values, for a `where` with a -0 in its third operand, where ONNX Runtime keeps it.
@@ -308,13 +315,26 @@ class Builder:
             return value
         assert value.dtype is not None
         kind = self.carrier("Expand", value.dtype)
-        return self.cast(self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape), value.dtype)
+        full = self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape)
+        return self.uncarried(full, value.dtype)
 
     def cast(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
-        """Convert elements; no node if they have that type already."""
+        """Convert elements; no node if they have that type already, or if it is float32 and they are one number."""
         if value.dtype == dtype:
             return value
+        elements = known(value)
+        if dtype == oir.DataType.FLOAT and value.dtype in SHORT and elements is not None and elements.size == 1:
+            return self.constant(elements.astype(np.float32))
         return self.node("Cast", [value], dtype, self.shape(value), to=dtype.value)
+
+    def uncarried(self, value: oir.Value, dtype: oir.DataType) -> oir.Value:
+        """An op's result in its own type; a chain of ops on 16-bit floats may keep the digits of the carrier."""
+        result = self.cast(value, dtype)
+        if result is not value:
+            node = result.producer()
+            assert node is not None
+            node.meta[LOOSE] = True
+        return result
 
     def sizes(self, shape: Sequence[Size]) -> oir.Value:
         """The sizes as a vector of int64; unknown ones are computed at run time."""

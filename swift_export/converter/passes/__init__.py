@@ -33,6 +33,7 @@ from swift_export.converter.passes.recurrent import fuse_recurrences
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
+from swift_export.converter.passes.roundings import drop_roundings
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.converter.passes.softmax import fuse_softmax
@@ -118,6 +119,10 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     check_target(target)
     outputs = [value.name for value in model.graph.outputs]
     plain_extremes(model.graph)
+    if fuse:
+        # Before equal casts are merged, of the program and of the builder.
+        for graph in graphs(model.graph):
+            drop_roundings(graph)
     _clean(model)
     if fuse:
         for fusion in FUSIONS[target]:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as oir
 from onnx.reference import ReferenceEvaluator
 
+from swift_export.converter.builder import SHORT
 from swift_export.converter.passes.match import (
     FLOATS,
     array,
@@ -33,9 +34,10 @@ CHOICES = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessO
 #: matrices, exponentials and the like vary, and ops that only repeat elements keep the file small.
 EXACT = frozenset({"Abs", "Add", "Ceil", "Div", "Floor", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})
 #: Implementations differ on quotients of integers and on floats out of an integer type's range.
-EXACT_ON_INTEGERS = (EXACT | {"Cast"}) - {"Div", "Reciprocal", "Sqrt"}
+EXACT_ON_INTEGERS = (EXACT | {"Cast", "Range"}) - {"Div", "Reciprocal", "Sqrt"}
 
-DTYPES = frozenset({*FLOATS, oir.DataType.INT64, oir.DataType.INT32, oir.DataType.BOOL}) - {oir.DataType.BFLOAT16}
+_INTEGERS = (oir.DataType.INT64, oir.DataType.INT32, oir.DataType.UINT8)
+DTYPES = frozenset({*FLOATS, *_INTEGERS, oir.DataType.BOOL}) - {oir.DataType.BFLOAT16}
 
 
 def fold_constants(graph: oir.Graph) -> int:
@@ -60,6 +62,8 @@ def _foldable(node: oir.Node) -> bool:
         return False
     if any(array(value) is None or is_named(value) for value in operands):
         return False
+    if _widens_vector(node):
+        return True
     if any(value.shape is None or value.dtype not in DTYPES for value in (*operands, *outputs)) or any(
         v.is_graph_output() for v in outputs
     ):
@@ -69,6 +73,19 @@ def _foldable(node: oir.Node) -> bool:
         return False
     gone = sum(_bytes(value) for value in operands if only_use(value) is node)
     return sum(map(_bytes, outputs)) <= max(FREE_BYTES, gone)
+
+
+def _widens_vector(node: oir.Node) -> bool:
+    """Whether biases, scales and the like are converted to float32; matrices keep their 16 bits in the file."""
+    (x, *_), output = node.inputs, node.outputs[0]
+    return (
+        node.op_type == "Cast"
+        and x is not None
+        and x.dtype in SHORT
+        and output.dtype == oir.DataType.FLOAT
+        and len(sizes(output)) < 2
+        and not output.is_graph_output()
+    )
 
 
 def _matrix_of_a_product(node: oir.Node) -> bool:
@@ -85,6 +102,10 @@ def _bytes(value: oir.Value) -> float:
 
 def _results(node: oir.Node) -> list[np.ndarray]:
     """The results of ONNX's reference implementation."""
+    if _widens_vector(node):
+        (elements,) = map(array, inputs(node))
+        assert elements is not None
+        return [elements.astype(np.float32)]
     operands = [oir.val(f"x{i}", v.dtype, v.shape) if v is not None else None for i, v in enumerate(node.inputs)]
     outputs = [oir.val(f"y{i}", v.dtype, v.shape) for i, v in enumerate(node.outputs)]
     alone = oir.node(node.op_type, operands, dict(node.attributes), outputs=outputs)

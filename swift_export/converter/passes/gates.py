@@ -15,13 +15,14 @@ _DENOMINATOR = ("Add", ("Exp", ("Neg", "x")), 1.0)
 LOGISTICS = (("Div", 1.0, _DENOMINATOR), ("Reciprocal", _DENOMINATOR))
 QUOTIENT = ("Div", "a", _DENOMINATOR)
 
+FLOATS = (oir.DataType.FLOAT, oir.DataType.FLOAT16)
 #: What may be between a gate and its product.
 MOVES = frozenset({"Expand", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def fuse_gates(graph: oir.Graph) -> int:
-    """``a * (1 / (1 + exp(-x)))``, ``a / (1 + exp(-x))`` -> ``a * Sigmoid(x)`` in float32; ``1 - Sigmoid(x)`` is a gate
-    as well.
+    """``a * (1 / (1 + exp(-x)))``, ``a / (1 + exp(-x))`` -> ``a * Sigmoid(x)``; ``1 - Sigmoid(x)`` is a gate as well.
+    Not for doubles, of which all digits stay.
 
     ONNX Runtime's Sigmoid has an error of 2e-7, and so no right digit below -16. In a product with a value that is no
     constant, that is as much as two roundings of the value. Logarithms, thresholds and outputs of the file may need the
@@ -29,7 +30,7 @@ def fuse_gates(graph: oir.Graph) -> int:
     """
     count = 0
     for node in list(graph):
-        if node.op_type not in ("Div", "Reciprocal") or node.outputs[0].dtype != oir.DataType.FLOAT:
+        if node.op_type not in ("Div", "Reciprocal") or node.outputs[0].dtype not in FLOATS:
             continue
         output, shape = node.outputs[0], sizes(node.outputs[0])
         x = _logistic(output)

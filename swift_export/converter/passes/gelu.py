@@ -20,6 +20,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.nested import root
 from swift_export.converter.passes.polynomial import polynomial
+from swift_export.converter.passes.roundings import rounding_of
 
 __all__ = ["fuse_gelu"]
 
@@ -82,7 +83,7 @@ def _argument(node: oir.Node) -> tuple[oir.Value, str, bool] | None:
             continue
         inner, (wanted, approximate) = found
         for x in {id(v): v for level in levels for v in level if v is not factor and scalar(v) is None}.values():
-            if sizes(x) != sizes(node.outputs[0]) or not _equal(polynomial(inner, x), wanted, x.dtype):
+            if sizes(x) != sizes(node.outputs[0]) or not _equal(polynomial(inner, x), wanted, rounding_of(x)):
                 continue
             rest = _factors(node.outputs[0], x)[-1]
             if factor not in rest or x not in rest:

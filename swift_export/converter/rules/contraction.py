@@ -83,7 +83,7 @@ def finish_product(b: Builder, value: oir.Value, dtype: oir.DataType) -> oir.Val
     if dtype == DataType.BOOL:
         assert value.dtype is not None
         return b.same_type("Not", b.truth("Equal", value, b.scalar(0, value.dtype)))
-    return b.cast(value, dtype)
+    return b.uncarried(value, dtype)
 
 
 def _by_one_matrix(

@@ -45,7 +45,7 @@ def _pad(frame: Frame, op: Any, low: Sequence[Size], high: Sequence[Size], inter
     value, filling = b.cast(frame.full(op.operands[0]), kind), b.cast(frame.full(op.operands[1]), kind)
     value = _spread(b, value, filling, between)
     # Widening comes first: cropping more than an axis holds leaves filling from the other edge.
-    return b.cast(_crop(b, _widen(b, value, filling, low, high), low, high, out), dtype)
+    return b.uncarried(_crop(b, _widen(b, value, filling, low, high), low, high, out), dtype)
 
 
 def _spread(b: Builder, value: oir.Value, filling: oir.Value, between: Sequence[int]) -> oir.Value:

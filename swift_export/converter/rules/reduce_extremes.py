@@ -21,7 +21,7 @@ def along(b: Builder, op_type: str, value: oir.Value, axes: Sequence[int], shape
     assert value.dtype is not None
     kind = b.carrier(op_type, value.dtype)
     reduced = b.node(op_type, [b.cast(value, kind), b.integers(axes)], kind, shape, keepdims=0)
-    return b.cast(reduced, value.dtype)
+    return b.uncarried(reduced, value.dtype)
 
 
 def extreme(b: Builder, kind: str, value: oir.Value, axes: Sequence[int], shape: Shape) -> oir.Value:

@@ -103,7 +103,7 @@ def dynamic_broadcast_in_dim(frame: Frame, op: Any) -> oir.Value:
         differences = b.same_type("Abs", b.same_type("Sub", found, b.sizes(shape)))
         total = b.node("ReduceSum", [differences, b.integers([0])], oir.DataType.INT64, (), keepdims=0)
         b.require(b.truth("Equal", total, b.scalar(0, oir.DataType.INT64)))
-    return b.cast(result, frame.dtype(op.results[0]))
+    return b.uncarried(result, frame.dtype(op.results[0]))
 
 
 @rule("stablehlo.concatenate", attributes=["dimension"])

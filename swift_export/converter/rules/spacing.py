@@ -108,7 +108,7 @@ def filled(b: Builder, value: oir.Value, widths: oir.Value, fill: oir.Value, sha
     """
     assert value.dtype is not None
     kind = b.carrier("Pad", value.dtype)
-    return b.cast(b.node("Pad", [b.cast(value, kind), widths, b.cast(fill, kind)], kind, shape), value.dtype)
+    return b.uncarried(b.node("Pad", [b.cast(value, kind), widths, b.cast(fill, kind)], kind, shape), value.dtype)
 
 
 def interleaved(b: Builder, value: oir.Value, factors: Sequence[int], fill: oir.Value) -> oir.Value:

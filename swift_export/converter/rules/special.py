@@ -40,7 +40,8 @@ def through_float32(function: Callable[..., Term], *operands: Term) -> Term:
     dtype = operands[0].dtype
     if dtype not in (DataType.FLOAT16, DataType.BFLOAT16):
         return function(*operands)
-    return function(*(x.to(DataType.FLOAT) for x in operands)).to(dtype)
+    result = function(*(x.to(DataType.FLOAT) for x in operands))
+    return Term(result.builder, result.builder.uncarried(result.value, dtype))
 
 
 def is_finite(x: Term) -> Term:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.builder import Builder, known
+from swift_export.converter.builder import Builder
 
 __all__ = ["FLOATS", "SIGNED", "UNSIGNED", "Term", "unsigned_like"]
 
@@ -52,10 +51,7 @@ class Term:
         return Term(self.builder, self.builder.truth(op_type, *self._values(others)))
 
     def to(self, dtype: oir.DataType) -> Term:
-        """The elements converted by ONNX's Cast; a constant of one element stays a constant in a wider float."""
-        elements = known(self.value)
-        if dtype == DataType.FLOAT and self.dtype in FLOATS and elements is not None and elements.size == 1:
-            return Term(self.builder, self.builder.constant(elements.astype(np.float32)))
+        """The elements converted by ONNX's Cast."""
         return Term(self.builder, self.builder.cast(self.value, dtype))
 
     def bits(self, dtype: oir.DataType) -> Term:

@@ -12,10 +12,10 @@ import onnx_ir as oir
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graphs import Sketch, op_types, transformed
+from graphs import Sketch, op_types, run, transformed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import run_and_compare
+from compare import lower, run_and_compare
 
 #: Sums of at most 6 exponentials, in another order, of numbers up to about 80.
 RTOL = 2e-6
@@ -93,3 +93,46 @@ def test_other_quotients_stay(near_miss: Callable[[Quotient], oir.Value], seed: 
 def test_as_jax_writes_it(axis: int) -> None:
     x = np.random.default_rng(0).standard_normal((3, 4, 5, 6), np.float32)
     assert op_types(run_and_compare(lambda x: jax.nn.softmax(x, axis=axis), x, rtol=RTOL)) == {"Softmax": 1}
+
+
+#: Rows with NaN, infinities, and none that counts.
+ROWS = np.array(
+    [
+        [0, 1, 2, 3],
+        [-1, 1e4, 2, 3],
+        [np.nan, 1, 2, 3],
+        [3, 2, 1, np.inf],
+        [1, 2, -np.inf, 3],
+        [-np.inf] * 4,
+        [-1, -2, -3, -4],
+        [-1, -2, np.nan, 4],
+    ],
+    np.float32,
+)
+
+
+def test_logarithms_masks_and_16_bits() -> None:
+    functions: dict[str, Callable[[jax.Array], jax.Array]] = {
+        "LogSoftmax": jax.nn.log_softmax,
+        "Softmax": lambda x: jax.nn.softmax(x, where=x > 0),
+        "Softmax, ones that it masks": lambda x: jax.nn.softmax(x, where=x != 2, axis=0),
+        "LogSoftmax, masked": lambda x: jax.nn.log_softmax(x, where=x > 0),
+        "LogSoftmax, of an axis": lambda x: jax.nn.log_softmax(x, axis=0),
+        "Softmax, short": lambda x: jax.nn.softmax(x.astype(np.float16)),
+    }
+    model = lower(lambda x: [f(x) for f in functions.values()], ROWS, symbolic=None)
+    counts = op_types(model)
+    assert (counts["Softmax"], counts["LogSoftmax"]) == (3, 3)
+    assert not {"ReduceMax", "ReduceSum", "Exp", "Log"} & set(counts)
+    for optimized in (False, True):
+        for (name, function), found in zip(functions.items(), run(model, ROWS, optimized=optimized), strict=True):
+            rtol = 2e-3 if found.dtype == np.float16 else RTOL
+            np.testing.assert_allclose(found, jax.jit(function)(ROWS), rtol=rtol, atol=rtol, err_msg=name)
+
+
+def test_another_mask_of_the_sum_stays() -> None:
+    def others(x: jax.Array) -> jax.Array:
+        e = jax.numpy.exp(x - x.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True, where=x > 0)
+
+    assert "Softmax" not in op_types(run_and_compare(others, ROWS[:1], rtol=RTOL))
