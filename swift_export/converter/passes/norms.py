@@ -2,51 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.match import (
+    array,
     attribute,
     axes_of,
     constant_like,
     either,
     inputs,
+    is_named,
     made_by,
+    new_value,
+    only_use,
     scalar,
     sizes,
 )
 
-__all__ = ["mean_axis", "mean_square", "ones", "quotients"]
+__all__ = [
+    "as_row",
+    "followed_by_row",
+    "inverses",
+    "is_row",
+    "is_square",
+    "mean_axis",
+    "mean_square",
+    "ones",
+    "plus_epsilon",
+    "quotients",
+]
 
 
-def quotients(node: oir.Node) -> list[tuple[oir.Value, oir.Value]]:
-    """(a, b) for each reading of a node as ``a / sqrt(b)``."""
-    if node.op_type == "Mul":
-        candidates = [(a, made_by(b, "Reciprocal")) for a, b in either(node)]
-        pairs = [(a, made_by(r.inputs[0], "Sqrt")) for a, r in candidates if r is not None]
-    elif node.op_type == "Div":
+def quotients(node: oir.Node) -> Iterator[tuple[oir.Value, oir.Value, oir.Value | None]]:
+    """(a, b, scale) for each reading of a node as ``a / sqrt(b)`` or ``a * (scale / sqrt(b))``."""
+    if node.op_type == "Div":
         a, b = inputs(node)
-        pairs = [(a, made_by(b, "Sqrt"))]
-    else:
-        return []
-    return [(a, inputs(root)[0]) for a, root in pairs if root is not None]
+        root = made_by(b, "Sqrt")
+        if root is not None:
+            yield a, inputs(root)[0], None
+    elif node.op_type == "Mul":
+        for a, inverse in either(node):
+            yield from ((a, b, scale) for b, scale in inverses(inverse))
 
 
-def mean_square(value: oir.Value, of: oir.Value) -> tuple[int, float] | None:
-    """(first axis, epsilon) if a value is ``mean(of²) + epsilon`` over trailing axes."""
+def inverses(value: oir.Value) -> Iterator[tuple[oir.Value, oir.Value | None]]:
+    """(b, scale) for each reading of a value as ``1 / sqrt(b)`` or ``scale / sqrt(b)``."""
+    inverse = made_by(value, "Reciprocal")
+    if inverse is not None:
+        root = made_by(inverse.inputs[0], "Sqrt")
+        if root is not None:
+            yield inputs(root)[0], None
+    product = made_by(value, "Mul")
+    for scale, other in either(product) if product is not None else ():
+        inverse = made_by(other, "Reciprocal")
+        root = made_by(inverse.inputs[0], "Sqrt") if inverse is not None else None
+        if root is not None:
+            yield inputs(root)[0], scale
+
+
+def plus_epsilon(value: oir.Value) -> Iterator[tuple[oir.Value, float]]:
+    """(x, epsilon) for each reading of a value as ``x + epsilon``."""
     add = made_by(value, "Add")
-    for mean, constant in either(add) if add is not None else []:
-        average, epsilon = made_by(mean, "ReduceMean"), scalar(constant)
-        square = inputs(average)[0] if average is not None else None
-        if square is None or epsilon is None or not _is_square(square, of):
-            continue
-        axis = mean_axis(average, square)
-        if axis is not None:
-            return axis, epsilon
-    return None
+    for x, constant in either(add) if add is not None else ():
+        epsilon = scalar(constant)
+        if epsilon is not None:
+            yield x, epsilon
 
 
-def _is_square(value: oir.Value, of: oir.Value) -> bool:
+def mean_square(value: oir.Value, of: oir.Value) -> int | None:
+    """The first axis if a value is ``mean(of²)`` over trailing axes."""
+    average = made_by(value, "ReduceMean")
+    square = inputs(average)[0] if average is not None else None
+    return mean_axis(average, square) if square is not None and is_square(square, of) else None
+
+
+def is_square(value: oir.Value, of: oir.Value) -> bool:
+    """Whether a value is ``of²``."""
     node = made_by(value, "Mul", "Pow")
     if node is None:
         return False
@@ -68,3 +102,43 @@ def ones(graph: oir.Graph, x: oir.Value, axis: int) -> oir.Value | None:
     if len(shape) != len(sizes(x)) - axis or x.dtype is None:
         return None
     return constant_like(graph, np.ones(shape, x.dtype.numpy()))
+
+
+def is_row(value: oir.Value, shape: Sequence[int | str]) -> bool:
+    """Whether a value has this shape, but for axes of size 1 in front of it."""
+    front = len(sizes(value)) - len(shape)
+    return front >= 0 and sizes(value) == [1] * front + list(shape)
+
+
+def as_row(graph: oir.Graph, before: oir.Node, value: oir.Value, shape: Sequence[int | str]) -> oir.Value | None:
+    """A value that `is_row` in exactly that shape; None if its sizes are unknown."""
+    while sizes(value) != list(shape):
+        move = made_by(value, "Reshape", "Unsqueeze")
+        if move is not None and is_row(inputs(move)[0], shape):
+            value = inputs(move)[0]
+            continue
+        known = [size for size in shape if isinstance(size, int)]
+        if len(known) < len(shape) or 0 in known:
+            return None
+        elements = array(value)
+        if elements is not None and not is_named(value):
+            return constant_like(graph, elements.reshape(known))
+        target = constant_like(graph, np.asarray(known, np.int64))
+        return new_value(graph, before, "Reshape", [value, target], known)
+    return value
+
+
+def followed_by_row(
+    graph: oir.Graph, node: oir.Node, op_type: str, shape: Sequence[int | str]
+) -> tuple[oir.Node, oir.Value | None]:
+    """The commutative op that is the only user of a node's result, with its other operand if that is a row of this
+    shape; else the node itself and None.
+    """
+    user = only_use(node.outputs[0])
+    if user is not None and user.op_type == op_type and not user.domain:
+        for result, other in either(user):
+            if result is node.outputs[0] and is_row(other, shape) and sizes(user.outputs[0]) == sizes(result):
+                row = as_row(graph, user, other, shape)
+                if row is not None:
+                    return user, row
+    return node, None

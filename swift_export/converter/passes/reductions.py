@@ -13,7 +13,6 @@ from swift_export.converter.passes.match import (
     integers,
     made_by,
     new_value,
-    only_use,
     replace,
     scalar,
     sizes,
@@ -22,25 +21,68 @@ from swift_export.converter.passes.match import (
 __all__ = ["keep_reduced_axes", "reduce_means"]
 
 REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
+#: Ops on the elements of one or two reduced values, or of one and a number.
+POINTWISE = ("Abs", "Add", "Div", "Exp", "Log", "Max", "Min", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub")
 
 
 def keep_reduced_axes(graph: oir.Graph) -> int:
-    """``Unsqueeze(Reduce(x, axes, keepdims=0), axes)`` -> ``Reduce(x, axes, keepdims=1)``."""
+    """``Unsqueeze(f(Reduce(x, axes, keepdims=0), ...), axes)`` -> ``f(Reduce(x, axes, keepdims=1), ...)``, where f is
+    nothing or pointwise.
+    """
     count = 0
     for node in list(graph):
-        if node.op_type != "Unsqueeze":
+        axes = integers(node.inputs[1]) if node.op_type == "Unsqueeze" and node.graph is not None else None
+        tree = _reduced(inputs(node)[0], axes) if axes is not None else None
+        restored = _restored(tree, axes) if tree is not None and axes is not None else None
+        if not tree or not restored:
             continue
-        reduction = made_by(node.inputs[0], *REDUCTIONS)
-        if reduction is None or attribute(reduction, "keepdims", 1) == 1 or only_use(reduction.outputs[0]) is None:
-            continue
-        axes = axes_of(reduction)
-        if axes is None or axes != integers(node.inputs[1]):
-            continue
-        shape = sizes(node.outputs[0])
-        operands = inputs(reduction)
-        replace(graph, node.outputs[0], new_value(graph, node, reduction.op_type, operands, shape, {"keepdims": 1}))
+        kept: dict[oir.Value, oir.Value] = {}
+        for inner in tree:
+            shape = sizes(inner.outputs[0])
+            for axis in axes or ():
+                shape.insert(axis, 1)
+            attributes = {"keepdims": 1} if inner.op_type in REDUCTIONS else dict(inner.attributes)
+            operands = [kept.get(v, v) for v in inputs(inner)]
+            kept[inner.outputs[0]] = new_value(graph, inner, inner.op_type, operands, shape, attributes)
+        for unsqueeze in restored:
+            replace(graph, unsqueeze.outputs[0], kept[inputs(unsqueeze)[0]])
         count += 1
     return count
+
+
+def _reduced(value: oir.Value, axes: list[int]) -> list[oir.Node] | None:
+    """The nodes that make a value from reductions over ``axes``, in order; None if other nodes take part."""
+    found: dict[oir.Node, None] = {}
+
+    def collect(value: oir.Value) -> bool:
+        node = made_by(value, *REDUCTIONS, *POINTWISE)
+        if node is None or node.graph is not value.graph:
+            return False
+        if node in found:
+            return True
+        if node.op_type in REDUCTIONS:
+            whole = attribute(node, "keepdims", 1) == 0 and axes_of(node) == axes
+        else:
+            whole = all(scalar(v) is not None or collect(v) for v in inputs(node))
+        if whole:
+            found[node] = None
+        return whole
+
+    return list(found) if collect(value) else None
+
+
+def _restored(tree: list[oir.Node], axes: list[int]) -> list[oir.Node] | None:
+    """The nodes that put ``axes`` back into values of the tree; None if its values have other uses."""
+    restored: dict[oir.Node, None] = {}
+    for value in (output for node in tree for output in node.outputs):
+        for user in value.consumers():
+            if user.graph is value.graph and user.op_type == "Unsqueeze" and integers(user.inputs[1]) == axes:
+                restored[user] = None
+            elif user not in tree:
+                return None
+        if value.is_graph_output():
+            return None
+    return list(restored)
 
 
 def reduce_means(graph: oir.Graph) -> int:

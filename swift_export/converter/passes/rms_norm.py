@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import either, followed, made_by, new_value, replace, sizes
+from swift_export.converter.passes.match import new_value, replace, sizes
 from swift_export.converter.passes.nested import root
-from swift_export.converter.passes.norms import mean_square, ones, quotients
+from swift_export.converter.passes.norms import (
+    as_row,
+    followed_by_row,
+    is_row,
+    mean_square,
+    ones,
+    plus_epsilon,
+    quotients,
+)
 
 __all__ = ["fuse_rms_normalization"]
 
@@ -22,13 +32,17 @@ def fuse_rms_normalization(graph: oir.Graph) -> int:
         return 0
     count = 0
     for node in list(graph):
-        found = _normalised(node) if node.graph is not None else None
+        found = next(_normalised(node), None) if node.graph is not None else None
         if found is None:
             continue
         x, axis, epsilon, scale = found
-        last = node
+        last, shape = node, sizes(x)[axis:]
         if scale is None:
-            last, scale = followed(node, "Mul", sizes(x)[axis:])
+            last, scale = followed_by_row(graph, node, "Mul", shape)
+        else:
+            scale = as_row(graph, node, scale, shape)
+            if scale is None:
+                continue
         scale = scale or ones(graph, x, axis)
         if scale is None:
             continue
@@ -39,18 +53,14 @@ def fuse_rms_normalization(graph: oir.Graph) -> int:
     return count
 
 
-def _normalised(node: oir.Node) -> tuple[oir.Value, int, float, oir.Value | None] | None:
-    """(x, first normalised axis, epsilon, scale if it is in the root) if the node's result is x normalised."""
-    if node.op_type not in ("Mul", "Div") or node.outputs[0].dtype == oir.DataType.DOUBLE:
-        return None
-    for x, square in quotients(node):
-        found = mean_square(square, x)
-        if found is not None and sizes(x) == sizes(node.outputs[0]):
-            return x, *found, None
-    for x, scaled in either(node) if node.op_type == "Mul" else []:
-        product = made_by(scaled, "Mul")
-        for scale, square in quotients(product) if product is not None else []:
-            found = mean_square(square, x)
-            if found is not None and sizes(scale) == sizes(x)[found[0] :]:
-                return x, *found, scale
-    return None
+def _normalised(node: oir.Node) -> Iterator[tuple[oir.Value, int, float, oir.Value | None]]:
+    """(x, first normalised axis, epsilon, scale if it is in the root) for readings of the result as x normalised."""
+    if node.domain or node.outputs[0].dtype == oir.DataType.DOUBLE:
+        return
+    for x, square, scale in quotients(node):
+        for mean, epsilon in plus_epsilon(square):
+            axis = mean_square(mean, x)
+            if axis is None or sizes(x) != sizes(node.outputs[0]):
+                continue
+            if scale is None or is_row(scale, sizes(x)[axis:]):
+                yield x, axis, epsilon, scale

@@ -22,19 +22,22 @@ from swift_export.converter.passes.match import (
 
 __all__ = ["choose_branches", "drop_neutral_elements", "multiply_by_inverses"]
 
-NEUTRAL = {"Max": -math.inf, "Min": math.inf, "Mul": 1.0}
+NEUTRAL = {"Div": 1.0, "Max": -math.inf, "Min": math.inf, "Mul": 1.0, "Sub": 0.0}
+COMMUTATIVE = ("Max", "Min", "Mul")
 
 
 def drop_neutral_elements(graph: oir.Graph) -> int:
-    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1`` -> ``x``: equal for every x, NaN and -0 included. The same for
-    ``max(x, 0)`` of a mean of squares.
+    """``max(x, -inf)``, ``min(x, inf)``, ``x * 1``, ``x / 1``, ``x - 0`` -> ``x``: equal for every x, NaN and -0
+    included. The same for ``max(x, 0)`` of a mean of squares.
     """
     count = 0
     for node in list(graph):
         if node.op_type not in NEUTRAL or len(inputs(node)) != 2:
             continue
-        for x, other in either(node):
-            neutral = scalar(other) == NEUTRAL[node.op_type]
+        for x, other in either(node) if node.op_type in COMMUTATIVE else either(node)[:1]:
+            number = scalar(other)
+            # -0 - (-0) is +0.
+            neutral = number == NEUTRAL[node.op_type] and not (number == 0 and math.copysign(1, number) < 0)
             if (
                 (neutral or (node.op_type == "Max" and scalar(other) == 0 and _is_mean_square(x)))
                 and sizes(x) == sizes(node.outputs[0])

@@ -46,8 +46,7 @@ def dot_general(frame: Frame, op: Any) -> oir.Value:
     out = frame.result_shape(op, (*batch, *free[0], *free[1]))
     frame.shapes[op.results[0]] = out
 
-    one_matrix = len(right_free) == 1 or (len(left_free) == 1 and len(right_free) > 1)
-    if not batch and len(contracting[0]) == 1 and one_matrix:
+    if not batch:
         product = _by_one_matrix(b, left, right, (left_free, right_free), contracting, free)
     else:
         left = b.transpose(left, batching[0] + left_free + contracting[0])
@@ -94,20 +93,52 @@ def _by_one_matrix(
     contracting: tuple[list[int], list[int]],
     free: tuple[Shape, Shape],
 ) -> oir.Value:
-    """A product without Reshape, if one of its operands is a matrix."""
+    """A product without batch axes: MatMul broadcasts one operand, as a matrix, over the leading axes of the other."""
     (left_free, right_free), (left_sum, right_sum) = kept, contracting
-    dtype = left.dtype
+    if _is_weight(left) and not _is_weight(right) and right_sum == list(range(len(right_free), len(b.shape(right)))):
+        # Rows of x times a weight on the left, as a vmapped layer is written: in the other order, x stays as it is.
+        product = _stack_by_matrix(b, right, left, (right_free, left_free), (right_sum, left_sum), free[::-1])
+        behind = len(right_free)
+        return b.transpose(product, [*range(behind, behind + len(left_free)), *range(behind)])
+    if len(left_sum) == len(left_free) == 1 and len(right_free) > 1 and not _is_weight(right):
+        # A matrix on the left; its rows then become the axis before the last.
+        left = b.transpose(left, left_free + left_sum)
+        right = b.transpose(right, right_free[:-1] + right_sum + right_free[-1:])
+        assert left.dtype is not None
+        product = b.node("MatMul", [left, right], left.dtype, (*free[1][:-1], *free[0], free[1][-1]))
+        front = len(right_free) - 1
+        return b.transpose(product, [front, *range(front), front + 1])
+    return _stack_by_matrix(b, left, right, kept, contracting, free)
+
+
+def _stack_by_matrix(
+    b: Builder,
+    stack: oir.Value,
+    matrix: oir.Value,
+    kept: tuple[list[int], list[int]],
+    contracting: tuple[list[int], list[int]],
+    free: tuple[Shape, Shape],
+) -> oir.Value:
+    """Sums over the contracted axes, merged into one; the matrix's free axes are its columns."""
+    dtype = stack.dtype
     assert dtype is not None
-    left = b.transpose(left, left_free + left_sum)
-    if len(right_free) == 1:
-        # MatMul broadcasts a matrix on the right over all leading axes of the left.
-        right = b.transpose(right, right_sum + right_free)
-        return b.node("MatMul", [left, right], dtype, (*free[0], *free[1]))
-    # A matrix on the left is broadcast in the same way; its rows then become the axis before the last.
-    right = b.transpose(right, right_free[:-1] + right_sum + right_free[-1:])
-    product = b.node("MatMul", [left, right], dtype, (*free[1][:-1], *free[0], free[1][-1]))
-    front = len(right_free) - 1
-    return b.transpose(product, [front, *range(front), front + 1])
+    stack = b.transpose(stack, kept[0] + contracting[0])
+    matrix = b.transpose(matrix, contracting[1] + kept[1])
+    depth, columns = shape_size(b.shape(stack)[len(kept[0]) :]), shape_size(free[1])
+    stack = b.reshape(stack, (*free[0], depth))
+    matrix = b.reshape(matrix, (depth, columns))
+    product = b.node("MatMul", [stack, matrix], dtype, (*free[0], columns))
+    return b.reshape(product, (*free[0], *free[1]))
+
+
+def _is_weight(value: oir.Value) -> bool:
+    """Whether a value is a constant, also after moves and conversions."""
+    node = value.producer()
+    if node is None:
+        return value.const_value is not None
+    return node.op_type in ("Cast", "Expand", "Reshape", "Transpose", "Unsqueeze") and all(
+        v is None or _is_weight(v) for v in node.inputs
+    )
 
 
 def _check_algorithm(frame: Frame, op: Any, algorithm: Any) -> None:
