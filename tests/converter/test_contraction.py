@@ -130,3 +130,36 @@ def test_integers_from_products_of_floats_are_one_clear_error() -> None:
     }"""
     with pytest.raises(LoweringError, match=r"stablehlo.dot_general at .*INT32 from products of floats"):
         stablehlo_to_onnx(text)
+
+
+def test_products_with_weights_move_only_the_weights() -> None:
+    """Einsums of rows and weights in other orders than MatMul's: a product and reshapes."""
+    x, heads = numbers("float32", 2, 3, 4), numbers("float32", 2, 3, 2, 2)
+    for equation, given, *shape in (
+        ("oi,bti->bto", x, 5, 4),
+        ("ihd,bti->bthd", x, 4, 2, 3),
+        ("hdo,bthd->bto", heads, 2, 2, 5),
+    ):
+        weight = numbers("float32", *shape)
+
+        def function(x: jax.Array, equation: str = equation, weight: np.ndarray = weight) -> jax.Array:
+            operands = (x, weight) if equation.startswith("bt") else (weight, x)
+            return jnp.tanh(jnp.einsum(equation, *operands))
+
+        counts = op_types(run_and_compare(function, given))
+        assert counts.pop("MatMul", 0) + counts.pop("Gemm", 0) == counts.pop("Tanh") == 1
+        assert counts.get("Transpose", 0) == 0
+        assert sum(counts.values()) <= 2
+
+
+def test_a_vmapped_layer_moves_nothing() -> None:
+    x, weight, bias = numbers("float32", 2, 3, 4), numbers("float32", 5, 4), numbers("float32", 5)
+    layer = jax.vmap(jax.vmap(lambda row: jnp.tanh(jnp.asarray(weight) @ row + bias)))
+    assert op_types(run_and_compare(layer, x)) == {"Reshape": 2, "Gemm": 1, "Tanh": 1}
+
+
+def test_probabilities_times_values_leave_the_probabilities_as_they_are() -> None:
+    p, v = numbers("float32", 2, 3, 4, 5), numbers("float32", 2, 5, 3, 6)
+    model = run_and_compare(lambda p, v: jnp.einsum("bhts,bshd->bthd", p, v), p, v, symbolic=None)
+    assert op_types(model) == {"MatMul": 1, "Transpose": 2}
+    assert all(node.inputs[0] is not model.graph.inputs[0] for node in model.graph if node.op_type == "Transpose")

@@ -105,7 +105,9 @@ def ones(graph: oir.Graph, x: oir.Value, axis: int) -> oir.Value | None:
 
 
 def is_row(value: oir.Value, shape: Sequence[int | str]) -> bool:
-    """Whether a value has this shape, but for axes of size 1 in front of it."""
+    """Whether a value is an unnamed number or has this shape, but for axes of size 1 in front of it."""
+    if scalar(value) is not None:
+        return not is_named(value)
     front = len(sizes(value)) - len(shape)
     return front >= 0 and sizes(value) == [1] * front + list(shape)
 
@@ -122,7 +124,7 @@ def as_row(graph: oir.Graph, before: oir.Node, value: oir.Value, shape: Sequence
             return None
         elements = array(value)
         if elements is not None and not is_named(value):
-            return constant_like(graph, elements.reshape(known))
+            return constant_like(graph, np.resize(elements, known))
         target = constant_like(graph, np.asarray(known, np.int64))
         return new_value(graph, before, "Reshape", [value, target], known)
     return value

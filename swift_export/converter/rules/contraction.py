@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as oir
@@ -48,14 +49,14 @@ def dot_general(frame: Frame, op: Any) -> oir.Value:
 
     if not batch:
         product = _by_one_matrix(b, left, right, (left_free, right_free), contracting, free)
+    elif _ends_in(right, contracting[1]) and not _ends_in(left, contracting[0]):
+        # Values times probabilities: in the other order, the probabilities stay as they are.
+        product = _batched(b, (right, left), batching[::-1], (right_free, left_free), contracting[::-1], free[::-1])
+        front = len(batch) + len(right_free)
+        rest = range(len(batch), front)
+        product = b.transpose(product, [*range(len(batch)), *range(front, front + len(left_free)), *rest])
     else:
-        left = b.transpose(left, batching[0] + left_free + contracting[0])
-        right = b.transpose(right, batching[1] + contracting[1] + right_free)
-        depth = shape_size(b.shape(left)[len(batch) + len(left_free) :])
-        rows, columns = map(shape_size, free)
-        left = b.reshape(left, (*batch, rows, depth))
-        right = b.reshape(right, (*batch, depth, columns))
-        product = b.reshape(b.node("MatMul", [left, right], dtype, (*batch, rows, columns)), out)
+        product = _batched(b, (left, right), batching, (left_free, right_free), contracting, free)
     return finish_product(b, product, frame.dtype(op.results[0]))
 
 
@@ -95,7 +96,7 @@ def _by_one_matrix(
 ) -> oir.Value:
     """A product without batch axes: MatMul broadcasts one operand, as a matrix, over the leading axes of the other."""
     (left_free, right_free), (left_sum, right_sum) = kept, contracting
-    if _is_weight(left) and not _is_weight(right) and right_sum == list(range(len(right_free), len(b.shape(right)))):
+    if _is_weight(left) and not _is_weight(right) and _ends_in(right, right_sum):
         # Rows of x times a weight on the left, as a vmapped layer is written: in the other order, x stays as it is.
         product = _stack_by_matrix(b, right, left, (right_free, left_free), (right_sum, left_sum), free[::-1])
         behind = len(right_free)
@@ -122,13 +123,47 @@ def _stack_by_matrix(
     """Sums over the contracted axes, merged into one; the matrix's free axes are its columns."""
     dtype = stack.dtype
     assert dtype is not None
-    stack = b.transpose(stack, kept[0] + contracting[0])
-    matrix = b.transpose(matrix, contracting[1] + kept[1])
+    summed = _in_order(contracting)
+    stack = b.transpose(stack, kept[0] + summed[0])
+    matrix = b.transpose(matrix, summed[1] + kept[1])
     depth, columns = shape_size(b.shape(stack)[len(kept[0]) :]), shape_size(free[1])
     stack = b.reshape(stack, (*free[0], depth))
     matrix = b.reshape(matrix, (depth, columns))
     product = b.node("MatMul", [stack, matrix], dtype, (*free[0], columns))
     return b.reshape(product, (*free[0], *free[1]))
+
+
+def _ends_in(value: oir.Value, axes: list[int]) -> bool:
+    """Whether these are the last axes of a value."""
+    return value.shape is not None and sorted(axes) == list(range(len(value.shape) - len(axes), len(value.shape)))
+
+
+def _in_order(contracting: Sequence[list[int]]) -> list[list[int]]:
+    """The contracted axes of both operands, in the order of the first one's."""
+    pairs = sorted(zip(*contracting, strict=True))
+    return [[pair[side] for pair in pairs] for side in (0, 1)]
+
+
+def _batched(
+    b: Builder,
+    operands: tuple[oir.Value, oir.Value],
+    batching: Sequence[list[int]],
+    kept: tuple[list[int], list[int]],
+    contracting: Sequence[list[int]],
+    free: tuple[Shape, Shape],
+) -> oir.Value:
+    """Products of stacks of matrices. Axes of the result: batch, free axes of the left, free axes of the right."""
+    summed, count = _in_order(contracting), len(batching[0])
+    left = b.transpose(operands[0], batching[0] + kept[0] + summed[0])
+    right = b.transpose(operands[1], batching[1] + summed[1] + kept[1])
+    batch = b.shape(left)[:count]
+    depth = shape_size(b.shape(left)[count + len(kept[0]) :])
+    rows, columns = map(shape_size, free)
+    left = b.reshape(left, (*batch, rows, depth))
+    right = b.reshape(right, (*batch, depth, columns))
+    assert left.dtype is not None
+    product = b.node("MatMul", [left, right], left.dtype, (*batch, rows, columns))
+    return b.reshape(product, (*batch, *free[0], *free[1]))
 
 
 def _is_weight(value: oir.Value) -> bool:

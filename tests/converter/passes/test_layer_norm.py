@@ -17,7 +17,7 @@ from graphs import op_types, transformed
 from norm_graphs import Norm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import run_and_compare
+from compare import lower, run, run_and_compare
 
 #: Means of at most 36 numbers, summed in another order, and a difference of two of them.
 RTOL = 2e-6
@@ -128,6 +128,77 @@ def test_a_normalised_value_that_is_used_twice_is_kept() -> None:
     scaled = sketch.mixed("Mul", y, sketch.weight(*sketch.trailing))
     counts = op_types(transformed(sketch, scaled, sketch.same_type("Tanh", y), rtol=RTOL))
     assert counts == {"LayerNormalization": 1, "Mul": 1, "Tanh": 1}
+
+
+def flax(s: Norm, scale: oir.Value, bias: oir.Value) -> oir.Value:
+    """The fast variance, and the scale beside the root."""
+    difference = s.same_type("Sub", s.mean(s.squared(s.source)), s.same_type("Mul", mean := s.mean(s.source), mean))
+    variance = s.mixed("Max", difference, s.number(0))
+    inverse = s.same_type("Reciprocal", s.same_type("Sqrt", s.mixed("Add", variance, s.number(s.epsilon))))
+    return s.mixed("Add", s.mixed("Mul", s.less_mean(s.source), s.mixed("Mul", inverse, scale)), bias)
+
+
+def keras(s: Norm, scale: oir.Value, bias: oir.Value) -> oir.Value:
+    """Multiplied out."""
+    inverse = s.mixed("Mul", s.same_type("Reciprocal", s.root(s.less_mean(s.source))), scale)
+    less = s.mixed("Mul", s.same_type("Neg", s.mean(s.source)), inverse)
+    return s.mixed("Add", s.mixed("Mul", s.source, inverse), s.mixed("Add", less, bias))
+
+
+@pytest.mark.parametrize("written", [flax, keras], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("seed", range(6))
+def test_as_frameworks_write_it(seed: int, written: Callable[[Norm, oir.Value, oir.Value], oir.Value]) -> None:
+    sketch = Norm(seed)
+    front = [1] * sketch.size(0, 2)
+    scale = sketch.reshape(sketch.weight(*sketch.trailing), (*front, *sketch.trailing))
+    bias = sketch.number(0.5) if sketch.coin() else sketch.weight(*front, *sketch.trailing)
+    model = transformed(sketch, written(sketch, scale, bias), rtol=5 * RTOL)
+    counts = op_types(model)
+    assert counts.pop("LayerNormalization") == 1
+    # The row of a named bias.
+    assert set(counts) <= {"Reshape"}
+
+
+def test_a_large_mean_costs_the_fast_variance_its_digits_but_not_the_op() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32) + 100
+    exact = (x - x.mean(-1, keepdims=True, dtype=np.float64)) / np.sqrt(x.var(-1, keepdims=True, dtype=np.float64))
+
+    def fast(x: jax.Array) -> jax.Array:
+        mean = x.mean(-1)
+        variance = jax.numpy.maximum(0.0, (x * x).mean(-1) - mean * mean)
+        return (x - mean[:, None]) * lax.rsqrt(variance[:, None] + 1e-6)
+
+    model = lower(fast, x)
+    assert op_types(model) == {"LayerNormalization": 1}
+    for optimized in (False, True):
+        (found,) = run(model, x, optimized=optimized)
+        assert np.abs(found - exact).max() <= 2 * np.abs(np.asarray(fast(x)) - exact).max()
+
+
+def negative_variance(s: Norm) -> oir.Value:
+    """Without the maximum, rounding gives NaN."""
+    mean = s.mean(s.source)
+    difference = s.same_type("Sub", s.mean(s.squared(s.source)), s.same_type("Mul", mean, mean))
+    return s.over_root(s.less_mean(s.source), s.same_type("Sqrt", s.mixed("Add", difference, s.number(s.epsilon))))
+
+
+def scale_by_row(s: Norm) -> oir.Value:
+    root = s.same_type("Reciprocal", s.root(s.less_mean(s.source)))
+    return s.mixed("Mul", s.less_mean(s.source), s.mixed("Mul", root, s.same_type("Tanh", s.source)))
+
+
+def another_factor(s: Norm) -> oir.Value:
+    inverse = s.same_type("Reciprocal", s.root(s.less_mean(s.source)))
+    other = s.mixed("Mul", inverse, s.weight(*s.trailing))
+    less = s.mixed("Mul", s.same_type("Neg", s.mean(s.source)), other)
+    return s.mixed("Add", s.mixed("Mul", s.source, inverse), less)
+
+
+@pytest.mark.parametrize("near_miss", [negative_variance, scale_by_row, another_factor], ids=lambda f: f.__name__)
+def test_what_frameworks_do_not_write_stays(near_miss: Callable[[Norm], oir.Value]) -> None:
+    for seed in range(3):
+        sketch = Norm(seed)
+        assert "LayerNormalization" not in op_types(transformed(sketch, near_miss(sketch), rtol=1e-4))
 
 
 def test_as_jax_writes_it() -> None:

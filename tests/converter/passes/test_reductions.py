@@ -64,6 +64,19 @@ def test_a_reduction_that_others_use_stays() -> None:
     assert op_types(transformed(sketch, *outputs, rtol=RTOL))["Unsqueeze"] == 1
 
 
+@pytest.mark.parametrize("used", [False, True])
+def test_axes_are_kept_through_pointwise_ops(used: bool) -> None:
+    sketch = Reduced(1)
+    mean, square = (sketch.reduce(op_type, keepdims=False) for op_type in ("ReduceSum", "ReduceProd"))
+    spread = sketch.same_type("Sqrt", sketch.same_type("Abs", sketch.mixed("Mul", mean, square)))
+    outputs = [sketch.mixed("Mul", sketch.same_type("Sub", sketch.source, sketch.kept(mean)), sketch.kept(spread))]
+    if used:
+        outputs.append(sketch.same_type("Neg", spread))
+    counts = op_types(transformed(sketch, *outputs, rtol=RTOL))
+    assert counts.get("Unsqueeze", 0) == 2 * used
+    assert counts["ReduceSum"] == counts["ReduceProd"] == 1
+
+
 @pytest.mark.parametrize("keepdims", [True, False])
 @pytest.mark.parametrize("seed", range(8))
 def test_sums_over_their_number_are_means(seed: int, keepdims: bool) -> None:

@@ -36,6 +36,13 @@ def test_other_elements_stay(op_type: str) -> None:
         assert op_type in op_types(transformed(sketch, sketch.same_type("Abs", y), rtol=0))
 
 
+def test_what_is_neutral_on_the_right_goes_only_there() -> None:
+    edges = np.array([[np.nan, np.inf, -np.inf, 0.0, -0.0, 3.0]], np.float32)
+    assert op_types(run_and_compare(lambda x: jnp.abs((x - 0.0) / 1.0), edges, rtol=0)) == {"Abs": 1}
+    model = run_and_compare(lambda x: [x - -0.0, 0.0 - x, 1.0 / x], edges, rtol=0)
+    assert op_types(model) == {"Sub": 2, "Div": 1}
+
+
 def test_a_neutral_element_that_broadcasts_stays() -> None:
     sketch = Sketch(0)
     ones = sketch.constant(np.ones((4, 1, 3), np.float32))
