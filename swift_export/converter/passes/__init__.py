@@ -10,6 +10,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnus
 from swift_export.converter.opsets import MICROSOFT, check_target
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
+from swift_export.converter.passes.average_pool import fuse_average_pool
 from swift_export.converter.passes.batch_steps import batch_steps
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.converter.passes.doubles import keep_doubles
@@ -17,6 +18,7 @@ from swift_export.converter.passes.duplicates import merge_duplicate_initializer
 from swift_export.converter.passes.extremes import complete_extremes, forget_signs_of_zeros, plain_extremes
 from swift_export.converter.passes.flat_products import flatten_products
 from swift_export.converter.passes.fold import fold_constants
+from swift_export.converter.passes.folded_weights import fold_into_weights
 from swift_export.converter.passes.fused_matmul import absorb_transposes
 from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
 from swift_export.converter.passes.gelu import fuse_gelu
@@ -29,6 +31,7 @@ from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
 from swift_export.converter.passes.order import order_nodes, separate_outputs
+from swift_export.converter.passes.pools import complete_pools, plain_pools
 from swift_export.converter.passes.recurrent import fuse_recurrences
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
@@ -41,6 +44,7 @@ from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
 from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unused import remove_unused
+from swift_export.converter.passes.zeros import fuse_relu
 
 __all__ = ["FUSIONS", "run_passes"]
 
@@ -53,10 +57,11 @@ STANDARD: tuple[Pass, ...] = (
     hoist_invariants,
     choose_branches,
     drop_neutral_elements,
+    fuse_average_pool,
     reduce_means,
     keep_reduced_axes,
-    drop_neutral_elements,
     multiply_by_inverses,
+    drop_neutral_elements,
     fuse_layer_normalization,
     fuse_rms_normalization,
     fuse_softmax,
@@ -67,6 +72,7 @@ STANDARD: tuple[Pass, ...] = (
     turn_products,
     merge_transposes,
     fuse_gemm,
+    fold_into_weights,
     sink_reshapes,
     merge_reshapes,
     merge_slices,
@@ -103,11 +109,12 @@ MICROSOFTS: tuple[Pass, ...] = (
     flatten_products,
     merge_reshapes,
 )
+LAST: tuple[Pass, ...] = (merge_moves, merge_reshapes, fold_into_weights, fuse_relu, hoist_invariants)
 
 #: The passes of each target, in order: later ones work on the results of earlier ones.
 FUSIONS = {
-    "portable": (*STANDARD, *PORTABLES, merge_moves, merge_reshapes, hoist_invariants),
-    "onnxruntime": (*STANDARD, *MICROSOFTS, merge_moves, merge_reshapes, hoist_invariants),
+    "portable": (*STANDARD, *PORTABLES, *LAST),
+    "onnxruntime": (*STANDARD, *MICROSOFTS, *LAST),
 }
 
 
@@ -119,6 +126,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     check_target(target)
     outputs = [value.name for value in model.graph.outputs]
     plain_extremes(model.graph)
+    plain_pools(model.graph)
     if fuse:
         # Before equal casts are merged, of the program and of the builder.
         for graph in graphs(model.graph):
@@ -131,7 +139,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
                 _clean(model)
         _clean(model)
     # Only the remaining ones: fused ones keep NaN by themselves.
-    if complete_extremes(model.graph):
+    if complete_extremes(model.graph) + complete_pools(model.graph):
         _clean(model)
     for graph in graphs(model.graph):
         keep_doubles(graph)

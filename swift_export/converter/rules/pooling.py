@@ -1,68 +1,91 @@
-"""Pooling by the largest or smallest float, with ONNX's MaxPool if it is exact."""
+"""Pooling in windows that ONNX's own ops know: the largest or smallest float, and sums."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, shape_size
-from swift_export.converter.rules.monoids import signs_of_zeros
-from swift_export.converter.rules.reduce_extremes import extreme
 from swift_export.converter.rules.spacing import Axis
 
-__all__ = ["pooled_extremes"]
+__all__ = ["pooled_extremes", "pooled_sums"]
 
 DataType = oir.DataType
 
-#: Pools the extremes of windows, exactly.
-Exact = Callable[[Builder, oir.Value], oir.Value]
+#: Pools (batch, channels, ...) in windows over the last axes to a shape; the attributes say how they move.
+Pool = Callable[[oir.Value, Shape, dict[str, Any]], oir.Value]
 
 
-def pooled_extremes(
-    b: Builder, kind: str, value: oir.Value, axes: Sequence[Axis], shape: Shape, exact: Exact
-) -> oir.Value | None:
+def pooled_extremes(b: Builder, kind: str, value: oir.Value, axes: Sequence[Axis], shape: Shape) -> oir.Value | None:
     """The extremes of windows of float32 or float64, if MaxPool supports such windows; else None.
 
-    MaxPool loses NaN and confuses zeros of different signs. Its result is right if the sum of all elements is finite,
-    so that no element is NaN or infinite, and if the result has no zeros. Otherwise the file takes the branch
-    ``exact``, which computes step by step and is much slower.
+    MaxPool is used as it is: ``passes.pools`` makes it keep NaN, infinities and the signs of zeros.
     """
+
+    def pool(channels: oir.Value, result: Shape, attributes: dict[str, Any]) -> oir.Value:
+        assert channels.dtype is not None
+        return b.node("MaxPool", [channels], channels.dtype, result, **attributes)
+
+    if kind == "maximum":
+        return _over_channels(b, value, axes, shape, pool)
+    found = _over_channels(b, b.same_type("Neg", value), axes, shape, pool)
+    return None if found is None else b.same_type("Neg", found)
+
+
+def pooled_sums(b: Builder, value: oir.Value, axes: Sequence[Axis], shape: Shape) -> oir.Value | None:
+    """The sums of windows of float32 as a convolution with ones, if it supports such windows; else None.
+
+    ``passes.pools`` makes averages of sums that are divided by their number of elements.
+    """
+
+    def pool(channels: oir.Value, result: Shape, attributes: dict[str, Any]) -> oir.Value:
+        count = b.shape(channels)[1]
+        assert isinstance(count, int)
+        ones = b.constant(np.ones((count, 1, *attributes["kernel_shape"]), np.float32))
+        return b.node("Conv", [channels, ones], DataType.FLOAT, result, group=count, **attributes)
+
+    return _over_channels(b, value, axes, shape, pool) if value.dtype == DataType.FLOAT else None
+
+
+def _over_channels(b: Builder, value: oir.Value, axes: Sequence[Axis], shape: Shape, pool: Pool) -> oir.Value | None:
+    """Pool over the axes along which the window moves, put last; two others are batch and channels, more are merged."""
     moving = [place for place, axis in enumerate(axes) if axis != Axis()]
-    if not 1 <= len(moving) <= 3 or _edges([axes[p] for p in moving], [b.shape(value)[p] for p in moving]) is None:
+    windows = [axes[place] for place in moving]
+    if not 1 <= len(moving) <= 3 or 0 in b.shape(value) or all(axis.size == 1 for axis in windows):
         return None
-    if 0 in b.shape(value):
+    edges = _edges(windows, [b.shape(value)[p] for p in moving])
+    if edges is None:
         return None
-    if math.prod(axis.size for axis in axes) < 4:
-        return None
+    others = [place for place in range(len(axes)) if place not in moving]
+    order = [*others, *moving]
+    value = b.transpose(value, order)
+    spatial = b.shape(value)[len(others) :]
+    value = b.reshape(value, (*_batch_and_channels(b.shape(value)[: len(others)]), *spatial))
+    attributes = {
+        "kernel_shape": [axis.size for axis in windows],
+        "strides": [axis.stride for axis in windows],
+        "dilations": [axis.window_dilation for axis in windows],
+    }
+    found = pool(value, (*b.shape(value)[:2], *(shape[place] for place in moving)), attributes | edges)
+    found = b.reshape(found, tuple(shape[place] for place in order))
+    return b.transpose(found, [order.index(place) for place in range(len(axes))])
 
-    def pool(builder: Builder, elements: oir.Value) -> oir.Value:
-        return _max_pool(builder, kind, elements, axes, moving, shape)
 
-    fast = pool(b, value)
-    dtype = value.dtype
-    assert dtype is not None
-    everything = list(range(len(axes)))
-    total = b.node("ReduceSum", [value, b.integers(everything)], dtype, (), keepdims=0)
-    finite = b.truth("Less", b.same_type("Abs", total), b.scalar(math.inf, dtype))
-
-    def signed(inner: Builder) -> oir.Value:
-        zeros = inner.truth("Equal", fast, inner.scalar(0, dtype))
-        any_zero = extreme(inner, "or", zeros, everything, ())
-        return _either(
-            inner, any_zero, lambda i: signs_of_zeros(i, kind, value, lambda v: pool(i, v)), lambda i: fast, shape
-        )
-
-    return _either(b, finite, signed, lambda i: exact(i, value), shape)
+def _batch_and_channels(sizes: Shape) -> Shape:
+    """The last of several sizes, if it is known, is that of channels, and the others merge; sizes of 1 do not count."""
+    kept = [size for size in sizes if size != 1]
+    channels = kept.pop() if kept and isinstance(kept[-1], int) else 1
+    return shape_size(kept), channels
 
 
 def _edges(axes: Sequence[Axis], lengths: Sequence[Size]) -> dict[str, Any] | None:
-    """MaxPool's attributes for the padding; None if it does not support such windows.
+    """The attributes for the padding; None if ONNX's ops do not support such windows.
 
-    It needs no holes between elements, and at least one element in every window.
+    They need no holes between elements, and at least one element in every window.
     """
     pads = [*(axis.low for axis in axes), *(axis.high for axis in axes)]
     if not all(isinstance(width, int) for width in pads):
@@ -71,48 +94,3 @@ def _edges(axes: Sequence[Axis], lengths: Sequence[Size]) -> dict[str, Any] | No
     reaches = [axis.size for axis in axes] * 2
     fits = all(isinstance(w, int) and 0 <= w < size for w, size in zip(pads, reaches, strict=True))
     return {"pads": pads} if fits and all(axis.base_dilation == 1 for axis in axes) else None
-
-
-def _max_pool(
-    b: Builder, kind: str, value: oir.Value, axes: Sequence[Axis], moving: Sequence[int], shape: Shape
-) -> oir.Value:
-    """MaxPool over the last axes, with all others merged into the first."""
-    others = [place for place in range(len(axes)) if place not in moving]
-    order = [*others, *moving]
-    lanes = shape_size([b.shape(value)[place] for place in others])
-    value = b.transpose(value if kind == "maximum" else b.same_type("Neg", value), order)
-    value = b.reshape(value, (lanes, 1, *b.shape(value)[len(others) :]))
-    assert value.dtype is not None
-    windows = [axes[place] for place in moving]
-    edges = _edges(windows, b.shape(value)[2:])
-    assert edges is not None
-    found = b.node(
-        "MaxPool",
-        [value],
-        value.dtype,
-        (lanes, 1, *(shape[place] for place in moving)),
-        kernel_shape=[axis.size for axis in windows],
-        strides=[axis.stride for axis in windows],
-        dilations=[axis.window_dilation for axis in windows],
-        **edges,
-    )
-    found = b.reshape(found, tuple(shape[place] for place in order))
-    found = b.transpose(found, [order.index(place) for place in range(len(axes))])
-    return found if kind == "maximum" else b.same_type("Neg", found)
-
-
-def _either(
-    b: Builder,
-    condition: oir.Value,
-    then: Callable[[Builder], oir.Value],
-    orelse: Callable[[Builder], oir.Value],
-    shape: Shape,
-) -> oir.Value:
-    def branch(make: Callable[[Builder], oir.Value]) -> tuple[oir.Graph, oir.Value]:
-        inner = b.nested()
-        value = make(inner)
-        return inner.body([], [value], "branch"), value
-
-    (first, value), (second, _) = branch(then), branch(orelse)
-    assert value.dtype is not None
-    return b.node("If", [condition], value.dtype, shape, then_branch=first, else_branch=second)

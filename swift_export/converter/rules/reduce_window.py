@@ -15,7 +15,7 @@ from swift_export.converter.frame import Frame, rule
 from swift_export.converter.mlir import constant_array
 from swift_export.converter.rules.folding import ONE_BY_ONE, in_windows, slid
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids, signs_of_zeros
-from swift_export.converter.rules.pooling import pooled_extremes
+from swift_export.converter.rules.pooling import pooled_extremes, pooled_sums
 from swift_export.converter.rules.spacing import Axis, interleaved, padded
 from swift_export.converter.rules.terms import FLOATS
 
@@ -96,15 +96,17 @@ def _pooled(
         return signs_of_zeros(b, monoid.kind, one, lambda v: pool(b, v))
 
     first = None if monoid.is_neutral(start) else [start]
-    if monoid.dtype in FLOATS and not monoid.is_float_extreme and _is_small(axes):
-        is_running = first is None and monoid.wide == monoid.dtype
-        running = _running_sum(b, monoid, value, axes) if is_running else None
-        return running if running is not None else in_windows(b, spread(b, value), axes, shape, plain, first)[0]
-    total = _running_sum(b, monoid, value, axes)
+    one_by_one = monoid.dtype in FLOATS and not monoid.is_float_extreme and _is_small(axes)
+    rounds_alike = first is None and monoid.wide == monoid.dtype
+    total = _running_sum(b, monoid, value, axes) if rounds_alike or not one_by_one else None
+    if total is None and monoid.kind == "add" and math.prod(axis.size / axis.stride for axis in axes) <= ONE_BY_ONE:
+        total = pooled_sums(b, value, axes, shape)
+    if total is None and one_by_one:
+        return in_windows(b, spread(b, value), axes, shape, plain, first)[0]
     if total is None:
         wide = b.cast(value, monoid.wide)
         if monoid.is_float_extreme:
-            total = pooled_extremes(b, monoid.kind, wide, axes, shape, extremes)
+            total = pooled_extremes(b, monoid.kind, wide, axes, shape)
             total = extremes(b, wide) if total is None else total
         else:
             total = pool(b, wide)
