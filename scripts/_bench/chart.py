@@ -7,10 +7,12 @@ from pathlib import Path
 
 from _bench.measuring import Figures
 
-__all__ = ["draw"]
+__all__ = ["COLOURS", "SETTINGS", "draw"]
 
-_COLOURS = {"jax": "#8a8f98", "ours": "#1f6f8b", "others": "#d98e4a"}
+COLOURS = {"jax": "#8a8f98", "ours": "#1f6f8b", "others": "#d98e4a"}
 _LEGEND = {"jax": "JAX, no file", "ours": "files of swift-export", "others": "files of jax2onnx"}
+#: Without dates and random ids, the same run gives the same file.
+SETTINGS = {"svg.hashsalt": "bench", "font.size": 9.5, "font.family": "DejaVu Sans"}
 
 
 def draw(rows: Sequence[Figures], subtitle: str, path: Path) -> None:
@@ -26,11 +28,9 @@ def draw(rows: Sequence[Figures], subtitle: str, path: Path) -> None:
 
     timed = [figures for figures in rows if 1 in figures.timings]
     seconds = [figures.timings[1].median for figures in timed]
-    # Without dates and random ids, the same run gives the same file.
-    settings = {"svg.hashsalt": "bench_cpu", "font.size": 9.5, "font.family": "DejaVu Sans"}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(SETTINGS):
         figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.36 * len(timed)), layout="constrained")
-        axes.barh(range(len(timed)), seconds, color=[_COLOURS[figures.row.family] for figures in timed], height=0.68)
+        axes.barh(range(len(timed)), seconds, color=[COLOURS[figures.row.family] for figures in timed], height=0.68)
         for place, (figures, value) in enumerate(zip(timed, seconds, strict=True)):
             label = f"{value:.2f} s   {figures.timings[1].ratio:.2f}×"
             # A white box keeps the line of the first row behind the text.
@@ -44,8 +44,8 @@ def draw(rows: Sequence[Figures], subtitle: str, path: Path) -> None:
         figure.suptitle(subtitle, fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(left=False)
-        families = [family for family in _COLOURS if any(figures.row.family == family for figures in timed)]
-        handles = [Patch(color=_COLOURS[family], label=_LEGEND[family]) for family in families]
+        families = [family for family in COLOURS if any(figures.row.family == family for figures in timed)]
+        handles = [Patch(color=COLOURS[family], label=_LEGEND[family]) for family in families]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
         pyplot.close(figure)

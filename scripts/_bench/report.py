@@ -12,6 +12,7 @@ from typing import Any
 
 from _bench.bars import verdicts
 from _bench.measuring import Figures
+from _bench.tables import aligned, cell, markdown, verdict_table
 
 __all__ = ["Report", "processor", "versions"]
 
@@ -28,21 +29,16 @@ _PACKAGES = (
     "jax2onnx",
 )
 _VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
-_NONE = "–"
-
-
-def _format(value: float | None, text: str, scale: float = 1.0) -> str:
-    return _NONE if value is None else text.format(value / scale)
 
 
 def _timed(figures: Figures, batch: int, text: str, value: str) -> str:
     timing = figures.timings.get(batch)
-    return _NONE if timing is None else text.format(getattr(timing, value))
+    return cell(None if timing is None else getattr(timing, value), text)
 
 
 def _clips_per_second(figures: Figures) -> str:
     timing = figures.timings.get(4)
-    return _NONE if timing is None else f"{4 / timing.median:.2f}"
+    return cell(None if timing is None else 4 / timing.median, "{:.2f}")
 
 
 _NOTES = (
@@ -61,13 +57,13 @@ _COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("ratio", lambda f: _timed(f, 1, "{:.2f}", "ratio")),
     ("clips/s, B=4", _clips_per_second),
     ("ratio, B=4", lambda f: _timed(f, 4, "{:.2f}", "ratio")),
-    ("load s", lambda f: _format(f.load_s, "{:.2f}")),
-    ("loaded MB", lambda f: _format(f.loaded, "{:.0f}", 1e6)),
-    ("inference MB", lambda f: _format(f.memory, "{:.0f}", 1e6)),
-    ("export s", lambda f: _format(f.export_s, "{:.1f}")),
-    ("file MB", lambda f: _format(f.size, "{:.1f}", 1e6)),
-    ("nodes", lambda f: _format(f.nodes, "{:.0f}")),
-    ("rel. L2", lambda f: _format(f.error, "{:.1e}")),
+    ("load s", lambda f: cell(f.load_s, "{:.2f}")),
+    ("loaded MB", lambda f: cell(f.loaded, "{:.0f}", 1e6)),
+    ("inference MB", lambda f: cell(f.memory, "{:.0f}", 1e6)),
+    ("export s", lambda f: cell(f.export_s, "{:.1f}")),
+    ("file MB", lambda f: cell(f.size, "{:.1f}", 1e6)),
+    ("nodes", lambda f: cell(f.nodes, "{:.0f}")),
+    ("rel. L2", lambda f: cell(f.error, "{:.1e}")),
 )
 
 
@@ -90,17 +86,12 @@ class Report:
 
     def text(self) -> str:
         """The table for a terminal, with the reasons of missing figures."""
-        table = [([head for head, _ in _COLUMNS], "what")]
-        table += [(self._cells(f), f.row.title if f.status == "measured" else _why(f)) for f in self.rows]
-        widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in table), strict=True)]
-        lines = []
-        for (name, *numbers), what in table:
-            aligned = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-            lines.append("  ".join([name.ljust(widths[0]), *aligned, what]))
-        return "\n".join(lines)
+        table = [[*(head for head, _ in _COLUMNS), "what"]]
+        table += [[*self._cells(f), f.row.title if f.status == "measured" else _why(f)] for f in self.rows]
+        return "\n".join(aligned(table))
 
     def _cells(self, figures: Figures) -> list[str]:
-        return [cell(figures) for _, cell in _COLUMNS]
+        return [text(figures) for _, text in _COLUMNS]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, in bytes and seconds."""
@@ -110,7 +101,7 @@ class Report:
             "threads": self.threads,
             "rounds": self.rounds - 1,
             "processor": processor(),
-            "versions": versions(),
+            "versions": versions(_PACKAGES),
             "idle_share_of_a_core": round(self.idle, 3),
             "rows": [_plain(figures) for figures in self.rows],
             "golden_relative_l2": dict(self.golden),
@@ -124,7 +115,7 @@ class Report:
             "clip": list(self.clip),
             "processor": processor(),
             "threads": self.threads,
-            "versions": versions(),
+            "versions": versions(_PACKAGES),
             "seconds": {f.row.name: f.timings[1].median for f in self.rows if 1 in f.timings},
         }
 
@@ -145,19 +136,13 @@ class Report:
         if chart:
             lines += [f"![Seconds per clip for each row, and the ratio to jax.jit]({chart})", ""]
         heads = ["row", *(head for head, _ in _COLUMNS)]
-        lines += [f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * (len(heads) - 2)]
-        for figures in self.rows:
-            lines.append(f"| {' | '.join([figures.row.title, *self._cells(figures)])} |")
+        lines += markdown(heads, ([f.row.title, *self._cells(f)] for f in self.rows), 2)
         lines += ["", *_NOTES, ""]
         unmeasured = [figures for figures in self.rows if figures.status != "measured"]
         if unmeasured:
             lines += ["Not measured, or only in part:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
-        lines += ["| figure | limit | stretch goal | measured | |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {v.what} | {v.bar} | {v.stretch} | {v.measured} | {v.word} |"
-            for v in verdicts(self.figures, self.golden)
-        ]
-        packages = ", ".join(f"{name} {number}" for name, number in versions().items())
+        lines += verdict_table(verdicts(self.figures, self.golden))
+        packages = ", ".join(f"{name} {number}" for name, number in versions(_PACKAGES).items())
         return "\n".join([*lines, "", f"Versions: {packages}.", ""])
 
 
@@ -197,10 +182,10 @@ def processor() -> str:
     return " with ".join(filter(None, [family or platform.machine(), vectors]))
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of the packages involved."""
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions of these packages."""
     out = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             out[package] = version(package)
         except PackageNotFoundError:

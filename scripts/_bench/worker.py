@@ -12,14 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Spec", "main"]
+__all__ = ["Spec", "main", "serve"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Spec:
     clips: str
     features: str
     threads: int
+    module: ClassVar[str] = "_bench.worker"
 
 
 class Server:
@@ -89,20 +90,25 @@ def memory_bytes(what: str) -> int:
 def main() -> None:
     """Serve until standard input ends."""
     spec = Spec(**json.loads(sys.argv[1]))
-    # Set before any runtime is imported, because runtimes count the allowed processors then.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.threads])
+    server = Server(spec)
+    serve(spec.threads, {"load": server.load, "run": server.run})
+
+
+def serve(threads: int, requests: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+    """Answer requests on ``threads`` processors until standard input ends; no runtime is imported yet."""
+    # Runtimes count the allowed processors when they are imported.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     # Runtimes print to standard output, but only answers may go to the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    server = Server(spec)
     with contextlib.suppress(KeyboardInterrupt):
         for line in sys.stdin:
-            print(json.dumps(_answer(server, line.strip())), file=answers, flush=True)
+            print(json.dumps(_answer(requests[line.strip()])), file=answers, flush=True)
 
 
-def _answer(server: Server, request: str) -> dict[str, Any]:
+def _answer(respond: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return {"load": server.load, "run": server.run}[request]()
+        return respond()
     except Exception as error:  # exception types differ by runtime; the report of the row shows it
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 

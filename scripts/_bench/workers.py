@@ -9,11 +9,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
-from _bench.worker import Spec
-
-__all__ = ["Broken", "Worker", "environment"]
+__all__ = ["Broken", "Task", "Worker", "environment"]
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 
@@ -22,9 +20,20 @@ class Broken(Exception):  # noqa: N818 - the outcome of a row, not an error of t
     """A file that could not be made, loaded or run; the message is one line."""
 
 
+class Task(Protocol):
+    """A dataclass, the argument of ``python -m MODULE``, which answers requests."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    module: ClassVar[str]
+
+    @property
+    def threads(self) -> int: ...
+
+
 def environment(threads: int) -> dict[str, str]:
     """The environment of the caller, plus the scripts and the package on the path, one device and quiet runtimes."""
-    paths = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
+    # A package that the caller names comes before the one of this repository.
+    paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", ""), str(SCRIPTS.parent)]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -39,16 +48,16 @@ def environment(threads: int) -> dict[str, str]:
 class Worker:
     """The process of a row, ended on leaving the context. The output of its runtime goes to ``log``."""
 
-    def __init__(self, spec: Spec, log: Path):
+    def __init__(self, task: Task, log: Path):
         self._log = log
         with log.open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "_bench.worker", json.dumps(asdict(spec))],
+                [sys.executable, "-P", "-m", task.module, json.dumps(asdict(task))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment(spec.threads),
+                env=environment(task.threads),
             )
 
     def __enter__(self) -> Self:
