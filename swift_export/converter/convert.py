@@ -97,9 +97,9 @@ def stablehlo_to_onnx(
             if numbers[index]:
                 frame.known[parts[0]] = constants[name].astype(object)
         else:
+            dtype = _interface_type(builder, f"argument {name}", parts[0].type)
             shape = _input_shape(name, parts[0], labels.get(name), symbols)
-            shape = (*shape, 2) if len(parts) == 2 else shape
-            value = builder.input(name, _interface_type(builder, f"argument {name}", parts[0].type), shape)
+            value = builder.input(name, dtype, (*shape, 2) if len(parts) == 2 else shape)
             describe(value, pairs.arguments.get(index))
             inputs.append(value)
         for parameter, part in zip(parts, [value] if len(parts) == 1 else parted(builder, value), strict=True):
@@ -133,8 +133,7 @@ def _interface_type(builder: Builder, what: str, kind: Any) -> oir.DataType:
     """ONNX's type of an input or output of an MLIR type; inside, a wider type carries eight-bit floats."""
     if mlir.has_equivalent(kind):
         return mlir.element_type(kind)
-    mlir.static_shape(kind)  # refuses other types than tensors
-    name = mlir.narrow_type(kind)
+    name = mlir.narrow_type(kind) if isinstance(kind, ir.RankedTensorType) else None
     if name not in EIGHT_BITS:
         raise LoweringError(f"{what}: type {kind}: ONNX has no equivalent")
     if builder.opset < EIGHT_BITS_OPSET:

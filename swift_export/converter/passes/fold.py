@@ -9,6 +9,7 @@ import onnx_ir as oir
 from onnx.reference import ReferenceEvaluator
 
 from swift_export.converter.builder import SHORT
+from swift_export.converter.passes.loops import KEPT
 from swift_export.converter.passes.match import (
     FLOATS,
     array,
@@ -58,7 +59,7 @@ def fold_constants(graph: oir.Graph) -> int:
 
 def _foldable(node: oir.Node) -> bool:
     operands, outputs = inputs(node), list(node.outputs)
-    if node.domain or not any(value.uses() for value in outputs):
+    if node.domain or KEPT in node.meta or not any(value.uses() for value in outputs):
         return False
     if any(array(value) is None or is_named(value) for value in operands):
         return False

@@ -41,7 +41,7 @@ ANY_SIZE = frozenset(
 
 #: A Loop's inputs before its states, and the body's; the body's outputs before them.
 COUNT_AND_CONDITION, STEP_AND_CONDITION, CONDITION = 2, 2, 1
-#: Marks the body of a loop beside the op that replaces it.
+#: Marks the body of a loop beside the op that replaces it, and nodes of that branch that stay as they are.
 KEPT = "kept"
 #: Start, end, axis and step of the Slice that turns the order of rows.
 TURN = (-1, np.iinfo(np.int64).min, 0, -1)

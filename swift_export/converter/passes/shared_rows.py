@@ -8,6 +8,7 @@ from itertools import permutations
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.loops import KEPT
 from swift_export.converter.passes.match import array, constant_like, is_named, new_value, sizes
 from swift_export.converter.passes.nested import with_bodies
 
@@ -61,17 +62,22 @@ def _places(matrix: np.ndarray, sources: Sequence[oir.Value]) -> _Places | None:
 
 
 def _made(branch: oir.Graph, before: oir.Node, places: _Places, turned: bool) -> oir.Value:
+    def made(op_type: str, operands: Sequence[oir.Value], shape: Sequence[int | str], **settings: object) -> oir.Value:
+        value = new_value(branch, before, op_type, operands, shape, settings)
+        node = value.producer()
+        assert node is not None
+        node.meta[KEPT] = True
+        return value
+
     parts = []
     for source, rows in places:
         index = constant_like(branch, np.asarray(rows, np.int64))
         shape = [len(rows), sizes(source)[-1]]
-        picked = new_value(branch, before, "Gather", [source, index], [1, *shape], {"axis": 1})
+        picked = made("Gather", [source, index], [1, *shape], axis=1)
         axis = constant_like(branch, np.asarray([0], np.int64))
-        parts.append(new_value(branch, before, "Squeeze", [picked, axis], shape))
+        parts.append(made("Squeeze", [picked, axis], shape))
     whole = parts[0]
     if len(parts) > 1:
         columns = sum(int(sizes(part)[1]) for part in parts)
-        whole = new_value(branch, before, "Concat", parts, [sizes(whole)[0], columns], {"axis": 1})
-    if turned:
-        whole = new_value(branch, before, "Transpose", [whole], sizes(whole)[::-1], {"perm": [1, 0]})
-    return whole
+        whole = made("Concat", parts, [sizes(whole)[0], columns], axis=1)
+    return made("Transpose", [whole], sizes(whole)[::-1], perm=[1, 0]) if turned else whole

@@ -47,7 +47,7 @@ def dot_general(frame: Frame, op: Any) -> oir.Value:
     out = frame.result_shape(op, (*batch, *free[0], *free[1]))
     frame.shapes[op.results[0]] = out
 
-    if not batch:
+    if not batch and (left_free or right_free):
         product = _by_one_matrix(b, left, right, (left_free, right_free), contracting, free)
     elif _ends_in(right, contracting[1]) and not _ends_in(left, contracting[0]):
         # Values times probabilities: in the other order, the probabilities stay as they are.

@@ -72,7 +72,7 @@ def _plus(b: Builder, value: oir.Value, zero: np.ndarray) -> oir.Value:
 
 
 def _spread(frame: Frame, operand: Any) -> _Spread | None:
-    pad = operand.owner
+    pad: Any = getattr(operand, "owner", None)  # an element of a tuple has none
     if getattr(pad, "name", "") != "stablehlo.pad":
         return None
     names = ("edge_padding_low", "edge_padding_high", "interior_padding")
