@@ -26,7 +26,9 @@ from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
 from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
+from swift_export.converter.passes.lookups import clip_indices
 from swift_export.converter.passes.loops import drop_unread_states, hoist_invariants
+from swift_export.converter.passes.moved_maxima import move_maxima
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
@@ -43,6 +45,7 @@ from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
 from swift_export.converter.passes.turn import turn_products
+from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
 from swift_export.converter.passes.zeros import fuse_relu
 
@@ -64,7 +67,10 @@ STANDARD: tuple[Pass, ...] = (
     drop_neutral_elements,
     fuse_layer_normalization,
     fuse_rms_normalization,
+    move_maxima,
     fuse_softmax,
+    sink_unit_axes,
+    merge_reshapes,
     forget_signs_of_zeros,
     fuse_gelu,
     fuse_gates,
@@ -84,6 +90,7 @@ STANDARD: tuple[Pass, ...] = (
     batch_steps,
     fold_constants,
     merge_reshapes,
+    clip_indices,
 )
 PORTABLES: tuple[Pass, ...] = (
     fuse_standard_attention,

@@ -1,12 +1,13 @@
-"""Fuses RMSNormalization from a mean of squares, a square root and products."""
+"""Fuses RMSNormalization from a mean of squares, a square root and products, or writes these as runtimes fuse them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import new_value, replace, sizes
+from swift_export.converter.passes.match import constant_like, inputs, made_by, new_value, replace, sizes
 from swift_export.converter.passes.nested import root
 from swift_export.converter.passes.norms import (
     as_row,
@@ -24,12 +25,11 @@ RMS_NORMALIZATION_SINCE = 23
 
 
 def fuse_rms_normalization(graph: oir.Graph) -> int:
-    """``x * rsqrt(mean(x²) + epsilon) [* scale]`` over trailing axes, from opset 23 on.
+    """``x * rsqrt(mean(x²) + epsilon) [* scale]`` over trailing axes -> RMSNormalization, from opset 23 on.
 
-    The scale may multiply x or the root. Not for doubles: the op computes its mean in float32.
+    The scale may multiply x or the root. Before opset 23, with a scale of the last axis, the nodes become those that
+    ONNX Runtime and OpenVINO fuse when they load the file. Not for doubles: the op computes its mean in float32.
     """
-    if root(graph).opset_imports[""] < RMS_NORMALIZATION_SINCE:
-        return 0
     count = 0
     for node in list(graph):
         found = next(_normalised(node), None) if node.graph is not None else None
@@ -43,14 +43,43 @@ def fuse_rms_normalization(graph: oir.Graph) -> int:
             scale = as_row(graph, node, scale, shape)
             if scale is None:
                 continue
-        scale = scale or ones(graph, x, axis)
-        if scale is None:
+        if root(graph).opset_imports[""] >= RMS_NORMALIZATION_SINCE:
+            scale = scale or ones(graph, x, axis)
+            if scale is None:
+                continue
+            attributes = {"axis": axis - len(sizes(x)), "epsilon": epsilon}
+            fused = new_value(graph, last, "RMSNormalization", [x, scale], sizes(x), attributes)
+        elif scale is not None and len(shape) == 1 and x.dtype == oir.DataType.FLOAT and not _is_plain(node, last):
+            fused = _plain(graph, last, x, epsilon, scale)
+        else:
             continue
-        attributes = {"axis": axis - len(sizes(x)), "epsilon": epsilon}
-        fused = new_value(graph, last, "RMSNormalization", [x, scale], sizes(x), attributes)
         replace(graph, last.outputs[0], fused)
         count += 1
     return count
+
+
+def _is_plain(node: oir.Node, last: oir.Node) -> bool:
+    """Whether the quotient and its scale are in the form that `_plain` writes."""
+    square = node
+    for op_type in ("Sqrt", "Add", "ReduceMean", "Pow"):
+        found = [n for v in inputs(square) if (n := made_by(v, op_type)) is not None]
+        if not found:
+            return False
+        square = found[0]
+    return node.op_type == "Div" and last.op_type == "Mul"
+
+
+def _plain(graph: oir.Graph, last: oir.Node, x: oir.Value, epsilon: float, scale: oir.Value) -> oir.Value:
+    """``x / sqrt(mean(x ** 2) + epsilon) * scale``."""
+    assert x.dtype is not None
+    kind, shape = x.dtype.numpy(), sizes(x)
+    two, small = (constant_like(graph, np.asarray(number, kind)) for number in (2, epsilon))
+    square = new_value(graph, last, "Pow", [x, two], shape)
+    kept = [*shape[:-1], 1]
+    axes = constant_like(graph, np.asarray([len(shape) - 1], np.int64))
+    mean = new_value(graph, last, "ReduceMean", [square, axes], kept, {"keepdims": 1})
+    deviation = new_value(graph, last, "Sqrt", [new_value(graph, last, "Add", [mean, small], kept)], kept)
+    return new_value(graph, last, "Mul", [new_value(graph, last, "Div", [x, deviation], shape), scale], shape)
 
 
 def _normalised(node: oir.Node) -> Iterator[tuple[oir.Value, int, float, oir.Value | None]]:

@@ -6,18 +6,7 @@ import math
 
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import (
-    attribute,
-    axes_of,
-    inputs,
-    integers,
-    made_by,
-    new_value,
-    permutation,
-    replace,
-    scalar,
-    sizes,
-)
+from swift_export.converter.passes.match import attribute, axes_of, inputs, made_by, new_value, replace, scalar, sizes
 
 __all__ = ["fuse_softmax"]
 
@@ -28,8 +17,7 @@ def fuse_softmax(graph: oir.Graph) -> int:
     """``exp(x - max(x)) / sum(exp(x - max(x)))`` along one axis -> ``Softmax(x)``; ``x - max(x) - log(sum(...))`` ->
     ``LogSoftmax(x)``.
 
-    The sum may leave out elements that are -inf in x, and may be rounded to 16 bits: inside the op, it is not. Axes may
-    be reordered between x and its maximum, as they are under ``vmap``.
+    The sum may leave out elements that are -inf in x, and may be rounded to 16 bits: inside the op, it is not.
     """
     count = 0
     for node in list(graph):
@@ -73,49 +61,17 @@ def _sum_of_exponentials(total: oir.Value) -> tuple[oir.Value, oir.Value, int] |
     if difference is None:
         return None
     x, largest = inputs(difference)
+    maximum = made_by(_unrounded(largest), "ReduceMax")
+    if maximum is None or _unrounded(inputs(maximum)[0]) is not _unrounded(x):
+        return None
     if mask is not None and _mask_of_infinities(x) is not mask:
         return None
     axes = axes_of(summed)
     # Without its first axis, a reduction is broadcast over that.
-    kept = axes == [0] or attribute(summed, "keepdims", 1) == 1
-    if axes is None or len(axes) != 1 or not kept or not _is_largest(largest, x, axes):
+    kept = axes == [0] or attribute(summed, "keepdims", 1) == attribute(maximum, "keepdims", 1) == 1
+    if axes is None or len(axes) != 1 or axes_of(maximum) != axes or not kept:
         return None
     return exponentials, x, axes[0] - len(sizes(x))
-
-
-def _is_largest(value: oir.Value, x: oir.Value, axes: list[int]) -> bool:
-    """Whether a value is the maximum of x along these axes, broadcast over them."""
-    source, order = x, list(range(len(sizes(x))))
-    while True:
-        wanted = [None if axis in axes or size == 1 else order[axis] for axis, size in enumerate(sizes(x))]
-        found = _places(value, source)
-        if found is not None and [None] * (len(wanted) - len(found)) + found == wanted:
-            return True
-        node = made_by(_unrounded(source), "Transpose")
-        if node is None:
-            return False
-        inner = permutation(node)
-        source, order = inputs(node)[0], [inner[axis] for axis in order]
-
-
-def _places(value: oir.Value, x: oir.Value) -> list[int | None] | None:
-    """The axes of x along which a value holds the maxima of x; None for an axis of size 1."""
-    node = made_by(_unrounded(value), "ReduceMax", "Transpose", "Unsqueeze")
-    if node is None:
-        return None
-    if node.op_type == "ReduceMax":
-        axes = axes_of(node)
-        if _unrounded(inputs(node)[0]) is not _unrounded(x) or axes is None:
-            return None
-        kept = [None if axis in axes or size == 1 else axis for axis, size in enumerate(sizes(x))]
-        return kept if attribute(node, "keepdims", 1) == 1 else [p for axis, p in enumerate(kept) if axis not in axes]
-    places = _places(inputs(node)[0], x)
-    if places is None or node.op_type == "Transpose":
-        return places if places is None else [places[axis] for axis in permutation(node)]
-    added = integers(node.inputs[1])
-    for axis in sorted(axis % len(sizes(value)) for axis in added or ()):
-        places.insert(axis, None)
-    return places if added else None
 
 
 def _unmasked(value: oir.Value) -> tuple[oir.Value, oir.Value | None]:

@@ -65,6 +65,8 @@ def _reduced(frame: Frame, op: Any, monoid: Monoid, operand: Any, axes: list[int
     """Reduce one operand, without its initial value."""
     b, value, dtype = frame.builder, frame.full(operand), monoid.dtype
     shape = tuple(s for a, s in enumerate(b.shape(value)) if a not in axes)
+    if dtype not in FLOATS and all(b.shape(value)[axis] == 1 for axis in axes):
+        return b.reshape(value, shape)
     if monoid.kind in ("maximum", "minimum") or (dtype == DataType.BOOL and monoid.kind in ("and", "or")):
         return extreme(b, monoid.kind, value, axes, shape)
     if dtype in FLOATS:

@@ -9,7 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import onnx_ir as oir
+import onnxruntime
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -21,6 +23,8 @@ from compare import run_and_compare
 
 #: A mean of at most 36 squares, summed in another order.
 RTOL = 1e-6
+#: ONNX Runtime's own op.
+FUSED = "SimplifiedLayerNormalization"
 
 
 @pytest.mark.parametrize("scaled", ["", "result", "root"])
@@ -125,6 +129,19 @@ def test_it_needs_its_opset(opset: int) -> None:
     sketch = Norm(0, opset=opset)
     model = transformed(sketch, sketch.over_root(sketch.source, sketch.root(sketch.source)), rtol=RTOL)
     assert "RMSNormalization" not in op_types(model)
+
+
+def test_before_its_opset_it_is_written_as_runtimes_fuse_it(tmp_path: Path) -> None:
+    sketch = Norm(0, opset=20)
+    sketch.source, sketch.rank, sketch.axis = sketch.x(3, 5), 3, 2
+    inverse = sketch.same_type("Reciprocal", sketch.root(sketch.source))
+    y = sketch.mixed("Mul", sketch.source, sketch.mixed("Mul", inverse, sketch.weight(5)))
+    model = transformed(sketch, y, rtol=RTOL)
+    assert [node.op_type for node in model.graph] == ["Pow", "ReduceMean", "Add", "Sqrt", "Div", "Mul"]
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimized.onnx"), 3
+    onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), options)
+    assert [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node] == [FUSED]
 
 
 def test_as_equinox_and_flax_write_it() -> None:

@@ -136,29 +136,3 @@ def test_another_mask_of_the_sum_stays() -> None:
         return e / e.sum(1, keepdims=True, where=x > 0)
 
     assert "Softmax" not in op_types(run_and_compare(others, ROWS[:1], rtol=RTOL))
-
-
-def test_the_maximum_before_a_transpose() -> None:
-    sketch = Quotient(4)
-    before = sketch.scores
-    order = [int(axis) for axis in sketch.draw.permutation(len(sketch.shape(before)))]
-    sketch.axis = order.index(last := len(order) - 1)
-    sketch.scores = sketch.transpose(before, order)
-    largest = sketch.transpose(sketch.reduced("ReduceMax", before, [last]), order)
-    counts = op_types(transformed(sketch, sketch.over_sum(sketch.exponentials(largest)), rtol=RTOL))
-    assert counts == {"Mul": 1, "Softmax": 1, "Transpose": 1}
-
-
-def test_the_maximum_in_another_order_stays() -> None:
-    sketch = Quotient(0)
-    before = sketch.same_type("Tanh", sketch.x(4, 4, known=True))
-    sketch.scores, sketch.axis = sketch.transpose(before, [0, 2, 1]), 2
-    largest = sketch.reduced("ReduceMax", before, [2])
-    counts = op_types(transformed(sketch, sketch.over_sum(sketch.exponentials(largest)), rtol=RTOL))
-    assert "Softmax" not in counts
-
-
-def test_as_vmap_writes_it() -> None:
-    x = np.random.default_rng(0).standard_normal((3, 4, 5, 6), np.float32)
-    model = run_and_compare(jax.vmap(lambda x: jax.nn.softmax(x * 2), in_axes=2, out_axes=1), x, rtol=RTOL)
-    assert op_types(model) == {"Mul": 1, "Softmax": 1, "Transpose": 2}
