@@ -9,12 +9,11 @@ import numpy as np
 from jax.extend.mlir import ir
 
 from swift_export.converter import mlir
-from swift_export.converter.complex_pairs.arithmetic import Pair, multiply
+from swift_export.converter.complex_pairs.arithmetic import Pair
 from swift_export.converter.complex_pairs.numbers import complex_elements
-from swift_export.converter.complex_pairs.real import Real, insert, where
+from swift_export.converter.complex_pairs.real import Real, insert
 from swift_export.converter.complex_pairs.values import (
     attributes_of,
-    copy_of_part,
     flat,
     flat_types,
     is_complex,
@@ -38,30 +37,6 @@ def _constant(op: Any, parts: Parts) -> list[Real]:
     numbers = elements.tolist() if elements.ndim == 1 else [None, None]
     made = [insert("stablehlo.constant", kind, [], {"value": value}) for value in values]
     return [Real(value, number) for value, number in zip(made, numbers, strict=True)]
-
-
-def _scatter(op: Any, parts: Parts) -> list[Real]:
-    """Products with elements at distinct places: the factors are scattered, then multiplied where there are any."""
-    names = [inner.operation.name for inner in op.regions[0].blocks[0].operations]
-    distinct = "unique_indices" in op.attributes and op.attributes["unique_indices"].value
-    if names != ["stablehlo.multiply", "stablehlo.return"] or len(op.results) != 1 or not distinct:
-        raise LoweringError(
-            f"{mlir.where(op)}: complex numbers: expected a sum, a replacement, or a product at unique indices, "
-            f"found a body of {', '.join(names)}"
-        )
-    old, updates = parts[op.operands[0]], parts[op.operands[2]]
-    empty = old.re.constant(0.0)
-
-    def scattered(part: Real) -> Real:
-        copy = copy_of_part(op, [empty.value, op.operands[1], part.value])
-        product, end = copy.regions[0].blocks[0].operations
-        end.operands[0] = copy.regions[0].blocks[0].arguments[1]
-        product.operation.erase()
-        return Real(copy.results[0])
-
-    changed = scattered(updates.re.constant(1.0)).compare("NE", 0.0)
-    product = multiply(old, Pair(scattered(updates.re), scattered(updates.im)))
-    return [where(changed, new, kept) for new, kept in zip(product, old, strict=True)]
 
 
 def _complex(op: Any, parts: Parts) -> list[Real]:
@@ -119,5 +94,4 @@ RULES: dict[str, Callable[[Any, Parts], list[Real]]] = {
     "stablehlo.imag": _imag,
     "stablehlo.iota": _iota,
     "stablehlo.real": _real,
-    "stablehlo.scatter": _scatter,
 }

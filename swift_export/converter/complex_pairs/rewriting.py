@@ -84,6 +84,7 @@ PASSING = frozenset(
         "stablehlo.reduce",
         "stablehlo.reduce_window",
         "stablehlo.return",
+        "stablehlo.scatter",
         "stablehlo.sort",
         "stablehlo.while",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,16 @@ def scatter(frame: Frame, op: Any) -> Sequence[oir.Value]:
     labels: list[Label] = [
         ("axis", next(windows)) if d in window_dims else ("place", next(dimensions)) for d in range(rank)
     ]
-    return [
-        _scatter(frame.builder, body, slices, places, frame.full(operand), frame.full(update), labels)
-        for body, operand, update in zip(bodies, operands, updates, strict=True)
-    ]
+    b = frame.builder
+    pairs = zip(operands, updates, strict=True)
+    group = [_merged(b, slices, places, frame.full(operand), frame.full(update), labels) for operand, update in pairs]
+    if bodies is not None:
+        found = [_reduced(b, body, merged) for body, merged in zip(bodies, group, strict=True)]
+    elif _each_index_once(frame, op):
+        found = _changed(b, group, combination(frame, op, op.regions[0]))
+    else:
+        found = _one_by_one(frame, op, group)
+    return [_restored(b, slices, merged, value) for merged, value in zip(group, found, strict=True)]
 
 
 def _write_row(frame: Frame, slices: Slices, operand: Any, indices: Any, update: Any) -> oir.Value | None:
@@ -95,22 +102,19 @@ def _write_row(frame: Frame, slices: Slices, operand: Any, indices: Any, update:
     return frame.rows.write(frame.builder, frame.compact(operand), elements[0], frame.compact(update))
 
 
-#: How an element is combined with its update: by an op of this name, not at all (""), or by a body of several ops.
-Body = str | Combine
-
-
-def _bodies(frame: Frame, op: Any) -> list[Body]:
-    """For each operand, how it is combined with its update.
-
-    A body of several ops needs the elements as they were, so no index may occur twice.
+def _bodies(frame: Frame, op: Any) -> list[str] | None:
+    """For each operand, the op that combines an element with its update, or "" if the update replaces it; None for
+    bodies of several ops.
     """
     block = op.regions[0].blocks[0]
     arguments, operations = list(block.arguments), list(block.operations)
     count = len(arguments) // 2
-    bodies: list[Body] = []
+    bodies = []
     for old, new, value, operand in zip(
         arguments[:count], arguments[count:], operations[-1].operands, op.operands, strict=False
     ):
+        if not frame.dtype(old) == frame.dtype(new) == frame.dtype(operand):
+            raise frame.error(op, f"body of {frame.dtype(old).name} on {frame.dtype(operand).name}: expected one type")
         producer = next((o for o in operations[:-1] if value in o.results), None)
         name = "" if producer is None else producer.operation.name
         if producer is None:
@@ -119,14 +123,8 @@ def _bodies(frame: Frame, op: Any) -> list[Body]:
             ordered = list(producer.operands) == [old, new]
             commuted = list(producer.operands) == [new, old] and name != "stablehlo.subtract"
             known = _reduction(name, frame.dtype(operand)) is not None and (ordered or commuted)
-        alike = frame.dtype(old) == frame.dtype(new) == frame.dtype(operand)
-        if not known and alike and count == 1 and _each_index_once(frame, op):
-            return [combination(frame, op, op.regions[0])]
-        if not known or not alike:
-            names = ", ".join(o.operation.name for o in operations)
-            found = f"body {names} on {frame.dtype(operand).name}"
-            expected = "one of add, subtract, multiply, maximum, minimum; and, or of truth values"
-            raise frame.error(op, f"{found}: expected an update that replaces, or {expected}")
+        if not known:
+            return None
         bodies.append(name)
     return bodies
 
@@ -145,16 +143,23 @@ def _reduction(body: str, dtype: oir.DataType) -> str | None:
     return truths if dtype == DataType.BOOL else numbers
 
 
-def _scatter(
-    b: Builder,
-    body: Body,
-    slices: Slices,
-    places: Places,
-    operand: oir.Value,
-    update: oir.Value,
-    labels: Sequence[Label],
-) -> oir.Value:
-    """The operand with the update written along the indexed axes, merged into one."""
+@dataclass(frozen=True)
+class _Merged:
+    """An operand and its update with the indexed axes merged into one, ``axis``; ``positions`` are those of the
+    update's elements along it. ``order`` has the operand's axes as they are here, ``whole`` the sizes of the result.
+    """
+
+    data: oir.Value
+    positions: oir.Value
+    update: oir.Value
+    axis: int
+    order: list[int]
+    whole: Shape
+
+
+def _merged(
+    b: Builder, slices: Slices, places: Places, operand: oir.Value, update: oir.Value, labels: Sequence[Label]
+) -> _Merged:
     axes: list[Label] = [
         ("place", places.common[a]) if a in places.common else ("axis", a) for a in range(len(slices.shape))
     ]
@@ -177,8 +182,12 @@ def _scatter(
         assert data.dtype is not None
         slot = b.expand(b.constant(np.zeros([1] * len(whole), data.dtype.numpy())), _resized(whole, axis, 1))
         data = b.node("Concat", [data, slot], data.dtype, _resized(whole, axis, whole[axis] + 1), axis=axis)
-    value = first_elements(b, _combined(b, body, data, positions, update, axis), whole)
-    value = b.reshape(value, tuple(slices.shape[i] for i in order))
+    return _Merged(data, positions, update, axis, order, whole)
+
+
+def _restored(b: Builder, slices: Slices, merged: _Merged, value: oir.Value) -> oir.Value:
+    order = merged.order
+    value = b.reshape(first_elements(b, value, merged.whole), tuple(slices.shape[i] for i in order))
     return b.transpose(value, [order.index(i) for i in range(len(order))])
 
 
@@ -186,13 +195,48 @@ def _resized(shape: Shape, axis: int, size: Size) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-def _combined(b: Builder, body: Body, data: oir.Value, positions: oir.Value, update: oir.Value, axis: int) -> oir.Value:
+def _changed(b: Builder, group: Sequence[_Merged], body: Combine) -> list[oir.Value]:
+    """A body of several ops, where no two updates are for the same element."""
+    old = [_along(b, "GatherElements", [m.data, m.positions], b.shape(m.positions), m.axis) for m in group]
+    new = body(old, [m.update for m in group])
+    return [
+        _along(b, "ScatterElements", [m.data, m.positions, b.expand(v, b.shape(m.positions))], b.shape(m.data), m.axis)
+        for m, v in zip(group, new, strict=True)
+    ]
+
+
+def _one_by_one(frame: Frame, op: Any, group: Sequence[_Merged]) -> list[oir.Value]:
+    """A body of several ops, which needs the elements as they are after the updates before: a Loop, in XLA's order."""
+    inner = frame.nested()
+    b, body = frame.builder, inner.builder
+    states = [body.parameter(merged.data.dtype, b.shape(merged.data)) for merged in group if merged.data.dtype]
+    counter, going = body.parameter(DataType.INT64, ()), body.parameter(DataType.BOOL, ())
+    k = body.reshape(counter, (1,))
+
+    def one(value: oir.Value, axis: int) -> oir.Value:
+        return _along(body, "Gather", [value, k], _resized(body.shape(value), axis, 1), axis)
+
+    updates = [
+        replace(m, data=state, positions=one(m.positions, m.axis), update=one(m.update, m.axis))
+        for m, state in zip(group, states, strict=True)
+    ]
+    after = _changed(body, updates, combination(inner, op, op.regions[0]))
+    graph = body.body([counter, going, *states], [going, *after], "body")
+    count = b.reshape(b.sizes([b.shape(group[0].positions)[group[0].axis]]), ())
+    results = [(state.dtype, b.shape(state)) for state in states if state.dtype]
+    return b.node_outputs("Loop", [count, None, *(merged.data for merged in group)], results, body=graph)
+
+
+def _along(b: Builder, op_type: str, inputs: Sequence[oir.Value], shape: Shape, axis: int) -> oir.Value:
+    assert inputs[0].dtype is not None
+    return b.node(op_type, inputs, inputs[0].dtype, shape, axis=axis)
+
+
+def _reduced(b: Builder, body: str, merged: _Merged) -> oir.Value:
+    """A body of one op, or an update that replaces."""
+    data, positions, update, axis = merged.data, merged.positions, merged.update, merged.axis
     dtype = data.dtype
     assert dtype is not None
-    if not isinstance(body, str):
-        old = b.node("GatherElements", [data, positions], dtype, b.shape(positions), axis=axis)
-        (combined,) = body([old], [update])
-        body, update = "", b.expand(combined, b.shape(positions))
     if not body:
         return b.node("ScatterElements", [data, positions, update], dtype, b.shape(data), axis=axis)
     kind = CARRIERS.get(dtype, dtype)
