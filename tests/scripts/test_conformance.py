@@ -59,3 +59,24 @@ def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "beyond 1e-06" in differences([numbers + np.complex64(1e-5j)], [numbers])
     assert "zeros of the other sign" in differences([np.conj(numbers.real + 0j)], [numbers.real + 0j])
     assert differences([], [integers]) == "0 results: expected 1"
+
+
+def test_factors_are_held_to_errors_and_vectors_to_what_they_satisfy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from _conformance.factorizations import as_accurate, other_vectors
+
+    exact = np.array([[4.0, 1.0], [1.0, 3.0]])
+    theirs, pivots = (exact * (1 + 1e-6)).astype(np.float32), np.array([1, 0], np.int32)
+    for factor, others, passes in ((1 + 3e-6, pivots, True), (1 + 9e-6, pivots, False), (1, pivots[::-1], False)):
+        ours = (exact * factor).astype(np.float32)
+        assert bool(as_accurate([ours, others], [theirs, pivots], [exact, pivots])) == passes
+    # In float64 no wider type tells the errors.
+    assert as_accurate([exact * (1 + 2e-15)], [exact], None)
+    assert not as_accurate([exact * (1 + 2e-14)], [exact], None)
+
+    values, vectors = np.linalg.eigh(exact.astype(np.float32))
+    signs, mixed = np.array([1, -1], np.float32), np.array([[1, 1], [-1, 1]], np.float32) / np.float32(np.sqrt(2))
+    assert other_vectors([vectors * signs, values], [vectors, values])
+    assert not other_vectors([vectors * 2, values], [vectors, values])
+    assert not other_vectors([vectors @ mixed, values], [vectors, values])
+    assert not other_vectors([vectors, values * np.float32(1 + 1e-5)], [vectors, values])
