@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.affine_forms import Forms
+from swift_export.converter.passes.independent import Independent
 from swift_export.converter.passes.loops import (
     KEPT,
     TURN,
@@ -26,6 +27,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.nested import ROOT, root
 from swift_export.converter.passes.recurrent_cells import Cell, gru_cell, lstm_cell
+from swift_export.converter.passes.recurrent_masks import Lengths, Mask
 from swift_export.converter.passes.shared_rows import share_rows
 
 __all__ = ["fuse_recurrences"]
@@ -57,15 +59,28 @@ def fuse_recurrences(graph: oir.Graph) -> int:
         if not all(isinstance(sizes(v)[-1], int) for v in values):
             continue
         ends = [source_of(v) for v in list(body.outputs)[1:]]
+        mask = Mask.of(states, ends[: len(states)])
+        after = ends[: len(states)] if mask is None else mask.ends
         cell = None
         if len(states) == 1:
-            cell = gru_cell(sequence.row, states[0], ends[0])
+            cell = gru_cell(sequence.row, states[0], after[0])
         elif len(states) == 2:
-            cell = lstm_cell(sequence.row, (states[0], states[1]), (ends[0], ends[1]))
+            cell = lstm_cell(sequence.row, (states[0], states[1]), (after[0], after[1]))
+        if cell is None or not cell.is_small(LARGEST):
+            continue
         # ONNX gives only the hidden state of each step.
-        if cell is not None and cell.is_small(LARGEST) and all(row is cell.result for row in ends[len(states) :]):
-            _write(graph, loop, sequence, cell)
-            count += 1
+        hidden = ends[states.index(cell.states[0])]
+        zeroed = [mask is not None and mask.zeroes(row, cell.result) for row in ends[len(states) :]]
+        if not all(zero or row is hidden for zero, row in zip(zeroed, ends[len(states) :], strict=True)):
+            continue
+        lengths = None
+        if mask is not None:
+            found = Independent(graph, loop, sizes(sequence.rows)[0])
+            if not Lengths.exist(found, mask, sequence.row):
+                continue
+            lengths = Lengths(graph, loop, found, mask)
+        _write(graph, loop, sequence, cell, lengths, zeroed)
+        count += 1
     return count
 
 
@@ -75,6 +90,7 @@ def _sequence(loop: oir.Node) -> Sequence | None:
     step = body.inputs[0]
     reads = [node for node in body if node.op_type == "Gather" and node.inputs[0] is not None]
     reads = [node for node in reads if node.inputs[1] is not None and node.inputs[1].graph is body]
+    reads = [node for node in reads if node.outputs[0].dtype == oir.DataType.FLOAT]
     if len(reads) != 1:
         return None
     (rows, index), shape = reads[0].inputs, sizes(reads[0].outputs[0])
@@ -90,7 +106,9 @@ def _sequence(loop: oir.Node) -> Sequence | None:
     return Sequence(rows, reads[0].outputs[0], backwards)
 
 
-def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> None:
+def _write(
+    graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell, lengths: Lengths | None, zeroed: list[bool]
+) -> None:
     """The op where it gives the loop's numbers, else the loop.
 
     ONNX Runtime's LSTM and GRU lose NaN, and end the process if there are no rows. So they take arrays with elements
@@ -106,11 +124,22 @@ def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> 
         branch.meta[ROOT] = root(graph)
     end = oir.node("Identity", [sequence.rows], metadata_props=dict(loop.metadata_props))
     fused.append(end)
-    rows, *ends = _run(fused, end, sequence, cell, initial)
-    fused.remove(end, safe=True)
+    rows, *ends = _run(fused, end, sequence, cell, initial, lengths)
     by_state = dict(zip(cell.states, ends, strict=True))
-    fused.outputs.extend([*(by_state[state] for state in states), *(rows for _ in loop.outputs[len(states) :])])
+    fused.outputs.extend(by_state[state] for state in states)
+    for zero in zeroed:
+        given, op_type = [rows], "Identity"
+        if lengths is not None and not zero:
+            # Behind the end of a sequence, ONNX gives zeros: the state stays, or has not changed yet.
+            start = initial[0]
+            assert start is not None
+            given, op_type = [lengths.skipped, start if sequence.backwards else ends[0], rows], "Where"
+        # Each output has a node of its own.
+        fused.outputs.append(new_value(fused, end, op_type, given, sizes(rows), dtype=rows.dtype))
+    fused.remove(end, safe=True)
     condition = _fit(graph, loop, sequence.rows, [v for v in initial if v is not None])
+    if lengths is not None:
+        condition = new_value(graph, loop, "And", [condition, lengths.fit], [])
     node = oir.node(
         "If",
         [condition],
@@ -126,12 +155,6 @@ def _write(graph: oir.Graph, loop: oir.Node, sequence: Sequence, cell: Cell) -> 
         backwards = i >= len(states) and sequence.backwards
         _replace(graph, node, old, new, backwards=backwards)
         stepwise.outputs.append(_turned(stepwise, None, old) if backwards else old)
-    copies = fused.outputs[len(states) + 1 :]
-    for i, _ in enumerate(copies):
-        # Each output has a node of its own.
-        copy = oir.node("Identity", [rows], outputs=[oir.val(None, rows.dtype, rows.shape)])
-        fused.append(copy)
-        fused.outputs[len(states) + 1 + i] = copy.outputs[0]
 
 
 def _fit(graph: oir.Graph, before: oir.Node, rows: oir.Value, initial: list[oir.Value]) -> oir.Value:
@@ -157,7 +180,12 @@ def _fit(graph: oir.Graph, before: oir.Node, rows: oir.Value, initial: list[oir.
 
 
 def _run(
-    graph: oir.Graph, before: oir.Node, sequence: Sequence, cell: Cell, initial: list[oir.Value | None]
+    graph: oir.Graph,
+    before: oir.Node,
+    sequence: Sequence,
+    cell: Cell,
+    initial: list[oir.Value | None],
+    lengths: Lengths | None,
 ) -> list[oir.Value]:
     """All rows (steps, batch, units) and the last states; without the axis of the batch if there is none."""
     steps, *batch = sizes(sequence.rows)[:-1]
@@ -175,7 +203,7 @@ def _run(
     attributes = {"hidden_size": cell.units, "direction": "reverse" if sequence.backwards else "forward"}
     node = oir.node(
         cell.op_type,
-        [rows, *weights, None, *starts],
+        [rows, *weights, lengths.values if lengths is not None else None, *starts],
         attributes | cell.attributes,
         outputs=outputs,
         metadata_props=dict(before.metadata_props),

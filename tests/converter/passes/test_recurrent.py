@@ -235,6 +235,36 @@ def test_the_file_holds_the_weights_once(cell: Cell) -> None:
             np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)
 
 
+def masked(cell: Cell, start: Any, reverse: bool) -> Callable[[Any, Any], Any]:
+    """States stay where a mask is false; each step gives the state, as it is and with zeros there."""
+
+    def step(state: Any, row: Any) -> Any:
+        x, takes = row[0], row[1][:, None]
+        after = cell(state, x)
+        kept = jax.tree.map(lambda new, old: jnp.where(takes, new, old), after, state)
+        new, old = jax.tree.leaves(after)[0], jax.tree.leaves(kept)[0]
+        return kept, (old, jnp.where(takes, new, 0))
+
+    return lambda x, mask: lax.scan(step, start, (x, mask), reverse=reverse)
+
+
+@pytest.mark.parametrize(("cell", "start", "reverse"), [(gru, H, True), (lstm, (H, C), False), (lstm, (H, C), True)])
+def test_sequences_of_different_lengths(cell: Cell, start: Any, reverse: bool) -> None:
+    """Also lengths of 0 and masks with gaps, for which the loop computes."""
+    function = masked(cell, start, reverse)
+    mask = np.arange(STEPS)[:, None] < np.array([3, STEPS, 1])
+    model = lower(function, X, mask, symbolic="t" if cell is gru else None)
+    assert ops(model) & {"GRU", "LSTM"}
+    gaps = mask.copy()
+    gaps[[1, 4], [0, 2]] = [False, True]
+    compiled = jax.jit(function)
+    for takes in (mask, gaps, mask & [True, True, False]):
+        wanted = jax.tree.leaves(compiled(X, takes))
+        for optimized in (False, True):
+            for found, expected in zip(run(model, X, takes, optimized=optimized), wanted, strict=True):
+                np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
 def relu_gru(h: Any, x: Any) -> Any:
     (a, b, c), (d, e, f) = jnp.split(x @ W3, 3, -1), jnp.split(h @ U3, 3, -1)
     n = jax.nn.relu(c + sigmoid(a + d) * f)
@@ -269,8 +299,8 @@ def peephole(state: Any, x: Any) -> Any:
     return sigmoid(o) * jnp.tanh(new), new
 
 
-def masked(h: Any, x: Any) -> Any:
-    return jnp.where(x[:, :1] > 0, gru(h, x), h)
+def masked_by_units(h: Any, x: Any) -> Any:
+    return jnp.where(jnp.asarray(H) > 0, gru(h, x), h)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +311,7 @@ def masked(h: Any, x: Any) -> Any:
         (gru_with_two_gates, H, itself),
         (gru_of_one_gate, H, itself),
         (gru_that_reads_a_batch, H, itself),
-        (masked, H, itself),
+        (masked_by_units, H, itself),
         (peephole, (H, C), first),
         (lstm, (H, C), second),
         (gru, H, lambda h: h * 2),
