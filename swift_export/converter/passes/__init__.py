@@ -8,6 +8,7 @@ import onnx_ir as oir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from swift_export.converter.opsets import MICROSOFT, check_target
+from swift_export.converter.passes.activations import fuse_activations
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.converter.passes.average_pool import fuse_average_pool
@@ -47,6 +48,7 @@ from swift_export.converter.passes.split_products import split_products
 from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
+from swift_export.converter.passes.whole import write_out
 from swift_export.converter.passes.zeros import fuse_relu
 
 __all__ = ["FUSIONS", "run_passes"]
@@ -74,6 +76,7 @@ STANDARD: tuple[Pass, ...] = (
     forget_signs_of_zeros,
     fuse_gelu,
     fuse_gates,
+    fuse_activations,
     merge_transposes,
     turn_products,
     merge_transposes,
@@ -146,7 +149,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
                 _clean(model)
         _clean(model)
     # Only the remaining ones: fused ones keep NaN by themselves.
-    if complete_extremes(model.graph) + complete_pools(model.graph):
+    if complete_extremes(model.graph) + complete_pools(model.graph) + write_out(model.graph):
         _clean(model)
     for graph in graphs(model.graph):
         keep_doubles(graph)

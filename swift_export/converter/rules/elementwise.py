@@ -39,8 +39,9 @@ PLAIN = {
 COMPOSED: dict[str, Callable[[Term], Term]] = {
     "stablehlo.cbrt": special.cbrt,
     "stablehlo.cosine": special.cosine,
-    "stablehlo.exponential_minus_one": special.exponential_minus_one,
-    "stablehlo.log_plus_one": special.log_plus_one,
+    # No ops of ONNX: `passes.whole` writes them out.
+    "stablehlo.exponential_minus_one": lambda x: x.apply("Expm1"),
+    "stablehlo.log_plus_one": lambda x: x.apply("Log1p"),
     "stablehlo.logistic": special.logistic,
     "stablehlo.round_nearest_afz": special.round_nearest_afz,
     "stablehlo.rsqrt": lambda x: x.apply("Sqrt").apply("Reciprocal"),

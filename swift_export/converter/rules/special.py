@@ -22,12 +22,16 @@ __all__ = [
     "atan2",
     "cbrt",
     "cosine",
+    "elu",
     "exponential_minus_one",
+    "exponential_minus_one_below_zero",
     "is_finite",
     "log_plus_one",
     "logistic",
+    "mish",
     "round_nearest_afz",
     "sine",
+    "softplus",
     "tan",
     "through_float32",
 ]
@@ -66,6 +70,32 @@ def exponential_minus_one(x: Term) -> Term:
     u = x.apply("Exp")
     near = u.equals(1).opposite().choose((u - 1) * (x / u.apply("Log")), x)
     return (abs(x) > 1).choose(u - 1, near)
+
+
+def exponential_minus_one_below_zero(x: Term) -> Term:
+    """exp(x) - 1 for x <= 0, by the hyperbolic tangent of x / 2, which keeps the digits of small ones."""
+    t = (x * 0.5).apply("Tanh")
+    return t * 2 / (1 - t)
+
+
+def elu(x: Term, alpha: float = 1) -> Term:
+    """alpha * (exp(x) - 1) below zero, else x."""
+    t = (x * 0.5).apply("Tanh")
+    return (x > 0).choose(x, t * (2 * alpha) / (1 - t))
+
+
+def softplus(x: Term) -> Term:
+    """log(1 + exp(x)); what the sum 1 + exp(-|x|) loses by rounding is added again."""
+    power = (-abs(x)).apply("Exp")
+    total = power + 1
+    return x.apply("Max", 0.0) + (total.apply("Log") + (power - (total - 1)))
+
+
+def mish(x: Term) -> Term:
+    """x * tanh(softplus(x)) as a quotient of exponentials; from 20 on, the hyperbolic tangent is 1."""
+    power = x.apply("Min", 20.0).apply("Exp")
+    product = power * (power + 2)
+    return x * (product / (product + 2))
 
 
 def cbrt(x: Term) -> Term:
