@@ -25,11 +25,13 @@ from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
 from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
+from swift_export.converter.passes.image_layouts import choose_layouts
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
 from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
 from swift_export.converter.passes.lookups import clip_indices
 from swift_export.converter.passes.loops import drop_unread_states, hoist_invariants
 from swift_export.converter.passes.moved_maxima import move_maxima
+from swift_export.converter.passes.moved_reductions import merge_reductions, reduce_before_moves
 from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
@@ -78,6 +80,10 @@ STANDARD: tuple[Pass, ...] = (
     fuse_gates,
     fuse_activations,
     merge_transposes,
+    choose_layouts,
+    merge_transposes,
+    reduce_before_moves,
+    merge_reductions,
     turn_products,
     merge_transposes,
     fuse_gemm,

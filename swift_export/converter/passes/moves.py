@@ -21,7 +21,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.reshapes import mends, reshape_target
 
-__all__ = ["merge_moves"]
+__all__ = ["MOVES", "Tracked", "chains", "merge_moves"]
 
 Shape = list[int | str]
 #: A Reshape to a shape, or a Transpose by a permutation to a shape.
@@ -40,10 +40,10 @@ def merge_moves(graph: oir.Graph) -> int:
     merged = 0
     # Whole chains before parts of them.
     for node in reversed(list(graph)):
-        if not _moves(node):
+        if not is_move(node):
             continue
         best: tuple[tuple[int, int], oir.Value, list[Step]] | None = None
-        for source, nodes in _chains(node):
+        for source, nodes in chains(node):
             steps = _fewest(sizes(source), nodes)
             if steps is None or not (steps or can_replace(node.outputs[0], source)):
                 continue
@@ -60,7 +60,7 @@ def merge_moves(graph: oir.Graph) -> int:
     return merged
 
 
-def _moves(node: oir.Node) -> bool:
+def is_move(node: oir.Node) -> bool:
     return node.op_type in MOVES and not node.domain and not mends(node) and not _is_free(node)
 
 
@@ -70,13 +70,13 @@ def _is_free(node: oir.Node) -> bool:
     return user is not None and user.op_type == "MatMul" and is_swapped(node.outputs[0])
 
 
-def _chains(node: oir.Node) -> list[tuple[oir.Value, list[oir.Node]]]:
+def chains(node: oir.Node) -> list[tuple[oir.Value, list[oir.Node]]]:
     """Chains that end in a node, in order of length, each with its first operand."""
     found = [(inputs(node)[0], [node])]
     while True:
         value, nodes = found[-1]
         before = value.producer()
-        if before is None or not _moves(before) or only_use(value) is None:
+        if before is None or not is_move(before) or only_use(value) is None:
             return found
         found.append((inputs(before)[0], [before, *nodes]))
 
@@ -89,7 +89,7 @@ def _step(graph: oir.Graph, node: oir.Node, value: oir.Value, perm: list[int] | 
     return new_value(graph, node, "Reshape", [value, constant_like(graph, target)], shape)
 
 
-class _Tracked:
+class Tracked:
     """The movement of a value's elements: its axes split into pieces, and the pieces' new order."""
 
     def __init__(self, shape: Shape) -> None:
@@ -99,6 +99,7 @@ class _Tracked:
         self.now = [list(axis) for axis in self.before]
 
     def transpose(self, perm: Sequence[int]) -> None:
+        """Put the axes in another order."""
         self.now = [self.now[p] for p in perm]
 
     def reshape(self, shape: Shape) -> bool:
@@ -158,7 +159,7 @@ class _Tracked:
 
 def _fewest(shape: Shape, nodes: Sequence[oir.Node]) -> list[Step] | None:
     """The shortest chain from a value of this shape to the result of these nodes."""
-    tracked, final = _Tracked(shape), sizes(nodes[-1].outputs[0])
+    tracked, final = Tracked(shape), sizes(nodes[-1].outputs[0])
     for node in nodes:
         if node.op_type == "Transpose":
             tracked.transpose(permutation(node))
