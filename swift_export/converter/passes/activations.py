@@ -36,14 +36,13 @@ class Activation:
 
 _POSITIVE: Template = ("Less", 0.0, "x")
 _EXPONENTIAL: Template = ("Expm1", ("Where", _POSITIVE, 0.0, "x"))
-_DIFFERENCE: Template = ("Sub", "x", 0.0)
-_SOFTPLUS: Template = ("Add", ("Max", "x", 0.0), ("Log1p", ("Exp", ("Neg", ("Abs", _DIFFERENCE)))))
+_SOFTPLUS: Template = ("Add", ("Max", "x", 0.0), ("Log1p", ("Exp", ("Neg", ("Abs", "x")))))
 #: From 0 to 6.
 _SIXTHS: tuple[Template, ...] = tuple(
     ("Min", (relu, ("Add", "x", 3.0), *zero), 6.0) for relu, zero in (("Max", (0.0,)), ("Relu", ()))
 )
 ACTIVATIONS = (
-    Activation("Softplus", ("Where", ("Not", ("Equal", _DIFFERENCE, _DIFFERENCE)), ("Add", "x", 0.0), _SOFTPLUS), {}),
+    Activation("Softplus", ("Where", ("Not", ("Equal", "x", "x")), ("Add", "x", 0.0), _SOFTPLUS), {}),
     Activation("Mish", ("Mul", "x", ("Tanh", ("Softplus", "x"))), {}),
     Activation("Elu", ("Where", _POSITIVE, "x", _EXPONENTIAL), {"alpha": 1.0}),
     Activation("Elu", ("Where", _POSITIVE, "x", ("Mul", _EXPONENTIAL, "alpha")), {"alpha": "alpha"}),
