@@ -22,18 +22,18 @@ def conformance(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("mode", [[], ["--x64"]], ids=["default types", "64-bit types"])
 def test_a_sample_has_no_wrong_result_and_no_rejected_file(mode: list[str], tmp_path: Path) -> None:
-    done = conformance("--sample", 120, "--list", "--results", tmp_path, *mode)
+    done = conformance("--sample", 90, "--list", "--results", tmp_path, *mode)
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("*.jsonl")
     verdicts = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(verdicts) == 120
+    assert len(verdicts) == 90
     counted = [v for v in verdicts if v["outside"] is None and v["outcome"] != "jax"]
-    assert len(counted) > 80
+    assert len(counted) > 70
     assert sum(v["outcome"] == "pass" for v in counted) >= 0.9 * len(counted), done.stdout
     # A run that is started again has nothing left to do.
-    again = conformance("--sample", 120, "--results", tmp_path, *mode)
+    again = conformance("--sample", 90, "--results", tmp_path, *mode)
     assert again.returncode == 0
-    assert len(file.read_text().splitlines()) == 120
+    assert len(file.read_text().splitlines()) == 90
 
 
 def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,14 +86,16 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     return [*parts(vectors), frame.builder.reshape(values.value, shape(values)[:-1]), info(failed)]
 
 
-def _turn(_: Term, x: Term, *vectors: Term) -> Sequence[Term]:
-    """Turn each pair of rows and columns so that the element that they share becomes zero."""
+def _turn(rest: Term, x: Term, *vectors: Term) -> Sequence[Term]:
+    """Turn each pair of rows and columns so that the element that they share becomes zero, unless it is far below
+    ``rest``: the phase of a number that is hardly above 0 has few digits.
+    """
     b = x.builder
     count = int(str(shape(x)[ROWS]))
     first, second = range(count // 2), range(count // 2, count)
     between = elements(x, first, second)
     corners = real(elements(x, first, first)), real(elements(x, second, second))
-    angle = angles(*corners, between, size(between) > 0.0)
+    angle = angles(*corners, between, size(between) > rest * precision(x))
     # The columns as rows: the matrix is its own adjoint, and ONNX Runtime is slow along the last axis.
     x = rotated(adjoint(rotated(x, angle)), angle)
     # Exactly zero: what its rounding leaves there would keep the sweeps going.

@@ -34,22 +34,23 @@ def reflection(column: Term, head: Term) -> tuple[Term, Term, Term]:
 
     As by LAPACK's larfg, the adjoint of I - f v v* is what does so.
     """
-    below, first = (indices(column, ROWS) > head).choose(column, 0.0), picked(column, ROWS, head)
+    below, start = (indices(column, ROWS) > head).choose(column, 0.0), picked(column, ROWS, head)
     # Scaled by the mean size of an element, so that no square overflows or vanishes. Not by the largest: ONNX Runtime's
     # ReduceMax needs many nodes to keep NaN.
     share = 1 / int(str(shape(column)[ROWS]))
     rest = total(size(below) * share, ROWS)
-    if isinstance(first, Complex):
-        rest = rest + abs(imaginary(first)) * share
-    scale = rest + abs(real(first)) * share
+    if isinstance(start, Complex):
+        rest = rest + abs(imaginary(start)) * share
+    scale = rest + abs(real(start)) * share
     scale = (scale > 0.0).choose(scale, 1.0)
-    norm = (total(squares(below / scale), ROWS) + squares(first / scale)).apply("Sqrt") * scale
+    below, first = below / scale, start / scale
+    norm = (total(squares(below), ROWS) + squares(first)).apply("Sqrt")
     # Nothing to reflect, so the head keeps its sign. Otherwise it changes sign: the reciprocal tells -0 from 0.
     nothing = rest.equals(0.0)
-    image = nothing.choose(real(first), (real(first).apply("Reciprocal") < 0.0).choose(norm, -norm))
-    left = paired(image, first)
-    factor = nothing.choose(0.0, (left - first) / image)
-    return left, factor, below / nothing.choose(1.0, first - left)
+    image = (real(first).apply("Reciprocal") < 0.0).choose(norm, -norm)
+    difference = paired(image, first) - first
+    factor = nothing.choose(0.0, difference / image)
+    return paired(nothing.choose(real(start), image * scale), first), factor, below / nothing.choose(1.0, -difference)
 
 
 def reflected(x: Term, factor: Term, vector: Term) -> Term:

@@ -97,7 +97,8 @@ def angles(first: Term, second: Term, between: Term, turn: Term) -> Angles:
     sine = tangent * cosine
     rest = sine * sine / (cosine + 1.0)
     if isinstance(between, Complex):
-        sine = between * (sine / turn.choose(size_between, 1.0))
+        # The phase first: what is shared may be too small for its reciprocal.
+        sine = between / turn.choose(size_between, 1.0) * sine
     return sine, rest
 
 

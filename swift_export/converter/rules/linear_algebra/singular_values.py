@@ -99,7 +99,7 @@ def _singular(a: Term, columns: int, *, vectors: bool) -> tuple[Term, Term, tupl
 
 
 def _turn(nothing: Term, rows: Term, *turns: Term) -> Sequence[Term]:
-    """Make each pair of rows orthogonal.
+    """Make each pair of rows orthogonal, unless it is up to far less than rounding.
 
     Rows shorter than ``nothing`` are left alone: what remains of parallel rows has no direction of its own.
     """
@@ -109,7 +109,8 @@ def _turn(nothing: Term, rows: Term, *turns: Term) -> Sequence[Term]:
     first, second = (picked(rows, ROWS, Term(b, b.integers(half))) for half in halves)
     lengths = total(squares(first), COLUMNS), total(squares(second), COLUMNS)
     between = total(first * conjugate(second), COLUMNS)
-    turn = (size(between) > 0.0) & (lengths[0].apply("Min", lengths[1]) > nothing * nothing)
+    least = lengths[0].apply("Min", lengths[1])
+    turn = (size(between) > least * (precision(rows) / 8)) & (least > nothing * nothing)
     angle = angles(*lengths, between, turn)
     return [rotated(x, angle) for x in (rows, *turns)]
 
