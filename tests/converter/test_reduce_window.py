@@ -256,3 +256,15 @@ def test_a_huge_window_to_select_from_is_one_clear_error() -> None:
             jax.grad(lambda x: jnp.sum(lax.reduce_window(x, -np.inf, lax.max, (20, 20), (1, 1), "VALID"))),
             numbers("float64", 30, 30), symbolic=None,
         )  # fmt: skip
+
+
+def test_running_products_and_logarithms_are_short() -> None:
+    """Products in the order of the elements: others would overflow behind the 0."""
+    x = numbers("float32", 2, 30) * 3
+    x[0, :4], x[1, 5:7] = [2, 0, 1e30, 1e30], [-np.inf, np.inf]
+
+    def function(x: jax.Array) -> list[jax.Array]:
+        return [lax.cumprod(x, 1), *(lax.cumlogsumexp(x, 1, reverse=reverse) for reverse in (False, True))]
+
+    model = run_and_compare(function, x, symbolic=None, rtol=2e-6)
+    assert sum(op_types(model).values()) < 80

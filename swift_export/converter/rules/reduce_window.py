@@ -16,6 +16,7 @@ from swift_export.converter.mlir import constant_array
 from swift_export.converter.rules.folding import ONE_BY_ONE, in_windows, slid
 from swift_export.converter.rules.monoids import Combine, Monoid, combination, monoids, signs_of_zeros
 from swift_export.converter.rules.pooling import pooled_extremes, pooled_sums
+from swift_export.converter.rules.running_values import Running
 from swift_export.converter.rules.spacing import Axis, interleaved, padded
 from swift_export.converter.rules.terms import FLOATS
 
@@ -56,6 +57,9 @@ def reduced(frame: Frame, op: Any, group: Sequence[Any], axes: Sequence[Axis], r
         groups = zip(single, values, initial, strict=True)
         return [_pooled(b, monoid, value, start, axes, shape) for monoid, value, start in groups]
     combine = combination(frame, op, region)
+    running = Running.of(axes, before)
+    if running is not None:
+        return combine(initial, running.doubled(frame, values, lambda inner: combination(inner, op, region)))
     spread = [_spread(b, value, start, axes) for value, start in zip(values, initial, strict=True)]
     if _is_small(axes):
         return in_windows(b, spread, axes, shape, combine, initial)
@@ -102,6 +106,9 @@ def _pooled(
     if total is None and monoid.kind == "add" and math.prod(axis.size / axis.stride for axis in axes) <= ONE_BY_ONE:
         total = pooled_sums(b, value, axes, shape)
     if total is None and one_by_one:
+        each = Running.of(axes, b.shape(value)) if first is None else None
+        if each is not None and not each.backwards:
+            return each.one_by_one(b, [value], plain)[0]
         return in_windows(b, spread(b, value), axes, shape, plain, first)[0]
     if total is None:
         wide = b.cast(value, monoid.wide)
@@ -136,17 +143,10 @@ def _slid(
 
 def _running_sum(b: Builder, monoid: Monoid, value: oir.Value, axes: Sequence[Axis]) -> oir.Value | None:
     """CumSum, if each window holds all elements up to a position, or from a position on."""
-    moving = [place for place, axis in enumerate(axes) if axis != Axis()]
-    if monoid.kind != "add" or monoid.dtype == DataType.BOOL or len(moving) != 1:
-        return None
-    (place,) = moving
-    axis, length = axes[place], b.shape(value)[place]
-    if not isinstance(length, int) or length > axis.size:
-        return None
-    backwards = axis == Axis(axis.size, high=axis.size - 1)
-    if not backwards and axis != Axis(axis.size, low=axis.size - 1):
+    running = Running.of(axes, b.shape(value))
+    if monoid.kind != "add" or monoid.dtype == DataType.BOOL or running is None:
         return None
     kind = b.carrier("CumSum", monoid.wide)
-    index = b.constant(np.asarray(place, np.int64))
-    total = b.node("CumSum", [b.cast(value, kind), index], kind, b.shape(value), reverse=int(backwards))
+    index = b.constant(np.asarray(running.axis, np.int64))
+    total = b.node("CumSum", [b.cast(value, kind), index], kind, b.shape(value), reverse=int(running.backwards))
     return b.cast(total, monoid.dtype)
