@@ -26,6 +26,7 @@ from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.image_layouts import choose_layouts
+from swift_export.converter.passes.instance_norm import fuse_instance_normalization
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
 from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
 from swift_export.converter.passes.lookups import clip_indices
@@ -72,6 +73,7 @@ STANDARD: tuple[Pass, ...] = (
     fuse_layer_normalization,
     fuse_rms_normalization,
     move_maxima,
+    fuse_instance_normalization,
     fuse_softmax,
     sink_unit_axes,
     merge_reshapes,

@@ -16,10 +16,12 @@ import onnx_ir as oir
 from swift_export.converter.passes.match import (
     array,
     constant_like,
+    either,
     inputs,
     made_by,
     new_value,
     replace,
+    scalar,
     sizes,
 )
 from swift_export.converter.passes.nested import ROOT, all_nodes, bodies, root
@@ -77,9 +79,11 @@ def complete_pools(graph: oir.Graph) -> int:
 
 def _least(value: oir.Value | None) -> tuple[float | None, bool]:
     """A number that no element is below but NaN, if one is known; whether it is also known that no zero is a -0."""
-    node = made_by(value, "Max", "Clip", *MOVES, *LEAST)
+    node = made_by(value, "Max", "Mul", "Clip", *MOVES, *LEAST)
     if node is None:
         return None, False
+    if node.op_type == "Mul":
+        return (-1, False) if any(_is_sigmoid(b, a) for a, b in either(node)) else (None, False)
     if node.op_type in MOVES:
         return _least(node.inputs[0])
     if node.op_type in LEAST:
@@ -89,6 +93,21 @@ def _least(value: oir.Value | None) -> tuple[float | None, bool]:
         return None, False
     # Of two equal numbers, ONNX Runtime's Max returns a constant second operand.
     return float(bound.min()), node.op_type == "Max" and len(node.inputs) == 2 and not np.signbit(bound).any()
+
+
+def _is_sigmoid(value: oir.Value, of: oir.Value) -> bool:
+    """Whether a value is ``sigmoid(of)``; ``x * sigmoid(x)`` is never below -0.28."""
+    node = made_by(value, "Div", "Sigmoid")
+    if node is None or node.op_type == "Sigmoid":
+        return node is not None and node.inputs[0] is of
+    one, total = inputs(node)
+    added = made_by(total, "Add") if scalar(one) == 1 else None
+    for term, power in either(added) if added is not None else []:
+        exponential = made_by(power, "Exp") if scalar(term) == 1 else None
+        negated = made_by(exponential.inputs[0], "Neg") if exponential is not None else None
+        if negated is not None and negated.inputs[0] is of:
+            return True
+    return False
 
 
 def _has_average(node: oir.Node) -> bool:

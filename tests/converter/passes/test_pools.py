@@ -66,6 +66,7 @@ BOUNDED: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "a larger bound": lambda x: jnp.maximum(x, 0.25),
     "tanh": jnp.tanh,
+    "silu": jax.nn.silu,
     "another layout": lambda x: jnp.moveaxis(jnp.abs(jnp.moveaxis(x, 1, 3)), 3, 1),
 }
 
