@@ -12,6 +12,7 @@ from swift_export.converter.passes.activations import fuse_activations
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.converter.passes.average_pool import fuse_average_pool
+from swift_export.converter.passes.batch_normalization import fuse_batch_normalization
 from swift_export.converter.passes.batch_steps import batch_steps
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.converter.passes.doubles import keep_doubles
@@ -127,7 +128,14 @@ MICROSOFTS: tuple[Pass, ...] = (
     flatten_products,
     merge_reshapes,
 )
-LAST: tuple[Pass, ...] = (merge_moves, merge_reshapes, fold_into_weights, fuse_relu, hoist_invariants)
+LAST: tuple[Pass, ...] = (
+    merge_moves,
+    merge_reshapes,
+    fold_into_weights,
+    fuse_batch_normalization,
+    fuse_relu,
+    hoist_invariants,
+)
 
 #: The passes of each target, in order: later ones work on the results of earlier ones.
 FUSIONS = {

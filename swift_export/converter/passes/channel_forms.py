@@ -10,19 +10,23 @@ import onnx_ir as oir
 from swift_export.converter.passes.constants import per_channel
 from swift_export.converter.passes.match import inputs, only_use, sizes
 
-__all__ = ["Affine", "following"]
+__all__ = ["OPS", "Affine", "following"]
 
 OPS = ("Add", "Div", "Mul", "Sub")
 
 
 @dataclass(frozen=True)
 class Affine:
-    """``scale * x + shift`` with numbers for each channel, which ``last`` completes."""
+    """``scale * x + shift`` with numbers for each channel, and the nodes that compute it."""
 
     scale: np.ndarray
     shift: np.ndarray
-    last: oir.Node
-    length: int
+    nodes: tuple[oir.Node, ...]
+
+    @property
+    def last(self) -> oir.Node:
+        """The node of the result."""
+        return self.nodes[-1]
 
     @property
     def is_sum(self) -> bool:
@@ -30,15 +34,21 @@ class Affine:
         return bool(np.all(self.scale == 1))
 
 
-def following(value: oir.Value, axis: int) -> list[Affine]:
-    """What the ops behind a value make of it, each the only user of the one before: the first of them, two, ..."""
+def following(value: oir.Value, axis: int, first: oir.Node | None = None) -> list[Affine]:
+    """What the ops behind a value make of it, each the only user of the one before: the first of them, two, ...
+
+    The ``first`` one may be one of several users.
+    """
     shape = sizes(value)
     channels = shape[axis]
     if not isinstance(channels, int):
         return []
     scale, shift = np.ones(channels), np.zeros(channels)
     found: list[Affine] = []
-    while (node := only_use(value)) is not None and node.op_type in OPS and not node.domain:
+    nodes: tuple[oir.Node, ...] = ()
+    while (node := (first if first is not None and not nodes else only_use(value))) is not None:
+        if node.op_type not in OPS or node.domain:
+            break
         a, b = inputs(node)
         is_first = a is value
         number = per_channel(b if is_first else a, shape, axis)
@@ -53,6 +63,6 @@ def following(value: oir.Value, axis: int) -> list[Affine]:
                 shift = shift + number
             else:
                 scale, shift = (scale, shift - number) if is_first else (-scale, number - shift)
-        value = node.outputs[0]
-        found.append(Affine(scale, shift, node, len(found) + 1))
+        value, nodes = node.outputs[0], (*nodes, node)
+        found.append(Affine(scale, shift, nodes))
     return found

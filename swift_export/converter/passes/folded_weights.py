@@ -113,7 +113,7 @@ def _constant(graph: oir.Graph, source: oir.Value, what: str, elements: np.ndarr
 
 def _bias(graph: oir.Graph, form: Affine, weights: oir.Value, elements: np.ndarray) -> oir.Value | None:
     """The constant that is added as it is stored, if nothing else is done."""
-    if form.length > 1 or form.last.op_type != "Add":
+    if len(form.nodes) > 1 or form.last.op_type != "Add":
         return None
     for value in inputs(form.last):
         node = made_by(value, "Reshape", "Squeeze", "Unsqueeze")

@@ -20,9 +20,9 @@ _ABSORBING = (
 ABSORBING = frozenset(_ABSORBING.split())
 #: Zeros of other signs change nothing but the signs of zeros in the result.
 _PASSING = (
-    "Abs Add Clip Concat Elu Erf Expand Gather Gelu Identity InstanceNormalization LayerNormalization LeakyRelu Max "
-    "MaxPool Min Mul Neg Pad ReduceMax ReduceMin RMSNormalization Relu Reshape Resize Sin Slice Softsign Split Sqrt "
-    "Squeeze Sub Tanh Transpose Unsqueeze Where"
+    "Abs Add BatchNormalization Clip Concat Elu Erf Expand Gather Gelu Identity InstanceNormalization "
+    "LayerNormalization LeakyRelu Max MaxPool Min Mul Neg Pad ReduceMax ReduceMin RMSNormalization Relu Reshape Resize "
+    "Sin Slice Softsign Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where"
 )
 PASSING = frozenset(_PASSING.split())
 #: The same among ONNX Runtime's own ops.
