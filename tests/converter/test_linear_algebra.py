@@ -212,6 +212,20 @@ def test_products_with_reflections() -> None:
         np.testing.assert_allclose(ours, as_pairs(np.asarray(theirs)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_similar_matrices_with_zeros_below_a_subdiagonal(dtype: type) -> None:
+    """Of symmetric matrices, from both triangles: the other one must not be read."""
+    x, below = of_type(dtype, 2, 5, 5), np.tri(5, dtype=bool)
+
+    def forms(x: Any) -> Any:
+        lower, upper = jnp.where(below, x, jnp.nan), jnp.where(below.T, x, jnp.nan)
+        hessenberg = jax.scipy.linalg.hessenberg(x, calc_q=True)
+        return hessenberg, linalg.tridiagonal(lower, lower=True), linalg.tridiagonal(upper, lower=False)
+
+    run_and_compare(forms, x, rtol=1e-5)
+    run_and_compare(lambda x: linalg.tridiagonal(x)[1:], x[:, :1, :1], symbolic=None)
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(LoweringError, match="no rule translates LAPACK's routine sgees to ONNX"):
         lower(lambda x: jax.scipy.linalg.schur(x)[0], noise(3, 3).astype(np.float32), symbolic=None)

@@ -4,6 +4,14 @@ ONNX has no linear algebra, so each routine becomes a graph of elementwise ops a
 size; a matrix that is factorized has a known one.
 """
 
-from swift_export.converter.rules.linear_algebra import eigenvalues, lu, qr, singular_values, triangular, tridiagonal
+from swift_export.converter.rules.linear_algebra import (
+    eigenvalues,
+    hessenberg,
+    lu,
+    qr,
+    singular_values,
+    triangular,
+    tridiagonal,
+)
 
-__all__ = ["eigenvalues", "lu", "qr", "singular_values", "triangular", "tridiagonal"]
+__all__ = ["eigenvalues", "hessenberg", "lu", "qr", "singular_values", "triangular", "tridiagonal"]

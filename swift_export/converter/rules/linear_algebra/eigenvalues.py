@@ -10,8 +10,6 @@ import onnx_ir as oir
 
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.linear_algebra.complex_terms import (
-    Complex,
-    paired,
     parts,
     real,
     size,
@@ -23,6 +21,7 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     adjoint,
     diagonal,
     elements,
+    hermitian,
     identity,
     indices,
     info,
@@ -65,11 +64,7 @@ def syevd(frame: Frame, op: Any) -> Sequence[oir.Value]:
     if count == 0:
         nothing = real(diagonal(a))
         return [*parts(a), frame.builder.reshape(nothing.value, shape(nothing)[:-1]), info(nothing.equals(0.0))]
-    lower, upper = (a, adjoint(a)) if said["uplo"] == "L" else (adjoint(a), a)
-    rows, columns = indices(a, ROWS), indices(a, COLUMNS)
-    symmetric = (rows >= columns).choose(lower, upper)
-    if isinstance(a, Complex):
-        symmetric = rows.equals(columns).choose(paired(real(a), a), symmetric)
+    symmetric = hermitian(a, lower=said["uplo"] == "L")
     x, scale = in_range(symmetric)
     rest = largest(size(x), ROWS, COLUMNS) * (precision(a) * REST)
     state = [padded(padded(x, ROWS), COLUMNS)]

@@ -14,7 +14,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder, broadcast_shapes
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame
-from swift_export.converter.rules.linear_algebra.complex_terms import Complex, conjugate, paired
+from swift_export.converter.rules.linear_algebra.complex_terms import Complex, conjugate, paired, parts, real
 from swift_export.converter.rules.linear_algebra.routines import is_complex
 from swift_export.converter.rules.terms import FLOATS, Term
 
@@ -26,6 +26,8 @@ __all__ = [
     "batch",
     "diagonal",
     "elements",
+    "flat",
+    "hermitian",
     "identity",
     "indices",
     "info",
@@ -113,6 +115,14 @@ def adjoint(x: Term) -> Term:
     return conjugate(transposed(x))
 
 
+def hermitian(a: Term, *, lower: bool) -> Term:
+    """The matrix that is its own adjoint, from one triangle; the imaginary parts of its diagonal are 0."""
+    below, above = (a, adjoint(a)) if lower else (adjoint(a), a)
+    rows, columns = indices(a, ROWS), indices(a, COLUMNS)
+    whole = (rows >= columns).choose(below, above)
+    return rows.equals(columns).choose(paired(real(a), a), whole) if isinstance(a, Complex) else whole
+
+
 def product(a: Term, b: Term) -> Term:
     """The product of matrices."""
     if isinstance(a, Complex) and isinstance(b, Complex):
@@ -180,6 +190,12 @@ def info(column: Term) -> oir.Value:
     (found,) = [order(weights, Term(b, place))]
     status = found * (Term(b, b.cast(place, DataType.INT32)) + 1)
     return b.reshape(status.value, outer)
+
+
+def flat(x: Term) -> list[oir.Value]:
+    """The values of a column as a vector, or the two vectors of a complex one."""
+    b = x.builder
+    return [b.reshape(part, b.shape(part)[:-1]) for part in parts(x)]
 
 
 def read_only(b: Builder, values: Sequence[Term]) -> list[Term]:

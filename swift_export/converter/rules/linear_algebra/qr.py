@@ -15,6 +15,7 @@ from swift_export.converter.rules.linear_algebra.matrices import (
     ROWS,
     adjoint,
     batch,
+    flat,
     identity,
     indices,
     matrix,
@@ -40,7 +41,7 @@ _FREE_PIVOTS = "columns of the same length may be pivots of a QR in another orde
 def geqrf(frame: Frame, op: Any) -> Sequence[oir.Value]:
     """R, with the vectors of the reflections below it, and the reflections' factors."""
     packed, factors = factored(matrix(frame, op, 0))
-    return [*parts(packed), *(frame.builder.reshape(f, frame.builder.shape(f)[:-1]) for f in parts(factors))]
+    return [*parts(packed), *flat(factors)]
 
 
 @rule(*calls("geqp3"))
@@ -57,8 +58,7 @@ def geqp3(frame: Frame, op: Any) -> Sequence[oir.Value]:
     columns = (indices(a, COLUMNS) + 1).to(DataType.INT32)
     pivots = Term(b, b.expand(columns.value, (*outer, *shape(columns))))
     a, factors, pivots = steps(count, _pivot, [], [a, factors, pivots])
-    flat = [b.reshape(f, b.shape(f)[:-1]) for f in parts(factors)]
-    return [*parts(a), b.reshape(pivots.value, (*outer, shape(pivots)[COLUMNS])), *flat]
+    return [*parts(a), b.reshape(pivots.value, (*outer, shape(pivots)[COLUMNS])), *flat(factors)]
 
 
 def _pivot(k: Term, a: Term, factors: Term, pivots: Term) -> Sequence[Term]:
