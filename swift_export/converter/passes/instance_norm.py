@@ -68,10 +68,10 @@ def _normalised(node: oir.Node) -> _Norm | None:
 
 def _quotients(node: oir.Node) -> list[tuple[oir.Value, oir.Value, oir.Value | None]]:
     """(a, b, c) for each reading of a node as ``a / sqrt(b)``, or as ``a * (c / sqrt(b))``."""
-    found: list[tuple[oir.Value, oir.Value, oir.Value | None]] = [(a, b, None) for a, b in quotients(node)]
+    found = list(quotients(node))
     for a, scaled in either(node) if node.op_type == "Mul" else []:
-        product = made_by(scaled, "Mul", "Div")
-        found += [(a, b, c) for c, b in (quotients(product) if product is not None else [])]
+        quotient = made_by(scaled, "Div")
+        found += [(a, b, c) for c, b, _ in (quotients(quotient) if quotient is not None else [])]
     return found
 
 
