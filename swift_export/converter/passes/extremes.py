@@ -23,6 +23,7 @@ from swift_export.converter.passes.match import (
     sizes,
 )
 from swift_export.converter.passes.nested import all_nodes
+from swift_export.converter.passes.shifts import only_shifts
 
 __all__ = ["complete_extremes", "forget_signs_of_zeros", "plain_extremes"]
 
@@ -31,10 +32,10 @@ POSITIVE = {"ReduceMax": "Greater", "ReduceMin": "GreaterOrEqual"}
 
 
 def complete_extremes(graph: oir.Graph) -> int:
-    """``ReduceMax(x)``, ``ReduceMin(x)`` of floats -> NaN if an element is NaN, and +0 above -0."""
+    """``ReduceMax(x)``, ``ReduceMin(x)`` of floats -> NaN if one is NaN, and +0 above -0, where it may matter."""
     count = 0
     for node in list(all_nodes(graph)):
-        if node.op_type in POSITIVE and inputs(node)[0].dtype in FLOATS:
+        if node.op_type in POSITIVE and inputs(node)[0].dtype in FLOATS and not only_shifts(node):
             _complete(graph, node)
             count += 1
     return count
