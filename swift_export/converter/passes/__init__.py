@@ -42,6 +42,7 @@ from swift_export.converter.passes.pools import complete_pools, plain_pools
 from swift_export.converter.passes.recurrent import fuse_recurrences
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
 from swift_export.converter.passes.reshapes import merge_reshapes, merge_transposes, sink_reshapes
+from swift_export.converter.passes.resize import fold_indices, fuse_resize
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.roundings import drop_roundings
 from swift_export.converter.passes.scaled_gemm import scale_products
@@ -131,6 +132,8 @@ MICROSOFTS: tuple[Pass, ...] = (
 LAST: tuple[Pass, ...] = (
     merge_moves,
     merge_reshapes,
+    fold_indices,
+    fuse_resize,
     fold_into_weights,
     fuse_batch_normalization,
     fuse_relu,

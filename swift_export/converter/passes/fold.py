@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as oir
@@ -22,7 +23,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.nested import root
 
-__all__ = ["fold_constants"]
+__all__ = ["fold_constants", "results"]
 
 #: Bytes that a node's result may always take; a larger one must replace constants of at least its size.
 FREE_BYTES = 64 * 1024
@@ -50,8 +51,8 @@ def fold_constants(graph: oir.Graph) -> int:
     for node in list(graph):
         if not _foldable(node):
             continue
-        results = _results(node)
-        for output, elements in zip(node.outputs, results, strict=True):
+        known = [found for value in inputs(node) if (found := array(value)) is not None]
+        for output, elements in zip(node.outputs, results(node, known), strict=True):
             replace(graph, output, constant_like(graph, elements))
         count += 1
     return count
@@ -101,12 +102,10 @@ def _bytes(value: oir.Value) -> float:
     return math.prod(known) * value.dtype.itemsize if complete and value.dtype is not None else math.inf
 
 
-def _results(node: oir.Node) -> list[np.ndarray]:
-    """The results of ONNX's reference implementation."""
+def results(node: oir.Node, elements: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of ONNX's reference implementation on these elements of the operands."""
     if _widens_vector(node):
-        (elements,) = map(array, inputs(node))
-        assert elements is not None
-        return [elements.astype(np.float32)]
+        return [elements[0].astype(np.float32)]
     operands = [oir.val(f"x{i}", v.dtype, v.shape) if v is not None else None for i, v in enumerate(node.inputs)]
     outputs = [oir.val(f"y{i}", v.dtype, v.shape) for i, v in enumerate(node.outputs)]
     alone = oir.node(node.op_type, operands, dict(node.attributes), outputs=outputs)
@@ -114,5 +113,5 @@ def _results(node: oir.Node) -> list[np.ndarray]:
     present = [v for v in operands if v is not None]
     graph = oir.Graph(present, outputs, nodes=[alone], opset_imports=root(node.graph).opset_imports, name="node")
     evaluator = ReferenceEvaluator(oir.to_proto(oir.Model(graph, ir_version=10)))
-    fed = {f"x{i}": elements for i, v in enumerate(node.inputs) if (elements := array(v)) is not None}
+    fed = {str(v.name): given for v, given in zip(present, elements, strict=True)}
     return [np.asarray(result) for result in evaluator.run(None, fed)]
