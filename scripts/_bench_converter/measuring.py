@@ -32,13 +32,19 @@ class File:
 
 @dataclass
 class Figures:
-    """Results of a network; ``reason`` explains why there are none."""
+    """Results of a network; ``reason`` explains why there are none, ``absent`` is a package of it that is missing."""
 
     network: Network
     jax: list[float] = field(default_factory=list)
     ours: File = field(default_factory=File)
     others: File = field(default_factory=File)
     reason: str = ""
+    absent: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether this network fails the run: it could be measured, but our file is missing or wrong."""
+        return not self.absent and not self.agrees(self.ours)
 
     def agrees(self, file: File) -> bool:
         """Whether a file gives JAX's results."""
@@ -74,7 +80,7 @@ def measure(network: Network, folder: Path, seconds: float, on_progress: Callabl
     """Convert a network with both tools, and time the files and JAX for about ``seconds``."""
     figures = Figures(network)
     if package := absent(FRAMEWORKS[network.framework]):
-        figures.reason = f"not installed: {package}"
+        figures.absent, figures.reason = package, f"not installed: {package}"
         return figures
     folder.mkdir()
     task, log = Task(network.name, str(folder), seconds), folder / "log"

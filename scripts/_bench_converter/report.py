@@ -49,6 +49,8 @@ _NOTES = (
     "- nodes: of our file, of the target `portable`, and of jax2onnx's file, bodies and functions included.",
     "- s: from the function to the file, of both tools.",
     "- rel. L2: error against JAX, the largest of all results.",
+    "- PyTorch is not in the lock file, because its packages for Linux hold CUDA: gigabytes. If torch and torchax are "
+    "installed into `.venv-bench`, its networks are measured too.",
 )
 
 
@@ -58,6 +60,11 @@ class Report:
 
     rows: Sequence[Figures]
     seconds: float
+
+    @property
+    def title(self) -> str:
+        """How many networks were measured, on what."""
+        return f"{sum(not figures.absent for figures in self.rows)} networks on one thread, {processor()}"
 
     def text(self) -> str:
         """The table and the limits for a terminal, with the reasons of missing figures."""
@@ -81,8 +88,7 @@ class Report:
         lines = [
             "# Benchmark of the converter",
             "",
-            f"Made by `scripts/bench_converter` in one run: {len(self.rows)} networks with random weights, one thread, "
-            f"{processor()}.",
+            f"Made by `scripts/bench_converter` in one run: {self.title}, with random weights.",
             "Each network is a process. In it, JAX and the files run in turn, once per round; figures are medians of "
             f"the rounds of {self.seconds:g} seconds.",
             "",

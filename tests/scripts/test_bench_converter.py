@@ -96,6 +96,7 @@ def test_limits_hold_for_medians_and_for_the_worst() -> None:
 
     rows = [figures(0, 0.5, 1.0), figures(1, 1.6, 1.5), figures(2, 0.8, 0.5), figures(3, 0.1, 9.0, error=1e-3)]
     rows[1].ours.error = 9e-6
+    rows.append(Figures(NETWORKS[4], absent="torch"))
     found = {verdict.what: (verdict.measured, verdict.word) for verdict in verdicts(rows)}
     assert found["ours / jax.jit, median"] == ("0.80 of 3", "met")
     assert found["ours / jax.jit, worst"] == ("1.60 (vit)", "**not met**")

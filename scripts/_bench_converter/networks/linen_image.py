@@ -120,7 +120,7 @@ class _ResNet(nn.Module):
         conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, param_dtype=self.dtype)
         x = conv(32, (7, 7), (2, 2))(x.astype(self.dtype))
         x = nn.relu(nn.BatchNorm(use_running_average=True, dtype=self.dtype)(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="SAME")
         for width, stride in ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1)):
             x = _Residual(width, stride, self.dtype)(x)
         return nn.Dense(1000, dtype=self.dtype, param_dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)

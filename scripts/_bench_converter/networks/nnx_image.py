@@ -60,7 +60,7 @@ class _ResNet50(nnx.Module):
         self.head = nnx.Linear(inside, 1000, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nnx.max_pool(nnx.relu(self.stem(x)), (3, 3), (2, 2), "SAME")
+        x = nnx.max_pool(nnx.relu(self.stem(x)), window_shape=(3, 3), strides=(2, 2), padding="SAME")
         for block in self.blocks:
             x = block(x)
         return self.head(x.mean((1, 2)))
@@ -150,7 +150,7 @@ class _UNet(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         skips = [self.down[0](x)]
         for block in self.down[1:]:
-            skips.append(block(nnx.max_pool(skips[-1], (2, 2), (2, 2))))
+            skips.append(block(nnx.max_pool(skips[-1], window_shape=(2, 2), strides=(2, 2))))
         x = skips.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(jnp.concatenate([up(x), skips.pop()], axis=-1))
