@@ -80,6 +80,10 @@ def test_two_pieces_hold_the_same_weights(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert write_model(model(), path, limit=4000) == data
     assert path.read_bytes() == content
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert write_model(oir.load(path), elsewhere / "joined.onnx") is None
+    assert (elsewhere / "joined.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
 
 
 def read_onnx_bytes(folder: Path) -> int:
