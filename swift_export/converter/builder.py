@@ -311,8 +311,11 @@ class Builder:
 
     def expand(self, value: oir.Value, shape: Shape) -> oir.Value:
         """Repeat along axes of size 1 to the full shape."""
-        if self.shape(value) == shape:
+        before = self.shape(value)
+        if before == shape:
             return value
+        if before and shape == (*(1,) * (len(shape) - len(before)), *before):
+            return self.reshape(value, shape)
         assert value.dtype is not None
         kind = self.carrier("Expand", value.dtype)
         full = self.node("Expand", [self.cast(value, kind), self.sizes(shape)], kind, shape)

@@ -187,7 +187,13 @@ class Frame:
 
     def full(self, value: Any) -> oir.Value:
         """The ONNX value with the MLIR type's own shape."""
-        return self.builder.expand(self.compact(value), self.shape(value))
+        compact, shape = self.compact(value), self.shape(value)
+        full = self.builder.expand(compact, shape)
+        before = self.builder.shape(compact)
+        if before and shape == (*(1,) * (len(shape) - len(before)), *before):
+            # The same elements: all users take the same value, by which passes recognise them.
+            self.values[value] = full
+        return full
 
     def dtype(self, value: Any) -> oir.DataType:
         """The ONNX element type of an MLIR value."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as oir
 import pytest
@@ -74,3 +75,12 @@ def test_jaxs_attention() -> None:
     assert counts["Softmax"] == 1
     assert counts["Transpose"] <= 4
     assert "Reshape" not in counts
+
+
+def test_a_first_axis_of_size_1_is_the_same_for_all() -> None:
+    """Windows of a batch of one: values are kept without that axis, reductions need it."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    model = run_and_compare(lambda x: jnp.tanh(jax.nn.softmax(x[None] * 2)), x, rtol=RTOL, symbolic=None)
+    counts = op_types(model)
+    assert counts["Softmax"] == 1
+    assert not {"Expand", "ReduceMax", "Exp"} & set(counts)
