@@ -11,6 +11,7 @@ import onnx_ir as oir
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.rules.spacing import Axis
+from swift_export.converter.size_functions import least
 
 __all__ = ["pooled_extremes", "pooled_sums"]
 
@@ -48,7 +49,9 @@ def pooled_sums(b: Builder, value: oir.Value, axes: Sequence[Axis], shape: Shape
         ones = b.constant(np.ones((count, 1, *attributes["kernel_shape"]), np.float32))
         return b.node("Conv", [channels, ones], DataType.FLOAT, result, group=count, **attributes)
 
-    return _over_channels(b, value, axes, shape, pool) if value.dtype == DataType.FLOAT else None
+    # Conv fails where no window fits.
+    fits = all(least(size, b.facts.floors) > 0 for size, axis in zip(shape, axes, strict=True) if axis != Axis())
+    return _over_channels(b, value, axes, shape, pool) if fits and value.dtype == DataType.FLOAT else None
 
 
 def _over_channels(b: Builder, value: oir.Value, axes: Sequence[Axis], shape: Shape, pool: Pool) -> oir.Value | None:
