@@ -199,7 +199,7 @@ def test_a_size_that_is_the_half_of_another() -> None:
 
 def test_an_assertion_that_the_translation_relies_on_is_held() -> None:
     # Without it, the number of windows would be max(floordiv(h + 1, 2) - 1, 0).
-    model = lowered(lambda x: pool(x.astype(jnp.int32), 0, lax.add, 3, 2, "VALID"), IMAGE)
+    model = lowered(lambda x: pool(x, 0.0, lax.add, 3, 2, "VALID"), IMAGE)
     assert [str(size) for size in model.graph.outputs[0].shape or ()][1] == "floordiv(h+1, 2)-1"
     assert run(model, np.ones((1, 1, 3, 2), np.float32))[0].shape == (1, 0, 1, 2)
     with pytest.raises(Exception, match="out of data bounds"):
