@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,8 @@ def _convert(file: File, worker: Worker, request: str) -> None:
     try:
         answer = worker.ask(request)
     except Broken as broken:
-        file.reason = str(broken)
+        # A page names no folder of the machine that made it.
+        file.reason = str(broken).replace(f"{sys.prefix}/", "")
     else:
         file.conversion_s, file.nodes = answer["seconds"], answer["nodes"]
         file.portable_nodes = answer.get("portable_nodes")

@@ -89,8 +89,8 @@ class Report:
             "# Benchmark of the converter",
             "",
             f"Made by `scripts/bench_converter` in one run: {self.title}, with random weights.",
-            "Each network is a process. In it, JAX and the files run in turn, once per round; figures are medians of "
-            f"the rounds of {self.seconds:g} seconds.",
+            "Each network has a process of its own, in which JAX and the files run in turn, once per round; "
+            f"figures are medians of the rounds of {self.seconds:g} seconds.",
             "",
         ]
         if chart:

@@ -46,7 +46,8 @@ def filled(weights: Tree, *, outputs: int = -1) -> Tree:
     def fill(path: Any, leaf: Any) -> Any:
         if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, np.floating):
             return leaf
-        if len(leaf.shape) > 1:
+        # Some frameworks keep vectors with axes of size 1.
+        if sum(size > 1 for size in leaf.shape) > 1:
             gain = 2 if len(leaf.shape) > 3 else 1
             values = rng.normal(0, math.sqrt(gain * leaf.shape[outputs] / math.prod(leaf.shape)), leaf.shape)
         elif any(part in jax.tree_util.keystr(path).lower() for part in _FACTORS):
