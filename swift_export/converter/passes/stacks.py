@@ -14,6 +14,8 @@ from swift_export.converter.passes.match import constant_like, integers, made_by
 __all__ = ["Make", "Stacks"]
 
 Shape = Sequence[int | str]
+#: The most steps whose numbers the file holds.
+LONGEST = 1024
 #: Makes the arrays of a node's outputs.
 Make = Callable[[], Sequence[oir.Value]]
 
@@ -150,7 +152,7 @@ class Stacks:
 
     def _steps(self) -> oir.Value:
         """0, 1, ... in the order of the rows."""
-        if isinstance(self.count, int):
+        if isinstance(self.count, int) and self.count <= LONGEST:
             numbers = np.arange(self.count)
             return constant_like(self.graph, numbers[::-1].copy() if self.backwards else numbers)
         zero, one = (constant_like(self.graph, np.asarray(n, np.int64)) for n in (0, 1))
