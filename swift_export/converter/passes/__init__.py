@@ -29,6 +29,7 @@ from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.image_layouts import choose_layouts
 from swift_export.converter.passes.instance_norm import fuse_instance_normalization
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
+from swift_export.converter.passes.leading_axes import drop_leading_axes
 from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
 from swift_export.converter.passes.lookups import clip_indices
 from swift_export.converter.passes.loops import drop_unread_states, hoist_invariants
@@ -137,6 +138,7 @@ LAST: tuple[Pass, ...] = (
     fold_into_weights,
     fuse_batch_normalization,
     fuse_relu,
+    drop_leading_axes,
     hoist_invariants,
 )
 
