@@ -10,9 +10,6 @@ from swift_export.converter.passes.match import (
     array,
     constant_like,
     inputs,
-    is_named,
-    made_by,
-    named_constant,
     new_value,
     replace,
     sizes,
@@ -38,9 +35,7 @@ def fuse_batch_normalization(graph: oir.Graph) -> int:
             if form is None:
                 continue
             zeros, ones = (constant_like(graph, np.full(len(form.scale), v, np.float32)) for v in (0, 1))
-            numbers = (
-                _stored(graph, form, elements, kind) for elements, kind in ((form.scale, "Mul"), (form.shift, "Add"))
-            )
+            numbers = (constant_like(graph, elements.astype(np.float32)) for elements in (form.scale, form.shift))
             operands = [x, *numbers, zeros, ones]
             new = new_value(graph, form.last, "BatchNormalization", operands, sizes(x), {"epsilon": 0.0})
             replace(graph, form.last.outputs[0], new)
@@ -60,24 +55,9 @@ def _form(x: oir.Value, first: oir.Node) -> Affine | None:
     for form in following(x, 1, first):
         if sizes(form.last.outputs[0]) != sizes(x) or not np.isfinite([form.scale, form.shift]).all():
             break
-        if form.last.op_type in ("Div", "Mul") and np.abs(form.shift).max() > LARGEST:
+        if form.last.op_type in ("Div", "Mul") and np.abs(form.shift).max(initial=0) > LARGEST:
             break
         if len(form.nodes) > 1 and not form.is_sum:
             best = form
-    uniform = best is None or (np.ptp(best.scale) == 0 and np.ptp(best.shift) == 0)
+    uniform = best is None or all(len(np.unique(numbers)) < 2 for numbers in (best.scale, best.shift))
     return None if uniform else best
-
-
-def _stored(graph: oir.Graph, form: Affine, elements: np.ndarray, op_type: str) -> oir.Value:
-    """Numbers of channels: as the program's constant, if they are that, else named after it."""
-    numbers = elements.astype(np.float32)
-    for value in (v for node in form.nodes if node.op_type == op_type for v in inputs(node)):
-        moved = made_by(value, "Reshape", "Squeeze", "Unsqueeze")
-        constant = inputs(moved)[0] if moved is not None else value
-        found = array(constant)
-        if found is None or not is_named(constant):
-            continue
-        if sizes(constant) == [len(numbers)] and np.array_equal(found, numbers):
-            return constant
-        return named_constant(graph, f"{constant.name}/{'scale' if op_type == 'Mul' else 'shift'}", numbers)
-    return constant_like(graph, numbers)

@@ -1,4 +1,4 @@
-"""What is constant: the numbers of small expressions of constants, named ones too, in float64."""
+"""What is constant: the numbers of small expressions of unnamed constants, in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import FLOATS, array, inputs, permutation, sizes
+from swift_export.converter.passes.match import FLOATS, array, inputs, is_named, permutation, sizes
 
 __all__ = ["evaluated", "per_channel"]
 
@@ -28,7 +28,10 @@ _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def evaluated(value: oir.Value | None) -> np.ndarray | None:
-    """The elements of a constant or of an expression of constants; None if it is large or depends on anything else."""
+    """The elements of a constant or of an expression of constants; None if it is large or depends on anything else.
+
+    A named constant is a weight, which files hold bit for bit: no expression may take its place.
+    """
     if value is None or value.dtype not in FLOATS or value.shape is None:
         return None
     shape = [size for size in sizes(value) if isinstance(size, int)]
@@ -36,7 +39,7 @@ def evaluated(value: oir.Value | None) -> np.ndarray | None:
         return None
     elements = array(value)
     if elements is not None:
-        return elements.astype(np.float64)
+        return None if is_named(value) else elements.astype(np.float64)
     node = value.producer()
     if node is None or node.domain:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.channel_forms import Affine, following
+from swift_export.converter.passes.channel_forms import following
 from swift_export.converter.passes.constants import evaluated
 from swift_export.converter.passes.match import (
     array,
@@ -14,7 +14,6 @@ from swift_export.converter.passes.match import (
     inputs,
     is_named,
     made_by,
-    named_constant,
     new_value,
     only_use,
     permutation,
@@ -26,7 +25,7 @@ __all__ = ["fold_into_weights"]
 
 
 def fold_into_weights(graph: oir.Graph) -> int:
-    """``scale * op(x) + shift`` with constants per channel -> the op with scaled weights and a bias.
+    """``scale * op(x) + shift`` with unnamed constants per channel -> the op with scaled weights and a bias.
 
     For convolutions of float32, and products with a matrix if the channels have different scales.
     """
@@ -56,9 +55,7 @@ def _fold(graph: oir.Graph, node: oir.Node, axis: int) -> bool:
         scaled = weights if form.is_sum else _scaled(graph, node, weights, form.scale)
         if scaled is None:
             return False
-        shift = form.scale * old + form.shift
-        bias = _bias(graph, form, weights, shift) if not rest else None
-        bias = bias or _constant(graph, _source(weights), "shift", shift)
+        bias = constant_like(graph, (form.scale * old + form.shift).astype(np.float32))
         adds = bool(np.any(array(bias)))
         operands = [x, scaled, bias] if adds and not product else [x, scaled]
         result = new_value(graph, node, node.op_type, operands, sizes(node.outputs[0]), dict(node.attributes))
@@ -84,10 +81,10 @@ def _source(value: oir.Value) -> oir.Value:
 
 
 def _scaled(graph: oir.Graph, node: oir.Node, weights: oir.Value, scale: np.ndarray) -> oir.Value | None:
-    """The weights with each channel of the result times its scale; None if they are not constant or have other uses."""
+    """The weights with each channel of the result times its scale; None if they are named or have other uses."""
     source = _source(weights)
     elements = array(source)
-    if elements is None or only_use(weights) is None or only_use(source) is None:
+    if elements is None or is_named(source) or only_use(weights) is None or only_use(source) is None:
         return None
     if source is not weights:
         turned = weights.producer()
@@ -102,27 +99,4 @@ def _scaled(graph: oir.Graph, node: oir.Node, weights: oir.Value, scale: np.ndar
     else:
         factors = scale
     product = (elements * factors).astype(np.float32)
-    return _constant(graph, source, "scaled", product) if np.isfinite(product).all() else None
-
-
-def _constant(graph: oir.Graph, source: oir.Value, what: str, elements: np.ndarray) -> oir.Value:
-    """A constant that is made of a named one and others tells so in its name."""
-    made = elements.astype(np.float32)
-    return named_constant(graph, f"{source.name}/{what}", made) if is_named(source) else constant_like(graph, made)
-
-
-def _bias(graph: oir.Graph, form: Affine, weights: oir.Value, elements: np.ndarray) -> oir.Value | None:
-    """The constant that is added as it is stored, if nothing else is done."""
-    if len(form.nodes) > 1 or form.last.op_type != "Add":
-        return None
-    for value in inputs(form.last):
-        node = made_by(value, "Reshape", "Squeeze", "Unsqueeze")
-        stored = inputs(node)[0] if node is not None else value
-        if array(stored) is None or stored is weights:
-            continue
-        if sizes(stored) == [len(elements)]:
-            return stored
-        if is_named(stored):
-            places = ", ".join(":" if size != 1 else "0" for size in sizes(stored))
-            return named_constant(graph, f"{stored.name}[{places}]", elements.astype(np.float32))
-    return None
+    return constant_like(graph, product) if np.isfinite(product).all() else None

@@ -1,4 +1,6 @@
-"""Aligns an artifact's intermediate values with the reference: converters move transposes, which reorders axes."""
+"""Aligns an artifact's intermediate values with the reference: converters move transposes, which reorders axes, and
+merge axes for products.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,13 @@ _NEAR = 1e-3
 
 
 def as_laid_out(found: np.ndarray, expected: np.ndarray) -> np.ndarray | None:
-    """``found`` with its axes in the order nearest to ``expected``; None if no order has the right shape."""
+    """``found`` with its axes in the order nearest to ``expected``, or with axes that are merged apart again; None if
+    it has another shape.
+    """
     nearest, least = None, float("inf")
+    if found.ndim < expected.ndim and found.size == expected.size:
+        merged = set(np.cumprod(found.shape)) <= set(np.cumprod(expected.shape))
+        return found.reshape(expected.shape) if merged else None
     if found.ndim != expected.ndim:
         return None
     for order in permutations(range(found.ndim)):
