@@ -8,7 +8,7 @@ from swift_export.converter.opsets import MICROSOFT
 from swift_export.converter.passes.match import either, inputs, made_by, new_value, replace, scalar, sizes
 from swift_export.converter.passes.templates import match
 
-__all__ = ["fuse_gates", "fuse_quick_gelu"]
+__all__ = ["fuse_gates", "fuse_quick_gelu", "logistic_argument"]
 
 _DENOMINATOR = ("Add", ("Exp", ("Neg", "x")), 1.0)
 #: How JAX and the rules write it.
@@ -33,7 +33,7 @@ def fuse_gates(graph: oir.Graph) -> int:
         if node.op_type not in ("Div", "Reciprocal") or node.outputs[0].dtype not in FLOATS:
             continue
         output, shape = node.outputs[0], sizes(node.outputs[0])
-        x = _logistic(output)
+        x = logistic_argument(output)
         quotient = match(output, QUOTIENT) if x is None else None
         if x is not None and _is_gate(output):
             replace(graph, output, new_value(graph, node, "Sigmoid", [x], shape))
@@ -67,7 +67,7 @@ def _factor(value: oir.Value, x: oir.Value) -> float | None:
     return 1.0 if value is x else scalar(scaled["alpha"]) if scaled is not None else None
 
 
-def _logistic(value: oir.Value) -> oir.Value | None:
+def logistic_argument(value: oir.Value) -> oir.Value | None:
     """x of ``1 / (1 + exp(-x))``."""
     return next((found["x"] for template in LOGISTICS if (found := match(value, template)) is not None), None)
 
@@ -88,4 +88,4 @@ def _scales(user: oir.Node, value: oir.Value) -> bool:
 
 def _is_scaled(value: oir.Value) -> bool:
     """Whether a gate may multiply a value: no constant, and no gate itself, which a probability is."""
-    return value.const_value is None and made_by(value, "Sigmoid") is None and _logistic(value) is None
+    return value.const_value is None and made_by(value, "Sigmoid") is None and logistic_argument(value) is None

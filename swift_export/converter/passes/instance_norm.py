@@ -20,7 +20,7 @@ from swift_export.converter.passes.match import (
     scalar,
     sizes,
 )
-from swift_export.converter.passes.norms import quotients
+from swift_export.converter.passes.norms import plus_epsilon, quotients
 from swift_export.converter.passes.reshapes import reshape_target
 
 __all__ = ["fuse_instance_normalization"]
@@ -55,13 +55,12 @@ def fuse_instance_normalization(graph: oir.Graph) -> int:
 
 def _normalised(node: oir.Node) -> _Norm | None:
     for centred, inside, scale in _quotients(node):
-        difference, total = made_by(centred, "Sub"), made_by(inside, "Add")
-        if difference is None or total is None or sizes(centred) != sizes(node.outputs[0]):
+        difference = made_by(centred, "Sub")
+        if difference is None or sizes(centred) != sizes(node.outputs[0]):
             continue
         x, mean = inputs(difference)
-        for variance, constant in either(total):
-            epsilon = scalar(constant)
-            if epsilon is not None and epsilon >= 0 and (found := _of_groups(x, mean, variance, centred, epsilon)):
+        for variance, epsilon in plus_epsilon(inside):
+            if epsilon >= 0 and (found := _of_groups(x, mean, variance, centred, epsilon)):
                 return dataclasses.replace(found, scale=scale)
     return None
 

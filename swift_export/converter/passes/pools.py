@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.gates import logistic_argument
 from swift_export.converter.passes.match import (
     array,
     constant_like,
@@ -21,7 +22,6 @@ from swift_export.converter.passes.match import (
     made_by,
     new_value,
     replace,
-    scalar,
     sizes,
 )
 from swift_export.converter.passes.nested import ROOT, all_nodes, bodies, root
@@ -97,17 +97,8 @@ def _least(value: oir.Value | None) -> tuple[float | None, bool]:
 
 def _is_sigmoid(value: oir.Value, of: oir.Value) -> bool:
     """Whether a value is ``sigmoid(of)``; ``x * sigmoid(x)`` is never below -0.28."""
-    node = made_by(value, "Div", "Sigmoid")
-    if node is None or node.op_type == "Sigmoid":
-        return node is not None and node.inputs[0] is of
-    one, total = inputs(node)
-    added = made_by(total, "Add") if scalar(one) == 1 else None
-    for term, power in either(added) if added is not None else []:
-        exponential = made_by(power, "Exp") if scalar(term) == 1 else None
-        negated = made_by(exponential.inputs[0], "Neg") if exponential is not None else None
-        if negated is not None and negated.inputs[0] is of:
-            return True
-    return False
+    node = made_by(value, "Sigmoid")
+    return (logistic_argument(value) if node is None else node.inputs[0]) is of
 
 
 def _has_average(node: oir.Node) -> bool:
