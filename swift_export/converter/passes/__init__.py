@@ -46,6 +46,7 @@ from swift_export.converter.passes.reshapes import merge_reshapes, merge_transpo
 from swift_export.converter.passes.resize import fold_indices, fuse_resize
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.roundings import drop_roundings
+from swift_export.converter.passes.row_scatters import scatter_rows
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.converter.passes.softmax import fuse_softmax
@@ -139,6 +140,9 @@ LAST: tuple[Pass, ...] = (
     fuse_batch_normalization,
     fuse_relu,
     drop_leading_axes,
+    scatter_rows,
+    merge_reshapes,
+    fold_constants,
     hoist_invariants,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -237,12 +236,11 @@ def _along(b: Builder, op_type: str, inputs: Sequence[oir.Value], shape: Shape, 
 
 def _reduced(b: Builder, body: str, merged: _Merged) -> oir.Value:
     """A body of one op, or an update that replaces."""
-    shape, merged = b.shape(merged.data), _flat(b, merged)
     data, positions, update, axis = merged.data, merged.positions, merged.update, merged.axis
     dtype = data.dtype
     assert dtype is not None
     if not body:
-        return b.reshape(b.node("ScatterElements", [data, positions, update], dtype, b.shape(data), axis=axis), shape)
+        return b.node("ScatterElements", [data, positions, update], dtype, b.shape(data), axis=axis)
     kind = CARRIERS.get(dtype, dtype)
     reduction = _reduction(body, dtype)
     assert reduction is not None
@@ -259,26 +257,7 @@ def _reduced(b: Builder, body: str, merged: _Merged) -> oir.Value:
     if kind in (DataType.FLOAT, DataType.DOUBLE) and reduction in ("max", "min"):
         ranks = reduced(_rank(b, data, reduction), _rank(b, update, reduction), "max")
         value = _ranked(b, value, ranks, reduction)
-    return b.reshape(b.cast(value, dtype), shape)
-
-
-def _flat(b: Builder, merged: _Merged) -> _Merged:
-    """Whole rows as single elements in the same order, if there are any: ONNX Runtime scatters these three times as
-    fast.
-    """
-    shape, behind = b.shape(merged.data), b.shape(merged.data)[1:]
-    known = [size for size in behind if isinstance(size, int)]
-    if merged.axis or len(known) < len(behind) or behind != b.shape(merged.update)[1:] or math.prod(known) < 2:
-        return merged
-    width = math.prod(known)
-    is_short = isinstance(shape[0], int) and shape[0] * width < 2**31
-    dtype = DataType.INT32 if is_short else DataType.INT64
-    starts = b.same_type(
-        "Mul", b.reshape(b.cast(merged.rows, dtype), (shape_size(b.shape(merged.rows)), 1)), b.scalar(width, dtype)
-    )
-    positions = b.same_type("Add", starts, b.constant(np.arange(width, dtype=dtype.numpy())))
-    data, positions, update = (b.reshape(v, (shape_size(b.shape(v)),)) for v in (merged.data, positions, merged.update))
-    return replace(merged, data=data, positions=positions, update=update)
+    return b.cast(value, dtype)
 
 
 def _rank(b: Builder, elements: oir.Value, reduction: str) -> oir.Value:
