@@ -48,6 +48,7 @@ from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.roundings import drop_roundings
 from swift_export.converter.passes.row_scatters import scatter_rows
 from swift_export.converter.passes.scaled_gemm import scale_products
+from swift_export.converter.passes.segment_maxima import forget_nan_in_segments
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
@@ -82,6 +83,7 @@ STANDARD: tuple[Pass, ...] = (
     sink_unit_axes,
     merge_reshapes,
     forget_signs_of_zeros,
+    forget_nan_in_segments,
     fuse_gelu,
     fuse_gates,
     fuse_activations,

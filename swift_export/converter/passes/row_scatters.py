@@ -14,13 +14,13 @@ from swift_export.converter.passes.match import (
     constant_like,
     flattened,
     inputs,
-    made_by,
     new_value,
     replace,
     sizes,
 )
 from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.scatter_rounds import Rounds, is_worthwhile
+from swift_export.converter.passes.segments import repeated_rows
 
 __all__ = ["scatter_rows"]
 
@@ -79,7 +79,7 @@ def _row_scatter(graph: oir.Graph, node: oir.Node) -> _RowScatter | None:
     width = math.prod(known)
     if len(known) < len(behind) or shape[1:] != behind or width < 2:
         return None
-    rows, count = _repeated(positions, len(behind)), shape[:1]
+    rows, count = repeated_rows(positions), shape[:1]
     if rows is None:
         return None
     elements = array(rows)
@@ -90,19 +90,6 @@ def _row_scatter(graph: oir.Graph, node: oir.Node) -> _RowScatter | None:
     if sizes(rows) != count:
         rows = new_value(graph, node, "Reshape", [rows, constant_like(graph, np.asarray([-1], np.int64))], count)
     return _RowScatter(node, rows, width, key)
-
-
-def _repeated(positions: oir.Value, behind: int) -> oir.Value | None:
-    """The value of which positions repeat each element along the last axes."""
-    repeated = made_by(positions, "Expand")
-    if repeated is None:
-        return None
-    rows = inputs(repeated)[0]
-    if sizes(rows) != [sizes(positions)[0], *[1] * behind]:
-        return None
-    while (move := made_by(rows, "Reshape", "Squeeze", "Unsqueeze")) is not None:
-        rows = inputs(move)[0]
-    return rows
 
 
 def _as_elements(
