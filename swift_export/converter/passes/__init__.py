@@ -50,6 +50,7 @@ from swift_export.converter.passes.row_scatters import scatter_rows
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.segment_maxima import forget_nan_in_segments
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
+from swift_export.converter.passes.single_elements import gather_short_rows
 from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
@@ -143,6 +144,7 @@ LAST: tuple[Pass, ...] = (
     fuse_relu,
     drop_leading_axes,
     scatter_rows,
+    gather_short_rows,
     merge_reshapes,
     fold_constants,
     hoist_invariants,

@@ -10,7 +10,7 @@ import onnx_ir as oir
 
 from swift_export.converter.passes.match import FLOATS, array, inputs, is_named, permutation, sizes
 
-__all__ = ["evaluated", "per_channel"]
+__all__ = ["evaluated", "is_filled", "per_channel"]
 
 #: Elements of the largest expression that is computed.
 LARGEST = 2**16
@@ -56,6 +56,18 @@ def evaluated(value: oir.Value | None) -> np.ndarray | None:
     known = [v for v in operands if v is not None]
     with np.errstate(all="ignore"):
         return _FUNCTIONS[node.op_type](*known) if len(known) == len(operands) else None
+
+
+def is_filled(value: oir.Value, test: Callable[[np.ndarray], bool]) -> bool:
+    """Whether a value only repeats constants that pass a test."""
+    elements = array(value)
+    if elements is not None:
+        return test(elements)
+    node = value.producer()
+    if node is None or node.domain or node.op_type not in ("Concat", "Expand", "Reshape", "Unsqueeze"):
+        return False
+    parts = inputs(node) if node.op_type == "Concat" else inputs(node)[:1]
+    return all(is_filled(part, test) for part in parts)
 
 
 def per_channel(value: oir.Value | None, like: list[int | str], axis: int) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.constants import is_filled
 from swift_export.converter.passes.match import (
     array,
     attribute,
@@ -15,12 +16,15 @@ from swift_export.converter.passes.match import (
     flattened,
     inputs,
     new_value,
+    only_use,
     replace,
     sizes,
 )
+from swift_export.converter.passes.picked_rows import picker, spread_factor
 from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.scatter_rounds import Rounds, is_worthwhile
 from swift_export.converter.passes.segments import repeated_rows
+from swift_export.converter.passes.single_elements import element_positions
 
 __all__ = ["scatter_rows"]
 
@@ -48,11 +52,14 @@ def scatter_rows(graph: oir.Graph) -> int:
                 rounds = Rounds(graph, first.node, first.rows, targets)
         for scatter in group:
             data, _, update = inputs(scatter.node)
+            if _adds_to_zeros(scatter.node) and only_use(update) is scatter.node:
+                spread_factor(graph, update)
             if rounds is None or scatter not in wide:
                 result = _as_elements(graph, scatter, data, scatter.rows, update)
             else:
-                result = rounds.scatter(scatter.node, data, update)
-                for rest in rounds.rest(scatter.node, update):
+                pick = picker(graph, scatter.node, update)
+                result = rounds.scatter(scatter.node, data, pick)
+                for rest in rounds.rest(pick):
                     result = _as_elements(graph, scatter, result, *rest)
             replace(graph, scatter.node.outputs[0], result)
     return len(found)
@@ -92,29 +99,30 @@ def _row_scatter(graph: oir.Graph, node: oir.Node) -> _RowScatter | None:
     return _RowScatter(node, rows, width, key)
 
 
+def _adds_to_zeros(node: oir.Node) -> bool:
+    """Whether a scatter does not tell the signs of zeros in its update: it starts at +0, so its sums are never -0."""
+    reduction = node.attributes.get("reduction")
+    return reduction is not None and reduction.as_string() == "add" and is_filled(inputs(node)[0], _are_positive_zeros)
+
+
+def _are_positive_zeros(elements: np.ndarray) -> bool:
+    return not elements.any() and not np.signbit(elements).any()
+
+
 def _as_elements(
     graph: oir.Graph, scatter: _RowScatter, data: oir.Value, rows: oir.Value, update: oir.Value
 ) -> oir.Value:
     """A scatter of these rows, as one of single elements in the same order."""
-    node, width, shape = scatter.node, scatter.width, sizes(data)
-    is_short = isinstance(shape[0], int) and shape[0] * width < 2**31
-    dtype = oir.DataType.INT32 if is_short else oir.DataType.INT64
-    count = sizes(update)[0]
+    node, shape = scatter.node, sizes(data)
+    positions = element_positions(graph, node, rows, shape)
 
-    def reshaped(value: oir.Value, *target: int) -> oir.Value:
-        flat = flattened(sizes(value))
-        assert flat is not None
-        wanted = [flat] if len(target) == 1 else [count, 1]
-        return new_value(graph, node, "Reshape", [value, constant_like(graph, np.asarray(target, np.int64))], wanted)
+    def vector(value: oir.Value) -> oir.Value:
+        length = flattened(sizes(value))
+        assert length is not None
+        target = constant_like(graph, np.asarray([-1], np.int64))
+        return new_value(graph, node, "Reshape", [value, target], [length])
 
-    column = reshaped(rows, -1, 1)
-    if column.dtype != dtype:
-        column = new_value(graph, node, "Cast", [column], sizes(column), {"to": dtype.value}, dtype=dtype)
-    length = constant_like(graph, np.asarray(width, dtype.numpy()))
-    starts = new_value(graph, node, "Mul", [column, length], sizes(column))
-    offsets = constant_like(graph, np.arange(width, dtype=dtype.numpy()))
-    positions = new_value(graph, node, "Add", [starts, offsets], [count, width])
-    operands = [reshaped(data, -1), reshaped(positions, -1), reshaped(update, -1)]
+    operands = [vector(data), positions, vector(update)]
     flat = new_value(graph, node, "ScatterElements", operands, sizes(operands[0]), dict(node.attributes))
     whole = reshape_target(shape)
     assert whole is not None

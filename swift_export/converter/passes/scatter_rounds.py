@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -15,6 +15,8 @@ from swift_export.converter.passes.match import array, constant_like, inputs, ne
 from swift_export.converter.passes.nested import all_nodes, root
 
 __all__ = ["Rounds", "is_worthwhile"]
+
+Pick = Callable[[oir.Value], oir.Value]
 
 INT64 = oir.DataType.INT64
 #: More rounds than these would be too many nodes.
@@ -64,18 +66,18 @@ class Rounds:
         else:
             self._rounds, self._rest = self._computed(rows, targets, number)
 
-    def scatter(self, node: oir.Node, data: oir.Value, update: oir.Value) -> oir.Value:
-        """The result of a ScatterElements of rows without the rest."""
+    def scatter(self, node: oir.Node, data: oir.Value, pick: Pick) -> oir.Value:
+        """The result of a ScatterElements of rows without the rest; ``pick`` gives rows of the update."""
+        settings = {name: value for name, value in node.attributes.items() if name == "reduction"}
         for part in self._rounds:
-            picked = self._gather(node, update, part.rows)
-            settings = {name: value for name, value in node.attributes.items() if name == "reduction"}
-            data = new_value(self._graph, node, "ScatterND", [data, part.targets, picked], sizes(data), settings)
+            operands = [data, part.targets, pick(part.rows)]
+            data = new_value(self._graph, node, "ScatterND", operands, sizes(data), settings)
         return data
 
-    def rest(self, node: oir.Node, update: oir.Value) -> Iterator[tuple[oir.Value, oir.Value]]:
+    def rest(self, pick: Pick) -> Iterator[tuple[oir.Value, oir.Value]]:
         """The rest's targets, as a vector, and rows of the update."""
         if self._rest is not None:
-            yield self._rest.targets, self._gather(node, update, self._rest.rows)
+            yield self._rest.targets, pick(self._rest.rows)
 
     def _known(self, targets: np.ndarray, length: int, number: int) -> tuple[list[_Round], _Round | None]:
         order = np.argsort(targets, kind="stable")
@@ -114,11 +116,11 @@ class Rounds:
             size = next(self._sizes)
             nonzero = self._made("NonZero", [more], [1, size], dtype=INT64)
             there = self._made("Reshape", [nonzero, self._constant([-1])], [size])
-            places = self._made("Gather", [starts, there], [size], axis=0)
+            places = self._elements(starts, there)
             if rank:
                 places = self._made("Add", [places, bound], [size])
             column = self._made("Reshape", [nonzero, self._constant([-1, 1])], [size, 1])
-            rounds.append(_Round(self._made("Gather", [order, places], [size], axis=0), column))
+            rounds.append(_Round(self._elements(order, places), column))
         # Of equal numbers in order, the element so many places ahead is equal too.
         begin, end, axis = self._constant([number]), self._constant([total - number]), self._constant([0])
         behind = self._made("Slice", [ordered, begin, whole, axis], [total - number])
@@ -128,12 +130,11 @@ class Rounds:
         nonzero = self._made("NonZero", [same], [1, size], dtype=INT64)
         there = self._made("Reshape", [nonzero, self._constant([-1])], [size])
         places = self._made("Add", [there, self._constant(number)], [size])
-        rest = [self._made("Gather", [value, places], [size], axis=0) for value in (order, ordered)]
-        return rounds, _Round(*rest)
+        return rounds, _Round(self._elements(order, places), self._elements(ordered, places))
 
-    def _gather(self, node: oir.Node, update: oir.Value, rows: oir.Value) -> oir.Value:
-        shape = [*sizes(rows), *sizes(update)[1:]]
-        return new_value(self._graph, node, "Gather", [update, rows], shape, {"axis": 0})
+    def _elements(self, value: oir.Value, places: oir.Value) -> oir.Value:
+        # Ten times as fast as Gather.
+        return self._made("GatherElements", [value, places], sizes(places), axis=0)
 
     def _constant(self, numbers: int | list[int]) -> oir.Value:
         return constant_like(self._graph, np.asarray(numbers, np.int64))

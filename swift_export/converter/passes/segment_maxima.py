@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.constants import is_filled
 from swift_export.converter.passes.match import (
     FLOATS,
     array,
@@ -65,7 +66,11 @@ def _completed(node: oir.Node) -> oir.Node | None:
     data, positions, update = inputs(maximum)
     ranked = match(inputs(ranks)[2], RANK)
     same = inputs(ranks)[1] is positions and ranked is not None and ranked["x"] is update and _is(ranked["two"], 2)
-    return maximum if same and data.dtype in FLOATS and _has_no_nan(data) else None
+    return maximum if same and data.dtype in FLOATS and is_filled(data, _are_numbers) else None
+
+
+def _are_numbers(elements: np.ndarray) -> bool:
+    return not np.isnan(elements).any()
 
 
 def _is(value: oir.Value, number: int) -> bool:
@@ -76,16 +81,6 @@ def _is(value: oir.Value, number: int) -> bool:
 def _reduction(node: oir.Node) -> str:
     found = node.attributes.get("reduction")
     return "none" if found is None else found.as_string()
-
-
-def _has_no_nan(value: oir.Value) -> bool:
-    """Whether a value is made of constants without NaN."""
-    elements = array(value)
-    if elements is not None:
-        return not np.isnan(elements).any()
-    node = made_by(value, "Concat", "Expand", "Reshape", "Unsqueeze")
-    parts = inputs(node) if node is not None else []
-    return bool(parts) and all(map(_has_no_nan, parts if node is not None and node.op_type == "Concat" else parts[:1]))
 
 
 class _Softmax:

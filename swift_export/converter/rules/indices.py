@@ -94,7 +94,12 @@ def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
     if len(fixed) == len(last) and elements is not None:
         return b.constant(np.clip(elements, 0, np.asarray(last)).astype(kind))
     bounds = b.constant(np.asarray(fixed, kind)) if len(fixed) == len(last) else b.sizes(last)
-    return b.same_type("Min", b.same_type("Max", indices, b.scalar(0, indices.dtype)), bounds)
+    shape = b.shape(indices)
+    if len(shape) > 1 and shape[-1] == 1:
+        # ONNX Runtime takes ten times as long where a last axis of size 1 meets a number.
+        indices, bounds = b.reshape(indices, shape[:-1]), b.reshape(bounds, ())
+    zero = b.constant(np.asarray(0, kind))
+    return b.reshape(b.same_type("Min", b.same_type("Max", indices, zero), bounds), shape)
 
 
 def merge_axes(

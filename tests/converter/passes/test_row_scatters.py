@@ -111,3 +111,24 @@ def test_steps_of_a_loop_share_the_order_of_edges() -> None:
     model = lower(function, *given, symbolic=None)
     assert {"Loop", "TopK"} <= op_types(model).keys()
     same(model, function, *given)
+
+
+@pytest.mark.parametrize("nodes", [NODES, 3])
+def test_messages_are_computed_in_rounds(nodes: int) -> None:
+    """Weighted and added rows of other nodes; where a target has too many edges, at once."""
+
+    def function(
+        x: jax.Array, weight: jax.Array, edge: jax.Array, senders: jax.Array, ends: jax.Array
+    ) -> list[jax.Array]:
+        rows = x[senders]
+        weighted = jax.ops.segment_sum(weight[:, :, None] * rows.reshape(EDGES, 4, -1), ends, nodes)
+        scaled = jax.ops.segment_max(weight[:, :1] * x[senders] - edge, ends, nodes)
+        start = jnp.full((nodes, 4, 32), -0.0).at[ends].add(weight[:, :, None] * edge.reshape(EDGES, 4, -1))
+        return [weighted, scaled, start, jax.ops.segment_sum(x[ends] + edge, ends, nodes)]
+
+    given = features(nodes, 128), features(EDGES, 4), features(EDGES, 128), edges("random"), edges("random") % nodes
+    given[1][:50], given[2][50:100] = -0.0, -0.0
+    model = lower(function, *given, symbolic=None)
+    assert op_types(model).get("ScatterND", 0) == (0 if nodes == 3 else 9 * 4)
+    assert op_types(model)["MatMul"] == (1 if nodes == 3 else 10)  # with ones; the sums that start at -0 have none
+    same(model, function, *given)
