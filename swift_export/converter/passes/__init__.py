@@ -23,6 +23,7 @@ from swift_export.converter.passes.fold import fold_constants
 from swift_export.converter.passes.folded_weights import fold_into_weights
 from swift_export.converter.passes.fused_matmul import absorb_transposes
 from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
+from swift_export.converter.passes.gathered_products import multiply_before_gathers
 from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
 from swift_export.converter.passes.identities import remove_identities
@@ -102,6 +103,7 @@ STANDARD: tuple[Pass, ...] = (
     merge_slices,
     fold_constants,
     split_products,
+    multiply_before_gathers,
     merge_reshapes,
     fuse_recurrences,
     solve_linear_recurrences,

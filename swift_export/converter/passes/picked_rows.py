@@ -60,10 +60,12 @@ class _Picker:
             return None
         if node.op_type == "Gather":
             return node if attribute(node, "axis", 0) == 0 and len(sizes(inputs(node)[1])) == 1 else None
+        if node.op_type == "MatMul":
+            return node if sizes(inputs(node)[0])[-1] == 1 else None
         with_rows = [v for v in inputs(node) if self._has_rows(v, value)]
         # Of two wide operands that are there, twice as many rows would be copied.
         wide = [v for v in with_rows if sizes(v)[-1] != 1 and self._computed(v) is None]
-        return node if with_rows and len(wide) < 2 else None
+        return node if len(with_rows) == 2 and len(wide) < 2 else None
 
     def _has_rows(self, operand: oir.Value, value: oir.Value) -> bool:
         return len(sizes(operand)) == len(sizes(value)) and sizes(operand)[0] == self._count

@@ -24,14 +24,14 @@ from swift_export.converter.passes.match import (
 from swift_export.converter.passes.reshapes import reshape_target
 from swift_export.converter.passes.split import slice_bounds
 
-__all__ = ["split_products"]
+__all__ = ["Product", "constant_product", "part_of", "split_products"]
 
 #: Enough for q, k, v and a gate. Each product reads the rows again, which does not pay off for many narrow ones.
 MOST_PIECES = 4
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
     """A product with a constant matrix: ``axis`` is the matrix's axis of columns; ``last`` adds the bias, if any."""
 
     node: oir.Node
@@ -57,7 +57,7 @@ def split_products(graph: oir.Graph) -> int:
     """
     count = 0
     for node in list(graph):
-        product = _product(node)
+        product = constant_product(node)
         # A matrix with other uses would be stored twice.
         if product is None or only_use(product.matrix) is None:
             continue
@@ -68,7 +68,8 @@ def split_products(graph: oir.Graph) -> int:
     return count
 
 
-def _product(node: oir.Node) -> _Product | None:
+def constant_product(node: oir.Node) -> Product | None:
+    """A node as a product with a constant matrix, if it is one."""
     if node.op_type not in ("Gemm", "MatMul") or node.domain:
         return None
     x, matrix, *rest = inputs(node)
@@ -79,13 +80,13 @@ def _product(node: oir.Node) -> _Product | None:
         last, bias = followed(node, "Add", columns[1:])
         if array(bias) is None:
             last, bias = node, None
-        return _Product(node, last, x, matrix, 1, bias)
+        return Product(node, last, x, matrix, 1, bias)
     axis = 1 - attribute(node, "transB", 0)
     bias = rest[0] if rest else None
     plain = set(node.attributes) <= {"transB"}
     if not plain or (bias is not None and (array(bias) is None or sizes(bias) != [columns[axis]])):
         return None
-    return _Product(node, node, x, matrix, axis, bias)
+    return Product(node, node, x, matrix, axis, bias)
 
 
 def _pieces(value: oir.Value) -> list[_Piece]:
@@ -129,9 +130,9 @@ def _cut(node: oir.Node, value: oir.Value) -> list[_Piece]:
     return pieces if axis == last and len(pieces) == len(cuts) else []
 
 
-def _multiply(graph: oir.Graph, product: _Product, piece: _Piece) -> oir.Value:
-    matrix = _part(graph, product.matrix, product.axis, piece)
-    bias = None if product.bias is None else _part(graph, product.bias, 0, piece)
+def _multiply(graph: oir.Graph, product: Product, piece: _Piece) -> oir.Value:
+    matrix = part_of(graph, product.matrix, product.axis, piece.start, piece.stop)
+    bias = None if product.bias is None else part_of(graph, product.bias, 0, piece.start, piece.stop)
     before, op_type = product.node, product.node.op_type
     shape = [*sizes(before.outputs[0])[:-1], piece.stop - piece.start]
     operands = [product.x, matrix, bias] if op_type == "Gemm" and bias is not None else [product.x, matrix]
@@ -146,9 +147,10 @@ def _multiply(graph: oir.Graph, product: _Product, piece: _Piece) -> oir.Value:
     return new_value(graph, cutter, "Reshape", [result, constant_like(graph, piece.target)], sizes(piece.output))
 
 
-def _part(graph: oir.Graph, value: oir.Value, axis: int, piece: _Piece) -> oir.Value:
+def part_of(graph: oir.Graph, value: oir.Value, axis: int, start: int, stop: int) -> oir.Value:
+    """Rows or columns of a constant, named after it."""
     elements = array(value)
     assert elements is not None
-    where = f"{piece.start}:{piece.stop}"
-    part = elements[piece.start : piece.stop] if axis == 0 else elements[:, piece.start : piece.stop]
+    where = f"{start}:{stop}"
+    part = elements[start:stop] if axis == 0 else elements[:, start:stop]
     return named_constant(graph, f"{value.name}[{where if axis == 0 else f':, {where}'}]", np.ascontiguousarray(part))
