@@ -40,6 +40,7 @@ from swift_export.converter.passes.moves import merge_moves
 from swift_export.converter.passes.naming import check_names, name_nodes_and_values, number_constants
 from swift_export.converter.passes.nested import all_nodes, graphs
 from swift_export.converter.passes.order import order_nodes, separate_outputs
+from swift_export.converter.passes.plain_sums import keep_sums_plain
 from swift_export.converter.passes.pools import complete_pools, plain_pools
 from swift_export.converter.passes.recurrent import fuse_recurrences
 from swift_export.converter.passes.reductions import keep_reduced_axes, reduce_means
@@ -150,6 +151,7 @@ LAST: tuple[Pass, ...] = (
     merge_reshapes,
     fold_constants,
     hoist_invariants,
+    keep_sums_plain,
 )
 
 #: The passes of each target, in order: later ones work on the results of earlier ones.
