@@ -26,6 +26,7 @@ from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
 from swift_export.converter.passes.gathered_products import multiply_before_gathers
 from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
+from swift_export.converter.passes.head_biases import flatten_biases
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.image_layouts import choose_layouts
 from swift_export.converter.passes.instance_norm import fuse_instance_normalization
@@ -97,6 +98,7 @@ STANDARD: tuple[Pass, ...] = (
     merge_reductions,
     turn_products,
     merge_transposes,
+    flatten_biases,
     fuse_gemm,
     fold_into_weights,
     sink_reshapes,
