@@ -116,6 +116,7 @@ STANDARD: tuple[Pass, ...] = (
     clip_indices,
 )
 PORTABLES: tuple[Pass, ...] = (
+    merge_moves,
     fuse_standard_attention,
     merge_transposes,
     merge_reshapes,
@@ -125,6 +126,7 @@ PORTABLES: tuple[Pass, ...] = (
 )
 MICROSOFTS: tuple[Pass, ...] = (
     absorb_transposes,
+    merge_moves,
     fuse_attention,
     merge_transposes,
     merge_reshapes,

@@ -117,7 +117,9 @@ def _attention(
     front, heads = q.shape[:-2], 1
     # The axis of the heads, if it is beside the channels in q's source; elsewhere heads act like a batch axis.
     behind = [*order[:-3], rank - 2, rank - 3, rank - 1]
-    if rank > 3 and q.perm == behind:
+    # The transpose of a single query or head is a Reshape by now.
+    single = rank > 2 and 1 in q.shape[-3:-1] and behind in (k.perm, v.perm)
+    if rank > 2 and (q.perm == behind or single):
         order = behind
         front, heads = q.shape[:-3], q.shape[-3]
     batch = flattened(front)
@@ -150,4 +152,9 @@ def _attention(
 def _transpose(graph: oir.Graph, node: oir.Node, value: oir.Value, perm: list[int]) -> oir.Value:
     if perm == sorted(perm):
         return value
-    return new_value(graph, node, "Transpose", [value], [sizes(value)[p] for p in perm], {"perm": perm})
+    shape = [sizes(value)[p] for p in perm]
+    wide = [p for p in perm if sizes(value)[p] != 1]
+    target = reshape_target(shape)
+    if wide == sorted(wide) and target is not None:
+        return new_value(graph, node, "Reshape", [value, constant_like(graph, target)], shape)
+    return new_value(graph, node, "Transpose", [value], shape, {"perm": perm})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
+from operator import sub
 
 import onnx_ir as oir
 
@@ -33,23 +34,22 @@ MOVES = ("Reshape", "Squeeze", "Transpose", "Unsqueeze")
 def merge_moves(graph: oir.Graph) -> int:
     """Transposes and reshapes in a row, each used only by the next -> at most Reshape, Transpose, Reshape.
 
-    Applied if that takes fewer nodes, or as many with a Reshape instead of a Transpose. So cancelling pairs vanish, a
-    Transpose that only moves axes of size 1 becomes a Reshape, and transposes merge across a Reshape that splits or
-    joins axes which stay together.
+    Applied if that takes fewer nodes, or as many with a Reshape instead of a Transpose, or with one that moves a single
+    axis instead of several. So cancelling pairs vanish, a Transpose that only moves axes of size 1 becomes a
+    Reshape, and transposes merge across a Reshape that splits or joins axes which stay together.
     """
     merged = 0
     # Whole chains before parts of them.
     for node in reversed(list(graph)):
         if not is_move(node):
             continue
-        best: tuple[tuple[int, int], oir.Value, list[Step]] | None = None
+        best: tuple[tuple[int, int, int], oir.Value, list[Step]] | None = None
         for source, nodes in chains(node):
             steps = _fewest(sizes(source), nodes)
             if steps is None or not (steps or can_replace(node.outputs[0], source)):
                 continue
-            transposes = sum(n.op_type == "Transpose" for n in nodes) - sum(perm is not None for perm, _ in steps)
-            gain = len(nodes) - len(steps), transposes
-            if gain > (best[0] if best is not None else (0, 0)):
+            gain = tuple(map(sub, _cost([_as_step(n) for n in nodes]), _cost(steps)))
+            if gain > (best[0] if best is not None else (0, 0, 0)):
                 best = gain, source, steps
         if best is not None:
             _, value, steps = best
@@ -68,6 +68,24 @@ def _is_free(node: oir.Node) -> bool:
     """Whether the transpose is free in runtimes: a product reads a transposed operand in place."""
     user = only_use(node.outputs[0])
     return user is not None and user.op_type == "MatMul" and is_swapped(node.outputs[0])
+
+
+def _as_step(node: oir.Node) -> Step:
+    return permutation(node) if node.op_type == "Transpose" else None, sizes(node.outputs[0])
+
+
+def _cost(steps: Sequence[Step]) -> tuple[int, int, int]:
+    """The numbers of nodes, of transposes, and of transposes that move more than one axis.
+
+    ONNX Runtime takes ten times as long for those, also if the axes have size 1.
+    """
+    perms = [perm for perm, _ in steps if perm is not None]
+    return len(steps), len(perms), sum(not _moves_one_axis(perm) for perm in perms)
+
+
+def _moves_one_axis(perm: list[int]) -> bool:
+    rest = [[p for p in perm if p != moved] for moved in perm]
+    return any(order == sorted(order) for order in rest)
 
 
 def chains(node: oir.Node) -> list[tuple[oir.Value, list[oir.Node]]]:
@@ -174,15 +192,14 @@ def _fewest(shape: Shape, nodes: Sequence[oir.Node]) -> list[Step] | None:
         runs = _runs(order, by_place_now)
         kept = sorted(filter(None, before), key=lambda axis: by_place_now[axis[0]])
         ready = sorted(filter(None, now), key=lambda axis: order[axis[0]])
-        ones = len(now) - len(ready)
         ways = [
             tracked.way(shape, before, _with_ones(kept, len(before) - len(kept), final), final),
-            tracked.way(shape, [*ready, *([[]] * ones)], now, final),
+            tracked.way(shape, _between(ready, now), now, final),
             tracked.way(shape, sorted(runs, key=lambda run: order[run[0]]), runs, final),
         ]
     # A Reshape allows at most one unknown size.
     possible = [w for w in ways if w is not None and all(perm or reshape_target(to) is not None for perm, to in w)]
-    return min(possible, key=len, default=None)
+    return min(possible, key=_cost, default=None)
 
 
 def _runs(order: dict[int, int], now: Iterable[int]) -> list[list[int]]:
@@ -194,6 +211,12 @@ def _runs(order: dict[int, int], now: Iterable[int]) -> list[list[int]]:
         else:
             runs.append([piece])
     return runs
+
+
+def _between(axes: list[list[int]], now: list[list[int]]) -> list[list[int]]:
+    """The axes with those of size 1 where they are now."""
+    rest = iter(axes)
+    return [next(rest) if axis else [] for axis in now]
 
 
 def _with_ones(axes: list[list[int]], ones: int, shape: Shape) -> list[list[int]]:

@@ -226,3 +226,15 @@ def test_attention_as_flax_writes_it() -> None:
     # Two comparisons of the three batches, and a Gather that fails where they differ.
     guard = {"Shape": 3, "Equal": 2, "And": 1, "Where": 1, "Gather": 1}
     assert op_types(model) == {"Reshape": 4 + 2, "MultiHeadAttention": 1, **guard}
+
+
+def test_attention_as_jax_writes_it_on_one_example() -> None:
+    def block(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+        q, k, v = (jnp.einsum("btw,whc->bthc", x, w[i]) + b[i] for i in range(3))
+        return jax.nn.dot_product_attention(q, k, v).reshape(x.shape)
+
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((3, 6, 2, 3), np.float32), rng.standard_normal((3, 2, 3), np.float32)
+    x = rng.standard_normal((1, 5, 6), np.float32)
+    model = run_and_compare(lambda x: block(x, w, b), x, rtol=RTOL, symbolic=None, target="onnxruntime")
+    assert op_types(model) == {"MatMul": 3, "Add": 3, "MultiHeadAttention": 1}

@@ -113,6 +113,18 @@ def test_what_is_cut_across_stays() -> None:
     assert moves(sketch, sketch.transpose(y, [0, 2, 1])) == {"Transpose": 2, "Reshape": 1, "Add": 1}
 
 
+def test_a_transpose_moves_one_axis_where_the_others_have_size_one() -> None:
+    sketch = Sketch(0)
+    x = sketch.x(1, 7, 1, 2, 3)
+    b = sketch.shape(x)[0]
+    y = sketch.reshape(sketch.transpose(x, [0, 4, 2, 5, 1, 3]), (b, 2, 7, 3))
+    model = transformed(sketch, sketch.same_type("Add", y, y), rtol=0)
+    assert [list(node.attributes["perm"].as_ints()) for node in model.graph if node.op_type == "Transpose"] == [
+        [0, 2, 1, 3]
+    ]
+    assert op_types(model) == {"Reshape": 1, "Transpose": 1, "Add": 1}
+
+
 @pytest.mark.parametrize("position", [0, 1])
 def test_what_is_used_in_the_middle_stays(position: int) -> None:
     sketch = Sketch(0)
