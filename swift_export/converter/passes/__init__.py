@@ -30,6 +30,7 @@ from swift_export.converter.passes.head_biases import flatten_biases
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.image_layouts import choose_layouts
 from swift_export.converter.passes.instance_norm import fuse_instance_normalization
+from swift_export.converter.passes.late_steps import defer_steps
 from swift_export.converter.passes.layer_norm import fuse_layer_normalization
 from swift_export.converter.passes.leading_axes import drop_leading_axes
 from swift_export.converter.passes.linear_recurrences import solve_linear_recurrences
@@ -108,6 +109,7 @@ STANDARD: tuple[Pass, ...] = (
     split_products,
     multiply_before_gathers,
     merge_reshapes,
+    defer_steps,
     fuse_recurrences,
     solve_linear_recurrences,
     batch_steps,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as oir
 
 from swift_export.converter.passes.independent import Independent
-from swift_export.converter.passes.loops import counted_loops, drop_unread_states, replace_turned
-from swift_export.converter.passes.match import can_replace, inputs, replace, sizes
+from swift_export.converter.passes.loops import counted_loops, drop_unread_states
+from swift_export.converter.passes.match import inputs
 
 __all__ = ["batch_steps"]
 
@@ -44,7 +44,7 @@ class _Batch:
         if len(self.moved) <= len(ends) and not given:
             return 0
         for row, rows in given:
-            self._give(self.stacks.of(row), rows)
+            self.stacks.give(row, rows)
         for value in ends:
             self._read(value)
         return len(self.moved)
@@ -59,15 +59,6 @@ class _Batch:
         ends = sum(map(self._is_read, node.outputs))
         before = {v for v in inputs(node) if v.producer() in self.moved and not self._is_read(v)}
         return 1 + len(before) + 2 * len(self.given.intersection(node.outputs)) < ends
-
-    def _give(self, stacked: oir.Value, rows: oir.Value) -> None:
-        graph = self.found.graph
-        if not can_replace(rows, stacked):
-            stacked = self.stacks.one("Identity", [stacked], sizes(stacked))
-        if self.stacks.backwards:
-            replace_turned(graph, rows, stacked)
-        if rows.uses() or rows.is_graph_output():
-            replace(graph, rows, self.stacks.turned(stacked) if self.stacks.backwards else stacked)
 
     def _read(self, value: oir.Value) -> None:
         """Read a row of the array in place of a value."""

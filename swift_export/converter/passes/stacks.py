@@ -1,15 +1,15 @@
-"""The values of a loop's body for all steps at once: arrays in front of the loop."""
+"""The values of a loop's body for all steps at once: arrays in front of the loop, or behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.loops import TURN, body_of, length_of
-from swift_export.converter.passes.match import constant_like, integers, made_by, sizes
+from swift_export.converter.passes.loops import TURN, body_of, length_of, replace_turned
+from swift_export.converter.passes.match import can_replace, constant_like, integers, made_by, replace, sizes
 
 __all__ = ["Make", "Stacks"]
 
@@ -24,11 +24,14 @@ class Stacks:
     """The arrays that hold values of a loop's body, one row a step.
 
     ``count`` is the number of steps. The rows stand in the order of the steps, or ``backwards``. Nodes are added in
-    their order; the array of a value is made when it is asked for.
+    their order; the array of a value is made when it is asked for, in front of the node ``before``.
     """
 
-    def __init__(self, graph: oir.Graph, loop: oir.Node, count: int | str, *, backwards: bool) -> None:
+    def __init__(
+        self, graph: oir.Graph, loop: oir.Node, count: int | str, *, backwards: bool, before: oir.Node | None = None
+    ) -> None:
         self.graph, self.loop, self.body = graph, loop, body_of(loop)
+        self._before = loop if before is None else before
         self.count, self.backwards = count, backwards
         self._makers: dict[oir.Node, Make] = {}
         self._made: dict[oir.Value, oir.Value] = {}
@@ -38,6 +41,24 @@ class Stacks:
         """Note how the arrays of a node's outputs are made."""
         self._makers[node] = make
         self._known.update(node.outputs)
+
+    def expect(self, values: Iterable[oir.Value]) -> None:
+        """Take values as such that have arrays, which `put` gives later."""
+        self._known.update(values)
+
+    def put(self, value: oir.Value, stacked: oir.Value) -> None:
+        """Give the array of a value."""
+        self._made[value] = stacked
+
+    def give(self, value: oir.Value, rows: oir.Value) -> None:
+        """Read the array of a value in place of the rows that the loop gives, in the order of the steps."""
+        stacked = self.of(value)
+        if not can_replace(rows, stacked):
+            stacked = self.one("Identity", [stacked], sizes(stacked))
+        if self.backwards:
+            replace_turned(self.graph, rows, stacked)
+        if rows.uses() or rows.is_graph_output():
+            replace(self.graph, rows, self.turned(stacked) if self.backwards else stacked)
 
     def varies(self, value: oir.Value | None) -> bool:
         """Whether a value is one of the body: others are equal in all steps."""
@@ -124,7 +145,7 @@ class Stacks:
         return self.one("Transpose", [value], [sizes(value)[a] for a in order], perm=order)
 
     def one(self, op_type: str, operands: Sequence[oir.Value | None], shape: Shape, **attributes: Any) -> oir.Value:
-        """The result of a node in front of the loop, of its first operand's type."""
+        """The result of a new node, of its first operand's type."""
         assert operands[0] is not None
         return self.insert(self.loop, op_type, operands, [(operands[0].dtype, shape)], attributes)[0]
 
@@ -143,11 +164,11 @@ class Stacks:
         results: Sequence[tuple[oir.DataType | None, Shape]],
         attributes: dict[str, Any],
     ) -> list[oir.Value]:
-        """The results of a node in front of the loop, in the scope of another node."""
+        """The results of a new node, in the scope of another one."""
         outputs = [oir.val(None, dtype, list(shape)) for dtype, shape in results]
         properties = dict(origin.metadata_props)
         node = oir.node(op_type, list(operands), attributes, outputs=outputs, metadata_props=properties)
-        self.graph.insert_before(self.loop, node)
+        self.graph.insert_before(self._before, node)
         return outputs
 
     def _steps(self) -> oir.Value:
