@@ -151,6 +151,7 @@ LAST: tuple[Pass, ...] = (
     fold_into_weights,
     fuse_batch_normalization,
     fuse_relu,
+    fuse_activations,
     drop_leading_axes,
     scatter_rows,
     gather_short_rows,

@@ -39,3 +39,11 @@ def test_relu(name: str) -> None:
     model = run_and_compare(lambda x: reader(jax.nn.relu(x)), X, symbolic=None)
     assert ("Relu" in op_types(model)) == (name in LOST)
     assert ("Max" in op_types(model)) == (name in TOLD)
+
+
+@pytest.mark.parametrize("name", ["a product", "a reciprocal"])
+def test_relu6(name: str) -> None:
+    """Like Relu, a Clip joins the convolution before it."""
+    reader = LOST.get(name) or TOLD[name]
+    model = run_and_compare(lambda x: reader(jax.nn.relu6(x * 5)), X, symbolic=None)
+    assert ("Clip" in op_types(model)) == (name in LOST)
