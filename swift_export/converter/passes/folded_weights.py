@@ -46,8 +46,8 @@ def _fold(graph: oir.Graph, node: oir.Node, axis: int) -> bool:
     old = evaluated(rest[0]) if rest else np.zeros(1)
     if old is None or (rest and sizes(rest[0]) != [sizes(node.outputs[0])[axis]]):
         return False
-    before = node.outputs[0] if convolves else _rows(node.outputs[0])
-    for form in reversed(following(before, len(sizes(before)) - 1 if not convolves else axis)):
+    before, place = _turned(node.outputs[0], axis) if convolves else (_rows(node.outputs[0]), -1)
+    for form in reversed(following(before, place % len(sizes(before)))):
         if sizes(form.last.outputs[0]) != sizes(before) or not np.isfinite([form.scale, form.shift]).all():
             continue
         if not convolves and np.all(form.scale == form.scale[0]):
@@ -72,6 +72,14 @@ def _rows(product: oir.Value) -> oir.Value:
     node = only_use(product)
     same = node is not None and node.op_type == "Reshape" and sizes(node.outputs[0])[-1:] == sizes(product)[-1:]
     return node.outputs[0] if node is not None and same else product
+
+
+def _turned(convolved: oir.Value, axis: int) -> tuple[oir.Value, int]:
+    """The value that holds a convolution's channels elsewhere, if it is only transposed to that; and where."""
+    node = only_use(convolved)
+    if node is None or node.op_type != "Transpose":
+        return convolved, axis
+    return node.outputs[0], permutation(node).index(axis)
 
 
 def _source(value: oir.Value) -> oir.Value:
