@@ -13,13 +13,16 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.any_layout import Layout, in_layout, inverse, only_ones_move, operands
+from swift_export.converter.passes.channel_forms import OPS
 from swift_export.converter.passes.match import (
+    array,
     attribute,
     axes_of,
     can_replace,
     constant_like,
     made_by,
     new_value,
+    only_use,
     permutation,
     replace,
     sizes,
@@ -64,9 +67,10 @@ def _layouts(graph: oir.Graph) -> list[Layout]:
 def _groups(graph: oir.Graph, rank: int) -> list[list[oir.Node]]:
     """The ops of any layout, joined by the values that they pass on to one another; in order."""
     groups: dict[oir.Node, list[oir.Node]] = {}
+    of_products = _of_products(graph)
     for node in graph:
         given = operands(node, rank)
-        if given is None:
+        if given is None or node in of_products:
             continue
         joined = {
             id(group): group for v in given if (before := v.producer()) is not None and (group := groups.get(before))
@@ -77,6 +81,20 @@ def _groups(graph: oir.Graph, rank: int) -> list[list[oir.Node]]:
             groups[member] = whole
     order = {node: place for place, node in enumerate(graph)}
     return [sorted(group, key=order.__getitem__) for group in {id(g): g for g in groups.values()}.values()]
+
+
+def _of_products(graph: oir.Graph) -> set[oir.Node]:
+    """The ops that add numbers to the columns of products, or scale them: their weights and biases take them in."""
+    found: set[oir.Node] = set()
+    for product in graph:
+        value = product.outputs[0] if product.op_type == "MatMul" and not product.domain else None
+        while value is not None and (node := only_use(value)) is not None and node.op_type in OPS and not node.domain:
+            others = [v for v in node.inputs if v is not None and v is not value]
+            if any(array(v) is None or any(size != 1 for size in sizes(v)[:-1]) for v in others):
+                break
+            found.add(node)
+            value = node.outputs[0]
+    return found
 
 
 class _Group:

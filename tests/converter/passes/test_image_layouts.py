@@ -84,6 +84,18 @@ def test_what_other_layouts_read_costs_no_more_than_before() -> None:
     assert op_types(run_and_compare(lambda x: block(block(x)), x, rtol=3e-6))["Transpose"] == 4
 
 
+def test_what_follows_a_product_per_column_stays_with_it() -> None:
+    """Biases and scales of layers, at the end of a ConvNeXt: the products' weights take them in."""
+
+    def block(x: jax.Array, units: int) -> jax.Array:
+        y = jnp.tanh(conv(x, 4, feature_group_count=4) @ weight(4, units) + weight(units))
+        return x + (y @ weight(units, 4) + weight(4)) * weight(1, 4)
+
+    x = DRAW.standard_normal((2, 6, 6, 3)).astype(np.float32)
+    model = run_and_compare(lambda x: block(block(conv(x, 4, 2) + weight(4), 5), 6).mean((1, 2)), x, rtol=3e-6)
+    assert not {"BatchNormalization", "Mul"} & set(op_types(model))
+
+
 class Images(Sketch):
     """A drawn graph of ops of any layout between transposes and convolutions of one pixel."""
 
