@@ -168,7 +168,10 @@ class Frame:
             elements = self.known[value]
             if all(isinstance(c, int) for c in elements.reshape(-1).tolist()):
                 dtype = mlir.element_type(value.type).numpy()
-                self.values[value] = self.builder.constant(elements.astype(dtype))
+                # Like constants: passes recognise a bound of one number, not of many equal ones.
+                numbers = elements.astype(dtype)
+                equal = numbers.size > 0 and (numbers == numbers.flat[0]).all()
+                self.values[value] = self.builder.constant(numbers.flat[0] if equal else numbers)
             elif elements.ndim == 0:
                 self.values[value] = self.builder.cast(
                     scalar(self.builder, elements.item()), mlir.element_type(value.type)

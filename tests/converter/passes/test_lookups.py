@@ -29,6 +29,13 @@ def test_clamped_and_filled_lookups() -> None:
     assert set(counts) <= {"Clip", "Gather", "Equal", "Unsqueeze", "Reshape", "Where", "Transpose", "Identity"}
 
 
+def test_lookups_of_a_known_number() -> None:
+    """StableHLO of a known batch holds bounds of as many equal numbers as there are indices."""
+    places = PLACES[:, 0]
+    model = run_and_compare(lambda i: jnp.asarray(TABLE)[i], places, symbolic=None, rtol=0)
+    assert op_types(model) == {"Clip": 1, "Gather": 1}
+
+
 def test_other_bounds_stay() -> None:
     """Indices that are results, and into four of five rows."""
 
