@@ -2,18 +2,23 @@
 
 ONNX leaves both open, and ONNX Runtime loses them: a reduction returns NaN only if it comes first, and either of two
 zeros. During the passes, a float ReduceMax or ReduceMin has StableHLO's meaning; in the finished graph, nodes around it
-ensure that meaning.
+ensure that meaning where a result could tell.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as oir
 
+from swift_export.converter.passes.branches import Branch, fast_or_exact
 from swift_export.converter.passes.match import (
     FLOATS,
     attribute,
+    axes_of,
     constant_like,
+    either,
     inputs,
     made_by,
     new_value,
@@ -22,8 +27,10 @@ from swift_export.converter.passes.match import (
     scalar,
     sizes,
 )
-from swift_export.converter.passes.nested import all_nodes
+from swift_export.converter.passes.nested import all_nodes, bodies
+from swift_export.converter.passes.ranges import has_no_nan, least_number
 from swift_export.converter.passes.shifts import only_shifts
+from swift_export.converter.passes.zeros import unsigned_zeros
 
 __all__ = ["complete_extremes", "forget_signs_of_zeros", "plain_extremes"]
 
@@ -34,10 +41,17 @@ POSITIVE = {"ReduceMax": "Greater", "ReduceMin": "GreaterOrEqual"}
 def complete_extremes(graph: oir.Graph) -> int:
     """``ReduceMax(x)``, ``ReduceMin(x)`` of floats -> NaN if one is NaN, and +0 above -0, where it may matter."""
     count = 0
-    for node in list(all_nodes(graph)):
-        if node.op_type in POSITIVE and inputs(node)[0].dtype in FLOATS and not only_shifts(node):
-            _complete(graph, node)
-            count += 1
+    for body in {node.graph: None for node in all_nodes(graph) if node.op_type in POSITIVE}:
+        assert isinstance(body, oir.Graph)
+        unsigned = unsigned_zeros(body)
+        for node in [node for node in body if node.op_type in POSITIVE and not node.domain]:
+            x, output = inputs(node)[0], node.outputs[0]
+            if x.dtype not in FLOATS or only_shifts(node):
+                continue
+            signs = output not in unsigned and not least_number(x)[1]
+            if signs or not has_no_nan(x):
+                count += 1
+                replace(body, output, _with_a_test(body, node) if signs else _with_a_sum(body, node))
     return count
 
 
@@ -75,55 +89,62 @@ def forget_signs_of_zeros(graph: oir.Graph) -> int:
     return count
 
 
-def _completed(node: oir.Node) -> oir.Node | None:
-    """The reduction that ``_complete`` wrapped."""
-    if node.op_type != "Where":
-        return None
-    any_nan, nan, signed = inputs(node)
-    number = scalar(nan)
-    choice = made_by(signed, "Where")
-    if number is None or not np.isnan(number) or choice is None:
-        return None
-    unlike, found, _ = inputs(choice)
-    negation, reduction = made_by(unlike, "Equal"), made_by(found, *POSITIVE)
-    compared = made_by(inputs(negation)[0], "Equal") if negation is not None else None
-    if reduction is None or compared is None or inputs(compared)[0] is not found or scalar(inputs(compared)[1]) != 0:
-        return None
-    mark = made_by(any_nan, "Cast")
-    marked = made_by(inputs(mark)[0], "ReduceMax") if mark is not None else None
-    small = made_by(inputs(marked)[0], "Cast") if marked is not None else None
-    is_nan = made_by(inputs(small)[0], "IsNaN") if small is not None else None
-    return reduction if is_nan is not None and inputs(is_nan)[0] is inputs(reduction)[0] else None
-
-
-def _complete(root: oir.Graph, node: oir.Node) -> None:
-    graph = node.graph
-    assert isinstance(graph, oir.Graph)
-    old = node.outputs[0]
-    x, *axes = inputs(node)
+def _with_a_sum(graph: oir.Graph, node: oir.Node) -> oir.Value:
+    """The smaller of the extreme and of the sum of magnitudes, which is NaN if an element is, and never below."""
+    (x, *axes), shape = inputs(node), sizes(node.outputs[0])
+    reduced = axes_of(node)
+    if reduced is None or any(not isinstance(sizes(x)[axis], int) for axis in reduced):
+        # There may be no elements, of which the smallest is infinite.
+        return _with_a_test(graph, node, signs=False)
     keepdims = {"keepdims": attribute(node, "keepdims", 1)}
-    dtype = x.dtype
+    least, _ = least_number(x)
+    magnitudes = x if least is not None and least >= 0 else new_value(graph, node, "Abs", [x], sizes(x))
+    total = new_value(graph, node, "ReduceSum", [magnitudes, *axes], shape, keepdims)
+    found = new_value(graph, node, node.op_type, [x, *axes], shape, keepdims)
+    return new_value(graph, node, "Min", [found, total], shape)
+
+
+def _with_a_test(graph: oir.Graph, node: oir.Node, *, signs: bool = True) -> oir.Value:
+    """The extreme as it is where the sum of all reciprocals is above -infinity, so that none is NaN or that of a -0."""
+    x = inputs(node)[0]
+    assert x.dtype is not None
+    tested = new_value(graph, node, "Reciprocal", [x], sizes(x)) if signs else x
+    total = new_value(graph, node, "ReduceSum", [tested], [], {"keepdims": 0})
+    lowest = constant_like(graph, np.asarray(-math.inf, x.dtype.numpy()))
+    plain = new_value(graph, node, "Greater", [total, lowest], [], dtype=oir.DataType.BOOL)
+    fast, exact = Branch(node, "fast"), Branch(node, "exact")
+    return fast_or_exact(plain, fast.returning(fast.again(x)), exact.returning(_exact(exact, x)), node)
+
+
+def _exact(branch: Branch, x: oir.Value) -> oir.Value:
+    """The extremes of elements that may be anything."""
+    (_, *axes), dtype = inputs(branch.node), x.dtype
     assert dtype is not None
-    boolean, small = oir.DataType.BOOL, oir.DataType.UINT8
+    small, keepdims = oir.DataType.UINT8, attribute(branch.node, "keepdims", 1)
+    outer = branch.again(branch.make("Reciprocal", [x], dtype, sizes(x)))
+    positive = branch.truth(POSITIVE[branch.node.op_type], outer, branch.number(0.0, dtype))
+    signed = branch.with_signs(branch.again(x), positive)
+    marks = branch.cast(branch.truth("IsNaN", x), small)
+    any_nan = branch.make("ReduceMax", [marks, *axes], small, branch.shape, keepdims=keepdims)
+    return branch.where(branch.cast(any_nan, oir.DataType.BOOL), branch.number(math.nan, dtype), signed)
 
-    def make(op_type: str, *operands: oir.Value, kind: oir.DataType = dtype, like: oir.Value = old) -> oir.Value:
-        return new_value(graph, node, op_type, operands, sizes(like), dtype=kind)
 
-    def cast(value: oir.Value, kind: oir.DataType) -> oir.Value:
-        return new_value(graph, node, "Cast", [value], sizes(value), {"to": kind.value}, dtype=kind)
-
-    def reduced(op_type: str, value: oir.Value) -> oir.Value:
-        return new_value(graph, node, op_type, [value, *axes], sizes(old), keepdims, dtype=value.dtype)
-
-    def number(value: float) -> oir.Value:
-        return constant_like(root, np.asarray(value, dtype.numpy()))
-
-    found = reduced(node.op_type, x)
-    outer = reduced(node.op_type, make("Reciprocal", x, like=x))
-    zero = make("Where", make(POSITIVE[node.op_type], outer, number(0.0), kind=boolean), number(0.0), number(-0.0))
-    # ONNX Runtime's Where returns 0 for a -0 in its second input; for a Not, it would exchange the inputs.
-    false = constant_like(root, np.asarray(False))
-    unlike = make("Equal", make("Equal", found, number(0.0), kind=boolean), false, kind=boolean)
-    signed = make("Where", unlike, found, zero)
-    any_nan = cast(reduced("ReduceMax", cast(make("IsNaN", x, kind=boolean, like=x), small)), boolean)
-    replace(graph, old, make("Where", any_nan, number(np.nan), signed))
+def _completed(node: oir.Node) -> oir.Node | None:
+    """The reduction that `complete_extremes` wrapped."""
+    if node.op_type == "If":
+        fast, exact = (list(body) for body in bodies(node))
+        alone = len(fast) == 1 and exact and exact[-1].op_type == "Where"
+        return fast[0] if alone and fast[0].op_type in POSITIVE and inputs(fast[0])[0].dtype in FLOATS else None
+    if node.op_type != "Min" or len(inputs(node)) != 2:
+        return None
+    for found, total in either(node):
+        extreme, added = made_by(found, *POSITIVE), made_by(total, "ReduceSum")
+        if extreme is None or added is None or axes_of(extreme) is None or axes_of(extreme) != axes_of(added):
+            continue
+        x, magnitudes = inputs(extreme)[0], inputs(added)[0]
+        absolute = made_by(magnitudes, "Abs")
+        least, _ = least_number(magnitudes)
+        positive = magnitudes is x and least is not None and least >= 0
+        if x.dtype in FLOATS and (positive or (absolute is not None and inputs(absolute)[0] is x)):
+            return extreme
+    return None

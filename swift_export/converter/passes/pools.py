@@ -7,36 +7,19 @@ During the passes, a MaxPool of floats has StableHLO's meaning; in the finished 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.gates import logistic_argument
-from swift_export.converter.passes.match import (
-    array,
-    constant_like,
-    either,
-    inputs,
-    made_by,
-    new_value,
-    replace,
-    sizes,
-)
-from swift_export.converter.passes.nested import ROOT, all_nodes, bodies, root
+from swift_export.converter.passes.branches import Branch, fast_or_exact
+from swift_export.converter.passes.match import constant_like, inputs, made_by, new_value, replace, sizes
+from swift_export.converter.passes.nested import all_nodes, bodies
+from swift_export.converter.passes.ranges import least_number
 from swift_export.converter.passes.zeros import unsigned_zeros
 
 __all__ = ["complete_pools", "plain_pools"]
 
 DataType = oir.DataType
-
-#: Numbers below which these functions have no value; NaN stays NaN.
-LEAST = {"Abs": 0, "Erf": -1, "Exp": 0, "Gelu": -1, "Relu": 0, "Sigmoid": 0, "Softmax": 0, "Tanh": -1}
-#: Functions of ``LEAST`` that never give a -0.
-WITHOUT_NEGATIVE_ZEROS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
-#: Ops that give nothing but elements of their operand.
-MOVES = ("MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def plain_pools(graph: oir.Graph) -> int:
@@ -67,7 +50,7 @@ def complete_pools(graph: oir.Graph) -> int:
             x, output = inputs(node)[0], node.outputs[0]
             if x.dtype not in (DataType.FLOAT, DataType.DOUBLE):
                 continue
-            least, signed = _least(x)
+            least, signed = least_number(x)
             if least is not None and _has_average(node) and (output in unsigned or signed):
                 new = _with_averages(body, node, least)
             else:
@@ -75,30 +58,6 @@ def complete_pools(graph: oir.Graph) -> int:
             replace(body, output, new)
             count += 1
     return count
-
-
-def _least(value: oir.Value | None) -> tuple[float | None, bool]:
-    """A number that no element is below but NaN, if one is known; whether it is also known that no zero is a -0."""
-    node = made_by(value, "Max", "Mul", "Clip", *MOVES, *LEAST)
-    if node is None:
-        return None, False
-    if node.op_type == "Mul":
-        return (-1, False) if any(_is_sigmoid(b, a) for a, b in either(node)) else (None, False)
-    if node.op_type in MOVES:
-        return _least(node.inputs[0])
-    if node.op_type in LEAST:
-        return LEAST[node.op_type], node.op_type in WITHOUT_NEGATIVE_ZEROS
-    bound = array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if bound is None or bound.size == 0 or not np.isfinite(bound).all():
-        return None, False
-    # Of two equal numbers, ONNX Runtime's Max returns a constant second operand.
-    return float(bound.min()), node.op_type == "Max" and len(node.inputs) == 2 and not np.signbit(bound).any()
-
-
-def _is_sigmoid(value: oir.Value, of: oir.Value) -> bool:
-    """Whether a value is ``sigmoid(of)``; ``x * sigmoid(x)`` is never below -0.28."""
-    node = made_by(value, "Sigmoid")
-    return (logistic_argument(value) if node is None else node.inputs[0]) is of
 
 
 def _has_average(node: oir.Node) -> bool:
@@ -123,7 +82,7 @@ def _with_a_test(graph: oir.Graph, node: oir.Node, *, signs: bool) -> oir.Value:
 
     If signs of zeros count, the sum of the reciprocals has to be, too: that of a -0 is -infinity.
     """
-    (x,), output = inputs(node), node.outputs[0]
+    (x,) = inputs(node)
     assert x.dtype is not None
     total = new_value(graph, node, "ReduceSum", [x], [], {"keepdims": 0})
     if signs:
@@ -132,71 +91,22 @@ def _with_a_test(graph: oir.Graph, node: oir.Node, *, signs: bool) -> oir.Value:
         total = new_value(graph, node, "Min", [total, other], [])
     lowest = constant_like(graph, np.asarray(-math.inf, x.dtype.numpy()))
     plain = new_value(graph, node, "Greater", [total, lowest], [], dtype=DataType.BOOL)
-    fast, exact = _Branch(graph, node, "fast"), _Branch(graph, node, "exact")
-    branches = {
-        "then_branch": fast.returning(fast.pool(x)),
-        "else_branch": exact.returning(_exact(exact, x, signs=signs)),
-    }
-    result = oir.val(None, output.dtype, output.shape)
-    choice = oir.node("If", [plain], branches, outputs=[result], metadata_props=dict(node.metadata_props))
-    graph.insert_before(node, choice)
-    return result
+    fast, exact = Branch(node, "fast"), Branch(node, "exact")
+    return fast_or_exact(plain, fast.returning(fast.again(x)), exact.returning(_exact(exact, x, signs=signs)), node)
 
 
-class _Branch:
-    """Collects the nodes of a branch that pools."""
-
-    def __init__(self, graph: oir.Graph, pool: oir.Node, name: str) -> None:
-        self.body = oir.Graph([], [], nodes=[], name=name)
-        self.body.meta[ROOT] = root(graph)
-        self._pool = pool
-        self.shape = sizes(pool.outputs[0])
-
-    def make(
-        self, op_type: str, operands: Sequence[oir.Value], dtype: DataType, shape: list[int | str], **attributes: Any
-    ) -> oir.Value:
-        output = oir.val(None, dtype, shape)
-        properties = dict(self._pool.metadata_props)
-        self.body.append(oir.node(op_type, operands, attributes, outputs=[output], metadata_props=properties))
-        return output
-
-    def number(self, value: float, dtype: DataType) -> oir.Value:
-        return constant_like(self.body, np.asarray(value, dtype.numpy()))
-
-    def cast(self, value: oir.Value, dtype: DataType) -> oir.Value:
-        return self.make("Cast", [value], dtype, sizes(value), to=dtype.value) if value.dtype != dtype else value
-
-    def pool(self, value: oir.Value) -> oir.Value:
-        assert value.dtype is not None
-        return self.make("MaxPool", [value], value.dtype, self.shape, **self._pool.attributes)
-
-    def truth(self, op_type: str, *operands: oir.Value) -> oir.Value:
-        return self.make(op_type, operands, DataType.BOOL, sizes(operands[0]))
-
-    def opposite(self, condition: oir.Value) -> oir.Value:
-        # ONNX Runtime's Where returns 0 for a -0 in its second input; for a Not, it would exchange the inputs.
-        return self.truth("Equal", condition, constant_like(self.body, np.asarray(False)))
-
-    def returning(self, value: oir.Value) -> oir.Graph:
-        self.body.outputs.append(value)
-        return self.body
-
-
-def _exact(branch: _Branch, x: oir.Value, *, signs: bool) -> oir.Value:
+def _exact(branch: Branch, x: oir.Value, *, signs: bool) -> oir.Value:
     """The extremes of windows that may hold anything."""
-    dtype, shape = x.dtype, branch.shape
+    dtype = x.dtype
     assert dtype is not None
     # On doubles, a window of nothing but -infinity is right.
-    found = branch.cast(branch.pool(branch.cast(x, DataType.DOUBLE)), dtype)
+    found = branch.cast(branch.again(branch.cast(x, DataType.DOUBLE)), dtype)
     if signs:
-        zero = branch.number(0.0, dtype)
-        inverses = branch.make("Reciprocal", [x], dtype, sizes(x))
-        positive = branch.truth("Greater", branch.pool(inverses), zero)
-        signed = branch.make("Where", [positive, zero, branch.number(-0.0, dtype)], dtype, shape)
-        found = branch.make("Where", [branch.opposite(branch.truth("Equal", found, zero)), found, signed], dtype, shape)
+        inverses = branch.again(branch.make("Reciprocal", [x], dtype, sizes(x)))
+        found = branch.with_signs(found, branch.truth("Greater", inverses, branch.number(0.0, dtype)))
     marks = branch.cast(branch.truth("IsNaN", x), DataType.UINT8)
-    any_nan = branch.cast(branch.pool(marks), DataType.BOOL)
-    return branch.make("Where", [any_nan, branch.number(math.nan, dtype), found], dtype, shape)
+    any_nan = branch.cast(branch.again(marks), DataType.BOOL)
+    return branch.where(any_nan, branch.number(math.nan, dtype), found)
 
 
 def _completed(node: oir.Node) -> oir.Node | None:

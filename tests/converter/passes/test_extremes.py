@@ -42,6 +42,28 @@ def test_passes_see_plain_reductions() -> None:
     assert plain_extremes(model.graph) == 0
 
 
+def test_maxima_of_which_no_result_tells_zeros_apart() -> None:
+    """Four nodes, three of numbers that are not negative, one without NaN; on the edges of both types."""
+    rng = np.random.default_rng(0)
+
+    def function(x: jax.Array, y: jax.Array) -> list[jax.Array]:
+        extremes = [jnp.max(x, 1), jnp.min(x, 1), jnp.max(jnp.abs(x)), jnp.max(y, 1), jnp.min(y, 0)]
+        return [*map(jnp.exp, extremes), jnp.exp(jnp.max((x > 0).astype(np.float32), 1))]
+
+    def rows(dtype: type) -> np.ndarray:
+        limits = np.finfo(dtype)
+        kinds = [np.nan, np.inf, -np.inf, 0, -0.0, limits.max, limits.min, limits.tiny, 1, -1]
+        # Half of the rows without NaN.
+        return np.asarray(kinds, dtype)[rng.integers(np.arange(40)[:, None] % 2, len(kinds), (40, 5))]
+
+    with jax.enable_x64(True):
+        model = run_and_compare(function, rows(np.float32), rows(np.float64), symbolic=None)
+    counts = op_types(model)
+    assert counts["Min"] == 5
+    assert counts["Abs"] == 2
+    assert "If" not in counts
+
+
 def test_passes_that_run_again_change_nothing() -> None:
     model = lower(lambda x: jnp.max(x, 1), X, fuse=False)
     counts = op_types(model)
