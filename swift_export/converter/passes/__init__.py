@@ -9,6 +9,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnus
 
 from swift_export.converter.opsets import MICROSOFT, check_target
 from swift_export.converter.passes.activations import fuse_activations
+from swift_export.converter.passes.argument_extremes import complete_arguments, plain_arguments
 from swift_export.converter.passes.attention_fusion import fuse_attention, fuse_standard_attention
 from swift_export.converter.passes.attention_operands import absorb_attention_biases, absorb_query_scales
 from swift_export.converter.passes.average_pool import fuse_average_pool
@@ -176,6 +177,7 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
     check_target(target)
     outputs = [value.name for value in model.graph.outputs]
     plain_extremes(model.graph)
+    plain_arguments(model.graph)
     plain_pools(model.graph)
     if fuse:
         # Before equal casts are merged, of the program and of the builder.
@@ -189,7 +191,8 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
                 _clean(model)
         _clean(model)
     # Only the remaining ones: fused ones keep NaN by themselves.
-    if complete_extremes(model.graph) + complete_pools(model.graph) + write_out(model.graph):
+    completed = [complete(model.graph) for complete in (complete_extremes, complete_arguments, complete_pools)]
+    if sum(completed) + write_out(model.graph):
         _clean(model)
     for graph in graphs(model.graph):
         keep_doubles(graph)

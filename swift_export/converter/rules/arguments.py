@@ -7,15 +7,12 @@ from typing import Any
 
 import onnx_ir as oir
 
-from swift_export.converter.builder import Builder
 from swift_export.converter.frame import Frame
+from swift_export.converter.rules.counting import counts
 from swift_export.converter.rules.monoids import Monoid
 from swift_export.converter.rules.reduce_extremes import extreme, places_of_extremes
-from swift_export.converter.rules.terms import FLOATS
 
 __all__ = ["argument_extreme"]
-
-DataType = oir.DataType
 
 #: The body that keeps the first of the largest elements (smallest, with LT) and treats NaN as larger than all. Its
 #: arguments are an element, its index, another element, its index.
@@ -32,7 +29,7 @@ def argument_extreme(frame: Frame, op: Any) -> Sequence[oir.Value] | None:
         return None
     kind = ORDERS.get(_text(op.regions[0].blocks[0]))
     elements, places, first, start = op.operands
-    if kind is None or not _counts(places, axes[0]):
+    if kind is None or not counts(frame, places, axes[0]):
         return None
     value = frame.full(elements)
     monoid = Monoid.of(kind, frame.dtype(elements))
@@ -43,26 +40,7 @@ def argument_extreme(frame: Frame, op: Any) -> Sequence[oir.Value] | None:
     b = frame.builder
     shape = tuple(s for axis, s in enumerate(b.shape(value)) if axis != axes[0])
     chosen = extreme(b, kind, value, axes, shape)
-    return [chosen, b.cast(_places(b, kind, value, axes[0]), frame.dtype(places))]
-
-
-def _places(b: Builder, kind: str, value: oir.Value, axis: int) -> oir.Value:
-    dtype = value.dtype
-    assert dtype is not None
-    if dtype not in FLOATS:
-        return places_of_extremes(b, kind, value, axis)
-    is_nan = b.truth("IsNaN", value)
-    others = b.where(is_nan, b.constant(Monoid(kind, dtype).neutral), value)
-    first_nan = places_of_extremes(b, "or", is_nan, axis)
-    there = extreme(b, "or", is_nan, [axis], b.shape(first_nan))
-    return b.where(there, first_nan, places_of_extremes(b, kind, others, axis))
-
-
-def _counts(value: Any, axis: int) -> bool:
-    """Whether the elements are their indices along the axis."""
-    op = getattr(value.owner, "opview", value.owner)
-    name = getattr(getattr(op, "operation", None), "name", "")
-    return name in ("stablehlo.iota", "stablehlo.dynamic_iota") and op.attributes["iota_dimension"].value == axis
+    return [chosen, b.cast(places_of_extremes(b, kind, value, axes[0]), frame.dtype(places))]
 
 
 def _text(block: Any) -> str:

@@ -40,7 +40,10 @@ def extreme(b: Builder, kind: str, value: oir.Value, axes: Sequence[int], shape:
 
 
 def places_of_extremes(b: Builder, kind: str, value: oir.Value, axis: int, *, keepdims: bool = False) -> oir.Value:
-    """The index of the first extreme element along an axis, as int64; NaN has no special treatment."""
+    """The index of the first extreme element along an axis, as int64.
+
+    For floats, ``passes.argument_extremes`` makes NaN the extreme.
+    """
     op_type = "ArgMax" if kind in ("maximum", "or") else "ArgMin"
     value = ordered(b, value)
     assert value.dtype is not None
