@@ -39,6 +39,7 @@ ELEMENTWISE = (
         "BitwiseXor",
         "Cast",
         "Ceil",
+        "Clip",
         "Cos",
     ),
     *("Div", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN"),

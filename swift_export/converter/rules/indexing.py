@@ -10,6 +10,7 @@ from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
+from swift_export.converter.rules.counting import counts
 from swift_export.converter.rules.indices import Label, Slices, as_index, find_places, merge_axes
 from swift_export.converter.rules.slicing import cut, first_elements
 
@@ -31,22 +32,26 @@ def dynamic_gather(frame: Frame, op: Any) -> oir.Value:
 def _gather(frame: Frame, op: Any, sizes: Shape) -> oir.Value:
     numbers = stablehlo.GatherDimensionNumbers(op.attributes["dimension_numbers"])
     shape, indices = frame.shape(op.operands[0]), op.operands[1]
-    slices = Slices(
-        shape=shape,
-        sizes=sizes,
-        index_map=list(numbers.start_index_map),
-        dropped=list(numbers.collapsed_slice_dims),
-        batching=dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)),
-        vector=numbers.index_vector_dim,
+    indices, slices = _paired(
+        frame,
+        indices,
+        Slices(
+            shape=shape,
+            sizes=sizes,
+            index_map=list(numbers.start_index_map),
+            dropped=list(numbers.collapsed_slice_dims),
+            batching=dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)),
+            vector=numbers.index_vector_dim,
+        ),
     )
     offsets = list(numbers.offset_dims)
     dimensions = [d for d in range(len(frame.shape(indices))) if d != slices.vector]
     if not dimensions:
-        value, labels = _one_slice(frame, op, slices)
+        value, labels = _one_slice(frame, op, indices, slices)
     elif _is_along_axis(frame, indices, slices, dimensions):
-        value, labels = _along_axis(frame, op, slices)
+        value, labels = _along_axis(frame, op, indices, slices)
     else:
-        value, labels = _many_slices(frame, op, slices)
+        value, labels = _many_slices(frame, op, indices, slices)
     offsets, windows, places = list(numbers.offset_dims), iter(slices.windows), iter(dimensions)
     wanted: list[Label] = [
         ("axis", next(windows)) if d in offsets else ("place", next(places)) for d in range(len(labels))
@@ -56,42 +61,77 @@ def _gather(frame: Frame, op: Any, sizes: Shape) -> oir.Value:
     return result
 
 
-def _one_slice(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+def _paired(frame: Frame, indices: Any, slices: Slices) -> tuple[Any, Slices]:
+    """Slices with the axes along which the indices count paired with their dimensions, as in ``x[arange(n), i]``; and
+    the indices along the only other axis.
+    """
+    joined = getattr(indices.owner, "opview", None)
+    if joined is None or joined.operation.name != "stablehlo.concatenate":
+        return indices, slices
+    parts, shape = list(joined.operands), frame.shape(indices)
+    if joined.attributes["dimension"].value != slices.vector or len(parts) != len(slices.index_map):
+        return indices, slices
+    batching, open_axes = dict(slices.batching), []
+    for part, axis in zip(parts, slices.index_map, strict=True):
+        free = [d for d in range(len(shape)) if d != slices.vector and d not in batching.values()]
+        same = [d for d in free if axis in slices.dropped and shape[d] == slices.shape[axis] and counts(frame, part, d)]
+        if same:
+            batching[axis] = same[0]
+        else:
+            open_axes.append((part, axis))
+    if len(open_axes) != 1:
+        return indices, slices
+    ((part, axis),) = open_axes
+    dropped = [a for a in slices.dropped if a not in batching]
+    return part, replace(slices, index_map=[axis], dropped=dropped, batching=batching)
+
+
+def _one_slice(frame: Frame, op: Any, indices: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
     b = frame.builder
-    begin = as_index(b, b.reshape(frame.full(op.operands[1]), (len(slices.index_map),)))
+    begin = as_index(b, b.reshape(frame.full(indices), (len(slices.index_map),)))
     value = cut(b, frame.full(op.operands[0]), slices.index_map, begin, slices.sizes)
     value = first_elements(b, value, slices.sizes)
     return b.reshape(value, tuple(slices.sizes[a] for a in slices.windows)), [("axis", a) for a in slices.windows]
 
 
 def _is_along_axis(frame: Frame, indices: Any, slices: Slices, dimensions: list[int]) -> bool:
-    """Whether slices have one element, along one axis, and all other axes are paired with dimensions of the indices."""
+    """Whether slices have one element, along one axis, and all other axes are paired with dimensions of the indices, of
+    which at most one is left.
+    """
     compact = frame.builder.shape(frame.aligned(indices))
     return (
         len(slices.index_map) == 1
         and list(slices.index_map) == list(slices.dropped)
-        and len(slices.batching) + 1 == len(slices.shape) == len(dimensions)
+        and len(slices.batching) + 1 == len(slices.shape)
+        and len(slices.batching) <= len(dimensions) <= len(slices.shape)
         and any(compact[d] != 1 for d in slices.batching.values())
     )
 
 
-def _along_axis(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+def _along_axis(frame: Frame, op: Any, indices: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
     b = frame.builder
-    places = find_places(frame, op.operands[1], replace(slices, batching={}), clamp=True)
+    places = find_places(frame, indices, replace(slices, batching={}), clamp=True)
     (axis,) = slices.index_map
     batching = [("place", d) for d in slices.batching.values()]
-    (free,) = [label for label in places.labels if label not in batching]
-    labels: list[Label] = [("place", slices.batching[a]) if a != axis else free for a in range(len(slices.shape))]
+    free = [label for label in places.labels if label not in batching]
+    # Without a dimension of its own, an index is one of one.
+    ahead: list[Label] = [("place", slices.batching[a]) for a in range(axis)]
+    behind: list[Label] = [("place", slices.batching[a]) for a in range(axis + 1, len(slices.shape))]
+    labels = [*ahead, *free, *behind]
     positions = b.expand(places.positions, places.shape)
     positions = b.transpose(positions, [places.labels.index(label) for label in labels])
+    shape = b.shape(positions)
+    if not free:
+        positions = b.reshape(positions, (*shape[:axis], 1, *shape[axis:]))
     inputs = [frame.full(op.operands[0]), positions]
-    return b.node("GatherElements", inputs, frame.dtype(op.results[0]), b.shape(positions), axis=axis), labels
+    found = b.node("GatherElements", inputs, frame.dtype(op.results[0]), b.shape(positions), axis=axis)
+    return b.reshape(found, shape), labels
 
 
-def _many_slices(frame: Frame, op: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
+def _many_slices(frame: Frame, op: Any, indices: Any, slices: Slices) -> tuple[oir.Value, list[Label]]:
     """A Gather along the indexed axes, merged into one."""
     b = frame.builder
-    places = find_places(frame, op.operands[1], slices, clamp=True)
+    places = find_places(frame, indices, slices, clamp=True)
     # Along axes without an index, a slice begins at 0.
     whole = {*places.picked, *places.common}
     sizes = tuple(s if a in whole else slices.sizes[a] for a, s in enumerate(slices.shape))

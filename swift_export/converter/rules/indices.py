@@ -93,6 +93,9 @@ def clamped(b: Builder, indices: oir.Value, last: Sequence[Size]) -> oir.Value:
     elements = known(indices)
     if len(fixed) == len(last) and elements is not None:
         return b.constant(np.clip(elements, 0, np.asarray(last)).astype(kind))
+    if indices.dtype == INT32 and len(set(fixed)) == 1 and len(fixed) == len(last):
+        # ONNX Runtime orders int64 wrongly.
+        return b.node("Clip", [indices, *(b.scalar(bound, INT32) for bound in (0, fixed[0]))], INT32, b.shape(indices))
     bounds = b.constant(np.asarray(fixed, kind)) if len(fixed) == len(last) else b.sizes(last)
     shape = b.shape(indices)
     if len(shape) > 1 and shape[-1] == 1:

@@ -38,7 +38,12 @@ def cut(
     if len(partial) < len(axes):
         starts = _chosen(b, starts, partial)
     axes = [axes[i] for i in partial]
-    starts = as_int64(b, starts if inside else clamped(b, starts, [shape[a] - sizes[a] for a in axes]))
+    starts = starts if inside else clamped(b, starts, [shape[a] - sizes[a] for a in axes])
+    if len(axes) == 1 and sizes[axes[0]] == 1 and known(starts) is None:
+        assert value.dtype is not None
+        row = tuple(1 if a == axes[0] else s for a, s in enumerate(shape))
+        return b.node("Gather", [value, starts], value.dtype, row, axis=axes[0])
+    starts = as_int64(b, starts)
     return _slice(b, value, axes, starts, _ends(b, starts, [sizes[a] for a in axes]), sizes)
 
 
