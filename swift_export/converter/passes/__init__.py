@@ -18,7 +18,7 @@ from swift_export.converter.passes.batch_steps import batch_steps
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
 from swift_export.converter.passes.doubles import keep_doubles
 from swift_export.converter.passes.duplicates import merge_duplicate_initializers
-from swift_export.converter.passes.extremes import complete_extremes, forget_signs_of_zeros, plain_extremes
+from swift_export.converter.passes.extremes import complete_extremes, plain_extremes
 from swift_export.converter.passes.flat_products import flatten_products
 from swift_export.converter.passes.fold import fold_constants
 from swift_export.converter.passes.folded_weights import fold_into_weights
@@ -63,7 +63,7 @@ from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
 from swift_export.converter.passes.whole import write_out
-from swift_export.converter.passes.zeros import fuse_relu
+from swift_export.converter.passes.zeros import forget_signs_of_zeros, fuse_relu
 
 __all__ = ["FUSIONS", "run_passes"]
 
@@ -151,6 +151,7 @@ LAST: tuple[Pass, ...] = (
     fuse_resize,
     fold_into_weights,
     fuse_batch_normalization,
+    forget_signs_of_zeros,
     fuse_relu,
     fuse_activations,
     drop_leading_axes,

@@ -12,6 +12,7 @@ from swift_export.converter.passes.match import (
     constant_like,
     either,
     inputs,
+    is_named,
     made_by,
     new_value,
     replace,
@@ -52,6 +53,8 @@ ACTIVATIONS = (
 )
 #: The op at the end of each pattern.
 LAST = frozenset({"Div", "Mul", "Where"})
+#: A number between two, by choices.
+_BETWEEN: Template = ("Where", ("Less", "high", "x"), "high", ("Where", ("Less", "x", "low"), "low", "x"))
 
 
 def fuse_activations(graph: oir.Graph) -> int:
@@ -63,8 +66,8 @@ def fuse_activations(graph: oir.Graph) -> int:
     for node in reversed(list(graph)):
         if not (node.outputs[0].uses() or node.outputs[0].is_graph_output()):
             continue
-        fused = _clip(graph, node) if node.op_type == "Min" else None
-        if node.op_type in LAST and not node.domain:
+        fused = _clip(graph, node) if node.op_type in ("Min", "Where") else _leaky(graph, node)
+        if fused is None and node.op_type in LAST and not node.domain:
             fused = next((f for activation in ACTIVATIONS if (f := _fused(graph, node, activation)) is not None), None)
         if fused is not None:
             replace(graph, node.outputs[0], fused)
@@ -79,7 +82,7 @@ def _fused(graph: oir.Graph, node: oir.Node, activation: Activation) -> oir.Valu
     if found is None or sizes(found["x"]) != sizes(output) or output.dtype in (DOUBLE, BFLOAT16):
         return None
     attributes = {
-        name: scalar(found[number]) if isinstance(number, str) else number
+        name: _constant(found[number]) if isinstance(number, str) else number
         for name, number in activation.attributes.items()
     }
     if None in attributes.values():
@@ -87,10 +90,32 @@ def _fused(graph: oir.Graph, node: oir.Node, activation: Activation) -> oir.Valu
     return new_value(graph, node, activation.op_type, [found["x"]], sizes(output), attributes)
 
 
-def _clip(graph: oir.Graph, node: oir.Node) -> oir.Value | None:
-    """``min(max(x, low), high)``, also if the maximum is a Relu already: like Clip, that keeps a -0."""
+def _constant(value: oir.Value) -> float | None:
+    """The number in a constant that is no weight: that stays in the file under its name."""
+    return None if is_named(value) else scalar(value)
+
+
+def _leaky(graph: oir.Graph, node: oir.Node) -> oir.Value | None:
+    """``max(x, alpha * x)``, where alpha is between 0 and 1."""
     output = node.outputs[0]
-    if node.domain or len(inputs(node)) != 2 or output.dtype not in (oir.DataType.FLOAT, oir.DataType.FLOAT16):
+    found = match(output, ("Max", "x", ("Mul", "x", "alpha")))
+    alpha = None if found is None else _constant(found["alpha"])
+    if found is None or alpha is None or not 0 < alpha < 1 or output.dtype in (DOUBLE, BFLOAT16):
+        return None
+    return new_value(graph, node, "LeakyRelu", [found["x"]], sizes(output), {"alpha": alpha})
+
+
+def _clip(graph: oir.Graph, node: oir.Node) -> oir.Value | None:
+    """``min(max(x, low), high)`` or a choice like it, also if the maximum is a Relu already: like Clip, that keeps a
+    -0.
+    """
+    output = node.outputs[0]
+    if node.domain or output.dtype not in (oir.DataType.FLOAT, oir.DataType.FLOAT16):
+        return None
+    if node.op_type == "Where":
+        found = match(output, _BETWEEN)
+        return None if found is None else _between(graph, node, found["x"], found["low"], found["high"])
+    if len(inputs(node)) != 2:
         return None
     for inner, high in either(node):
         relu, maximum, upper = made_by(inner, "Relu"), made_by(inner, "Max"), scalar(high)
@@ -101,7 +126,14 @@ def _clip(graph: oir.Graph, node: oir.Node) -> oir.Value | None:
             zero = constant_like(graph, np.asarray(0, output.dtype.numpy()))
             return new_value(graph, node, "Clip", [inputs(relu)[0], zero, high], sizes(output))
         for x, low in either(maximum) if maximum is not None and len(inputs(maximum)) == 2 else []:
-            lower = scalar(low)
-            if lower is not None and lower < upper and 0 not in (lower, upper) and sizes(x) == sizes(output):
-                return new_value(graph, node, "Clip", [x, low, high], sizes(output))
+            clipped = _between(graph, node, x, low, high)
+            if clipped is not None:
+                return clipped
     return None
+
+
+def _between(graph: oir.Graph, node: oir.Node, x: oir.Value, low: oir.Value, high: oir.Value) -> oir.Value | None:
+    lower, upper, shape = scalar(low), scalar(high), sizes(node.outputs[0])
+    if lower is None or upper is None or not lower < upper or 0 in (lower, upper) or sizes(x) != shape:
+        return None
+    return new_value(graph, node, "Clip", [x, low, high], shape)

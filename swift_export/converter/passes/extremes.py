@@ -22,9 +22,7 @@ from swift_export.converter.passes.match import (
     inputs,
     made_by,
     new_value,
-    only_use,
     replace,
-    scalar,
     sizes,
 )
 from swift_export.converter.passes.nested import all_nodes, bodies
@@ -32,7 +30,7 @@ from swift_export.converter.passes.ranges import has_no_nan, least_number
 from swift_export.converter.passes.shifts import only_shifts
 from swift_export.converter.passes.zeros import unsigned_zeros
 
-__all__ = ["complete_extremes", "forget_signs_of_zeros", "plain_extremes"]
+__all__ = ["complete_extremes", "plain_extremes"]
 
 #: The comparison of the reciprocals' extreme with 0 that holds if the extreme is +0; reciprocals of zeros are infinite.
 POSITIVE = {"ReduceMax": "Greater", "ReduceMin": "GreaterOrEqual"}
@@ -65,26 +63,6 @@ def plain_extremes(graph: oir.Graph) -> int:
             axes = {"keepdims": attribute(found, "keepdims", 1)}
             again = new_value(node.graph, node, found.op_type, inputs(found), sizes(node.outputs[0]), axes)
             replace(node.graph, node.outputs[0], again)
-            count += 1
-    return count
-
-
-def forget_signs_of_zeros(graph: oir.Graph) -> int:
-    """``Softmax(maximum(a, b))`` with nodes around the Max for the signs of zeros -> ``Softmax(Max(a, b))``.
-
-    Exponentials of differences to the largest element do not distinguish -0 from 0.
-    """
-    count = 0
-    for node in graph:
-        choice = made_by(node.inputs[0], "Where") if node.op_type == "Softmax" else None
-        if choice is None or only_use(choice.outputs[0]) is not node:
-            continue
-        _, signed, plain = inputs(choice)
-        above = made_by(signed, "Max")
-        if made_by(plain, "Max") is None or above is None or inputs(above)[0] is not plain:
-            continue
-        if scalar(inputs(above)[1]) == 0:
-            node.replace_input_with(0, plain)
             count += 1
     return count
 

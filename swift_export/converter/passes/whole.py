@@ -24,6 +24,8 @@ from swift_export.converter.passes.match import (
     sizes,
 )
 from swift_export.converter.passes.nested import all_nodes, root
+from swift_export.converter.passes.templates import match
+from swift_export.converter.passes.zeros import MINIMUM
 from swift_export.converter.rules import special
 from swift_export.converter.rules.terms import Term
 
@@ -57,9 +59,11 @@ def write_out(graph: oir.Graph) -> int:
 
 def _is_negative(value: oir.Value) -> bool:
     """Whether a value is known to be 0 at most, or NaN."""
-    node = made_by(value, "Div", "Min", "Mul", "Neg")
+    node = made_by(value, "Div", "Min", "Mul", "Neg", "Where")
     if node is None:
         return False
+    if node.op_type == "Where":
+        return match(value, MINIMUM) is not None
     if node.op_type == "Neg":
         return made_by(inputs(node)[0], "Abs", "Exp", "Relu") is not None
     for other, number in either(node)[: 1 if node.op_type == "Div" else 2]:

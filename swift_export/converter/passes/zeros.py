@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import onnx_ir as oir
 
 from swift_export.converter.opsets import MICROSOFT
-from swift_export.converter.passes.match import FLOATS, inputs, new_value, replace, scalar, sizes
+from swift_export.converter.passes.match import FLOATS, can_replace, inputs, new_value, replace, scalar, sizes
+from swift_export.converter.passes.templates import Template, match
 
-__all__ = ["fuse_relu", "unsigned_zeros"]
+__all__ = ["MINIMUM", "forget_signs_of_zeros", "fuse_relu", "unsigned_zeros"]
+
+#: The smaller of x and 0.
+MINIMUM: Template = ("Where", ("Less", 0.0, "x"), 0.0, "x")
 
 #: Results do not depend on the signs of zeros: sums begin with a zero of their own, and comparisons and these
 #: functions take both zeros alike.
@@ -25,6 +30,13 @@ _PASSING = (
     "Sin Slice Softsign Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where"
 )
 PASSING = frozenset(_PASSING.split())
+_EXTREMES: tuple[tuple[Template, str], ...] = (
+    (("Where", ("Equal", ("Max", ("Reciprocal", "a"), ("Reciprocal", "b")), math.inf), ("Max", "y", 0.0), "y"), "Max"),
+    (
+        ("Where", ("Greater", ("Min", ("Reciprocal", "a"), ("Reciprocal", "b")), -math.inf), "y", ("Min", "y", -0.0)),
+        "Min",
+    ),
+)
 #: The same among ONNX Runtime's own ops.
 MICROSOFT_ABSORBING = frozenset({"FusedMatMul", "MultiHeadAttention"})
 MICROSOFT_PASSING = frozenset({"BiasGelu"})
@@ -73,3 +85,40 @@ def fuse_relu(graph: oir.Graph) -> int:
             replace(graph, output, new_value(graph, node, "Relu", [x], sizes(x)))
             count += 1
     return count
+
+
+def forget_signs_of_zeros(graph: oir.Graph) -> int:
+    """``max(a, b)``, ``min(a, b)`` with nodes around it for the signs of zeros -> Max, Min, where no result tells them,
+    or both operands have the same.
+    """
+    nodes = [node for node in graph if node.op_type == "Where" and not node.domain]
+    unsigned = unsigned_zeros(graph) if nodes else set()
+    count = 0
+    for node in nodes:
+        output = node.outputs[0]
+        plain = _plain_extreme(graph, node, signed=output not in unsigned)
+        if plain is not None and can_replace(output, plain):
+            replace(graph, output, plain)
+            count += 1
+    return count
+
+
+def _plain_extreme(graph: oir.Graph, node: oir.Node, *, signed: bool) -> oir.Value | None:
+    output = node.outputs[0]
+    found = match(output, MINIMUM)
+    if found is not None:
+        return None if signed else new_value(graph, node, "Min", [found["x"], inputs(node)[1]], sizes(output))
+    for template, op_type in _EXTREMES:
+        found = match(output, template)
+        if found is None or match(found["y"], (op_type, "a", "b"), found) is None:
+            continue
+        if not signed or _is_multiple(found["a"], found["b"]) or _is_multiple(found["b"], found["a"]):
+            return found["y"]
+    return None
+
+
+def _is_multiple(value: oir.Value, of: oir.Value) -> bool:
+    """Whether a value is ``of`` times a positive number."""
+    found = match(value, ("Mul", "x", "factor"), {"x": of})
+    factor = scalar(found["factor"]) if found is not None else None
+    return factor is not None and factor > 0

@@ -238,10 +238,12 @@ def _extremum_of_zeros(name: str, a: Term, b: Term) -> Term:
         if elements is not None and (np.signbit(elements[elements == 0]) == (name == "Min")).all():
             # Its zeros take precedence over zeros of both signs.
             return x.apply(name, constant)
+        if name == "Min" and elements is not None and not np.isnan(elements).any() and not np.signbit(elements).any():
+            # A -0 stays one. Where's third input keeps it; its second one does not.
+            return (constant < x).choose(constant, x)
     either = a.apply(name, b)
     # Infinite for a zero of the preferred sign.
     inverse = a.apply("Reciprocal").apply(name, b.apply("Reciprocal"))
-    # Where's third input keeps -0; its second one does not.
     if name == "Max":
         return inverse.equals(math.inf).choose(either.apply("Max", 0.0), either)
     return (inverse > -math.inf).choose(either, either.apply("Min", -0.0))

@@ -14,6 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from graphs import Sketch, op_types, run, transformed
 
+from swift_export.converter import stablehlo_to_onnx
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from compare import lower
 
@@ -41,6 +43,16 @@ ACTIVATIONS: dict[str, tuple[Callable[..., jax.Array], Callable[[np.ndarray], np
         lambda x: np.where(x > 0, x, np.float32(0.3) * exact_elu(x)),
         {"Div", "Greater", "Mul", "Sub", "Tanh", "Where"},
         6,
+    ),
+    "celu": (
+        lambda x: jax.nn.celu(x, 0.5),
+        lambda x: np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0) / 0.5)),
+        {"Add", "Div", "Less", "Max", "Mul", "Sub", "Tanh", "Where"},
+        6,
+    ),
+    "hard_tanh": (jax.nn.hard_tanh, lambda x: np.clip(x, -1, 1), {"Clip"}, 0),
+    "leaky_relu, as a maximum": (
+        lambda x: jnp.maximum(0.25 * x, x), lambda x: np.maximum(x, 0.25 * x), {"LeakyRelu"}, 1
     ),
     "leaky_relu": (jax.nn.leaky_relu, lambda x: np.where(x >= 0, x, np.float32(0.01) * x), {"LeakyRelu"}, 1),
     "clip": (lambda x: jnp.clip(x, -2, 3), lambda x: np.clip(x, -2, 3), {"Clip"}, 0),
@@ -80,6 +92,8 @@ def test_others_stay() -> None:
             jnp.where(x >= 0, x, 0.1),
             jnp.logaddexp(x, 1.0),
             jnp.minimum(jnp.maximum(x, 3), -2),
+            jnp.maximum(x, 1.5 * x),
+            jnp.where(x > -2, -2, jnp.where(x < 3, 3, x)),
             jax.nn.relu6(x + 2) / 6,
             jnp.minimum(jnp.maximum(x, 0), 6),
         ]
@@ -89,6 +103,14 @@ def test_others_stay() -> None:
     assert not {"Clip", "HardSigmoid", "LeakyRelu", "Tanh"} & set(op_types(model))
     for found, wanted in zip(run(model, x), jax.jit(others)(x), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_weight_stays_in_the_file() -> None:
+    weights = {"slope": np.asarray(0.25, np.float32)}
+    exported = jax.export.export(jax.jit(lambda slope, x: jnp.where(x >= 0, x, slope * x)))(weights["slope"], X)
+    model = stablehlo_to_onnx(exported.mlir_module_serialized, constants=weights, argument_names=["slope", "x"])
+    assert "slope" in model.graph.initializers
+    np.testing.assert_array_equal(run(model, X)[0], np.where(X >= 0, X, 0.25 * X))
 
 
 @pytest.mark.parametrize("seed", range(3))

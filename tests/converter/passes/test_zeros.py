@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import op_types, run_and_compare
+from compare import op_types, run, run_and_compare
 
 X = np.asarray([[-0.0, 0.0, 1, -1, np.nan, np.inf, -np.inf, 2]], np.float32)
 W = np.random.default_rng(0).standard_normal((8, 3), np.float32)
@@ -47,3 +47,18 @@ def test_relu6(name: str) -> None:
     reader = LOST.get(name) or TOLD[name]
     model = run_and_compare(lambda x: reader(jax.nn.relu6(x * 5)), X, symbolic=None)
     assert ("Clip" in op_types(model)) == (name in LOST)
+
+
+def test_maxima_and_minima_of_two_arrays() -> None:
+    """One node where no result tells zeros apart; where one does, all of theirs."""
+
+    def extremes(x: jax.Array) -> list[jax.Array]:
+        y = x[:, ::-1]
+        return [jnp.maximum(x, y), jnp.minimum(x, y), jnp.minimum(x, 0), jnp.maximum(x, 2 * x)]
+
+    lost = run_and_compare(lambda x: [jnp.exp(y) for y in extremes(x)], X, symbolic=None)
+    assert op_types(lost) == {"Slice": 1, "Max": 2, "Min": 2, "Mul": 1, "Exp": 4}
+    told = run_and_compare(extremes, X, symbolic=None)
+    assert op_types(told)["Where"] == 3
+    for found, wanted in zip(run(told, X, optimized=True), map(np.asarray, jax.jit(extremes)(X)), strict=True):
+        np.testing.assert_array_equal(np.signbit(found[wanted == 0]), np.signbit(wanted[wanted == 0]))
