@@ -5,11 +5,11 @@ This module offers the commands as functions. Names are imported on first use, b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from swift_export._version import __version__
 from swift_export.system.lazy_names import lazy_names
 
+# As in typing, whose import is most of this module's: `swift-export` cannot handle an interrupt before it is done.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from swift_export.conversion import convert
     from swift_export.converter import stablehlo_to_onnx, tf2onnx_handlers

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from swift_export.cli.entry import main
+import sys
+
+try:
+    from swift_export.cli.entry import main
+except KeyboardInterrupt:  # before `main` handles it
+    print("swift-export: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 __all__ = ["main"]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from swift_export.cli.failures import DEBUG, PROGRAM, describe
+from swift_export.system.late_imports import import_late
 from swift_export.system.signals import HungUp, Terminated, handle_signals, ignore_signals, raise_arrived
 from swift_export.system.text import one_line, printable
 
@@ -35,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 129 hung up, 130 interrupted, 143 terminated.
     """
-    handle_signals()
-    _print_in_any_encoding()
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     try:
+        handle_signals()
+        _print_in_any_encoding()
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import_late()
         status = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
-from jax.extend.mlir import ir
 
 from swift_export._version import __version__
 from swift_export.converter import mlir, rules
@@ -21,6 +20,7 @@ from swift_export.converter.narrow_types import EIGHT_BITS, EIGHT_BITS_OPSET
 from swift_export.converter.opsets import DEFAULT_OPSET, OPSETS, check_target, ir_version
 from swift_export.converter.passes import run_passes
 from swift_export.errors import LoweringError, UsageError
+from swift_export.formats.mlir_bindings import ir
 from swift_export.system.arrays import as_pairs
 from swift_export.system.items import as_items
 

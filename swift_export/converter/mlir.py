@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir
-from jax.extend.mlir import ir
 
 from swift_export.converter.narrow_types import CARRIERS, CARRYING, NARROW, elements_in
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
+from swift_export.formats.mlir_bindings import ir
 from swift_export.formats.scopes import scope_in
 from swift_export.formats.stablehlo_module import (
     attribute_of,

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from jaxlib.mlir import ir
-
 from swift_export.errors import LoweringError
+from swift_export.formats.mlir_bindings import ir
 
 __all__ = ["inline_resources"]
 

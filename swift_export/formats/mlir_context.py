@@ -1,20 +1,18 @@
 """Contexts of MLIR with the dialects of modules that jax and other frameworks write, without the import of jax.
 
-jax makes the same contexts, but takes over a second to import, which the process that reads a module first cannot
-spare. jaxlib's bindings to MLIR are private, as is jax's own function.
+jax makes the same contexts by a function that is private, too.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from jaxlib.mlir import ir
-from jaxlib.mlir._mlir_libs import _chlo, _jax_mlir_ext, _mlirHlo, _sdy, _sdyMpmd, _stablehlo
+from swift_export.formats.mlir_bindings import chlo, ir, jax_dialects, mhlo, sdy, sdy_mpmd, stablehlo
 
 __all__ = ["new_context"]
 
 _DIALECTS = ir.DialectRegistry()
-_jax_mlir_ext.register_dialects(_DIALECTS)
+jax_dialects.register_dialects(_DIALECTS)
 #: Shared by all contexts, which would start threads of their own.
 _THREADS = ir.ThreadPool()
 
@@ -32,9 +30,9 @@ def new_context() -> Any:
     context.append_dialect_registry(_DIALECTS)
     context.load_all_available_dialects()
     context.set_thread_pool(_THREADS)
-    _sdy.register_dialect(context)
-    _sdyMpmd.register_dialect(context)
-    _mlirHlo.register_mhlo_dialect(context)
-    _chlo.register_dialect(context)
-    _stablehlo.register_dialect(context)
+    sdy.register_dialect(context)
+    sdy_mpmd.register_dialect(context)
+    mhlo.register_mhlo_dialect(context)
+    chlo.register_dialect(context)
+    stablehlo.register_dialect(context)
     return context

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from jaxlib.mlir import ir
-from jaxlib.mlir._mlir_libs import _stablehlo as stablehlo
-from jaxlib.mlir.passmanager import PassManager
-
 from swift_export.errors import LoweringError
+from swift_export.formats.mlir_bindings import PassManager, ir, stablehlo
 
 __all__ = ["has_quantized_types", "know_quantized_types", "without_quantized_types"]
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jaxlib.mlir import ir
-from jaxlib.mlir._mlir_libs import _stablehlo as stablehlo
-from jaxlib.mlir.passmanager import PassManager
-
 from swift_export.errors import LoweringError
 from swift_export.formats.argument_names import result_names
 from swift_export.formats.bytecode import MLIR
 from swift_export.formats.dense_resources import inline_resources
 from swift_export.formats.metadata import METADATA_ATTRIBUTE, RESULT_NOTE, essentials_in
+from swift_export.formats.mlir_bindings import PassManager, ir, stablehlo
 from swift_export.formats.mlir_context import new_context
 from swift_export.formats.module_limits import check_module
 from swift_export.formats.quantized import has_quantized_types, know_quantized_types, without_quantized_types

@@ -65,7 +65,7 @@ class SandboxedRead(ModuleProcess):
 
 
 def _newer(version: str) -> bool:
-    from jaxlib.mlir.dialects import stablehlo
+    from swift_export.formats.mlir_bindings import stablehlo
 
     def numbers(text: str) -> list[int]:
         return [int(part) for part in re.findall(r"\d+", text)]

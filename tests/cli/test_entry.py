@@ -57,6 +57,21 @@ def test_nothing_heavy_is_imported_before_it_is_used(arguments: list[str]) -> No
     assert not set(HEAVY) & set(result.stderr.split())
 
 
+def test_an_interrupt_before_any_handler_is_one_line() -> None:
+    """The command line's own modules take a moment to import."""
+    code = """
+import signal, sys
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "swift_export.cli.entry":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting)
+import swift_export.cli
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (result.returncode, result.stderr) == (130, "swift-export: interrupted\n")
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, swift_export; dir(swift_export); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])

@@ -36,6 +36,21 @@ def test_neither_jax_nor_numpy_is_imported(kind: str) -> None:
     assert (done.stdout.strip(), done.stderr) == (b"", b"")
 
 
+def test_a_conversion_imports_neither_jax_nor_sympy(tmp_path: Path) -> None:
+    """Each takes about as long as the rest; onnx_ir imports sympy, and reads it for sizes that are computed."""
+    (tmp_path / "five.mlir").write_text(FIVE)
+    program = """
+import sys
+from swift_export.cli import main
+assert main(["convert", "five.mlir", "-o", "five.onnx", "--quiet"]) == 0
+print(*{"jax", "sympy", "sympy.core"} & set(sys.modules))
+import onnx_ir
+print((onnx_ir.SymbolicDim("n") + 1).value)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("sympy\nn + 1\n", "")
+
+
 def test_contexts_know_what_those_of_jax_know() -> None:
     ops = "func.call stablehlo.add vhlo.add_v1 chlo.erf mhlo.add sdy.sharding_constraint mpmd.transfer arith.addf"
     contexts = new_context(), make_ir_context()

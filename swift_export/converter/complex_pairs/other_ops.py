@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jax.extend.mlir import ir
 
 from swift_export.converter import mlir
 from swift_export.converter.complex_pairs.arithmetic import Pair
@@ -20,6 +19,7 @@ from swift_export.converter.complex_pairs.values import (
     part_type,
 )
 from swift_export.errors import LoweringError
+from swift_export.formats.mlir_bindings import ir
 
 __all__ = ["RULES"]
 

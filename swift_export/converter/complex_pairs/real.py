@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jax.extend.mlir import ir
+from swift_export.formats.mlir_bindings import ir
 
 __all__ = ["Real", "insert", "where"]
 

@@ -6,10 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jax.extend.mlir import ir
-from jax.extend.mlir.dialects import stablehlo
-from jax.extend.mlir.passmanager import PassManager
-
 from swift_export.converter import mlir
 from swift_export.converter.complex_pairs.arithmetic import FUNCTIONS, Pair
 from swift_export.converter.complex_pairs.other_ops import RULES
@@ -25,6 +21,7 @@ from swift_export.converter.complex_pairs.values import (
 from swift_export.converter.frame import SILENT_ATTRIBUTES
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import from_mlir
+from swift_export.formats.mlir_bindings import PassManager, ir, stablehlo
 
 __all__ = ["Complex", "split_complex"]
 

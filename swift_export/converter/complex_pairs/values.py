@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax.extend.mlir import ir
-
 from swift_export.converter import mlir
 from swift_export.converter.complex_pairs.arithmetic import Pair
+from swift_export.formats.mlir_bindings import ir
 
 __all__ = ["attributes_of", "copy_of_part", "flat", "flat_types", "is_complex", "part_type"]
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as oir
-from jax.extend.mlir import ir
 
 from swift_export.converter import mlir
 from swift_export.converter.dims import solved
 from swift_export.converter.frame import RULES, Frame, rule
 from swift_export.converter.kernels import NoKernelError
 from swift_export.converter.rules.linear_algebra.routines import lapack_routine
+from swift_export.formats.mlir_bindings import ir
 
 __all__: list[str] = []
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
-from jax.extend.mlir import passmanager
-from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter import mlir
 from swift_export.converter.builder import broadcast_shapes
@@ -19,6 +17,7 @@ from swift_export.converter.rules.calls import Part, Renamed
 from swift_export.converter.rules.elementwise import compared, finish, terms
 from swift_export.converter.rules.terms import Term
 from swift_export.errors import LoweringError
+from swift_export.formats.mlir_bindings import PassManager, stablehlo
 
 __all__: list[str] = []
 
@@ -81,7 +80,7 @@ def _definition(name: str, types: tuple[str, ...]) -> Any:
         f'  %result = "{name}"({names}) : ({", ".join(operands)}) -> {result}\n  return %result : {result}\n}}'
     )
     pipeline = "builtin.module(func.func(chlo-legalize-to-stablehlo))"
-    passmanager.PassManager.parse(pipeline, module.context).run(module.operation)
+    PassManager.parse(pipeline, module.context).run(module.operation)
     return module
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as oir
-from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, shape_size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.terms import FLOATS
+from swift_export.formats.mlir_bindings import stablehlo
 
 __all__ = ["finish_product", "product_type"]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
-from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, exact_quotient, shape_size
@@ -18,6 +17,7 @@ from swift_export.converter.frame import Frame, rule
 from swift_export.converter.mlir import constant_array
 from swift_export.converter.rules.contraction import finish_product, product_type
 from swift_export.converter.rules.spacing import Axis, interleaved, padded, reversed_along, taken
+from swift_export.formats.mlir_bindings import stablehlo
 
 __all__: list[str] = []
 

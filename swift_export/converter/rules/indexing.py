@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import onnx_ir as oir
-from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter.dims import Shape
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.counting import counts
 from swift_export.converter.rules.indices import Label, Slices, as_index, find_places, merge_axes
 from swift_export.converter.rules.slicing import cut, first_elements
+from swift_export.formats.mlir_bindings import stablehlo
 
 __all__: list[str] = []
 

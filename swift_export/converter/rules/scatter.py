@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
-from jax.extend.mlir.dialects import stablehlo
 
 from swift_export.converter.builder import Builder
 from swift_export.converter.dims import Shape, Size, shape_size
@@ -16,6 +15,7 @@ from swift_export.converter.frame import Frame, rule
 from swift_export.converter.rules.indices import Label, Places, Slices, find_places, merge_axes
 from swift_export.converter.rules.monoids import Combine, combination
 from swift_export.converter.rules.slicing import first_elements
+from swift_export.formats.mlir_bindings import stablehlo
 
 __all__: list[str] = []
 
