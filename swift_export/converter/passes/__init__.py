@@ -52,6 +52,7 @@ from swift_export.converter.passes.resize import fold_indices, fuse_resize
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.roundings import drop_roundings
 from swift_export.converter.passes.row_scatters import scatter_rows
+from swift_export.converter.passes.safe_softmax import drop_safety_of_softmax
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.segment_maxima import forget_nan_in_segments
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
@@ -59,6 +60,7 @@ from swift_export.converter.passes.single_elements import gather_short_rows
 from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
+from swift_export.converter.passes.sunk_scales import sink_scales
 from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
@@ -117,6 +119,7 @@ STANDARD: tuple[Pass, ...] = (
     fold_constants,
     merge_reshapes,
     clip_indices,
+    drop_safety_of_softmax,
 )
 PORTABLES: tuple[Pass, ...] = (
     merge_moves,
@@ -128,6 +131,8 @@ PORTABLES: tuple[Pass, ...] = (
     part_bias_from_product,
 )
 MICROSOFTS: tuple[Pass, ...] = (
+    sink_scales,
+    merge_reshapes,
     absorb_transposes,
     merge_moves,
     fuse_attention,

@@ -78,16 +78,31 @@ def _fuse(graph: oir.Graph, op_type: str) -> int:
 def _operands(node: oir.Node) -> tuple[_Operand, _Operand, _Operand] | None:
     """q, k and v of ``Softmax(q·kᵀ)·v``; q gets all factors of the scores."""
     probabilities, v = inputs(node)
-    softmax = made_by(probabilities, "Softmax")
-    last = len(sizes(probabilities)) - 1
-    if softmax is None or attribute(softmax, "axis", -1) % (last + 1) != last or only_use(probabilities) is None:
+    grouped = _regrouped(probabilities)
+    softmax = made_by(grouped, "Softmax")
+    last = len(sizes(grouped)) - 1
+    if softmax is None or attribute(softmax, "axis", -1) % (last + 1) != last or only_use(grouped) is None:
         return None
     scores = _peel(inputs(softmax)[0], "Mul", "Div")
-    product = made_by(scores.source, "MatMul")
-    if product is None or only_use(inputs(softmax)[0]) is None or only_use(scores.source) is None:
+    made = _regrouped(scores.source)
+    product = made_by(made, "MatMul")
+    if product is None or only_use(inputs(softmax)[0]) is None or only_use(made) is None:
+        return None
+    # Batches and heads may be two axes for the softmax, and one for both products.
+    if sizes(made)[:-2] != sizes(probabilities)[:-2]:
         return None
     q, k = (_peel(value, "Transpose", "Mul", "Div") for value in inputs(product))
     return changed(q, scale=q.scale * k.scale * scores.scale), k.transposed(), _peel(v, "Transpose")
+
+
+def _regrouped(value: oir.Value) -> oir.Value:
+    """A stack of matrices before a change of the axes in front of them."""
+    while (move := made_by(value, "Reshape", "Unsqueeze", "Squeeze")) is not None and only_use(value) is not None:
+        before = inputs(move)[0]
+        if sizes(before)[-2:] != sizes(value)[-2:] or len(sizes(before)) < 3:
+            break
+        value = before
+    return value
 
 
 def _peel(value: oir.Value, *op_types: str) -> _Operand:
