@@ -191,3 +191,11 @@ def test_a_condition_that_is_a_state() -> None:
     model, x = stablehlo_to_onnx(module), np.arange(3, dtype=np.float32)
     for go, times in ((True, 2), (False, 1)):
         np.testing.assert_array_equal(run(model, x, np.asarray(go))[0], x * times)
+
+
+def test_a_single_step_needs_no_loop() -> None:
+    def once(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first, rows = lax.scan(lambda h, t: (jnp.tanh(h * 0.5 + t), h - t), START, x[:1])
+        return lax.fori_loop(2, 3, lambda i, h: h * i + x[i], first), rows
+
+    assert loops(run_and_compare(once, X, symbolic=None)) == []

@@ -25,11 +25,13 @@ def counted_loop(frame: Frame, op: Any, states: Collection[int]) -> list[oir.Val
 
     ``states`` are the positions of the values that the body does not just pass on. Counters are known in each step and
     are no states; neither are arrays of which each step writes one row and that nothing reads. Which ones these are
-    is tried: if the translated body shows that some are others, it is translated again.
+    is tried: if the translated body shows that some are others, it is translated again. A single step needs no loop.
     """
     counter, count = _counter(frame, op, states)
     if counter is None or count is None:
         return None
+    if count == 1:
+        return _only_step(frame, op)
     returned = list(list(op.regions[1].blocks[0].operations)[-1].operands)
     counters = {j for j in states if _may_count(frame, op.operands[j], returned[j])}
     arrays = {
@@ -49,6 +51,13 @@ def counted_loop(frame: Frame, op: Any, states: Collection[int]) -> list[oir.Val
         attempt.discard()
         counters, arrays = counters - wrong, arrays - wrong
     return None
+
+
+def _only_step(frame: Frame, op: Any) -> list[oir.Value]:
+    inner = frame.copy(frame.builder)
+    for parameter, operand in zip(op.regions[1].blocks[0].arguments, op.operands, strict=True):
+        inner.bind(parameter, frame, operand)
+    return frame.take(op, inner, inner.run(op.regions[1]))
 
 
 def _counter(frame: Frame, op: Any, states: Collection[int]) -> tuple[int | None, Size | None]:
