@@ -20,7 +20,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.nested import root
 from swift_export.converter.passes.polynomial import polynomial
-from swift_export.converter.passes.roundings import rounding_of
+from swift_export.converter.passes.roundings import rounding_of, unrounded
 
 __all__ = ["fuse_gelu"]
 
@@ -47,7 +47,8 @@ def fuse_gelu(graph: oir.Graph) -> int:
     """``0.5 * x * (1 + erf(x / sqrt(2)))``, ``0.5 * x * erfc(-x / sqrt(2))`` or
     ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³)))`` -> Gelu.
 
-    Factors and terms may have any order, and the cube any form. Before opset 20, only erfc is replaced, by 1 + erf.
+    Factors and terms may have any order, and the cube any form. Before opset 20, only erfc is replaced, by 1 + erf. JAX
+    writes out erfc in float32, between conversions if x has 16 bits.
     """
     missing = root(graph).opset_imports[""] < GELU_SINCE
     count = 0
@@ -55,14 +56,23 @@ def fuse_gelu(graph: oir.Graph) -> int:
         found = _argument(node) if node.op_type == "Mul" else None
         if found is None or (missing and not found[2]):
             continue
-        x, approximate, _ = found
+        x, approximate, erfc = found
+        kind = x.dtype
+        assert kind is not None
+        x = _cast(graph, node, x, oir.DataType.FLOAT if erfc else kind)
         if missing:
             gelu = _by_erf(graph, node, x)
         else:
             gelu = new_value(graph, node, "Gelu", [x], sizes(x), {"approximate": approximate})
-        replace(graph, node.outputs[0], gelu)
+        replace(graph, node.outputs[0], _cast(graph, node, gelu, kind))
         count += 1
     return count
+
+
+def _cast(graph: oir.Graph, node: oir.Node, value: oir.Value, dtype: oir.DataType) -> oir.Value:
+    if value.dtype == dtype:
+        return value
+    return new_value(graph, node, "Cast", [value], sizes(value), {"to": dtype.value}, dtype=dtype)
 
 
 def _by_erf(graph: oir.Graph, node: oir.Node, x: oir.Value) -> oir.Value:
@@ -92,7 +102,7 @@ def _argument(node: oir.Node) -> tuple[oir.Value, str, bool] | None:
             rest.remove(x)
             numbers = [scalar(v) for v in rest]
             if None not in numbers and math.prod(n for n in numbers if n is not None) == 0.5:
-                return x, approximate, complement_of(factor) is not None
+                return x, approximate, complement_of(unrounded(factor)) is not None
     return None
 
 
@@ -110,9 +120,9 @@ def _factors(value: oir.Value, stop: oir.Value | None) -> list[list[oir.Value]]:
 
 def _one_plus(factor: oir.Value) -> tuple[oir.Value, tuple[dict[int, float], str]] | None:
     """The function's argument and its form, if the factor is 1 + erf, erfc or 1 + tanh."""
-    complement = complement_of(factor)
+    complement = complement_of(unrounded(factor))
     if complement is not None:
-        return complement, COMPLEMENT
+        return unrounded(complement), COMPLEMENT
     add = made_by(factor, "Add")
     for one, other in either(add) if add is not None else []:
         function = made_by(other, *FORMS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx_ir as oir
 
 from swift_export.converter.builder import LOOSE, SHORT
-from swift_export.converter.passes.match import FLOATS, inputs, new_value, replace, sizes
+from swift_export.converter.passes.match import FLOATS, inputs, made_by, new_value, replace, sizes
 
-__all__ = ["drop_roundings", "rounding_of"]
+__all__ = ["drop_roundings", "rounding_of", "unrounded"]
 
 DataType = oir.DataType
 
@@ -46,6 +46,15 @@ def rounding_of(value: oir.Value) -> oir.DataType | None:
         return inputs(node)[0].dtype
     rounded = value.meta.get(ROUNDED)
     return rounded if isinstance(rounded, DataType) else value.dtype
+
+
+def unrounded(value: oir.Value) -> oir.Value:
+    """A value before it is converted between floats of 16 and 32 bits."""
+    cast = made_by(value, "Cast")
+    if cast is None or value.dtype not in (*SHORT, DataType.FLOAT):
+        return value
+    before = inputs(cast)[0]
+    return unrounded(before) if before.dtype in (*SHORT, DataType.FLOAT) else value
 
 
 def _is_loose(value: oir.Value) -> bool:

@@ -7,10 +7,9 @@ import math
 import onnx_ir as oir
 
 from swift_export.converter.passes.match import attribute, axes_of, inputs, made_by, new_value, replace, scalar, sizes
+from swift_export.converter.passes.roundings import unrounded
 
 __all__ = ["fuse_softmax"]
-
-FLOATS = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
 
 def fuse_softmax(graph: oir.Graph) -> int:
@@ -34,7 +33,7 @@ def _softmax(node: oir.Node) -> tuple[str, oir.Value, int] | None:
         return None
     exponentials, total = inputs(node)
     found = _sum_of_exponentials(total)
-    if found is None or found[0] is not _unrounded(exponentials):
+    if found is None or found[0] is not unrounded(exponentials):
         return None
     return "Softmax", *found[1:]
 
@@ -43,26 +42,26 @@ def _log_softmax(node: oir.Node) -> tuple[str, oir.Value, int] | None:
     if node.op_type != "Sub" or node.domain:
         return None
     shifted, logarithm = inputs(node)
-    log = made_by(_unrounded(logarithm), "Log")
+    log = made_by(unrounded(logarithm), "Log")
     found = _sum_of_exponentials(inputs(log)[0]) if log is not None else None
-    if found is None or _unrounded(inputs(_made(found[0]))[0]) is not _unrounded(shifted):
+    if found is None or unrounded(inputs(_made(found[0]))[0]) is not unrounded(shifted):
         return None
     return "LogSoftmax", *found[1:]
 
 
 def _sum_of_exponentials(total: oir.Value) -> tuple[oir.Value, oir.Value, int] | None:
     """(exponentials, x, axis from the end) if a value is ``sum(exp(x - max(x)))`` along one axis."""
-    summed = made_by(_unrounded(total), "ReduceSum")
+    summed = made_by(unrounded(total), "ReduceSum")
     if summed is None:
         return None
-    exponentials, mask = _unmasked(_unrounded(inputs(summed)[0]))
+    exponentials, mask = _unmasked(unrounded(inputs(summed)[0]))
     exp = made_by(exponentials, "Exp")
-    difference = made_by(_unrounded(inputs(exp)[0]), "Sub") if exp is not None else None
+    difference = made_by(unrounded(inputs(exp)[0]), "Sub") if exp is not None else None
     if difference is None:
         return None
     x, largest = inputs(difference)
-    maximum = made_by(_unrounded(largest), "ReduceMax")
-    if maximum is None or _unrounded(inputs(maximum)[0]) is not _unrounded(x):
+    maximum = made_by(unrounded(largest), "ReduceMax")
+    if maximum is None or unrounded(inputs(maximum)[0]) is not unrounded(x):
         return None
     if mask is not None and _mask_of_infinities(x) is not mask:
         return None
@@ -80,21 +79,13 @@ def _unmasked(value: oir.Value) -> tuple[oir.Value, oir.Value | None]:
     if choice is None or scalar(inputs(choice)[2]) != 0:
         return value, None
     mask, a, _ = inputs(choice)
-    return _unrounded(a), mask
+    return unrounded(a), mask
 
 
 def _mask_of_infinities(x: oir.Value) -> oir.Value | None:
     """The mask of ``Where(mask, a, -inf)``."""
     choice = made_by(x, "Where")
     return inputs(choice)[0] if choice is not None and scalar(inputs(choice)[2]) == -math.inf else None
-
-
-def _unrounded(value: oir.Value) -> oir.Value:
-    """A value before it is converted between floats of 16 and 32 bits."""
-    cast = made_by(value, "Cast")
-    if cast is None or value.dtype not in FLOATS or inputs(cast)[0].dtype not in FLOATS:
-        return value
-    return _unrounded(inputs(cast)[0])
 
 
 def _made(value: oir.Value) -> oir.Node:

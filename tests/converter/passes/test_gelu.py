@@ -169,3 +169,19 @@ def test_other_complements_keep_their_digits() -> None:
     for optimized in (False, True):
         for found, wanted in zip(run(model, x, optimized=optimized), (jax.jit(f)(x) for f in others), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_the_complement_of_erf_between_conversions(dtype: type) -> None:
+    """JAX writes out erfc of 16 bits in float32."""
+    x = np.random.default_rng(0).standard_normal((3, 5), np.float32) * 3
+
+    def gelu(x: jax.Array) -> jax.Array:
+        return jax.nn.gelu(x.astype(dtype), approximate=False).astype(jnp.float32)
+
+    assert op_types(lower(gelu, x)).keys() == {"Cast", "Gelu"}
+    for opset in (19, 20):
+        model = lower(gelu, x, opset=opset)
+        for optimized in (False, True):
+            (found,) = run(model, x, optimized=optimized)
+            np.testing.assert_allclose(found, jax.jit(gelu)(x), rtol=4 * float(jnp.finfo(dtype).eps), atol=1e-2)
