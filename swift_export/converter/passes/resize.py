@@ -9,6 +9,7 @@ from swift_export.converter.passes.fold import results
 from swift_export.converter.passes.match import (
     array,
     attribute,
+    can_replace,
     constant_like,
     inputs,
     is_named,
@@ -23,45 +24,83 @@ __all__ = ["fold_indices", "fuse_resize"]
 
 #: Ops of which indices are computed; each has one exact result on small integers, and on floats that are near them.
 _EXACT = (
-    "Abs Add And Cast Ceil Clip Div Equal Expand Floor Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or "
-    "Range Reshape Squeeze Sub Unsqueeze Where"
+    "Abs Add And Cast Ceil Clip Concat Div Equal Expand Floor Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg "
+    "Not Or Range ReduceSum Reshape Squeeze Sub Transpose Unsqueeze Where"
 )
 EXACT = frozenset(_EXACT.split())
-#: The most indices, and what is above all numbers that are converted on the way to them.
-MOST, LARGEST = 2**12, 2**31
+#: The most indices that become a constant and that are computed, and what is above all numbers that are converted.
+MOST, COMPUTED, LARGEST = 2**12, 2**20, 2**31
 
 
 def fold_indices(graph: oir.Graph) -> int:
-    """A Gather by one index for each place, computed of constants -> by a constant."""
-    count = 0
-    for node in graph:
+    """A Gather by indices computed of constants -> by a constant; of places in a grid, by one for each axis."""
+    count, known = 0, dict[oir.Value, np.ndarray | None]()
+    for node in list(graph):
         index = node.inputs[1] if node.op_type == "Gather" and not node.domain else None
-        if index is None or index.shape is None or len(sizes(index)) != 1 or array(index) is not None:
+        if index is None or index.shape is None or not sizes(index) or array(index) is not None:
             continue
-        found = _computed(index)
-        if found is not None and found.dtype in (np.int32, np.int64):
+        found = _computed(index, known)
+        if found is None or found.dtype not in (np.int32, np.int64):
+            continue
+        by_axis = _by_axis(graph, node, found)
+        if by_axis is not None:
+            replace(graph, node.outputs[0], by_axis)
+        elif found.size <= MOST:
             node.replace_input_with(1, constant_like(graph, found))
-            count += 1
+        else:
+            continue
+        count += 1
     return count
 
 
-def _computed(value: oir.Value) -> np.ndarray | None:
+def _by_axis(graph: oir.Graph, node: oir.Node, places: np.ndarray) -> oir.Value | None:
+    """Two axes, read as one by rows and columns of places -> one after the other."""
+    (x, _), output = inputs(node), node.outputs[0]
+    merged = made_by(x, "Reshape")
+    axis = attribute(node, "axis", 0) % len(sizes(x))
+    grid = inputs(merged)[0] if merged is not None else None
+    if grid is None or places.ndim != 2 or places.size == 0 or len(sizes(grid)) != len(sizes(x)) + 1:
+        return None
+    height, width = sizes(grid)[axis : axis + 2]
+    same = [*sizes(grid)[:axis], *sizes(grid)[axis + 2 :]] == [*sizes(x)[:axis], *sizes(x)[axis + 1 :]]
+    if not (same and isinstance(height, int) and isinstance(width, int)):
+        return None
+    rows, columns = places[:, 0] // max(width, 1), places[0] % max(width, 1)
+    inside = places.min() >= 0 and places.max() < height * width
+    if not inside or not np.array_equal(places, rows[:, None] * width + columns):
+        return None
+    for at, taken in ((axis, rows), (axis + 1, columns)):
+        shape = [*sizes(grid)[:at], len(taken), *sizes(grid)[at + 1 :]]
+        if not np.array_equal(taken, np.arange(sizes(grid)[at])):
+            index = constant_like(graph, taken.astype(np.int64))
+            grid = new_value(graph, node, "Gather", [grid, index], shape, {"axis": at})
+    return grid if can_replace(output, grid) else None
+
+
+def _computed(value: oir.Value, known: dict[oir.Value, np.ndarray | None]) -> np.ndarray | None:
     """The elements of an expression of constants."""
-    elements = array(value)
-    if elements is None:
-        node = value.producer()
-        if node is None or node.domain or node.op_type not in EXACT or value.shape is None:
-            return None
-        operands = [_computed(v) for v in inputs(node)]
-        known = [v for v in operands if v is not None]
-        if len(known) < len(operands) or len(operands) < len(node.inputs):
-            return None
-        # Runtimes differ on casts of larger ones.
-        if node.op_type == "Cast" and not np.all(np.abs(known[0].astype(np.float64)) < LARGEST):
-            return None
-        (elements,) = results(node, known)
-    named = value.is_initializer() and is_named(value)
-    return elements if elements.size <= MOST and not named else None
+    if value not in known:
+        elements = array(value)
+        if elements is None:
+            elements = _result(value, known)
+        elif value.is_initializer() and is_named(value):
+            elements = None
+        known[value] = elements if elements is not None and elements.size <= COMPUTED else None
+    return known[value]
+
+
+def _result(value: oir.Value, known: dict[oir.Value, np.ndarray | None]) -> np.ndarray | None:
+    node = value.producer()
+    if node is None or node.domain or node.op_type not in EXACT or value.shape is None:
+        return None
+    operands = [_computed(v, known) for v in inputs(node)]
+    present = [v for v in operands if v is not None]
+    if len(present) < len(operands) or len(operands) < len(node.inputs):
+        return None
+    # Runtimes differ on casts of larger ones.
+    if node.op_type == "Cast" and not np.all(np.abs(present[0].astype(np.float64)) < LARGEST):
+        return None
+    return results(node, present)[0]
 
 
 def fuse_resize(graph: oir.Graph) -> int:

@@ -6,14 +6,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import onnx_ir as oir
 import pytest
+from jax import lax
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graphs import Sketch, op_types, transformed
 
 from swift_export.converter.passes.fold import FREE_BYTES, fold_constants
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from compare import run_and_compare
 
 #: ONNX Runtime's CPU rounds to float16 only once a whole chain is computed, so it cannot be compared with there.
 TYPES = (np.float32, np.float64, np.int64, np.int32)
@@ -159,3 +165,30 @@ def test_the_pass_says_how_many_nodes_it_folded() -> None:
     graph = sketch.graph(sketch.inputs, {"y": y})
     assert fold_constants(graph) == 1
     assert fold_constants(graph) == 0
+
+
+def test_moves_and_widening_of_short_floats() -> None:
+    """Variances of a batch normalisation, with axes of size 1 beside the channels."""
+    for dtype in (ml_dtypes.bfloat16, np.float16):
+        variance = np.array([0.5, 2.0, 4.0]).astype(dtype)
+        counts = op_types(
+            run_and_compare(
+                lambda x, v=variance: x * lax.rsqrt(jnp.asarray(v)[None, :, None].astype(jnp.float32)),
+                np.ones((2, 3, 4), np.float32),
+            )
+        )
+        assert counts == {"Mul": 1}
+
+
+def test_maxima_and_conversions_on_which_runtimes_agree() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    special = np.array([np.nan, -0.0, 1e10, 3.7], np.float32)
+    counts = op_types(
+        run_and_compare(
+            lambda x: x + (jnp.maximum(lax.iota(jnp.float32, 4) - 1.5, 0).astype(jnp.int32) // 2).astype(jnp.float32), x
+        )
+    )
+    assert counts == {"Add": 1}
+    run_and_compare(
+        lambda x: (x + jnp.maximum(special, 0.0), x.astype(jnp.int32) + jnp.asarray(special).astype(jnp.int32)), x
+    )
