@@ -83,7 +83,8 @@ def _of_groups(x: oir.Value, mean: oir.Value, variance: oir.Value, centred: oir.
     grouped = sizes(source)
     if axes is None or not (source is x or (again is not None and again.inputs[0] is x)):
         return None
-    kept = [axis for axis in range(len(grouped)) if axis not in axes]
+    # Means of a batch of one may be over its axis as well.
+    kept = [axis for axis in range(len(grouped)) if axis not in axes or (axis == 0 and grouped[0] == 1)]
     if len(kept) != 2 or kept[0] != 0 or not isinstance(grouped[kept[1]], int) or grouped[0] != sizes(x)[0]:
         return None
     if not all(_is_aligned(value, x, grouped, kept[1]) for value in (mean, variance)):

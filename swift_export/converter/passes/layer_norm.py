@@ -19,7 +19,9 @@ from swift_export.converter.passes.norms import (
     ones,
     plus_epsilon,
     quotients,
+    same,
 )
+from swift_export.converter.passes.roundings import unrounded
 
 __all__ = ["fuse_layer_normalization"]
 
@@ -78,7 +80,7 @@ def _normalised(node: oir.Node) -> Iterator[_Norm]:
             parts.append((x, mean, root, scale, None))
     for x, mean, root, scale, bias in [*parts, *_multiplied_out(node)]:
         for variance, epsilon in plus_epsilon(root):
-            axis = mean_axis(made_by(mean, "ReduceMean"), x)
+            axis = mean_axis(made_by(unrounded(mean), "ReduceMean"), x)
             if axis is None or _variance_axis(variance, x, mean) != axis or sizes(node.outputs[0]) != sizes(x):
                 continue
             if all(v is None or is_row(v, sizes(x)[axis:]) for v in (scale, bias)):
@@ -110,10 +112,10 @@ def _less_product(value: oir.Value, factor: oir.Value) -> Iterator[tuple[oir.Val
 
 def _variance_axis(value: oir.Value, x: oir.Value, mean: oir.Value) -> int | None:
     """The first axis over which a value is the variance of x, of this mean."""
-    average = made_by(value, "ReduceMean")
-    square = made_by(average.inputs[0], "Mul", "Pow") if average is not None else None
-    difference = made_by(square.inputs[0], "Sub") if square is not None else None
-    if difference is not None and inputs(difference) == [x, mean]:
+    average = made_by(unrounded(value), "ReduceMean")
+    square = made_by(unrounded(inputs(average)[0]), "Mul", "Pow") if average is not None else None
+    difference = made_by(unrounded(inputs(square)[0]), "Sub") if square is not None else None
+    if difference is not None and all(map(same, inputs(difference), (x, mean))):
         return mean_square(value, difference.outputs[0])
     maximum = made_by(value, "Max")
     for zero, other in either(maximum) if maximum is not None else ():

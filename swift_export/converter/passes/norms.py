@@ -21,6 +21,7 @@ from swift_export.converter.passes.match import (
     scalar,
     sizes,
 )
+from swift_export.converter.passes.roundings import unrounded
 
 __all__ = [
     "as_row",
@@ -33,6 +34,7 @@ __all__ = [
     "ones",
     "plus_epsilon",
     "quotients",
+    "same",
 ]
 
 
@@ -50,22 +52,26 @@ def quotients(node: oir.Node) -> Iterator[tuple[oir.Value, oir.Value, oir.Value 
 
 def inverses(value: oir.Value) -> Iterator[tuple[oir.Value, oir.Value | None]]:
     """(b, scale) for each reading of a value as ``1 / sqrt(b)`` or ``scale / sqrt(b)``."""
-    inverse = made_by(value, "Reciprocal")
-    if inverse is not None:
-        root = made_by(inverse.inputs[0], "Sqrt")
-        if root is not None:
-            yield inputs(root)[0], None
-    product = made_by(value, "Mul")
+    root = _root_of_inverse(value)
+    if root is not None:
+        yield root, None
+    product = made_by(unrounded(value), "Mul")
     for scale, other in either(product) if product is not None else ():
-        inverse = made_by(other, "Reciprocal")
-        root = made_by(inverse.inputs[0], "Sqrt") if inverse is not None else None
-        if root is not None:
-            yield inputs(root)[0], scale
+        root = _root_of_inverse(other)
+        if root is not None and scale.dtype == value.dtype:
+            yield root, scale
+
+
+def _root_of_inverse(value: oir.Value) -> oir.Value | None:
+    """b if a value is ``1 / sqrt(b)``."""
+    inverse = made_by(unrounded(value), "Reciprocal")
+    root = made_by(unrounded(inputs(inverse)[0]), "Sqrt") if inverse is not None else None
+    return inputs(root)[0] if root is not None else None
 
 
 def plus_epsilon(value: oir.Value) -> Iterator[tuple[oir.Value, float]]:
     """(x, epsilon) for each reading of a value as ``x + epsilon``."""
-    add = made_by(value, "Add")
+    add = made_by(unrounded(value), "Add")
     for x, constant in either(add) if add is not None else ():
         epsilon = scalar(constant)
         if epsilon is not None:
@@ -74,23 +80,31 @@ def plus_epsilon(value: oir.Value) -> Iterator[tuple[oir.Value, float]]:
 
 def mean_square(value: oir.Value, of: oir.Value) -> int | None:
     """The first axis if a value is ``mean(of²)`` over trailing axes."""
-    average = made_by(value, "ReduceMean")
+    average = made_by(unrounded(value), "ReduceMean")
     square = inputs(average)[0] if average is not None else None
     return mean_axis(average, square) if square is not None and is_square(square, of) else None
 
 
 def is_square(value: oir.Value, of: oir.Value) -> bool:
     """Whether a value is ``of²``."""
-    node = made_by(value, "Mul", "Pow")
+    node = made_by(unrounded(value), "Mul", "Pow")
     if node is None:
         return False
     a, b = inputs(node)
-    return a is of and (b is of if node.op_type == "Mul" else scalar(b) == 2)
+    return same(a, of) and (same(b, of) if node.op_type == "Mul" else scalar(b) == 2)
+
+
+def same(a: oir.Value, b: oir.Value) -> bool:
+    """Whether two values are one, but for conversions between floats of 16 and 32 bits.
+
+    JAX computes means of 16 bits in float32 and rounds each: normalizations do not, nor does XLA.
+    """
+    return unrounded(a) is unrounded(b)
 
 
 def mean_axis(node: oir.Node | None, of: oir.Value) -> int | None:
     """The first axis of a mean of ``of`` over trailing axes, kept with size 1."""
-    if node is None or node.inputs[0] is not of or attribute(node, "keepdims", 1) != 1:
+    if node is None or not same(inputs(node)[0], of) or attribute(node, "keepdims", 1) != 1:
         return None
     axes, rank = axes_of(node), len(sizes(of))
     return axes[0] if axes and axes == list(range(axes[0], rank)) else None

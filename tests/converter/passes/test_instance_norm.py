@@ -90,3 +90,14 @@ def test_between_convolutions_the_layout_is_theirs() -> None:
 
     counts = op_types(run_and_compare(network, X, rtol=2e-5))
     assert (counts["Transpose"], counts["InstanceNormalization"], counts["Reshape"]) == (2, 2, 4)
+
+
+def test_means_over_a_batch_of_one() -> None:
+    """PyTorch's InstanceNorm is a BatchNorm of one element, whose channels are those of all."""
+
+    def norm(x: jax.Array) -> jax.Array:
+        centred = x - x.mean((0, 2, 3), keepdims=True)
+        return centred * lax.rsqrt((centred * centred).mean((0, 2, 3), keepdims=True) + 1e-5)
+
+    model = run_and_compare(lambda x: norm(x.reshape(1, 8, 5, 6)).reshape(x.shape), X, rtol=RTOL, symbolic=None)
+    assert op_types(model) == {"Reshape": 2, "InstanceNormalization": 1}

@@ -214,3 +214,23 @@ def test_as_jax_writes_it() -> None:
 
     for spelling in (function, by_variance):
         assert op_types(run_and_compare(spelling, x, rtol=RTOL)) == {"LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("dtype", [jax.numpy.float16, jax.numpy.bfloat16])
+def test_short_floats_whose_means_jax_rounds(dtype: type) -> None:
+    """Means of 16 bits are computed in float32 and rounded, each of them."""
+    rng = np.random.default_rng(0)
+    x, scale, bias = rng.standard_normal((3, 4, 6), np.float32), *rng.standard_normal((2, 6), np.float32)
+
+    def function(x: jax.Array) -> jax.Array:
+        x = x.astype(dtype)
+        centred = x - x.mean(-1, keepdims=True)
+        y = centred * lax.rsqrt(x.var(-1, keepdims=True) + dtype(1e-5)) * scale.astype(dtype) + bias.astype(dtype)
+        return y.astype(np.float32)
+
+    model = lower(function, x)
+    assert set(op_types(model)) == {"Cast", "LayerNormalization"}
+    for optimized in (False, True):
+        (found,) = run(model, x, optimized=optimized)
+        room = 4 * float(jax.numpy.finfo(dtype).eps)
+        np.testing.assert_allclose(found, jax.jit(function)(x), rtol=room, atol=room)
