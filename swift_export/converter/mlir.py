@@ -11,6 +11,7 @@ import onnx_ir
 from swift_export.converter.narrow_types import CARRIERS, CARRYING, NARROW, elements_in
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
+from swift_export.formats.float_bits import float_bits
 from swift_export.formats.mlir_bindings import ir
 from swift_export.formats.scopes import scope_in
 from swift_export.formats.stablehlo_module import (
@@ -86,9 +87,13 @@ def constant_array(attribute: Any) -> np.ndarray:
     shape = tuple(kind.shape)
     if not isinstance(attribute, (ir.DenseIntElementsAttr, ir.DenseFPElementsAttr)):
         raise LoweringError(f"constant {str(attribute)[:60]}: expected dense elements")
-    if narrow or dtype.name == "bfloat16":
-        return elements_in(str(attribute), narrow or dtype.name).astype(dtype).reshape(shape)
-    elements = np.asarray(attribute)
+    name = narrow or dtype.name
+    if name == "bfloat16" or name.startswith("float8"):
+        elements = float_bits(attribute).view(name)
+    elif narrow:
+        elements = elements_in(str(attribute), narrow).reshape(shape)
+    else:
+        elements = np.asarray(attribute)
     # A view keeps the whole MLIR context alive: only weights are worth it.
     return elements.astype(dtype, copy=elements.nbytes < VIEWED).reshape(shape)
 
