@@ -244,8 +244,8 @@ class Bench:
         return locate(self.values, target, comparison, self.case, ALLOWED)
 
     def find(self, fault: Planted, runtime: str = "onnxruntime") -> Fault:
-        """Where the fault is found, in the smallest size that the features show ten times over."""
-        for size in range(SIZES):
+        """Where the fault is found, in the smallest size, from its own on, that the features show ten times over."""
+        for size in range(fault.size, SIZES):
             target = self.export(Planted(fault.kind, fault.stage, fault.block, size), runtime)
             comparison = self.compare(target)
             if comparison.difference.relative_l2 >= VISIBLE:
