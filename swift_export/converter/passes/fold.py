@@ -39,7 +39,7 @@ CHOICES = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessO
 #: matrices, exponentials and the like vary, and ops that only repeat elements keep the file small.
 EXACT = frozenset({"Abs", "Add", "Ceil", "Div", "Floor", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})
 #: Implementations differ on quotients of integers and on floats out of an integer type's range.
-EXACT_ON_INTEGERS = (EXACT | {"Cast", "Max", "Min", "Range", "Sign"}) - {"Div", "Reciprocal", "Sqrt"}
+EXACT_ON_INTEGERS = (EXACT | {"Cast", "Clip", "Max", "Min", "Range", "Sign"}) - {"Div", "Reciprocal", "Sqrt"}
 
 _INTEGERS = (oir.DataType.INT64, oir.DataType.INT32, oir.DataType.UINT8)
 DTYPES = frozenset({*FLOATS, *_INTEGERS, oir.DataType.BOOL}) - {oir.DataType.BFLOAT16}
