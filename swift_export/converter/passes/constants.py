@@ -64,7 +64,7 @@ def is_filled(value: oir.Value, test: Callable[[np.ndarray], bool]) -> bool:
     if elements is not None:
         return test(elements)
     node = value.producer()
-    if node is None or node.domain or node.op_type not in ("Concat", "Expand", "Reshape", "Unsqueeze"):
+    if node is None or node.domain or node.op_type not in ("Concat", "Expand", "Reshape", "Transpose", "Unsqueeze"):
         return False
     parts = inputs(node) if node.op_type == "Concat" else inputs(node)[:1]
     return all(is_filled(part, test) for part in parts)

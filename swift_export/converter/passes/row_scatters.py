@@ -26,7 +26,7 @@ from swift_export.converter.passes.scatter_rounds import Rounds, is_worthwhile
 from swift_export.converter.passes.segments import repeated_rows
 from swift_export.converter.passes.single_elements import element_positions
 
-__all__ = ["scatter_rows"]
+__all__ = ["put_rows_first", "scatter_rows"]
 
 #: Elements of the shortest row that is worth a copy.
 SHORTEST_ROW = 16
@@ -63,6 +63,34 @@ def scatter_rows(graph: oir.Graph) -> int:
                     result = _as_elements(graph, scatter, result, *rest)
             replace(graph, scatter.node.outputs[0], result)
     return len(found)
+
+
+def put_rows_first(graph: oir.Graph) -> int:
+    """A scatter along a later axis -> one along the first axis between transposes, which takes a third of the time."""
+    count = 0
+    for node in list(graph):
+        axis = attribute(node, "axis", 0) if node.op_type == "ScatterElements" and not node.domain else 0
+        if axis < 1:
+            continue
+        data, positions, update = inputs(node)
+        order = [axis, *(i for i in range(len(sizes(data))) if i != axis)]
+        shape, wanted = ([sizes(value)[i] for i in order] for value in (update, data))
+        rows = repeated_rows(positions, axis)
+        if rows is None or shape[1:] != wanted[1:] or not all(isinstance(size, int) for size in shape):
+            continue
+        first, second = (
+            new_value(graph, node, "Transpose", [value], turned, {"perm": order})
+            for value, turned in ((data, wanted), (update, shape))
+        )
+        column, whole = (constant_like(graph, np.asarray(s, np.int64)) for s in ([-1, *[1] * (len(shape) - 1)], shape))
+        repeated = new_value(graph, node, "Reshape", [rows, column], [shape[0], *[1] * (len(shape) - 1)])
+        operands = [first, new_value(graph, node, "Expand", [repeated, whole], shape), second]
+        settings = {name: value for name, value in node.attributes.items() if name == "reduction"}
+        result = new_value(graph, node, "ScatterElements", operands, wanted, {"axis": 0, **settings})
+        back = {"perm": [order.index(i) for i in range(len(order))]}
+        replace(graph, node.outputs[0], new_value(graph, node, "Transpose", [result], sizes(data), back))
+        count += 1
+    return count
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ INT64 = oir.DataType.INT64
 #: More rounds than these would be too many nodes.
 MOST_ROUNDS = 32
 #: Nanoseconds that ONNX Runtime takes about: to scatter an element by ScatterElements and in a round; to find the
-#: rounds of a row; for a round, and for a round of a scatter.
-ELEMENT, ELEMENT_IN_ROUND, ROW, ROUND, ROUND_OF_SCATTER = 4.5, 1.0, 100, 30_000, 8_000
+#: rounds of a row; for a round, for each target in it, and for a round of a scatter.
+ELEMENT, ELEMENT_IN_ROUND, ROW, ROUND, TARGET, ROUND_OF_SCATTER = 5.0, 1.0, 100, 10_000, 5, 8_000
 
 
 def is_worthwhile(rows: int, targets: int, widths: Sequence[int], *, known: bool) -> bool:
@@ -31,9 +31,9 @@ def is_worthwhile(rows: int, targets: int, widths: Sequence[int], *, known: bool
     number = _number_of_rounds(rows, targets)
     if not widths or number > MOST_ROUNDS:
         return False
-    plan = 0 if known else rows * ROW + number * ROUND
+    plan = 0 if known else rows * ROW + number * (ROUND + targets * TARGET)
     each = rows * sum(widths)
-    return 1.5 * (plan + each * ELEMENT_IN_ROUND + number * len(widths) * ROUND_OF_SCATTER) < each * ELEMENT
+    return 1.2 * (plan + each * ELEMENT_IN_ROUND + number * len(widths) * ROUND_OF_SCATTER) < each * ELEMENT
 
 
 def _number_of_rounds(rows: int, targets: int) -> int:

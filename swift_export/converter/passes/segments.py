@@ -22,12 +22,17 @@ CLAMPED = (
 )
 
 
-def repeated_rows(positions: oir.Value) -> oir.Value | None:
-    """The value that has the row of each slice, in order, if these positions repeat it for each element of a slice."""
+def repeated_rows(positions: oir.Value, axis: int = 0) -> oir.Value | None:
+    """The value that has the row of each slice, in order, if these positions along an axis repeat it for each element
+    of a slice.
+    """
     shape = sizes(positions)
     if len(shape) > 1:
         repeated = made_by(positions, "Expand")
-        if repeated is None or sizes(inputs(repeated)[0]) != [shape[0], *(1 for _ in shape[1:])]:
+        before = sizes(inputs(repeated)[0]) if repeated is not None else []
+        if repeated is None or [*[1] * (len(shape) - len(before)), *before] != [
+            size if i == axis else 1 for i, size in enumerate(shape)
+        ]:
             return None
         positions = inputs(repeated)[0]
     return _unmoved(positions)

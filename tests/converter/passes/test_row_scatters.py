@@ -129,6 +129,17 @@ def test_messages_are_computed_in_rounds(nodes: int) -> None:
     given = features(nodes, 128), features(EDGES, 4), features(EDGES, 128), edges("random"), edges("random") % nodes
     given[1][:50], given[2][50:100] = -0.0, -0.0
     model = lower(function, *given, symbolic=None)
-    assert op_types(model).get("ScatterND", 0) == (0 if nodes == 3 else 9 * 4)
+    assert op_types(model).get("ScatterND", 0) == (0 if nodes == 3 else 9 * 5)
     assert op_types(model)["MatMul"] == (1 if nodes == 3 else 10)  # with ones; the sums that start at -0 have none
+    same(model, function, *given)
+
+
+def test_several_graphs_of_the_same_edges() -> None:
+    def function(x: jax.Array, update: jax.Array, ends: jax.Array) -> list[jax.Array]:
+        added = jax.vmap(lambda x, u: x.at[ends].add(u, mode="drop"))(x, update)
+        return [added, x.at[:, ends].max(update, mode="drop"), x[..., 0].at[:, ends].min(update[..., 0], mode="drop")]
+
+    given = features(3, NODES, 24), features(3, EDGES, 24), edges("random")
+    model = lower(function, *given, symbolic=None)
+    assert all(node.attributes["axis"].as_int() == 0 for node in model.graph if node.op_type == "ScatterElements")
     same(model, function, *given)
