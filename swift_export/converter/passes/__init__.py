@@ -97,6 +97,7 @@ STANDARD: tuple[Pass, ...] = (
     fuse_activations,
     merge_transposes,
     choose_layouts,
+    merge_moves,
     merge_transposes,
     reduce_before_moves,
     merge_reductions,

@@ -20,6 +20,7 @@ _ELEMENTWISE = (
     "Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tan Tanh Where"
 )
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+MOVES = frozenset({"Concat", "Expand", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"})
 
 
@@ -60,10 +61,22 @@ def operands(node: oir.Node, rank: int) -> list[oir.Value] | None:
         given = [first]
     else:
         return None
-    moving = [v for v in given if array(v) is None and not _is_single(v)]
+    moving = [v for v in given if not (_is_single(v) or _is_constant(v))]
     if not moving or any(v.shape is None or len(sizes(v)) > rank for v in given):
         return None
     return moving if all(len(sizes(v)) == rank for v in moving) else None
+
+
+def _is_constant(value: oir.Value, depth: int = 4) -> bool:
+    """Whether a value is a constant, or of known size and computed from constants by few nodes: runtimes fold those."""
+    if array(value) is not None:
+        return True
+    node = value.producer()
+    if node is None or not depth or node.domain or not node.inputs or node.op_type not in MOVES | ELEMENTWISE:
+        return False
+    if value.shape is None or not all(isinstance(size, int) for size in sizes(value)):
+        return False
+    return all(v is not None and _is_constant(v, depth - 1) for v in node.inputs)
 
 
 def _is_single(value: oir.Value) -> bool:

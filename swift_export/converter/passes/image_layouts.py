@@ -1,7 +1,8 @@
-"""Puts whole groups of ops into the layout of the convolutions around them, so that few transposes are left.
+"""Puts whole groups of ops into the layout in which the fewest elements are moved around them.
 
 ONNX's convolutions and pools take channels second; many frameworks put them last, so that each stands between two
-transposes. Elementwise ops and the like do not care: a group of them changes its layout if that moves fewer elements.
+transposes. Products of rows leave their results in another order than attention or a weight on the left takes them.
+Elementwise ops and the like do not care: a group of them changes its layout if that moves fewer elements.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from swift_export.converter.passes.match import (
     permutation,
     replace,
     sizes,
+    swapped,
 )
+from swift_export.converter.passes.moves import is_free
 
 __all__ = ["choose_layouts"]
 
-#: Ops that want channels second.
-IMAGE_OPS = ("AveragePool", "Conv", "ConvTranspose", "InstanceNormalization", "MaxPool", "Resize")
 #: As many elements move in the time that one more node takes.
 PER_NODE = 1000
 #: What an unknown size counts for.
@@ -53,14 +54,12 @@ def choose_layouts(graph: oir.Graph) -> int:
 
 
 def _layouts(graph: oir.Graph) -> list[Layout]:
-    """The orders of axes that transposes behind and in front of ops on images lead to."""
+    """The orders of axes that transposes lead to, behind them and in front of them."""
     found: dict[Layout, None] = {}
     for node in graph:
         if node.op_type == "Transpose":
-            if made_by(node.inputs[0], *IMAGE_OPS) is not None:
-                found[tuple(permutation(node))] = None
-            if any(use.idx == 0 and use.node.op_type in IMAGE_OPS for use in node.outputs[0].uses()):
-                found[inverse(permutation(node))] = None
+            found[tuple(permutation(node))] = None
+            found[inverse(permutation(node))] = None
     return list(found)
 
 
@@ -123,8 +122,8 @@ class _Group:
         for user in self._others(value):
             if _is_turn(user, value):
                 order = permutation(user)
-                moved += _moved(now, _from(layout, order)) - _moved(sizes(value), order)
-            elif not _keeps_order(user, value, layout):
+                moved += _moved(now, _from(layout, order)) - (0 if is_free(user) else _moved(sizes(value), order))
+            elif not (_keeps_order(user, value, layout) or _reads_in_place(user, value, layout)):
                 kept = True
         return moved + (_moved(now, layout) if kept else 0)
 
@@ -204,6 +203,16 @@ def _moved(shape: Sequence[int | str], order: Sequence[int]) -> int:
 
 def _is_turn(node: oir.Node, value: oir.Value) -> bool:
     return node.op_type == "Transpose" and not node.domain and node.graph is value.graph
+
+
+def _reads_in_place(node: oir.Node, value: oir.Value, layout: Layout) -> bool:
+    """Whether a product reads a value of another layout as it is: transposed matrices."""
+    return (
+        node.op_type == "MatMul"
+        and only_use(value) is node
+        and len(layout) > 2
+        and list(layout) == swapped(len(layout))
+    )
 
 
 def _is_read(node: oir.Node) -> bool:

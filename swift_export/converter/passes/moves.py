@@ -10,6 +10,7 @@ import onnx_ir as oir
 
 from swift_export.converter.passes.factors import Factor, as_factor, product, quotient
 from swift_export.converter.passes.match import (
+    array,
     can_replace,
     constant_like,
     inputs,
@@ -22,7 +23,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.reshapes import mends, reshape_target
 
-__all__ = ["MOVES", "Tracked", "chains", "merge_moves"]
+__all__ = ["MOVES", "Tracked", "chains", "is_free", "merge_moves"]
 
 Shape = list[int | str]
 #: A Reshape to a shape, or a Transpose by a permutation to a shape.
@@ -61,13 +62,15 @@ def merge_moves(graph: oir.Graph) -> int:
 
 
 def is_move(node: oir.Node) -> bool:
-    return node.op_type in MOVES and not node.domain and not mends(node) and not _is_free(node)
+    return node.op_type in MOVES and not node.domain and not mends(node) and not is_free(node)
 
 
-def _is_free(node: oir.Node) -> bool:
+def is_free(node: oir.Node) -> bool:
     """Whether the transpose is free in runtimes: a product reads a transposed operand in place."""
     user = only_use(node.outputs[0])
-    return user is not None and user.op_type == "MatMul" and is_swapped(node.outputs[0])
+    if user is None or user.op_type != "MatMul" or node.op_type != "Transpose":
+        return False
+    return is_swapped(node.outputs[0]) or (len(permutation(node)) == 2 and array(inputs(node)[0]) is not None)
 
 
 def _as_step(node: oir.Node) -> Step:

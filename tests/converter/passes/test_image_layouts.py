@@ -136,3 +136,24 @@ def test_drawn_graphs_keep_their_numbers(seed: int) -> None:
     outputs = [sketch.same_type("Tanh", values[-1]), sketch.convolved(values[-2])]
     counts = op_types(transformed(sketch, *outputs, rtol=3e-6))
     assert counts.get("Transpose", 0) <= before + 2
+
+
+def test_gates_and_rotations_take_the_order_of_the_rows() -> None:
+    """As Equinox writes them: layers of single rows under vmap, heads in front for the rotation and behind it."""
+    up, gate, down = weight(6, 8).T, weight(8, 6), weight(6, 8)
+    angles = np.outer(np.arange(5), [1, 0.5]).astype(np.float32)
+    cos, sin = (jnp.concatenate([f(angles), f(angles)], axis=-1) for f in (jnp.cos, jnp.sin))
+
+    def rotated(head: jax.Array) -> jax.Array:
+        return head * cos + jnp.concatenate([-head[:, 2:], head[:, :2]], axis=-1) * sin
+
+    def block(x: jax.Array) -> jax.Array:
+        y = jax.vmap(lambda row: down @ (jax.nn.silu(gate @ row) * (up @ row)))(x)
+        heads = (x @ weight(6, 12)).reshape(5, 3, 4)
+        turned = jax.vmap(rotated, in_axes=1, out_axes=1)(heads).reshape(5, 12)
+        return jnp.concatenate([y, turned], axis=-1)
+
+    x = DRAW.standard_normal((2, 5, 6)).astype(np.float32)
+    counts = op_types(run_and_compare(jax.vmap(block), x, rtol=3e-6, symbolic=None))
+    assert "Transpose" not in counts
+    assert counts["Gemm"] == 3
