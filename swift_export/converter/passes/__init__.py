@@ -110,6 +110,7 @@ STANDARD: tuple[Pass, ...] = (
     merge_reshapes,
     merge_slices,
     fold_constants,
+    drop_leading_axes,
     split_products,
     multiply_before_gathers,
     merge_reshapes,

@@ -51,9 +51,10 @@ class _Piece:
 
 
 def split_products(graph: oir.Graph) -> int:
-    """``Split(x @ W + b)`` along the last axis with constants W and b -> ``x @ W[:, i:j] + b[i:j]`` for each piece.
+    """``Split(x @ W + b)`` of columns with constants W and b -> ``x @ W[:, i:j] + b[i:j]`` for each piece.
 
     Columns of a product are independent, so splitting the matrix once, at export, saves copying the pieces in each run.
+    The columns may be cut into several axes before, of which the outermost is split: (3, heads, channels).
     """
     count = 0
     for node in list(graph):
@@ -90,14 +91,15 @@ def constant_product(node: oir.Node) -> Product | None:
 
 
 def _pieces(value: oir.Value) -> list[_Piece]:
-    """The pieces along the last axis, through reshapes, if a value has no other uses; else an empty list."""
+    """The pieces of a value's columns, through reshapes, if it has no other uses; else an empty list."""
+    columns = int(sizes(value)[-1])
     user = only_use(value)
-    while user is not None and _same_columns(user, value):
+    while user is not None and user.op_type in ("Reshape", "Unsqueeze") and _outer_axis(user.outputs[0], columns) >= 0:
         value = user.outputs[0]
         user = only_use(value)
     pieces: list[_Piece] = []
     for user in value.consumers():
-        cut = _cut(user, value) if user.graph is value.graph else []
+        cut = _cut(user, value, columns) if user.graph is value.graph else []
         if not cut:
             return []
         pieces += cut
@@ -106,28 +108,37 @@ def _pieces(value: oir.Value) -> list[_Piece]:
     return pieces if apart and len(pieces) <= MOST_PIECES and not value.is_graph_output() else []
 
 
-def _same_columns(node: oir.Node, value: oir.Value) -> bool:
-    return node.op_type in ("Reshape", "Unsqueeze") and sizes(node.outputs[0])[-1:] == sizes(value)[-1:]
+def _outer_axis(value: oir.Value, columns: int) -> int:
+    """The axis from which on a value has so many elements; -1 if there is none."""
+    count = 1
+    for axis in reversed(range(len(sizes(value)))):
+        size = sizes(value)[axis]
+        count *= size if isinstance(size, int) else 0
+        if count == columns or not 0 < count < columns:
+            return axis if count == columns else -1
+    return -1
 
 
-def _cut(node: oir.Node, value: oir.Value) -> list[_Piece]:
-    """The pieces that a Split or Slice takes from a value along its last axis; empty if it does anything else."""
-    last = len(sizes(value)) - 1
+def _cut(node: oir.Node, value: oir.Value, columns: int) -> list[_Piece]:
+    """The pieces that a Split or Slice takes from a value's columns; empty if it does anything else."""
+    rank = len(sizes(value))
     if node.op_type == "Slice" and (bounds := slice_bounds(node)) is not None:
         axis, start, stop = bounds
         cuts = [(start, stop)]
     elif node.op_type == "Split" and (lengths := integers(node.inputs[1])) is not None:
-        axis = attribute(node, "axis", 0) % (last + 1)
+        axis = attribute(node, "axis", 0) % rank
         stops = [sum(lengths[: i + 1]) for i in range(len(lengths))]
         cuts = [(stop - length, stop) for stop, length in zip(stops, lengths, strict=True)]
     else:
         return []
+    outer = _outer_axis(value, columns)
+    width = columns // max(1, int(sizes(value)[outer]))
     pieces = [
-        _Piece(start, stop, output, target)
+        _Piece(start * width, stop * width, output, target)
         for (start, stop), output in zip(cuts, node.outputs, strict=True)
         if (target := reshape_target(sizes(output))) is not None
     ]
-    return pieces if axis == last and len(pieces) == len(cuts) else []
+    return pieces if axis == outer and len(pieces) == len(cuts) else []
 
 
 def _multiply(graph: oir.Graph, product: Product, piece: _Piece) -> oir.Value:

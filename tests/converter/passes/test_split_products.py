@@ -48,6 +48,23 @@ def different(sketch: Sketch, pieces: list[oir.Value]) -> list[oir.Value]:
             for i, p in enumerate(pieces)]  # fmt: skip
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_only_outer_axes_of_columns_are_cut(seed: int, axis: int) -> None:
+    sketch = Sketch(seed)
+    lengths, heads = [sketch.size(1, 3) for _ in range(sketch.size(2, 5))], sketch.size()
+    cut = [sum(lengths), heads] if axis == 0 else [heads, sum(lengths)]
+    y, _ = linear(sketch, sum(lengths) * heads)
+    if sketch.nodes[-1].op_type == "MatMul":
+        # As of a framework that broadcasts biases by itself.
+        y = sketch.same_type("Add", y, sketch.constant(sketch.draw.random((1, sum(lengths) * heads), "float32")))
+    y = sketch.reshape(y, (*sketch.shape(y)[:-1], *cut))
+    pieces = sketch.split(y, lengths, len(sketch.shape(y)) - 2 + axis)
+    counts = op_types(transformed(sketch, *different(sketch, pieces), rtol=RTOL))
+    products = counts.get("MatMul", 0) + counts.get("Gemm", 0)
+    assert (products, counts.get("Split", 0)) == ((len(lengths), 0) if axis == 0 else (1, 1))
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_pieces_get_products_of_their_own(seed: int) -> None:
     sketch = Sketch(seed)
