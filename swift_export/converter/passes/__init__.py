@@ -65,6 +65,7 @@ from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
 from swift_export.converter.passes.whole import write_out
+from swift_export.converter.passes.wide_convolutions import widen_convolutions
 from swift_export.converter.passes.zeros import forget_signs_of_zeros, fuse_relu
 
 __all__ = ["FUSIONS", "run_passes"]
@@ -174,7 +175,7 @@ LAST: tuple[Pass, ...] = (
 #: The passes of each target, in order: later ones work on the results of earlier ones.
 FUSIONS = {
     "portable": (*STANDARD, *PORTABLES, *LAST),
-    "onnxruntime": (*STANDARD, *MICROSOFTS, *LAST),
+    "onnxruntime": (*STANDARD, *MICROSOFTS, *LAST, widen_convolutions),
 }
 
 
