@@ -49,8 +49,9 @@ _NOTES = (
     "- nodes: of our file, of the target `portable`, and of jax2onnx's file, bodies and functions included.",
     "- s: from the function to the file, of both tools.",
     "- rel. L2: error against JAX, the largest of all results.",
-    "- PyTorch is not in the lock file, because its packages for Linux hold CUDA: gigabytes. If torch and torchax are "
-    "installed into `.venv-bench`, its networks are measured too.",
+    "- PyTorch is not in the lock file, because its packages for Linux hold CUDA: gigabytes. If torch 2.12 and torchax "
+    "0.0.13 are installed into `.venv-bench`, its networks are measured too. Later versions of torch lack ops that "
+    "this torchax names.",
 )
 
 
