@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,15 +109,19 @@ def convert(
             data = write_model(lowered.model, draft)
         files = [draft] if data is None else [draft, data]
         size = sum(file.stat().st_size for file in files)
+        places = [output, *(followed(output).with_name(file.name) for file in files[1:])]
+        done = _summary(places, opened, lowered.model, size)
         if check is not False:
+            # The runtime holds the weights as well.
+            for weight in lowered.model.graph.initializers.values():
+                weight.const_value = None
             compared = check or not opened.exact
             report = _checked(
                 draft, output, opened, lowered, compared=bool(compared), seed=seed, on_progress=on_progress
             )
-    places = [output, *(followed(output).with_name(file.name) for file in files[1:])]
     for old in set(replaced_data) - set(places):
         old.unlink(missing_ok=True)
-    return _summary(places, opened, lowered.model, size, report)
+    return replace(done, report=report)
 
 
 def _complete(opened: Source, model: oir.Model, target: str) -> None:
@@ -183,9 +187,7 @@ def _dtype(value: oir.Value) -> np.dtype:
     return value.dtype.numpy()
 
 
-def _summary(
-    files: Sequence[Path], opened: Source, model: oir.Model, size: int, report: ConvertedReport | None
-) -> Conversion:
+def _summary(files: Sequence[Path], opened: Source, model: oir.Model, size: int) -> Conversion:
     def spec(value: oir.Value) -> str:
         assert value.dtype is not None
         shape = ", ".join(map(str, value.shape)) if value.shape is not None else "any shape"
@@ -201,7 +203,7 @@ def _summary(
         size=size,
         opset=model.opset_imports[""],
         notes=(*opened.notes, *model.meta.get("notes", ())),
-        report=report,
+        report=None,
     )
 
 

@@ -27,9 +27,11 @@ def open_source(path: Path, options: Options) -> Source:
     if options.signature is not None:
         raise UsageError(f"--signature {options.signature}: expected a SavedModel, found {kind.value}; omit the option")
     with SandboxedRead(str(path), [data], kind) as reading:
+        del data
         from swift_export.sources.module_source import ModuleSource
 
         reading.finish()
+        (data,) = reading.inputs()
     if kind is Kind.EXPORTED:
         from swift_export.sources.exported_source import ExportedSource
 

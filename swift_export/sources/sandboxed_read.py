@@ -23,19 +23,37 @@ __all__ = ["SandboxedRead"]
 class SandboxedRead(ModuleProcess):
     """A running read; `finish` waits for its result. Leaving the context ends the process.
 
-    ``name`` identifies the inputs in errors: one file, or all modules of one.
+    ``name`` identifies the inputs in errors: one file, or all modules of one. The caller need not hold the inputs while
+    the process does, for they may be gigabytes: `inputs` gives them back.
     """
 
     def __init__(self, name: str, inputs: Sequence[bytes], kind: Kind) -> None:
-        self._name, self._inputs, self._kind = name, inputs, kind
-        with tempfile.TemporaryFile() as file:
+        self._name, self._kind = name, kind
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is held
+        try:
             for data in inputs:
-                file.write(len(data).to_bytes(first_read.LENGTH))
-                file.write(data)
-            file.seek(0)
-            streams = {"stdin": file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+                self._file.write(len(data).to_bytes(first_read.LENGTH))
+                self._file.write(data)
+            self._file.seek(0)
+            streams = {"stdin": self._file, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             environment = {"PYTHONIOENCODING": "utf-8:backslashreplace", "JAX_PLATFORMS": "cpu"}
             super().__init__(first_read.__name__, kind.name, environment=environment, **streams)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def end(self) -> None:
+        """End the process, and remove the file of its inputs."""
+        super().end()
+        self._file.close()
+
+    def inputs(self) -> list[bytes]:
+        """The inputs again, once the process has ended."""
+        found: list[bytes] = []
+        self._file.seek(0)
+        while length := self._file.read(first_read.LENGTH):
+            found.append(self._file.read(int.from_bytes(length)))
+        return found
 
     def finish(self) -> None:
         """Wait for the result; raises SourceError if the input cannot be read."""
@@ -52,7 +70,7 @@ class SandboxedRead(ModuleProcess):
             where = f"line {place[1]}, column {place[2]}"
             return f"expected {Kind.TEXT.value}, found at {where}: {place[3]}; such text comes, in JAX, from .as_text()"
         words = re.sub(r'^"-":\d+:\d+: ', "", said) or "its reader crashed"
-        versions = [portable_version(data[data.find(MLIR) :]) for data in self._inputs]
+        versions = [portable_version(data[data.find(MLIR) :]) for data in self.inputs()]
         newer = [version for version in versions if version and _newer(version)]
         if newer:
             return (

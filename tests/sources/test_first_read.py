@@ -10,6 +10,8 @@ import pytest
 from jax._src.interpreters.mlir import make_ir_context
 
 from swift_export.formats.mlir_context import new_context
+from swift_export.sources.kinds import Kind
+from swift_export.sources.sandboxed_read import SandboxedRead
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import FIVE, bytecode, exported, shape
@@ -49,6 +51,14 @@ print((onnx_ir.SymbolicDim("n") + 1).value)
 """
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("sympy\nn + 1\n", "")
+
+
+def test_inputs_are_given_back() -> None:
+    """The caller drops its own, which may be gigabytes."""
+    data = [INPUTS["PORTABLE"], INPUTS["BYTECODE"]]
+    with SandboxedRead("two", data, Kind.PORTABLE) as reading:
+        reading.finish()
+        assert reading.inputs() == data
 
 
 def test_contexts_know_what_those_of_jax_know() -> None:
