@@ -35,16 +35,26 @@ ATTENTION_SINCE = 23
 
 @dataclass(frozen=True)
 class _Operand:
-    """``source`` with its axes in the order ``perm``, times ``scale``; ``shape`` is (..., tokens, channels)."""
+    """``source``, reshaped to ``cut``, with its axes in the order ``perm``, times ``scale``; ``shape`` is (..., tokens,
+    channels).
+    """
 
     source: oir.Value
     perm: list[int]
     scale: float
     shape: list[int | str]
+    cut: list[int | str]
 
     def transposed(self) -> _Operand:
         order = swapped(len(self.perm))
         return changed(self, perm=[self.perm[a] for a in order], shape=[self.shape[a] for a in order])
+
+    def fronted(self, front: list[int | str]) -> _Operand:
+        """With these axes for the first one, which is all in front of the matrices."""
+        first = self.perm[0]
+        perm = [*range(first, first + len(front)), *(p + (len(front) - 1) * (p > first) for p in self.perm[1:])]
+        cut = [*self.cut[:first], *front, *self.cut[first + 1 :]]
+        return changed(self, perm=perm, shape=[*front, *self.shape[1:]], cut=cut)
 
 
 def fuse_attention(graph: oir.Graph) -> int:
@@ -89,10 +99,15 @@ def _operands(node: oir.Node) -> tuple[_Operand, _Operand, _Operand] | None:
     if product is None or only_use(inputs(softmax)[0]) is None or only_use(made) is None:
         return None
     # Batches and heads may be two axes for the softmax, and one for both products.
-    if sizes(made)[:-2] != sizes(probabilities)[:-2]:
+    front, fronts = sizes(grouped)[:-2], sizes(made)[:-2]
+    if fronts != sizes(probabilities)[:-2]:
         return None
     q, k = (_peel(value, "Transpose", "Mul", "Div") for value in inputs(product))
-    return changed(q, scale=q.scale * k.scale * scores.scale), k.transposed(), _peel(v, "Transpose")
+    found = changed(q, scale=q.scale * k.scale * scores.scale), k.transposed(), _peel(v, "Transpose")
+    if len(fronts) == 1 and len(front) > 1 and all(len(operand.shape) == 3 for operand in found):
+        q, k, moved = (operand.fronted(front) for operand in found)
+        return q, k, moved
+    return found
 
 
 def _regrouped(value: oir.Value) -> oir.Value:
@@ -120,7 +135,7 @@ def _peel(value: oir.Value, *op_types: str) -> _Operand:
             break
         value, factor = factors[0]
         scale *= factor if node.op_type == "Mul" else 1 / factor
-    return _Operand(value, perm, scale, shape)
+    return _Operand(value, perm, scale, shape, sizes(value))
 
 
 def _attention(
@@ -132,25 +147,33 @@ def _attention(
     front, heads = q.shape[:-2], 1
     # The axis of the heads, if it is beside the channels in q's source; elsewhere heads act like a batch axis.
     behind = [*order[:-3], rank - 2, rank - 3, rank - 1]
+    beside = rank > 2 and q.perm[-3] == rank - 2 and q.perm[-1] == rank - 1
     # The transpose of a single query or head is a Reshape by now.
     single = rank > 2 and 1 in q.shape[-3:-1] and behind in (k.perm, v.perm)
-    if rank > 2 and (q.perm == behind or single):
+    if beside or single:
         order = behind
         front, heads = q.shape[:-3], q.shape[-3]
     batch = flattened(front)
-    result = [sizes(node.outputs[0])[a] for a in order]
-    target = reshape_target(result)
+    whole = [*q.shape[:-1], v.shape[-1]]
+    result = [whole[a] for a in order]
+    target, last = reshape_target(result), reshape_target(sizes(node.outputs[0]))
+    cuts = [reshape_target(operand.cut) for operand in (q, k, v)]
     known = all(isinstance(size, int) for size in (heads, *q.shape[-2:], *k.shape[-2:], *v.shape[-2:]))
     # The op does not broadcast, and treats a scale of 0 as absent.
     same = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
     usable = math.isfinite(q.scale) and np.float32(q.scale) != 0
     # ONNX's op multiplies q and k by the square root of the scale.
     usable = usable and (op_type != "Attention" or q.scale > 0)
-    if not (known and same and usable) or batch is None or target is None:
+    if not (known and same and usable) or batch is None or target is None or last is None:
+        return None
+    if any(cut is None for cut in cuts):
         return None
     rows = []
-    for operand in (q, k, v):
-        moved = _transpose(graph, node, operand.source, [operand.perm[a] for a in order])
+    for operand, cut in zip((q, k, v), cuts, strict=True):
+        source = operand.source
+        if operand.cut != sizes(source) and cut is not None:
+            source = new_value(graph, node, "Reshape", [source, constant_like(graph, cut)], operand.cut)
+        moved = _transpose(graph, node, source, [operand.perm[a] for a in order])
         tokens, channels, number = (int(size) for size in (*operand.shape[-2:], heads))
         flat = constant_like(graph, np.asarray([-1, tokens, number * channels], np.int64))
         rows.append(new_value(graph, node, "Reshape", [moved, flat], [batch, tokens, number * channels]))
@@ -161,7 +184,10 @@ def _attention(
         counts, domain = {"num_heads": int(heads)}, MICROSOFT
     fused = new_value(graph, node, op_type, rows, shape, {**counts, "scale": q.scale}, domain=domain)
     fused = new_value(graph, node, "Reshape", [fused, constant_like(graph, target)], result)
-    return _transpose(graph, node, fused, order)
+    fused = _transpose(graph, node, fused, order)
+    if whole == sizes(node.outputs[0]):
+        return fused
+    return new_value(graph, node, "Reshape", [fused, constant_like(graph, last)], sizes(node.outputs[0]))
 
 
 def _transpose(graph: oir.Graph, node: oir.Node, value: oir.Value, perm: list[int]) -> oir.Value:

@@ -1,4 +1,4 @@
-"""Scales keys of attention after they are moved, next to the product."""
+"""Scales queries and keys of attention after they are moved, next to the product."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["sink_scales"]
 
 
 def sink_scales(graph: oir.Graph) -> int:
-    """``move(c * x)`` -> ``c * move(x)`` for a number c, where moves lead to the second operand of one product alone.
+    """``move(c * x)`` -> ``c * move(x)`` for a number c, where moves lead to one product alone.
 
-    Attention takes over the factor there. Queries need no such move: their factor may stay where it is.
+    Attention takes over the factor there. That of queries may stay in front of moves, but for changes of the axes in
+    front of the matrices, which attention makes by itself.
     """
     count = 0
     for node in list(graph):
@@ -34,8 +35,14 @@ def sink_scales(graph: oir.Graph) -> int:
 
 
 def _leads_to_product(value: oir.Value) -> bool:
-    user = only_use(value)
+    user, regrouped = only_use(value), _regroups(value)
     while user is not None and user.op_type in MOVES and not user.domain:
         value = user.outputs[0]
-        user = only_use(value)
-    return user is not None and user.op_type == "MatMul" and not user.domain and user.inputs[1] is value
+        user, regrouped = only_use(value), regrouped and _regroups(value)
+    product = user is not None and user.op_type == "MatMul" and not user.domain
+    return product and user is not None and (user.inputs[1] is value or regrouped)
+
+
+def _regroups(value: oir.Value) -> bool:
+    move = made_by(value, "Reshape", "Squeeze", "Unsqueeze")
+    return move is not None and sizes(inputs(move)[0])[-2:] == sizes(value)[-2:]
