@@ -15,7 +15,7 @@ from jax import export
 from swift_export.converter import stablehlo_to_onnx
 from swift_export.system.arrays import as_pairs
 
-__all__ = ["lower", "op_types", "run", "run_and_compare", "runner"]
+__all__ = ["checked", "lower", "op_types", "run", "run_and_compare", "runner", "runners"]
 
 
 def lower(function: Callable[..., Any], *examples: np.ndarray, symbolic: str | None = "b", **options: Any) -> oir.Model:
@@ -32,8 +32,15 @@ def lower(function: Callable[..., Any], *examples: np.ndarray, symbolic: str | N
             "dim_names", {n: ["b", *[None] * (e.ndim - 1)] for n, e in zip(names, examples, strict=True) if e.ndim}
         )
     model = stablehlo_to_onnx(exported.mlir_module_serialized, argument_names=names, **options)
-    onnx.checker.check_model(oir.to_proto(model), full_check=True)
+    checked(model)
     return model
+
+
+def checked(model: oir.Model) -> bytes:
+    """The model's file, which ONNX's checker accepts."""
+    proto = oir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
 
 
 def scope_of(shapes: list[jax.ShapeDtypeStruct]) -> Any:
@@ -45,36 +52,44 @@ def scope_of(shapes: list[jax.ShapeDtypeStruct]) -> Any:
     return export.SymbolicScope()
 
 
-def runner(model: oir.Model, *, optimized: bool = False) -> Callable[..., list[np.ndarray]]:
-    """The model in ONNX Runtime, as a function: exactly as the file says, or with the runtime's own optimisations."""
+def runner(model: oir.Model | bytes, *, optimized: bool = False) -> Callable[..., list[np.ndarray]]:
+    """A model or file in ONNX Runtime, as a function: exactly as it says, or with the runtime's own optimisations."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(oir.to_proto(model).SerializeToString(), options)
+    content = model if isinstance(model, bytes) else oir.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options)
     names = [i.name for i in session.get_inputs()]
     return lambda *arrays: session.run(None, dict(zip(names, map(as_pairs, arrays), strict=True)))
 
 
-def run(model: oir.Model, *arrays: np.ndarray, optimized: bool = False) -> list[np.ndarray]:
-    """The model's outputs in ONNX Runtime; see `runner`."""
+def runners(model: oir.Model | bytes) -> list[Callable[..., list[np.ndarray]]]:
+    """Without the runtime's optimisations, and with them."""
+    content = model if isinstance(model, bytes) else oir.to_proto(model).SerializeToString()
+    return [runner(content, optimized=optimized) for optimized in (False, True)]
+
+
+def run(model: oir.Model | bytes, *arrays: np.ndarray, optimized: bool = False) -> list[np.ndarray]:
+    """The outputs of a model or file in ONNX Runtime; see `runner`."""
     return runner(model, optimized=optimized)(*arrays)
 
 
 def run_and_compare(
     function: Callable[..., Any], *arrays: np.ndarray, rtol: float = 1e-6, symbolic: str | None = "b", **options: Any
 ) -> oir.Model:
-    """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two and three of them.
+    """Lower from these arrays' shapes, then compare on them and, if the batch is unknown, on two of them.
 
     With the runtime's optimisations and without. Complex numbers are pairs in the file.
     """
     model = lower(function, *arrays, symbolic=symbolic, **options)
-    runners = [runner(model, optimized=optimized) for optimized in (False, True)]
+    loaded = runners(model)
     compiled = jax.jit(function)
-    for repeat in (1, 2, 3) if symbolic else (1,):
+    # A size that depends on the batch is linear in it, so two batches tell; compiling for each takes most of the time.
+    for repeat in (1, 2) if symbolic else (1,):
         fed = [np.concatenate([a] * repeat) if a.ndim else a for a in arrays]
         expected = [as_pairs(np.asarray(leaf)) for leaf in jax.tree.leaves(compiled(*fed))]
-        for found, wanted in (pair for run in runners for pair in zip(run(*fed), expected, strict=True)):
+        for found, wanted in (pair for call in loaded for pair in zip(call(*fed), expected, strict=True)):
             assert found.dtype == wanted.dtype
             assert found.shape == wanted.shape
             if wanted.dtype.kind == "f":

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as oir
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compare import lower, run
+from compare import lower, runners
 
 __all__ = ["FLOATS", "INTEGERS", "agree", "compare", "floats", "integer_pairs", "pairs"]
 
@@ -97,9 +97,9 @@ def compare(
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(computed)]
         expected = [leaf.astype(np.float32) if leaf.dtype == jnp.bfloat16 else leaf for leaf in leaves]
     digits = 8 if dtype == "bfloat16" else None
-    for optimized in (False, True):
-        for i, (found, wanted) in enumerate(zip(run(model, *arrays, optimized=optimized), expected, strict=True)):
-            agree(found, wanted, ulps, arrays, digits, f"result {i}{', optimized' if optimized else ''}")
+    for call, how in zip(runners(model), ("", ", optimized"), strict=True):
+        for i, (found, wanted) in enumerate(zip(call(*arrays), expected, strict=True)):
+            agree(found, wanted, ulps, arrays, digits, f"result {i}{how}")
     return model
 
 

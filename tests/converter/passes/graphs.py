@@ -15,7 +15,7 @@ from swift_export.converter.dims import Dim, Shape
 from swift_export.converter.passes import run_passes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from compare import op_types, run
+from compare import checked, op_types, run, runners
 
 __all__ = ["Sketch", "op_types", "run", "transformed"]
 
@@ -98,10 +98,9 @@ def transformed(sketch: Sketch, *outputs: oir.Value, rtol: float, target: str = 
     before = oir.to_proto(plain).SerializeToString()
     model = oir.from_proto(onnx.load_model_from_string(before))
     run_passes(model, target=target)
-    onnx.checker.check_model(oir.to_proto(model), full_check=True)
-    unchanged = run(oir.from_proto(onnx.load_model_from_string(before)), *sketch.fed)
-    for optimized, room in ((False, rtol), (True, max(rtol, 1e-5))):
-        for expected, found in zip(unchanged, run(model, *sketch.fed, optimized=optimized), strict=True):
+    unchanged = run(before, *sketch.fed)
+    for call, room in zip(runners(checked(model)), (rtol, max(rtol, 1e-5)), strict=True):
+        for expected, found in zip(unchanged, call(*sketch.fed), strict=True):
             assert found.dtype == expected.dtype
             assert found.shape == expected.shape
             if room == 0:
