@@ -195,10 +195,12 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
             drop_roundings(graph)
     _clean(model)
     if fuse:
+        found = graphs(model.graph)
         for fusion in FUSIONS[target]:
             # A pass visits each node once, but its new nodes may match again.
-            while sum([fusion(graph) for graph in graphs(model.graph)]):
+            while sum([fusion(graph) for graph in found]):
                 _clean(model)
+                found = graphs(model.graph)
         _clean(model)
     # Only the remaining ones: fused ones keep NaN by themselves.
     completed = [complete(model.graph) for complete in (complete_extremes, complete_arguments, complete_pools)]

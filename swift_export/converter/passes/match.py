@@ -146,11 +146,13 @@ def followed(node: oir.Node, op_type: str, shape: list[int | str]) -> tuple[oir.
 def constant_like(graph: oir.Graph, elements: np.ndarray) -> oir.Value:
     """A constant of the graph with these elements; an equal small one is reused."""
     graph = root(graph)
-    for value in graph.initializers.values():
-        if value.dtype == oir.DataType.from_numpy(elements.dtype) and sizes(value) == list(elements.shape):
-            found = array(value) if elements.size <= 64 else None
-            if found is not None and found.tobytes() == elements.tobytes():
-                return value
+    if elements.size <= 64:
+        dtype, shape, content = oir.DataType.from_numpy(elements.dtype), list(elements.shape), elements.tobytes()
+        for value in graph.initializers.values():
+            if value.dtype == dtype and sizes(value) == shape:
+                found = array(value)
+                if found is not None and found.tobytes() == content:
+                    return value
     number, taken = len(graph.initializers), _taken(graph)
     while f"{UNNAMED}{number}" in taken:
         number += 1

@@ -24,7 +24,7 @@ def bodies(node: oir.Node) -> list[oir.Graph]:
 
 def graphs(graph: oir.Graph) -> list[oir.Graph]:
     """A graph and all bodies in it; sets the graph as the ``root`` of each body."""
-    found = [graph, *(body for node in all_nodes(graph) for body in bodies(node))]
+    found = [graph, *(body for node in all_nodes(graph) if node.op_type in _WITH_BODIES for body in bodies(node))]
     for body in found[1:]:
         body.meta[ROOT] = graph
     return found
@@ -54,4 +54,7 @@ def detach(node: oir.Node) -> None:
 def all_nodes(graph: oir.Graph) -> Iterator[oir.Node]:
     """The nodes of a graph, each followed by those in its bodies."""
     for node in graph:
-        yield from with_bodies(node)
+        yield node
+        if node.op_type in _WITH_BODIES:
+            for body in bodies(node):
+                yield from all_nodes(body)
