@@ -51,8 +51,8 @@ from swift_export.converter.passes.reshapes import merge_reshapes, merge_transpo
 from swift_export.converter.passes.resize import fold_indices, fuse_resize
 from swift_export.converter.passes.rms_norm import fuse_rms_normalization
 from swift_export.converter.passes.roundings import drop_roundings
-from swift_export.converter.passes.safe_softmax import drop_safety_of_softmax
 from swift_export.converter.passes.row_scatters import put_rows_first, scatter_rows
+from swift_export.converter.passes.safe_softmax import drop_safety_of_softmax
 from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.segment_maxima import forget_nan_in_segments
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
