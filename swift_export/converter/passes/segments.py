@@ -10,8 +10,9 @@ from swift_export.converter.passes.templates import match
 __all__ = ["are_segments", "repeated_rows"]
 
 INT32, INT64 = oir.DataType.INT32, oir.DataType.INT64
-#: ``min(max(i, 0), last)`` on int32 and, where ONNX Runtime orders wrongly, on int64.
+#: ``min(max(i, 0), last)`` by one op, on int32 and, where ONNX Runtime orders wrongly, on int64.
 CLAMPED = (
+    ("Clip", "i", "zero", "last"),
     ("Min", ("Max", "i", "zero"), "last"),
     (
         "Where",
@@ -76,11 +77,16 @@ def _clamped(value: oir.Value, length: int) -> oir.Value | None:
 def _inside(value: oir.Value, length: int) -> oir.Value:
     """The index that a value equals wherever that is in ``0 .. length - 1``."""
     value = _widened(value)
-    node = made_by(value, "Cast", "Max", "Min", "Where")
+    node = made_by(value, "Cast", "Clip", "Max", "Min", "Where")
     if node is None:
         return value
     if node.op_type == "Cast":
         return _inside(inputs(node)[0], length) if value.dtype in (INT32, INT64) else value
+    if node.op_type == "Clip":
+        index, *bounds = inputs(node)
+        low, high = (_number(bound) for bound in bounds) if len(bounds) == 2 else (None, None)
+        keeps = low is not None and high is not None and low <= 0 and high >= length - 1
+        return _inside(index, length) if keeps else value
     if node.op_type == "Where":
         test, first, second = inputs(node)
         compared = made_by(_unmoved(test), "Greater", "Less")
