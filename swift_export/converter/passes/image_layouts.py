@@ -146,7 +146,8 @@ class _Group:
                 self._give(graph, node, value, moved[value], layout)
         graph.remove(self.nodes, safe=True)
         # What is not read any more would count in the next group's costs.
-        graph.remove([turn for turn in dict.fromkeys(before) if not _is_read(turn)], safe=True)
+        unread = [turn for turn in dict.fromkeys(before) if turn.graph is graph and not _is_read(turn)]
+        graph.remove(unread, safe=True)
 
     def _give(self, graph: oir.Graph, node: oir.Node, value: oir.Value, made: oir.Value, layout: Layout) -> None:
         """Let all that read a value from outside of the group read it as it is now."""
