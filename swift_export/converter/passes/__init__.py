@@ -203,8 +203,8 @@ def run_passes(model: oir.Model, *, fuse: bool = True, target: str = "portable")
                 found = graphs(model.graph)
         _clean(model)
     # Only the remaining ones: fused ones keep NaN by themselves.
-    completed = [complete(model.graph) for complete in (complete_extremes, complete_arguments, complete_pools)]
-    if sum(completed) + write_out(model.graph):
+    completed = complete_extremes(model.graph) + complete_arguments(model.graph)
+    if completed + complete_pools(model.graph, in_blocks=target == "onnxruntime") + write_out(model.graph):
         _clean(model)
     for graph in graphs(model.graph):
         keep_doubles(graph)

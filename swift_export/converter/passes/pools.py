@@ -35,12 +35,12 @@ def plain_pools(graph: oir.Graph) -> int:
     return count
 
 
-def complete_pools(graph: oir.Graph) -> int:
+def complete_pools(graph: oir.Graph, *, in_blocks: bool = False) -> int:
     """``MaxPool(x)`` of floats -> NaN for a window with NaN, -infinity for one of nothing else, +0 above -0.
 
     Of numbers with a known least one, the windows' averages tell NaN, as they are infinite or NaN for nothing else that
-    matters. Else the sum of all elements tells whether there is anything that MaxPool gets wrong; if so, the
-    file computes again, slower.
+    matters: by ops for which a runtime keeps channels ``in_blocks``, if wanted. Else the sum of all elements tells
+    whether there is anything that MaxPool gets wrong; if so, the file computes again, slower.
     """
     count = 0
     for body in {node.graph for node in all_nodes(graph) if node.op_type == "MaxPool"}:
@@ -52,7 +52,8 @@ def complete_pools(graph: oir.Graph) -> int:
                 continue
             least, signed = least_number(x)
             if least is not None and _has_average(node) and (output in unsigned or signed):
-                new = _with_averages(body, node, least)
+                new = _in_blocks(body, node) if in_blocks and _can_be_in_blocks(node) else None
+                new = new or _with_averages(body, node, least)
             else:
                 new = _with_a_test(body, node, signs=output not in unsigned)
             replace(body, output, new)
@@ -75,6 +76,31 @@ def _with_averages(graph: oir.Graph, node: oir.Node, least: float) -> oir.Value:
     bound = constant_like(graph, np.asarray(least, np.float32))
     marked = new_value(graph, node, "Min", [average, bound], shape)
     return new_value(graph, node, "Max", [pooled, marked], shape)
+
+
+def _can_be_in_blocks(node: oir.Node) -> bool:
+    """Whether ONNX Runtime keeps channels in blocks in a depthwise convolution of the pool's operand."""
+    shape = sizes(inputs(node)[0])
+    channels = shape[1]
+    plain = node.attributes.keys() <= {"dilations", "kernel_shape", "pads", "strides"}
+    return plain and len(shape) == 4 and isinstance(channels, int) and channels >= 16 and channels % 4 == 0
+
+
+def _in_blocks(graph: oir.Graph, node: oir.Node) -> oir.Value:
+    """The extreme, and zero times the hyperbolic tangent of the window's average, which is NaN where that is."""
+    (x,), shape = inputs(node), sizes(node.outputs[0])
+    channels = int(shape[1])
+    kernel = list(node.attributes["kernel_shape"].as_ints())
+    pooled = new_value(graph, node, "MaxPool", [x], shape, dict(node.attributes))
+    ones, zeros = (
+        constant_like(graph, np.full((channels, 1, *window), number, np.float32))
+        for window, number in ((kernel, 1 / math.prod(kernel)), ([1, 1], 0))
+    )
+    kept = {name: value for name, value in node.attributes.items() if name in ("kernel_shape", "pads", "strides")}
+    average = new_value(graph, node, "Conv", [x, ones], shape, {**kept, "group": channels})
+    squashed = new_value(graph, node, "Tanh", [average], shape)
+    marked = new_value(graph, node, "Conv", [squashed, zeros], shape, {"group": channels})
+    return new_value(graph, node, "Add", [marked, pooled], shape)
 
 
 def _with_a_test(graph: oir.Graph, node: oir.Node, *, signs: bool) -> oir.Value:
@@ -117,6 +143,8 @@ def _completed(node: oir.Node) -> oir.Node | None:
         last = exact.outputs[0].producer() if len(exact.outputs) == 1 else None
         alone = len(pools) == 1 and pools[0].op_type == "MaxPool" and last is not None and last.op_type == "Where"
         return pools[0] if alone and inputs(pools[0])[0].dtype in (DataType.FLOAT, DataType.DOUBLE) else None
+    if node.op_type == "Add" and len(inputs(node)) == 2:
+        return _completed_in_blocks(*inputs(node))
     if node.op_type != "Max" or len(inputs(node)) != 2:
         return None
     pool, marked = (made_by(value, op_type) for value, op_type in zip(inputs(node), ("MaxPool", "Min"), strict=True))
@@ -124,3 +152,14 @@ def _completed(node: oir.Node) -> oir.Node | None:
     if pool is None or average is None or average.inputs[0] is not pool.inputs[0]:
         return None
     return pool if {**pool.attributes, "dilations": None} == {**average.attributes, "dilations": None} else None
+
+
+def _completed_in_blocks(marked: oir.Value, pooled: oir.Value) -> oir.Node | None:
+    """The pool that ``_in_blocks`` wrapped."""
+    pool, zero = made_by(pooled, "MaxPool"), made_by(marked, "Conv")
+    squashed = made_by(zero.inputs[0], "Tanh") if zero is not None else None
+    average = made_by(squashed.inputs[0], "Conv") if squashed is not None else None
+    if pool is None or zero is None or average is None or average.inputs[0] is not pool.inputs[0]:
+        return None
+    weights = array(zero.inputs[1])
+    return pool if weights is not None and not weights.any() else None

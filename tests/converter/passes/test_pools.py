@@ -35,9 +35,9 @@ def signs(x: np.ndarray) -> np.ndarray:
     return np.signbit(np.where(np.isnan(x), 0, x))
 
 
-def exactly(function: Callable[[jax.Array], jax.Array], x: np.ndarray) -> dict[str, int]:
+def exactly(function: Callable[[jax.Array], jax.Array], x: np.ndarray, **options: str) -> dict[str, int]:
     """The ops of a file whose numbers are JAX's own, with the signs of their zeros, with optimisations or without."""
-    model, expected = lower(function, x), np.asarray(jax.jit(function)(x))
+    model, expected = lower(function, x, **options), np.asarray(jax.jit(function)(x))
     for optimized in (False, True):
         (found,) = run(model, x, optimized=optimized)
         np.testing.assert_array_equal(found, expected)
@@ -80,15 +80,25 @@ def test_averages_tell_nan_among_numbers_with_a_least_one(name: str) -> None:
     assert "If" not in counts
 
 
+@pytest.mark.parametrize("channels", [16, 20])
+def test_convolutions_tell_nan_where_channels_stay_in_blocks(channels: int) -> None:
+    """Among numbers and infinities, at each place of a window."""
+    x = np.concatenate([X, X[:, ::-1], X], 1)[:, :channels]
+    compared = lambda y: jnp.where(y > 0.25, 2.0, jnp.where(y <= 0.25, 1.0, 0.0))  # noqa: E731
+    for function in (lambda x: pooled(jnp.abs(x)), lambda x: compared(pooled(jnp.maximum(x, -1)))):
+        counts = exactly(function, x, target="onnxruntime")
+        assert (counts["MaxPool"], counts["Conv"], counts.get("AveragePool", 0)) == (1, 2, 0)
+
+
 def test_a_relu_gives_no_negative_zeros() -> None:
     assert "If" not in exactly(lambda x: pooled(jnp.maximum(x, 0)), X)
 
 
-@pytest.mark.parametrize("bounded", [False, True])
-def test_passes_that_run_again_change_nothing(bounded: bool) -> None:
-    model = lower(lambda x: pooled(jnp.abs(x) if bounded else x), X)
+@pytest.mark.parametrize(("bounded", "target"), [(False, "portable"), (True, "portable"), (True, "onnxruntime")])
+def test_passes_that_run_again_change_nothing(bounded: bool, target: str) -> None:
+    model = lower(lambda x: pooled(jnp.abs(x) if bounded else x), np.concatenate([X, X], 1), target=target)
     counts = op_types(model)
-    run_passes(model)
+    run_passes(model, target=target)
     assert op_types(model) == counts
     assert plain_pools(model.graph) == 1
     assert model.graph.outputs[0].producer().op_type == "MaxPool"
