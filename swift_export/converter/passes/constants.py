@@ -32,7 +32,20 @@ def evaluated(value: oir.Value | None) -> np.ndarray | None:
 
     A named constant is a weight, which files hold bit for bit: no expression may take its place.
     """
-    if value is None or value.dtype not in FLOATS or value.shape is None:
+    return _evaluated(value, {})
+
+
+def _evaluated(value: oir.Value | None, found: dict[oir.Value, np.ndarray | None]) -> np.ndarray | None:
+    """See `evaluated`; ``found`` holds values that the expression has several times."""
+    if value is None:
+        return None
+    if value not in found:
+        found[value] = _computed(value, found)
+    return found[value]
+
+
+def _computed(value: oir.Value, found: dict[oir.Value, np.ndarray | None]) -> np.ndarray | None:
+    if value.dtype not in FLOATS or value.shape is None:
         return None
     shape = [size for size in sizes(value) if isinstance(size, int)]
     if len(shape) != len(sizes(value)) or math.prod(shape) > LARGEST:
@@ -44,7 +57,7 @@ def evaluated(value: oir.Value | None) -> np.ndarray | None:
     if node is None or node.domain:
         return None
     if node.op_type in ("Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
-        operand = evaluated(node.inputs[0])
+        operand = _evaluated(node.inputs[0], found)
         if operand is None:
             return None
         if node.op_type == "Transpose":
@@ -52,7 +65,7 @@ def evaluated(value: oir.Value | None) -> np.ndarray | None:
         return np.broadcast_to(operand, shape) if node.op_type == "Expand" else operand.reshape(shape)
     if node.op_type not in _FUNCTIONS:
         return None
-    operands = [evaluated(v) for v in inputs(node)]
+    operands = [_evaluated(v, found) for v in inputs(node)]
     known = [v for v in operands if v is not None]
     with np.errstate(all="ignore"):
         return _FUNCTIONS[node.op_type](*known) if len(known) == len(operands) else None
