@@ -7,7 +7,16 @@ import math
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import attribute, constant_like, flattened, inputs, new_value, replace, sizes
+from swift_export.converter.passes.match import (
+    array,
+    attribute,
+    constant_like,
+    flattened,
+    inputs,
+    new_value,
+    replace,
+    sizes,
+)
 
 __all__ = ["element_positions", "gather_short_rows", "gathered"]
 
@@ -25,6 +34,8 @@ def gather_short_rows(graph: oir.Graph) -> int:
             continue
         data, rows = inputs(node)
         number = sizes(rows)
+        if array(data) is not None and array(rows) is not None:
+            continue  # the runtime computes it when it loads the file
         if len(number) == 1 and isinstance(number[0], int) and number[0] >= FEWEST_ROWS and _is_short(data):
             replace(graph, node.outputs[0], gathered(graph, node, data, rows))
             count += 1
