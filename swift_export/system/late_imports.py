@@ -26,4 +26,5 @@ class _LateFinder:
 
 def import_late() -> None:
     """From now on, execute the modules of `SELDOM_READ` on first use. For a process of our own."""
-    sys.meta_path.insert(0, _LateFinder())
+    if _LateFinder not in sys.meta_path:
+        sys.meta_path.insert(0, _LateFinder)
