@@ -16,6 +16,7 @@ from swift_export.converter.passes.average_pool import fuse_average_pool
 from swift_export.converter.passes.batch_normalization import fuse_batch_normalization
 from swift_export.converter.passes.batch_steps import batch_steps
 from swift_export.converter.passes.bias_gelu import fuse_bias_gelu, part_bias_from_product
+from swift_export.converter.passes.columns import gather_columns
 from swift_export.converter.passes.doubles import keep_doubles
 from swift_export.converter.passes.duplicates import merge_duplicate_initializers
 from swift_export.converter.passes.extremes import complete_extremes, plain_extremes
@@ -157,6 +158,7 @@ LAST: tuple[Pass, ...] = (
     merge_reshapes,
     fold_indices,
     fuse_resize,
+    gather_columns,
     fold_into_weights,
     fuse_batch_normalization,
     forget_signs_of_zeros,

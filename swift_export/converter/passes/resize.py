@@ -35,6 +35,7 @@ MOST, COMPUTED, LARGEST = 2**12, 2**20, 2**31
 def fold_indices(graph: oir.Graph) -> int:
     """A Gather by indices computed of constants -> by a constant; of places in a grid, by one for each axis."""
     count, known = 0, dict[oir.Value, np.ndarray | None]()
+    indices: dict[bytes, oir.Value] = {}
     for node in list(graph):
         index = node.inputs[1] if node.op_type == "Gather" and not node.domain else None
         if index is None or index.shape is None or not sizes(index) or array(index) is not None:
@@ -42,7 +43,7 @@ def fold_indices(graph: oir.Graph) -> int:
         found = _computed(index, known)
         if found is None or found.dtype not in (np.int32, np.int64):
             continue
-        by_axis = _by_axis(graph, node, found)
+        by_axis = _by_axis(graph, node, found, indices)
         if by_axis is not None:
             replace(graph, node.outputs[0], by_axis)
         elif found.size <= MOST:
@@ -53,8 +54,8 @@ def fold_indices(graph: oir.Graph) -> int:
     return count
 
 
-def _by_axis(graph: oir.Graph, node: oir.Node, places: np.ndarray) -> oir.Value | None:
-    """Two axes, read as one by rows and columns of places -> one after the other."""
+def _by_axis(graph: oir.Graph, node: oir.Node, places: np.ndarray, indices: dict[bytes, oir.Value]) -> oir.Value | None:
+    """Two axes, read as one by rows and columns of places -> one after the other; equal indices are one value."""
     (x, _), output = inputs(node), node.outputs[0]
     merged = made_by(x, "Reshape")
     axis = attribute(node, "axis", 0) % len(sizes(x))
@@ -69,10 +70,14 @@ def _by_axis(graph: oir.Graph, node: oir.Node, places: np.ndarray) -> oir.Value 
     inside = places.min() >= 0 and places.max() < height * width
     if not inside or not np.array_equal(places, rows[:, None] * width + columns):
         return None
-    for at, taken in ((axis, rows), (axis + 1, columns)):
+    steps = (axis, rows), (axis + 1, columns)
+    # Rows are copied whole, columns by element: of as few rows as possible, and once for grids of the same columns.
+    for at, taken in steps if len(rows) < height else steps[::-1]:
         shape = [*sizes(grid)[:at], len(taken), *sizes(grid)[at + 1 :]]
         if not np.array_equal(taken, np.arange(sizes(grid)[at])):
-            index = constant_like(graph, taken.astype(np.int64))
+            elements = taken.astype(np.int64)
+            index = indices.get(elements.tobytes()) or constant_like(graph, elements)
+            indices[elements.tobytes()] = index
             grid = new_value(graph, node, "Gather", [grid, index], shape, {"axis": at})
     return grid if can_replace(output, grid) else None
 
