@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from jax import export
 from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
 from swift_export.errors import ArchitectureError, UsageError
-from swift_export.lowering.lower import lower_closed, lower_open
+from swift_export.lowering.lower import Lowered, lower_closed, lower_open
 from swift_export.lowering.onnx_file import write_onnx
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.lowering.savedmodel import write_savedmodel
 from swift_export.lowering.stablehlo import write_stablehlo
+from swift_export.models import Model
 from swift_export.models.swift.backbone import SwiFT, parameter_shapes
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 from swift_export.models.swift.swift_model import swift_model
@@ -37,12 +39,23 @@ def ort(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
 
 
+@cache
+def lowered(name: str, settings: SwiFTSettings) -> tuple[Model, Lowered]:
+    model = swift_model(weights(name), settings)
+    return model, lower_open(model)
+
+
+def write(name: str, path: Path, onnx: OnnxSettings | None = None, **settings: Any) -> None:
+    """The ONNX file of a case, which is lowered once for all of the same settings."""
+    model, module = lowered(name, SwiFTSettings(**settings))
+    write_onnx(model, path, onnx, module)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("name", TINY)
 def test_onnx_gives_the_golden_features(name: str, attention: str, target: str, tmp_path: Path) -> None:
-    model = swift_model(weights(name), SwiFTSettings(frames=frames(name), attention=attention))
-    write_onnx(model, tmp_path, OnnxSettings(target=target))
+    write(name, tmp_path, OnnxSettings(target=target), frames=frames(name), attention=attention)
     (found,) = ort(tmp_path).run(["features"], {"bold": clip(name)})
     assert relative_error(found, features(name)) <= LIMITS.get(name, 2e-6)
     domains = {opset.domain for opset in onnx.load(tmp_path / "onnx" / "model.onnx").opset_import}
@@ -105,7 +118,7 @@ def test_tf2onnx_is_left_as_it_was_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_initializers_are_the_checkpoints_tensors(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    write_onnx(swift_model(w, SwiFTSettings(attention=attention)), tmp_path, OnnxSettings(target=target))
+    write("tiny-windowed", tmp_path, OnnxSettings(target=target), frames=frames("tiny-windowed"), attention=attention)
     stored = {
         i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "onnx" / "model.onnx").graph.initializer
     }
@@ -130,8 +143,8 @@ def test_initializers_are_the_checkpoints_tensors(target: str, attention: str, t
 @pytest.mark.parametrize("target", TARGETS)
 def test_names_types_and_metadata(target: str, attention: str, tmp_path: Path) -> None:
     w = weights("tiny-windowed")
-    settings = SwiFTSettings(outputs=("features", "stage0", "stage1", "stage2"), attention=attention)
-    write_onnx(swift_model(w, settings), tmp_path, OnnxSettings(target=target))
+    outputs = ("features", "stage0", "stage1", "stage2")
+    write("tiny-windowed", tmp_path, OnnxSettings(target=target), outputs=outputs, attention=attention)
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version == 10
@@ -184,7 +197,7 @@ def test_embeddings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [18, 19, 20, 21])
 def test_every_opset(opset: int, tmp_path: Path) -> None:
-    write_onnx(swift_model(weights("tiny-windowed")), tmp_path, OnnxSettings(opset=opset))
+    write("tiny-windowed", tmp_path, OnnxSettings(opset=opset))
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     assert model.opset_import[0].version == opset
     assert sum(n.op_type == "Gelu" for n in model.graph.node) == (6 if opset >= 20 else 0)
@@ -193,7 +206,7 @@ def test_every_opset(opset: int, tmp_path: Path) -> None:
 
 
 def test_wrong_clips_are_errors_at_run_time(tmp_path: Path) -> None:
-    write_onnx(swift_model(weights("tiny-windowed")), tmp_path)
+    write("tiny-windowed", tmp_path)
     session, bold = ort(tmp_path), clip("tiny-windowed")
     for wrong in (bold[0], np.moveaxis(bold, 1, -1), bold[..., :4], bold.astype(np.float64), bold.astype(np.int16)):
         with pytest.raises(Exception, match=r"(?i)invalid|unexpected|rank|dimension"):
