@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.branches import Branch, fast_or_exact
-from swift_export.converter.passes.match import constant_like, inputs, made_by, new_value, replace, sizes
+from swift_export.converter.passes.match import array, constant_like, inputs, made_by, new_value, replace, sizes
 from swift_export.converter.passes.nested import all_nodes, bodies
 from swift_export.converter.passes.ranges import least_number
 from swift_export.converter.passes.zeros import unsigned_zeros
