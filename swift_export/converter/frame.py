@@ -170,7 +170,7 @@ class Frame:
                 dtype = mlir.element_type(value.type).numpy()
                 # Like constants: passes recognise a bound of one number, not of many equal ones.
                 numbers = elements.astype(dtype)
-                equal = numbers.size > 0 and (numbers == numbers.flat[0]).all()
+                equal = numbers.size > 1 and (numbers == numbers.flat[0]).all()
                 self.values[value] = self.builder.constant(numbers.flat[0] if equal else numbers)
             elif elements.ndim == 0:
                 self.values[value] = self.builder.cast(

@@ -13,7 +13,17 @@ from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size, shape_size
 from swift_export.converter.frame import Frame
 
-__all__ = ["Label", "Places", "Slices", "as_index", "as_int64", "clamped", "find_places", "merge_axes"]
+__all__ = [
+    "Label",
+    "Places",
+    "Slices",
+    "as_index",
+    "as_int64",
+    "clamped",
+    "constant_elements",
+    "find_places",
+    "merge_axes",
+]
 
 INT32, INT64 = oir.DataType.INT32, oir.DataType.INT64
 IN_INT32 = {INT32, oir.DataType.INT8, oir.DataType.INT16, oir.DataType.UINT8, oir.DataType.UINT16}
@@ -170,7 +180,7 @@ def _components(frame: Frame, operand: Any, vector: int, kept: Sequence[int], ch
     if vector < len(shape):
         order.append(vector)
     whole = (*(shape[d] for d in kept), shape[vector] if vector < len(shape) else 1)
-    elements = _constant_elements(value)
+    elements = constant_elements(value)
     if elements is not None:
         array = elements.reshape([s for s in shape if isinstance(s, int)]).transpose(order)
         array = array.reshape([s for s in whole if isinstance(s, int)])
@@ -182,11 +192,14 @@ def _components(frame: Frame, operand: Any, vector: int, kept: Sequence[int], ch
     return b.node("Gather", [value, b.integers(chosen)], value.dtype, (*whole[:-1], len(chosen)), axis=len(kept))
 
 
-def _constant_elements(value: oir.Value) -> np.ndarray | None:
-    """The elements of a constant, also through reshapes."""
+def constant_elements(value: oir.Value) -> np.ndarray | None:
+    """The elements of a constant, also through reshapes and repeated."""
     producer = value.producer()
     if producer is not None and producer.op_type in ("Unsqueeze", "Reshape") and producer.inputs[0] is not None:
-        return _constant_elements(producer.inputs[0])
+        return constant_elements(producer.inputs[0])
+    if producer is not None and producer.op_type == "Expand":
+        number, shape = (known(v) if v is not None else None for v in producer.inputs)
+        return None if number is None or shape is None else np.broadcast_to(number, shape)
     return known(value)
 
 

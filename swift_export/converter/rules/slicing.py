@@ -12,7 +12,7 @@ from swift_export.converter.builder import Builder, known
 from swift_export.converter.dims import Shape, Size
 from swift_export.converter.frame import Frame, rule
 from swift_export.converter.loop_rows import scalar
-from swift_export.converter.rules.indices import as_index, as_int64, clamped
+from swift_export.converter.rules.indices import as_index, as_int64, clamped, constant_elements
 from swift_export.converter.shape_arithmetic import always
 from swift_export.converter.size_functions import floordiv
 
@@ -38,6 +38,8 @@ def cut(
     if len(partial) < len(axes):
         starts = _chosen(b, starts, partial)
     axes = [axes[i] for i in partial]
+    elements = constant_elements(starts)
+    starts = starts if elements is None else b.constant(elements.reshape(-1))
     starts = starts if inside else clamped(b, starts, [shape[a] - sizes[a] for a in axes])
     if len(axes) == 1 and sizes[axes[0]] == 1 and known(starts) is None:
         assert value.dtype is not None
