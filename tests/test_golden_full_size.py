@@ -13,8 +13,10 @@ import onnxruntime
 import pytest
 
 from swift_export.converter.opsets import TARGETS
+from swift_export.lowering.lower import Lowered, lower_open
 from swift_export.lowering.onnx_file import model_to_onnx
 from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models import Model
 from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
 from swift_export.models.swift.swift_model import swift_model
@@ -41,10 +43,16 @@ def case(name: str) -> tuple[Weights, np.ndarray]:
 
 
 @cache
-def exported(name: str, target: str, attention: str) -> oir.Model:
+def lowered(name: str, attention: str) -> tuple[Model, Lowered]:
     model = swift_model(case(name)[0], SwiFTSettings(attention=attention))
     assert model.details["attention"]["stage0/block1"]["form"] == ("regions" if attention == "auto" else "masked")
-    return model_to_onnx(model, OnnxSettings(target=target))
+    return model, lower_open(model)
+
+
+@cache
+def exported(name: str, target: str, attention: str) -> oir.Model:
+    model, module = lowered(name, attention)
+    return model_to_onnx(model, OnnxSettings(target=target), module)
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
