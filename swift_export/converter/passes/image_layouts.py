@@ -30,6 +30,7 @@ from swift_export.converter.passes.match import (
     swapped,
 )
 from swift_export.converter.passes.moves import is_free
+from swift_export.converter.passes.nested import all_nodes, root
 
 __all__ = ["choose_layouts"]
 
@@ -40,8 +41,11 @@ UNKNOWN = 2
 
 
 def choose_layouts(graph: oir.Graph) -> int:
-    """Transposes around a group of ops -> fewer of them, by another order of axes within the group."""
-    layouts = _layouts(graph)
+    """Transposes around a group of ops -> fewer of them, by another order of axes within the group.
+
+    Returns 0 also after a change that did not help, as where groups share transposes, so that it ends.
+    """
+    layouts, before = _layouts(graph), _all_moved(graph)
     count = 0
     for rank in {len(layout) for layout in layouts}:
         for nodes in _groups(graph, rank):
@@ -50,7 +54,13 @@ def choose_layouts(graph: oir.Graph) -> int:
             if cost < 0:
                 group.change(graph, best)
                 count += 1
-    return count
+    return count if count and _all_moved(graph) < before else 0
+
+
+def _all_moved(graph: oir.Graph) -> int:
+    """What all transposes cost, those of graphs around this one included."""
+    turns = [node for node in all_nodes(root(graph)) if node.op_type == "Transpose" and not node.domain]
+    return sum(_moved(sizes(turn.inputs[0]), permutation(turn)) for turn in turns if turn.inputs[0] is not None)
 
 
 def _layouts(graph: oir.Graph) -> list[Layout]:
@@ -146,8 +156,10 @@ class _Group:
                 self._give(graph, node, value, moved[value], layout)
         graph.remove(self.nodes, safe=True)
         # What is not read any more would count in the next group's costs.
-        unread = [turn for turn in dict.fromkeys(before) if turn.graph is graph and not _is_read(turn)]
-        graph.remove(unread, safe=True)
+        # One may belong to a graph around this one.
+        for turn in dict.fromkeys(before):
+            if turn.graph is not None and not _is_read(turn):
+                turn.graph.remove(turn, safe=True)
 
     def _give(self, graph: oir.Graph, node: oir.Node, value: oir.Value, made: oir.Value, layout: Layout) -> None:
         """Let all that read a value from outside of the group read it as it is now."""
