@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from swift_export.errors import SwiftExportError
     from swift_export.exporting import export, to_onnx
     from swift_export.exporting_swift import export_onnx, export_savedmodel, export_stablehlo, load_backbone
+    from swift_export.features.feature_run import run
     from swift_export.models.swift.backbone.swift import SwiFT
     from swift_export.models.swift.config import SwiFTConfig
     from swift_export.models.swift.scan_functions import open_scan, prepare
@@ -38,6 +39,7 @@ _HOMES = {
     "load_weights": "models.swift.weights",
     "open_scan": "models.swift.scan_functions",
     "prepare": "models.swift.scan_functions",
+    "run": "features.feature_run",
     "stablehlo_to_onnx": "converter",
     "tf2onnx_handlers": "converter",
     "to_onnx": "exporting",
@@ -59,6 +61,7 @@ __all__ = [
     "load_weights",
     "open_scan",
     "prepare",
+    "run",
     "stablehlo_to_onnx",
     "tf2onnx_handlers",
     "to_onnx",

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from swift_export._version import __version__
-from swift_export.cli import checking, converting, exporting, inspecting, modelling, models, preparing, runtimes
+from swift_export.cli import (
+    checking,
+    converting,
+    exporting,
+    inspecting,
+    modelling,
+    models,
+    preparing,
+    run_command,
+    runtimes,
+)
 from swift_export.cli.epilog import examples
 from swift_export.cli.help import App
 
@@ -43,5 +53,5 @@ def _before_commands(
     pass
 
 
-for group in (exporting, modelling, converting, checking, preparing, inspecting, models, runtimes):
+for group in (exporting, modelling, converting, checking, preparing, run_command, inspecting, models, runtimes):
     group.register(app)

@@ -134,16 +134,14 @@ class ScanOptions:
 
     def reading(self, contract: InputContract, **more: Any) -> Reading:
         """How to read scans for a model with this contract; raises UsageError if neither states the placement."""
-        from swift_export.scans.scan import Reading
+        from swift_export.scans.read_options import reading_for
 
-        # Paddings belong to a stored array, not to a model.
-        padded = self.placed is not None and self.placed.point is None
-        return Reading(
-            placement=self.placed if self.placed and padded else self.contract(contract).placed(),
-            orientation=None if self.orientation is None else check_orientation(self.orientation),
-            drop_frames=self.dropped,
+        return reading_for(
+            contract,
+            self.placed,
+            self.orientation,
+            self.dropped,
             start=self.start,
-            stride=contract.stride,
             resample_tr=self.resample_tr,
             allow_crop=self.allow_crop,
             strict=self.strict,

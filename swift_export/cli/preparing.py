@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,10 +12,9 @@ from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
+from swift_export.cli.scan_outputs import made_folders, output_places, picture_places, window_count
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract, contract_of
-from swift_export.scans.sidecar import stem
-from swift_export.system.disk import write_error
 
 if TYPE_CHECKING:
     from swift_export.models.swift.config import SwiFTConfig
@@ -95,16 +91,16 @@ def prepare(
     answer: Answer,
 ) -> None:
     """Write all windows of each scan as an array of clips, with a sidecar that states their provenance."""
-    count = _count(windows)
+    count = window_count(windows)
     if stride is not None and stride < 1:
         raise UsageError(f"--stride {stride}: expected a number of frames of at least 1")
     inputs = InputFiles(files, scans)
     inputs.check()
     masks = scans.masks_for(files)
-    outputs = _outputs(files, output)
-    pictures = _pictures(files, picture)
+    outputs = output_places(files, output, ".npy", "clips")
+    pictures = picture_places(files, picture)
     contract, config = _model(weights, variant, quiet)
-    reading = scans.reading(contract, windows=count, step=stride)
+    reading = scans.read_options(contract, windows=count, step=stride)
 
     from swift_export.scans.preparing import prepare_scan
 
@@ -117,7 +113,7 @@ def prepare(
     answer.add(clips=done)
     folders = {path.parent for path in (*outputs, *pictures) if path is not None and len(files) > 1}
     for file, mask, path, drawn in zip(files, masks, outputs, pictures, strict=True):
-        with _made(folders), console.progress() as on_progress:
+        with made_folders(folders), console.progress() as on_progress:
             made = prepare_scan(
                 file,
                 path,
@@ -136,14 +132,6 @@ def prepare(
             console.line(f"wrote {made.picture}, a picture for visual inspection")
 
 
-def _count(windows: str) -> int | None:
-    if windows == "all":
-        return None
-    if not re.fullmatch("[0-9]{1,6}", windows) or int(windows) < 1:
-        raise UsageError(f"--windows {windows}: expected all, or a number of at least 1")
-    return int(windows)
-
-
 def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[InputContract, SwiFTConfig]:
     """The input contract and the architecture of the clips' model; by default the published ones."""
     from swift_export.models.swift.variants import VARIANTS, find_variant
@@ -158,50 +146,3 @@ def _model(weights: str | None, variant: str | None, quiet: bool) -> tuple[Input
         return found.contract, found.config
     published = next(iter(VARIANTS.values()))
     return contract_of(None, 1, None, ""), published.config
-
-
-def _outputs(files: Sequence[Path], output: Path) -> list[Path]:
-    if len(files) == 1 and not output.is_dir():
-        return [output]
-    if not output.is_dir() and (output.exists() or output.suffix == ".npy"):
-        found = "a file" if output.exists() else "a file name"
-        raise UsageError(f"{output}: expected a folder for the clips of {len(files)} scans, found {found}")
-    return _named(files, output, ".npy")
-
-
-def _pictures(files: Sequence[Path], picture: Path | None) -> list[Path | None]:
-    if picture is None:
-        return [None] * len(files)
-    if len(files) == 1 and not picture.is_dir():
-        return [picture]
-    if picture.exists() and not picture.is_dir():
-        raise UsageError(f"--picture {picture}: expected a folder for the pictures of {len(files)} scans, found a file")
-    return [*_named(files, picture, ".png")]
-
-
-@contextmanager
-def _made(folders: Iterable[Path]) -> Iterator[None]:
-    """Create the folders for the block; afterwards, remove those of them that are empty."""
-    new = {folder for path in folders for folder in (path, *path.parents) if not folder.exists()}
-    try:
-        for path in folders:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise write_error(path, error) from None
-        yield
-    finally:
-        for folder in sorted(new, reverse=True):
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _named(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
-    """A file for each scan, with the name of the scan."""
-    stems = [stem(file.resolve().name if file.is_dir() else file.name) for file in files]
-    twice = [name for name in stems if stems.count(name) > 1]
-    if twice:
-        raise UsageError(
-            f"{folder}: expected scans with different names, found two called {twice[0]}; prepare them separately"
-        )
-    return [folder / f"{name}{suffix}" for name in stems]

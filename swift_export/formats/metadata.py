@@ -17,6 +17,7 @@ __all__ = [
     "TAG",
     "VARIANT_KEY",
     "VERSION_KEY",
+    "WARNING_KEY",
     "WEIGHTS_KEY",
     "XLA_CALL",
     "essentials_in",
@@ -36,6 +37,8 @@ WEIGHTS_KEY = "swift_export.weights_sha256"
 SETTINGS_KEY = "swift_export.settings"
 ARCHITECTURE_KEY = "swift_export.architecture"
 INPUT_KEY = "swift_export.input"
+#: The essential that says that the outputs of synthetic weights mean nothing.
+WARNING_KEY = "swift_export.warning"
 #: The essential with the model's signature as JSON: StableHLO has no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
 #: jax's attribute of a StableHLO function's results, with the place of each in the returned tree.

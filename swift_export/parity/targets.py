@@ -13,7 +13,14 @@ from swift_export.artifacts.layout import FORMATS, MANIFEST, PORTABLE_B1_FILE
 from swift_export.artifacts.manifest import Manifest
 from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
-from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY, SETTINGS_KEY, VARIANT_KEY, WEIGHTS_KEY
+from swift_export.formats.metadata import (
+    ARCHITECTURE_KEY,
+    INPUT_KEY,
+    SETTINGS_KEY,
+    VARIANT_KEY,
+    WARNING_KEY,
+    WEIGHTS_KEY,
+)
 from swift_export.models import Model
 from swift_export.models.model import Sizes
 from swift_export.models.recovery import Original, Recorded, Source, recorded_model, source_again, source_of
@@ -82,7 +89,8 @@ class Target:
 class Artifacts:
     """Artifacts of the same weights by their own records; ``manifest`` if they are in an artifact folder.
 
-    ``root`` is the artifact folder, or the single file. Their ``source`` is unknown.
+    ``root`` is the artifact folder, or the single file. Their ``source`` is unknown. ``note`` says that the outputs of
+    synthetic weights mean nothing.
     """
 
     root: str
@@ -90,6 +98,7 @@ class Artifacts:
     targets: tuple[Target, ...]
     records: Mapping[str, Recorded]
     manifest: Manifest | None = None
+    note: str | None = None
     source: None = None
 
 
@@ -152,7 +161,7 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     targets = tuple(
         target for unit, name in units.items() for target in _targets(folder / unit, unit, models[name], choice)
     )
-    return Artifacts(str(folder), manifest.weights.digest, targets, records, manifest)
+    return Artifacts(str(folder), manifest.weights.digest, targets, records, manifest, manifest.weights.note)
 
 
 def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recorded:
@@ -180,7 +189,7 @@ def _single(path: Path, choice: Choice) -> Artifacts:
     variant = essentials.get(VARIANT_KEY, "custom")
     record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials))
     targets = _targets(path, path.name, recorded_model(record), choice)
-    return Artifacts(path.name, digest, tuple(targets), {path.name: record})
+    return Artifacts(path.name, digest, tuple(targets), {path.name: record}, note=essentials.get(WARNING_KEY))
 
 
 def _contract(essentials: Mapping[str, str]) -> InputContract | None:

@@ -21,7 +21,7 @@ from swift_export._version import __version__
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.plausibility import Warn
 from swift_export.scans.scan import Reading, Scan, is_nifti, open_scan
-from swift_export.scans.sidecar import read_sidecar
+from swift_export.scans.sidecar import keep_others_sidecar
 from swift_export.system.files import check_output, followed, replaced
 from swift_export.system.machine import processors
 from swift_export.system.progress import Progress, ignore_line
@@ -100,7 +100,7 @@ def prepare_scan(
         )
     if not (is_nifti(scan) or scan.is_dir()):
         raise InputError(f"{scan}: expected a NIfTI run (.nii, .nii.gz) or a folder of frame_N.pt")
-    _keep_others_sidecar(sidecar)
+    keep_others_sidecar(sidecar)
     # The unpacked foreground is a hidden file beside the output, where there is enough space.
     with (
         nullcontext() if picture is None else replaced(picture) as picture_draft,
@@ -126,21 +126,6 @@ def prepare_scan(
         if picture_draft is not None:
             _draw(picture_draft, opened, on_progress)
     return Prepared(output, sidecar, picture, facts)
-
-
-def _keep_others_sidecar(path: Path) -> None:
-    """Raise UsageError if a foreign file has the name of the sidecar, such as the BIDS sidecar of the scan."""
-    if not path.exists():
-        return
-    try:
-        ours = "swift-export" in read_sidecar(path)["versions"]
-    except (ValueError, TypeError, KeyError):
-        ours = False
-    if not ours:
-        raise UsageError(
-            f"{path}: the sidecar of the clips would replace this file, which swift-export did not write (perhaps the "
-            "BIDS sidecar of the scan); give the output another name or folder"
-        )
 
 
 def _allocate(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> int:

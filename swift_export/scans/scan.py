@@ -21,8 +21,9 @@ from swift_export.scans.frames_folder import is_frames_folder, open_frames_folde
 from swift_export.scans.grid import VOXEL_SIZE, Geometry, geometry_of
 from swift_export.scans.mask import read_mask
 from swift_export.scans.nifti import open_nifti
-from swift_export.scans.placement import Axes, Orientation, Placement
+from swift_export.scans.placement import Axes
 from swift_export.scans.plausibility import ScanWarning, Warn, doubts, tr_doubts
+from swift_export.scans.read_options import Reading
 from swift_export.scans.run import Columns, NiftiRun, measured
 from swift_export.scans.timing import RepetitionTime, Resampling, repetition_time, resampling
 from swift_export.system.progress import Progress, ignore_line
@@ -30,46 +31,6 @@ from swift_export.system.progress import Progress, ignore_line
 __all__ = ["Doubts", "Reading", "Scan", "is_nifti", "open_scan"]
 
 Window = Float32[np.ndarray, "h w d t"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options for reading scans.
-
-    Attributes:
-        placement: the position of their voxels on the grid.
-        orientation: the orientation of the windows; None: the placement's.
-        drop_frames: frames excluded from statistics and windows, first and last; None: the placement's.
-        start: first frame of the first window, counted after dropped frames.
-        windows: number of windows; None: all.
-        step: frames between the starts of consecutive windows; None: no overlap.
-        stride: distance between the frames of a window.
-        resample_tr: target repetition time in s for interpolation; None: that of the run.
-        allow_crop: crop voxels that are not background.
-        strict: treat warnings as errors.
-
-    """
-
-    placement: Placement
-    orientation: Orientation | None = None
-    drop_frames: tuple[int, int] | None = None
-    start: int = 0
-    windows: int | None = None
-    step: int | None = None
-    stride: int = 1
-    resample_tr: float | None = None
-    allow_crop: bool = False
-    strict: bool = False
-
-    @property
-    def oriented(self) -> Orientation:
-        """The effective orientation."""
-        return self.orientation or self.placement.orientation
-
-    @property
-    def dropped(self) -> tuple[int, int]:
-        """The dropped frames of a NIfTI run; for a folder of frames, only ``drop_frames`` applies."""
-        return self.placement.drop_frames if self.drop_frames is None else self.drop_frames
 
 
 @runtime_checkable

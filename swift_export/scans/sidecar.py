@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_sidecar", "stem"]
+from swift_export.errors import UsageError
+
+__all__ = ["keep_others_sidecar", "read_sidecar", "stem"]
 
 #: BIDS sidecars have a few kB; those of clips have about 10 kB more for a thousand windows.
 _MAX_BYTES = 4 * 2**20
@@ -34,3 +36,18 @@ def stem(name: str) -> str:
     for suffix in (".gz", ".nii"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name
+
+
+def keep_others_sidecar(path: Path) -> None:
+    """Raise UsageError if a foreign file has the name of the sidecar, such as the BIDS sidecar of the scan."""
+    if not path.exists():
+        return
+    try:
+        ours = "swift-export" in read_sidecar(path)["versions"]
+    except (ValueError, TypeError, KeyError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            f"{path}: the new sidecar would replace this file, which swift-export did not write (perhaps the "
+            "BIDS sidecar of the scan); give the output another name or folder"
+        )

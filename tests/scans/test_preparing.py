@@ -207,7 +207,7 @@ def test_the_scans_own_sidecar_is_not_replaced(scan):
     bids = scan.with_name("sub-01_bold.json")
     for content in ('{"RepetitionTime": 0.72}', "", "[]", '{"versions": 3}', '{"versions": {"dcm2niix": "1"}}'):
         bids.write_text(content)
-        with pytest.raises(UsageError, match=r"sub-01_bold\.json: the sidecar of the clips would replace this file"):
+        with pytest.raises(UsageError, match=r"sub-01_bold\.json: the new sidecar would replace this file"):
             prepared(scan, out)
         assert bids.read_text() == content
         assert not out.exists()

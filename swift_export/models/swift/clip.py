@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,10 @@ from jaxtyping import Float32
 
 from swift_export.errors import InputError, UsageError
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.scans.clip_array import finite_clip, map_clips, other_placement
 from swift_export.scans.placement import PLACEMENT_CHOICES, Placement, check_orientation, parse_placement
 from swift_export.scans.plausibility import Warn
 from swift_export.scans.scan import Doubts, Reading, is_nifti, open_scan
-from swift_export.scans.sidecar import read_sidecar
-from swift_export.system.text import first_line, shown
 
 __all__ = ["Clip", "load_clip"]
 
@@ -102,13 +99,9 @@ def load_clip(
 
 def _hold_sidecar(path: Path, placement: str, strict: bool, warn: Warn | None) -> None:
     """Warn about clips that `prepare` made for another placement."""
-    try:
-        stated = read_sidecar(path.with_suffix(".json")).get("placement")
-    except ValueError:  # no sidecar, or a foreign one
-        return
-    if isinstance(stated, str) and stated != placement:
+    if (line := other_placement(path, placement)) is not None:
         doubt = Doubts(path, strict, warn)
-        doubt(f"its sidecar states placement {shown(stated)}, but the model expects {placement}")
+        doubt(line)
         doubt.pass_on()
 
 
@@ -132,52 +125,12 @@ def _prepare(
 def _read_npy(
     path: Path, config: SwiFTConfig, frames: int, start: int, most: int | None
 ) -> tuple[Float32[np.ndarray, "batch c h w d t"], dict[str, Any]]:
-    stored = _map_npy(path)
-    clips = (stored[None] if stored.ndim == 5 else stored)[:most]
     if start < 0:
         raise UsageError(f"--start {start}: expected a frame number of at least 0")
     c, h, w, d = config.input_shape()[:4]
-    if clips.ndim != 6 or clips.shape[1:5] != (c, h, w, d):
-        raise InputError(
-            f"{path}: expected shape ({c}, {h}, {w}, {d}, frames), or a batch of them, found {stored.shape}; see "
-            "docs/input-contract.md"
-        )
+    clips = map_clips(path, (c, h, w, d))[:most]
     if start + frames > clips.shape[5]:
         raise InputError(
             f"{path}: expected at least {start + frames} frames ({frames} from frame {start}), found {clips.shape[5]}"
         )
-    with np.errstate(over="ignore"):
-        array = np.array(clips[..., start : start + frames], np.float32, order="C")
-    broken = ~np.isfinite(array)
-    if broken.any():
-        first = tuple(int(i) for i in np.unravel_index(int(np.argmax(broken)), broken.shape))
-        raise InputError(
-            f"{path}: expected finite values, found {int(np.count_nonzero(broken))} NaN or infinite in float32, the "
-            f"first at {first} of (batch, c, h, w, d, t)"
-        )
-    return array, {"kind": "npy", "stored": str(stored.dtype)}
-
-
-def _map_npy(path: Path) -> np.ndarray:
-    """Map the floats of a .npy file after checking its header; no pickle is ever loaded."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version not in readers:
-                raise InputError(f"{path}: expected a .npy file of version 1 or 2, found {version[0]}; save it again")
-            shape, fortran, dtype = readers[version](file)
-            offset, size = file.tell(), path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # The header is a Python literal. Deep nesting exhausts the parser before NumPy sees it.
-    except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        found = first_line(str(error)) or "a damaged header"
-        raise InputError(f"{path}: expected an array of floats in NumPy's .npy format: {found}") from error
-    if dtype.kind != "f" or dtype.itemsize > 8:
-        raise InputError(f"{path}: expected float16, float32 or float64 values, found {dtype}; convert the array")
-    if min(shape, default=0) < 1 or math.prod(shape) * dtype.itemsize > size - offset:
-        raise InputError(
-            f"{path}: expected values of shape {shape}, as the header states, found {size - offset} B; save it again"
-        )
-    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+    return finite_clip(path, clips[..., start : start + frames]), {"kind": "npy", "stored": str(clips.dtype)}

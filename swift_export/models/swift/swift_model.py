@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift_export.errors import ArchitectureError, ArtifactError, UsageError
-from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY
+from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY, WARNING_KEY
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.model import Card, Model, Procedure
 from swift_export.models.provenance import SYNTHETIC_WARNING, Provenance
@@ -52,7 +52,7 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
         INPUT_KEY: json.dumps(contract.to_dict(), sort_keys=True),
     }
     if weights.provenance.synthetic:
-        essentials["swift_export.warning"] = SYNTHETIC_WARNING
+        essentials[WARNING_KEY] = SYNTHETIC_WARNING
     graph = {
         "config": config.to_dict(),
         "frames": settings.frames,

@@ -1,0 +1,1 @@
+"""Clips to features: runs, cohorts and probes."""
