@@ -100,7 +100,7 @@ def prepare(
     outputs = output_places(files, output, ".npy", "clips")
     pictures = picture_places(files, picture)
     contract, config = _model(weights, variant, quiet)
-    reading = scans.read_options(contract, windows=count, step=stride)
+    reading = scans.reading(contract, windows=count, step=stride)
 
     from swift_export.scans.preparing import prepare_scan
 

@@ -40,7 +40,9 @@ def register(app: typer.Typer) -> None:
 def run(
     artifact: Annotated[
         Path,
-        typer.Argument(help="An artifact folder, one of its files, or a separate file.", show_default=False),
+        typer.Argument(
+            metavar="ARTIFACT", help="An artifact folder, one of its files, or a separate file.", show_default=False
+        ),
     ],
     files: Annotated[
         list[Path],
@@ -129,16 +131,18 @@ def run(
     from swift_export.features.extractor import find_backbone
     from swift_export.features.feature_run import Job, default_kind, run_jobs
     from swift_export.features.pipeline import ScanFile
+    from swift_export.scans.scan import is_nifti
 
     backbone = find_backbone(artifact, runtime, device)
     kind = backbone.kind(output_kind or default_kind(backbone))
     suffix = file_format or ("safetensors" if kind in ("features", "tokens") else "tsv")
     outputs = output_places(files, output, f".{suffix}", "features")
     pictures = picture_places(files, picture)
-    reading = scans.read_options(backbone.contract, windows=count, step=stride)
     console = Console(quiet, json=answer.wanted)
+    reading = None
     if any(file.suffix != ".npy" for file in files):
-        console.placement(reading, scans.contract(backbone.contract), any(file.suffix != ".npy" for file in files))
+        reading = scans.reading(backbone.contract, windows=count, step=stride)
+        console.placement(reading, scans.contract(backbone.contract), any(map(is_nifti, files)))
     if backbone.synthetic:
         console.warning(f"{artifact}: the weights are synthetic: the features mean nothing")
     jobs = [
@@ -166,6 +170,7 @@ def run(
             pool=pool,
             batch=batch,
             threads=threads,
+            strict=scans.strict,
             warn=console.warning,
             on_progress=on_progress,
             on_loaded=say,

@@ -59,7 +59,8 @@ def run(
         threads: threads of the runtime; None: one per processor.
         batch: windows in a batch.
         placement, orientation, drop_frames: None: those of the artifact's training data.
-        mask, start, windows, stride, resample_tr, allow_crop, strict, warn: as in `open_scan`.
+        mask, start, windows, stride, resample_tr, allow_crop, strict, warn: as in `open_scan`; of prepared clips, all
+            are computed.
 
     Raises:
         ArtifactError: the artifact is missing, damaged, or changed since its export.
@@ -70,21 +71,26 @@ def run(
     """
     backbone = find_backbone(Path(artifact), runtime, device)
     kind = backbone.kind(output_kind or default_kind(backbone))
-    reading = reading_for(
-        backbone.contract,
-        parse_placement(placement) if isinstance(placement, str) else placement,
-        orientation,
-        drop_frames,
-        start=start,
-        windows=windows,
-        step=stride,
-        resample_tr=resample_tr,
-        allow_crop=allow_crop,
-        strict=strict,
-    )
+    scan = Path(scan)
+    reading = None
+    if scan.suffix != ".npy":
+        reading = reading_for(
+            backbone.contract,
+            parse_placement(placement) if isinstance(placement, str) else placement,
+            orientation,
+            drop_frames,
+            start=start,
+            windows=windows,
+            step=stride,
+            resample_tr=resample_tr,
+            allow_crop=allow_crop,
+            strict=strict,
+        )
     drawn = None if picture is None else Path(picture)
-    job = Job(ScanFile(Path(scan), None if mask is None else Path(mask)), Path(output), drawn)
-    (written,) = run_jobs(backbone, [job], reading, kind, pool=pool, batch=batch, threads=threads, warn=warn)
+    job = Job(ScanFile(scan, None if mask is None else Path(mask)), Path(output), drawn)
+    (written,) = run_jobs(
+        backbone, [job], reading, kind, pool=pool, batch=batch, threads=threads, strict=strict, warn=warn
+    )
     return written
 
 
@@ -105,12 +111,13 @@ class Job:
 def run_jobs(
     backbone: Backbone,
     jobs: Sequence[Job],
-    reading: Reading,
+    reading: Reading | None,
     kind: OutputKind,
     *,
     pool: bool = False,
     batch: int = 1,
     threads: int | None = None,
+    strict: bool = False,
     warn: Warn | None = None,
     on_progress: Progress = ignore_line,
     on_loaded: Callable[[Pipeline], None] = lambda _: None,
@@ -136,6 +143,7 @@ def run_jobs(
         batch=batch,
         threads=threads,
         spool=jobs[0].output.parent if jobs else None,
+        strict=strict,
         warn=warn,
         on_progress=on_progress,
     )

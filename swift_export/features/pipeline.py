@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from swift_export.errors import InputError
+from swift_export.errors import InputError, UsageError
 from swift_export.features.extractor import Backbone, Extractor
 from swift_export.features.output_kinds import OutputKind
 from swift_export.scans.clip_array import other_placement, read_clips
@@ -89,22 +89,24 @@ class Pipeline:
 
     Attributes:
         backbone: the artifact.
-        reading: how NIfTI runs and folders of frames are read.
+        reading: how NIfTI runs and folders of frames are read; None if there are only prepared clips.
         kind: the kind of output.
         batch: windows in a batch; the fixed size of the artifact's batch precedes it.
         threads: threads of the runtime; None: one per processor.
         spool: folder for the unpacked foreground of runs; None: the one for temporary files.
+        strict: treat warnings about prepared clips as errors, as ``reading`` does those about scans.
         warn: receives conditions that may make the features meaningless.
         on_progress: receives the current step.
 
     """
 
     backbone: Backbone
-    reading: Reading
+    reading: Reading | None
     kind: OutputKind
     batch: int = 1
     threads: int | None = None
     spool: Path | None = None
+    strict: bool = False
     warn: Warn | None = None
     on_progress: Progress = ignore_line
     _extractor: Extractor | None = None
@@ -170,14 +172,18 @@ class Pipeline:
     @contextmanager
     def _opened(self, file: ScanFile, warn: Warn, on_progress: Progress) -> Iterator[Windowed]:
         path, backbone = file.path, self.backbone
+        if file.mask is not None and not is_nifti(path):
+            raise UsageError(f"{path}: --mask applies only to NIfTI runs; prepared clips and frames are masked already")
         if path.suffix == ".npy":
             clips = read_clips(path, backbone.size, backbone.frames)
-            doubt = Doubts(path, self.reading.strict, warn)
-            if (line := other_placement(path, self.reading.placement.name)) is not None:
+            doubt = Doubts(path, self.strict, warn)
+            placement = backbone.contract.placement if self.reading is None else self.reading.placement.name
+            if placement is not None and (line := other_placement(path, placement)) is not None:
                 doubt(line)
             doubt.pass_on()
             yield clips
         elif is_nifti(path) or path.is_dir():
+            assert self.reading is not None, "scans are read by options"
             with open_scan(
                 path,
                 self.reading,
