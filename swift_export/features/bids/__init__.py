@@ -1,0 +1,1 @@
+"""Cohorts in BIDS: which scans there are, what is known about their motion, and where their features are written."""
