@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,8 +57,8 @@ class Tsv:
         return value
 
 
-def read_tsv(path: Path) -> Tsv:
-    """Read a table; raises InputError if it is no table, too large or unreadable."""
+def read_tsv(path: Path, wanted: Callable[[str], bool] = lambda column: True) -> Tsv:
+    """Read the ``wanted`` columns of a table; raises InputError if it is no table, too large or unreadable."""
 
     def refuse(expected: str, found: str) -> InputError:
         return InputError(f"{path}: expected {expected}, found {found}; correct the file")
@@ -78,16 +78,22 @@ def read_tsv(path: Path) -> Tsv:
         raise refuse("UTF-8 text", error_line(error)) from None
     # Not splitlines: that also breaks lines at characters that may be in a cell.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
-    rows = [tuple(line.split("\t")) for line in lines if line.strip()]
-    if not rows:
+    lines = [line for line in lines if line.strip()]
+    if not lines:
         raise refuse("a header line", "an empty file")
-    columns = tuple(cell.strip() for cell in rows[0])
+    columns = tuple(cell.strip() for cell in lines[0].split("\t"))
     if len(columns) > _MAX_COLUMNS or len(set(columns)) != len(columns):
         problem = f"{len(columns)} columns" if len(columns) > _MAX_COLUMNS else "a column twice"
         raise refuse(f"at most {_MAX_COLUMNS} columns, each once", problem)
-    if wrong := next((row for row in rows if len(row) != len(columns)), None):
-        raise refuse(f"{len(columns)} cells in each row, as in the header", f"{len(wrong)} after {shown(wrong[0], 40)}")
-    return Tsv(path, columns, tuple(rows[1:]))
+    kept = [place for place, column in enumerate(columns) if wanted(column)]
+    rows = []
+    for line in lines[1:]:
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            found = f"{len(cells)} after {shown(cells[0], 40)}"
+            raise refuse(f"{len(columns)} cells in each row, as in the header", found)
+        rows.append(tuple(cells[place] for place in kept))
+    return Tsv(path, tuple(columns[place] for place in kept), tuple(rows))
 
 
 def tsv_text(columns: Sequence[str], rows: Iterable[Sequence[str | int | float | None]]) -> str:
