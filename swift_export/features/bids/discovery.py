@@ -1,7 +1,7 @@
 """Finds the scans of a BIDS data set that fMRIPrep has preprocessed: one task a run, with all that belongs to it.
 
-Names are taken apart here, and only those of runs: libraries that index every file of a data set take 40 times as long
-(docs/cohorts.md). Nothing is written into the data set.
+Names are taken apart here, and only those of runs; docs/cohorts.md compares this with libraries that index every file.
+Nothing is written into the data set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swift_export.features.bids.entities import BidsName, joined, number_or_text
 from swift_export.features.bids.inheritance import Sidecars, time_in
 from swift_export.features.bids.preprocessed import names_in, preprocessed_folders
 from swift_export.features.bids.scan_selection import Selection
-from swift_export.features.bids.scan_task import Task
+from swift_export.features.bids.scan_task import Task, link_names
 from swift_export.system.text import listed, shown
 
 __all__ = ["discover", "summary"]
@@ -49,8 +49,9 @@ def discover(bids_dir: Path, selection: Selection | None = None) -> list[Task]:
     known = {label for labels in participants for label in labels}
     _check_participants(roots, known, search.selection)
     tasks: dict[str, Task] = {}
+    links = link_names(roots)
     for root, labels in zip(roots, participants, strict=True):
-        for task in search.tasks_in(root, labels):
+        for task in search.tasks_in(root, labels, links[root]):
             if other := tasks.get(task.name):
                 raise UsageError(
                     f"{task.scan}: expected each scan once, found it in {other.scan.parent}, too; choose with "
@@ -107,14 +108,14 @@ class _Search:
     seen: dict[str, set[str]] = field(default_factory=dict)
     read: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
 
-    def tasks_in(self, root: Path, labels: Sequence[str]) -> Iterator[Task]:
-        """The tasks of the wanted participants among ``labels``."""
+    def tasks_in(self, root: Path, labels: Sequence[str], link: str) -> Iterator[Task]:
+        """The tasks of the wanted participants among ``labels``; ``link`` names the folder in URIs."""
         top = Sidecars().below(root, names_in(root))
         for label in labels:
             if label in self.selection.labels.get("sub", (label,)) and (root / f"sub-{label}").is_dir():
                 for folder in _folders(root, f"sub-{label}", top):
                     for run in self._runs(folder):
-                        yield self._task(folder, run)
+                        yield replace(self._task(folder, run), link=link)
 
     def instead(self, participants: int) -> str:
         """The message that there is no usable scan."""

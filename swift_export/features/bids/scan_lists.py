@@ -11,7 +11,7 @@ from pathlib import Path
 
 from swift_export.errors import InputError, UsageError
 from swift_export.features.bids.entities import label_of, parse_name
-from swift_export.features.bids.scan_task import Task
+from swift_export.features.bids.scan_task import Task, link_names
 from swift_export.features.bids.tsv import read_tsv
 from swift_export.scans.sidecar import stem
 from swift_export.system.text import listed, shown
@@ -56,7 +56,16 @@ def discover_files(source: str | Path) -> list[Task]:
                 "list them in a TSV with the columns scan and participant_id"
             )
         tasks[task.name] = task
-    return [tasks[name] for name in sorted(tasks)]
+    root = Path(
+        os.path.commonpath([file.absolute().parent for task in found for file in (task.scan, task.mask) if file])
+    )
+    link = link_names([root])[root]
+    return [_in_dataset(tasks[name], root, link) for name in sorted(tasks)]
+
+
+def _in_dataset(task: Task, root: Path, link: str) -> Task:
+    mask = task.mask and task.mask.absolute()
+    return replace(task, scan=task.scan.absolute(), mask=mask, dataset=root, link=link)
 
 
 def _is_scan(path: str | Path) -> bool:

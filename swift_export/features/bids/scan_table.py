@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,7 +12,10 @@ from jaxtyping import Float32
 from swift_export.features.bids.confounds import Confounds, frame_at
 from swift_export.features.bids.scan_task import Task
 
-__all__ = ["ScanTable", "Window", "windows_in_run"]
+__all__ = ["ScanTable", "Vector", "Window", "windows_in_run"]
+
+#: What a table holds: embeddings of the backbone, or logits of a head behind it.
+Vector = Literal["embedding", "logits"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,14 @@ class Window:
 
 @dataclass(frozen=True)
 class ScanTable:
-    """The windows of a scan and their embeddings.
+    """The windows of a scan and their vectors.
 
     Attributes:
         task: the scan.
         windows: in their order.
-        embedding: one row a window.
+        vectors: one row a window.
         placement: the placement's name or point (docs/input-contract.md).
+        kind: what the vectors are: embeddings, or a head's logits.
         digests: SHA-256 of what the values depend on, by ``Scan``, ``Mask``, ``Artifact`` and ``Weights``.
         facts: more to be stated in the JSON sidecar: plain data, such as dropped frames, runtime, versions, warnings.
         arrays: features or tokens for the ``.safetensors`` file, by name; empty for none.
@@ -52,8 +56,9 @@ class ScanTable:
 
     task: Task
     windows: Sequence[Window]
-    embedding: Float32[np.ndarray, "windows channels"]
+    vectors: Float32[np.ndarray, "windows channels"]
     placement: str
+    kind: Vector = "embedding"
     digests: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from swift_export.features.bids.entities import joined
 
-__all__ = ["Task"]
+__all__ = ["Task", "link_names"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Task:
         repetition_time: seconds, from its sidecars; None if none states it, which leaves it to the scan's header.
         confounds: fMRIPrep's table of confounds of the run; None if there is none.
         sidecars: the JSON files that apply to the scan, the most specific last (BIDS' inheritance principle).
-        dataset: the folder that URIs of its files count from; None for scans that belong to no data set.
+        dataset: the folder that BIDS URIs of its files count from.
+        link: the name of that folder in these URIs.
         refusal: why no features can be computed; None for a good scan. Whoever computes reports it and goes on.
 
     """
@@ -34,6 +38,7 @@ class Task:
     confounds: Path | None = None
     sidecars: tuple[Path, ...] = ()
     dataset: Path | None = None
+    link: str = "scans"
     refusal: str | None = None
 
     @property
@@ -55,3 +60,24 @@ class Task:
     def result(self, ending: str) -> PurePosixPath:
         """A file of its results in the output folder, by its ending, such as ``desc-swift_embeddings.tsv``."""
         return self.folder / f"{self.name}_{ending}"
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """BIDS URIs of the files that features come from, such as ``bids:fmriprep:sub-01/func/...``.
+
+        Files outside the data set have none.
+        """
+        files = [file for file in (self.scan, self.mask, self.confounds) if file is not None]
+        root = self.dataset
+        inside = [file.relative_to(root).as_posix() for file in files if root and file.is_relative_to(root)]
+        return tuple(f"bids:{self.link}:{quote(path)}" for path in inside)
+
+
+def link_names(folders: Iterable[Path]) -> dict[Path, str]:
+    """A name for each folder's URIs: the letters and digits of its own, and a number if another has the same."""
+    names: dict[Path, str] = {}
+    for folder in folders:
+        own = re.sub("[^A-Za-z0-9]", "", folder.absolute().name) or "scans"
+        taken = set(names.values())
+        names[folder] = next(name for n in count(1) if (name := own if n == 1 else f"{own}x{n}") not in taken)
+    return names
