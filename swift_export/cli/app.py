@@ -11,6 +11,7 @@ from swift_export.cli import (
     checking,
     converting,
     exporting,
+    extracting,
     inspecting,
     modelling,
     models,
@@ -53,5 +54,16 @@ def _before_commands(
     pass
 
 
-for group in (exporting, modelling, converting, checking, preparing, run_command, inspecting, models, runtimes):
+for group in (
+    exporting,
+    modelling,
+    converting,
+    checking,
+    preparing,
+    run_command,
+    extracting,
+    inspecting,
+    models,
+    runtimes,
+):
     group.register(app)

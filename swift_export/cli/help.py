@@ -8,7 +8,9 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-__all__ = ["App"]
+from swift_export.cli.bids_words import repeated
+
+__all__ = ["App", "BidsCommand"]
 
 
 class _Group(TyperGroup):
@@ -21,6 +23,15 @@ class _Command(TyperCommand):
         return _untyped(super().get_params(ctx))
 
 
+class BidsCommand(_Command):
+    """A command with the conventions of BIDS Apps: options that take lists are followed by several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the arguments."""
+        lists = {name for p in self.params if isinstance(p, TyperOption) and p.multiple for name in p.opts}
+        return super().parse_args(ctx, repeated(args, lists))
+
+
 class App(typer.Typer):
     """A `typer.Typer` whose help omits ``<bool>`` beside flags and ``<list[Path]>`` beside ``PATH...``."""
 
@@ -29,7 +40,7 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """As in typer."""
-        return super().command(name, cls=_Command, **settings)
+        return super().command(name, **{"cls": _Command, **settings})
 
 
 def _untyped(parameters: list[Any]) -> list[Any]:

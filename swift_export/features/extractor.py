@@ -16,6 +16,7 @@ from swift_export.artifacts.layout import FORMATS
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import MachineError, SwiftExportError, UsageError
 from swift_export.features.output_kinds import OutputKind, as_kind, check_kind, kinds_from
+from swift_export.models.recovery import Recorded
 from swift_export.parity.targets import Choice, Target, find_artifacts
 from swift_export.runtimes.base import AbsentDevice, Device, LoadError, Session, check_device, file_label
 from swift_export.runtimes.registry import RUNTIMES, Kind, Runtime, check_ability, find_runtime, kind_of, require
@@ -48,6 +49,7 @@ class Backbone:
         frames: frames of a clip.
         batch: the fixed size of the batch; None if any is possible.
         given: the kind of its output.
+        channels: length of its vectors: embeddings or logits.
         facts: what identifies it, as plain data for JSON.
 
     """
@@ -60,6 +62,7 @@ class Backbone:
     frames: int
     batch: int | None
     given: OutputKind
+    channels: int
     facts: dict[str, Any]
     _input: str
     _output: str
@@ -163,6 +166,7 @@ def find_backbone(path: Path, runtime: str | None = None, device: str = "cpu") -
     kind = _OUTPUTS.get(str(record.settings.get("output_kind", "features")), "features")
     contract = record.input or InputContract(None, None, None, None, 1, "the artifact does not state its placement")
     manifest = found.manifest
+    output = _output_of(target, kind)
     return Backbone(
         path=target.path,
         runtime=chosen,
@@ -172,6 +176,7 @@ def find_backbone(path: Path, runtime: str | None = None, device: str = "cpu") -
         frames=shape[3],
         batch=_fixed_batch(target),
         given=kind,
+        channels=_channels(record, output),
         facts={
             "artifact": target.path.name if manifest is None else target.file,
             "sha256": _digest(target.path),
@@ -181,7 +186,7 @@ def find_backbone(path: Path, runtime: str | None = None, device: str = "cpu") -
             "synthetic": found.note is not None,
         },
         _input=name,
-        _output=_output_of(target, kind),
+        _output=output,
     )
 
 
@@ -236,6 +241,15 @@ def _output_of(target: Target, kind: OutputKind) -> str:
         f"{file_label(target.path)}: expected an output called features, found {listed(target.model.outputs)}; "
         "export it with --outputs features"
     )
+
+
+def _channels(record: Recorded, output: str) -> int:
+    """The second axis of the output, which all kinds keep."""
+    specs = () if record.signature is None else record.signature.outputs
+    dims = next((spec.dims for spec in specs if spec.name == output), ())
+    if len(dims) < 2 or not isinstance(dims[1], int):
+        raise UsageError(f"{record.where}: expected an output (batch, channels, ...), found {dims}; export it again")
+    return dims[1]
 
 
 def _digest(path: Path) -> str:

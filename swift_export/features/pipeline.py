@@ -97,6 +97,7 @@ class Pipeline:
         strict: treat warnings about prepared clips as errors, as ``reading`` does those about scans.
         warn: receives conditions that may make the features meaningless.
         on_progress: receives the current step.
+        loaded: the artifact if it is loaded already; else it is loaded on first use.
 
     """
 
@@ -109,14 +110,14 @@ class Pipeline:
     strict: bool = False
     warn: Warn | None = None
     on_progress: Progress = ignore_line
-    _extractor: Extractor | None = None
+    loaded: Extractor | None = None
 
     @property
     def extractor(self) -> Extractor:
         """The loaded artifact; loaded on first use."""
-        if self._extractor is None:
-            self._extractor = self.backbone.load(self.threads)
-        return self._extractor
+        if self.loaded is None:
+            self.loaded = self.backbone.load(self.threads)
+        return self.loaded
 
     def __call__(self, files: Sequence[ScanFile]) -> Iterator[ScanFeatures]:
         """The features of each scan, in order.

@@ -23,6 +23,8 @@ class Reading:
         windows: number of windows; None: all.
         step: frames between the starts of consecutive windows; None: no overlap.
         stride: distance between the frames of a window.
+        repetition_time: that of the run in s, if its metadata are not only beside it; None: that of the BIDS sidecar
+            beside the run, or of its header.
         resample_tr: target repetition time in s for interpolation; None: that of the run.
         allow_crop: crop voxels that are not background.
         strict: treat warnings as errors.
@@ -36,6 +38,7 @@ class Reading:
     windows: int | None = None
     step: int | None = None
     stride: int = 1
+    repetition_time: float | None = None
     resample_tr: float | None = None
     allow_crop: bool = False
     strict: bool = False

@@ -138,7 +138,7 @@ def open_scan(
     for note in scan.notes:
         doubt(note)
     drop = reading.dropped
-    time = repetition_time(scan, doubt)
+    time = repetition_time(scan, doubt, reading.repetition_time)
     for line in tr_doubts(time, reading.resample_tr):
         doubt(line)
     left = _left(path, scan.frames, drop)

@@ -59,10 +59,13 @@ class Resampling:
         return self.first, self.second, self.weight
 
 
-def repetition_time(scan: NiftiFile, warn: Warn) -> RepetitionTime | None:
-    """The repetition time from the BIDS sidecar beside the scan, otherwise from the header; None if unknown."""
+def repetition_time(scan: NiftiFile, warn: Warn, given: float | None = None) -> RepetitionTime | None:
+    """The repetition time from the BIDS sidecar beside the scan, otherwise from the header; None if unknown.
+
+    ``given`` is the one from all sidecars that apply, which then is used.
+    """
     header = scan.repetition_time
-    sidecar = _sidecar(scan.path, warn)
+    sidecar = _sidecar(scan.path, warn) if given is None else given
     if sidecar is None:
         return None if header is None else RepetitionTime(header, "header")
     if header not in (None, _DEFAULT_TR) and abs(header - sidecar) > 0.01 * sidecar:

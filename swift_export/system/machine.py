@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-__all__ = ["limit_processors", "processors"]
+__all__ = ["free_memory", "limit_processors", "processors"]
 
 #: The limit of this process: at most one number.
 _limit: list[int] = []
@@ -21,3 +22,28 @@ def limit_processors(count: int) -> None:
     _limit[:] = [count]
     # XLA's own variable for the size of its thread pools.
     os.environ["NPROC"] = str(count)
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that new processes may take; None if the system does not tell."""
+    found = [_available(), _left_in_group()]
+    return min((value for value in found if value is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _left_in_group() -> int | None:
+    """What a control group, such as that of a batch job, leaves."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        place = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        limit, used = ((group / place / name).read_text() for name in ("memory.max", "memory.current"))
+        return max(int(limit) - int(used), 0)
+    except (OSError, ValueError):  # no such group, or no limit
+        return None
