@@ -6,6 +6,8 @@ scan at a time.
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Lock
@@ -20,14 +22,16 @@ from swift_export.system.text import error_line
 
 __all__ = ["CLUSTERS", "compute_scan", "run_on_dask"]
 
-#: The batch systems that can start workers, with the class of dask-jobqueue for each.
-CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
+#: The batch systems that can start workers: the class of dask-jobqueue, and the program that takes a job.
+CLUSTERS = {
+    "slurm": ("SLURMCluster", "sbatch"),
+    "pbs": ("PBSCluster", "qsub"),
+    "sge": ("SGECluster", "qsub"),
+    "lsf": ("LSFCluster", "bsub"),
+}
 
 #: Memory of a worker: the artifact, one window of features, and a piece of the run.
 _MEMORY = "3GB"
-#: How often a scan whose worker died is given to another one.
-_RETRIES = 2
-
 #: The loaded artifact of this process, by its plan.
 _jobs: dict[str, ScanJobs] = {}
 #: Held while a scan is computed: a worker may run several tasks in threads.
@@ -71,6 +75,8 @@ def run_on_dask(
     """
     from distributed import as_completed
 
+    # Its own reports of lost connections are tracebacks; what they mean for the cohort is said here.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
     with ExitStack() as stack:
         address = scheduler if cluster is None else stack.enter_context(_started(plan, cluster, workers, options or {}))
         client = stack.enter_context(_connected(address))
@@ -82,7 +88,7 @@ def run_on_dask(
                 for task in tasks
             ]
             names = {future.key: task.name for future, task in zip(futures, tasks, strict=True)}
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 task = of[names[future.key]]
                 if future.status == "finished":
                     yield Outcome(**future.result())
@@ -122,8 +128,13 @@ def _connected(address: Any) -> Iterator[Any]:
 def _started(plan: Plan, cluster: str, workers: int, options: Mapping[str, str]) -> Iterator[Any]:
     import dask_jobqueue
 
-    kind = getattr(dask_jobqueue, CLUSTERS[cluster])
-    given = {"cores": plan.threads, "processes": 1, "memory": _MEMORY, **options}
+    name, program = CLUSTERS[cluster]
+    if shutil.which(program) is None:
+        raise UsageError(f"--cluster {cluster}: expected its program {program}, found none; run it where jobs are sent")
+    kind = getattr(dask_jobqueue, name)
+    given: dict[str, Any] = {"cores": plan.threads, "processes": 1, "memory": _MEMORY, **options}
+    if plan.work is not None:
+        given = {"local_directory": plan.work, **given}
     try:
         made = kind(**given)
     except (TypeError, ValueError, OSError) as error:
