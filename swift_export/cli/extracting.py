@@ -48,10 +48,6 @@ _WORKER_BYTES = 1_500_000_000
 _MOST_COMPLAINTS = 20
 
 
-def _labels(of: str) -> Any:
-    return typer.Option(metavar="LABEL...", help=f"Only {of}, with or without its key.", rich_help_panel=_SELECTION)
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"swift-export {__version__}")
@@ -98,35 +94,6 @@ def extract(
             "--artifact", metavar="PATH", help="An artifact folder, or one of its files. Needed for participant."
         ),
     ] = None,
-    participant_label: Annotated[list[str] | None, _labels("these participants")] = None,
-    session_label: Annotated[list[str] | None, _labels("these sessions")] = None,
-    task_id: Annotated[list[str] | None, _labels("these tasks")] = None,
-    run_id: Annotated[list[str] | None, _labels("these runs")] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL",
-            help="The space.",
-            show_default="MNI152NLin6Asym, else MNI152NLin2009cAsym",
-            rich_help_panel=_SELECTION,
-        ),
-    ] = None,
-    bids_filter_file: Annotated[
-        Path | None,
-        typer.Option(metavar="JSON", help="A filter file, as fMRIPrep takes it.", rich_help_panel=_SELECTION),
-    ] = None,
-    derivatives: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATH...", help="Other folders of preprocessed data.", rich_help_panel=_SELECTION),
-    ] = None,
-    skip_bids_validation: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bids-validation",
-            help="Accepted as in other BIDS Apps: each scan is checked as it is read, whatever its data set.",
-            rich_help_panel=_SELECTION,
-        ),
-    ] = False,
     output_kind: Annotated[
         Literal["embedding", "tokens", "features", "logits"] | None,
         typer.Option(
@@ -155,60 +122,6 @@ def extract(
             rich_help_panel=_WINDOWS,
         ),
     ] = "auto",
-    placement: PlacementOption = None,
-    orientation: Orientation = None,
-    drop_frames: DropFrames = None,
-    start: Start = 0,
-    resample_tr: ResampleTR = None,
-    allow_crop: AllowCrop = False,
-    strict: Strict = False,
-    runtime: Annotated[
-        Literal["onnxruntime", "openvino", "tensorflow", "jax"] | None,
-        typer.Option(help="The runtime.", show_default="the artifact's, ONNX first", rich_help_panel=_WORKERS),
-    ] = None,
-    device: Annotated[
-        Literal["cpu", "gpu"], typer.Option(help="The device of the runtime.", rich_help_panel=_WORKERS)
-    ] = "cpu",
-    batch: Annotated[int, typer.Option(metavar="N", help="Windows in a batch.", rich_help_panel=_WORKERS)] = 1,
-    n_cpus: Annotated[
-        int | None,
-        typer.Option(
-            "--n-cpus",
-            metavar="N",
-            help="Processors on this machine; of a cluster, of each worker.",
-            show_default="all, as far as memory suffices; of a cluster, 1",
-            rich_help_panel=_WORKERS,
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N", help="Only every N-th scan, from the I-th on, for array jobs.", rich_help_panel=_WORKERS
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, such as tcp://host:8786.", rich_help_panel=_WORKERS),
-    ] = None,
-    cluster: Annotated[
-        Literal["slurm", "pbs", "sge", "lsf"] | None,
-        typer.Option(help="A batch system that starts the workers, by Dask.", rich_help_panel=_WORKERS),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Jobs of the batch system.", rich_help_panel=_WORKERS)
-    ] = None,
-    cluster_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help=f"A setting of dask-jobqueue, such as queue=normal or walltime=02:00:00. {REPEATED}",
-            rich_help_panel=_WORKERS,
-        ),
-    ] = None,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option("--work-dir", "-w", metavar="FOLDER", help="For temporary files.", rich_help_panel=_WORKERS),
-    ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED
-from swift_export.cli.signatures import with_options
+from swift_export.cli.signatures import dataclass_options
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract
 from swift_export.scans.placement import (
@@ -167,22 +166,8 @@ class ScanOptions:
         return [next(left, None) if is_nifti(file) else None for file in files]
 
 
-def scan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all options of `ScanOptions` to a command, which receives them as its argument ``scans``."""
-    hints = get_type_hints(ScanOptions, include_extras=True)
-    names = {"masks": "mask"}
-    options = [
-        inspect.Parameter(
-            names.get(f.name, f.name), inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
-        )
-        for f in fields(ScanOptions)
-    ]
-
-    def run(**given: Any) -> None:
-        values = {f.name: given.pop(names.get(f.name, f.name)) for f in fields(ScanOptions)}
-        command(**given, scans=ScanOptions(**values))
-
-    return with_options(run, command, "scans", options)
+#: Adds all options of `ScanOptions` to a command, which receives them as its argument ``scans``.
+scan_options = dataclass_options(ScanOptions, "scans", {"masks": "mask"})
 
 
 @dataclass(frozen=True)

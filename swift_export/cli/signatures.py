@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, get_type_hints
 
-__all__ = ["with_options"]
+__all__ = ["dataclass_options", "with_options"]
 
 
 def with_options(
@@ -22,3 +24,28 @@ def with_options(
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return run
+
+
+def dataclass_options(
+    kind: type[Any], argument: str, names: Mapping[str, str] | None = None, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds the fields of a dataclass as options to a command.
+
+    The command receives an instance as its argument ``argument``. ``names`` are options' names that differ from those
+    of their fields; fields in ``without`` are no options and keep their defaults.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    taken = {(names or {}).get(f.name, f.name): f for f in fields(kind) if f.name not in without}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for name, f in taken.items()
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            values = {f.name: given.pop(name) for name, f in taken.items()}
+            command(**given, **{argument: kind(**values)})
+
+        return with_options(run, command, argument, options)
+
+    return decorate

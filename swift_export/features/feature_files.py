@@ -18,6 +18,8 @@ from jaxtyping import Float32
 
 from swift_export._version import __version__
 from swift_export.errors import UsageError
+from swift_export.features.bids.derivative_files import channel_columns
+from swift_export.features.bids.tsv import tsv_text
 from swift_export.features.extractor import Extractor
 from swift_export.features.output_kinds import OutputKind
 from swift_export.features.pipeline import ScanFeatures
@@ -30,7 +32,6 @@ __all__ = ["SUFFIXES", "Written", "check_places", "provenance", "sidecar_place",
 #: The suffixes of files of features. Tables hold only vectors.
 SUFFIXES = (".safetensors", ".npz", ".tsv")
 _VECTORS: tuple[OutputKind, ...] = ("embedding", "logits")
-_MISSING = "n/a"
 
 
 @dataclass(frozen=True)
@@ -167,36 +168,24 @@ def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _table(arrays: Mapping[str, np.ndarray], kind: OutputKind, facts: Mapping[str, Any], pool: bool) -> str:
     source = facts.get("clips", facts)
     starts, dropped = source.get("starts"), (source.get("drop_frames") or [0])[0]
-    resampled = source.get("resample_tr") is not None
-    rows = []
-    names = [f"{kind}_{number:03}" for number in range(arrays["mean"].size)]
-    who = {"participant_id": _participant(facts["file"])}
+    # After resampling, a window begins between two frames of the file.
+    known = starts is not None and source.get("resample_tr") is None
+    who = [_participant(facts["file"]), facts["file"]]
+    columns = channel_columns(kind, arrays["mean"].size)
+    # As text: the shortest that is read back as the same float32.
     if pool:
-        count = str(facts["shape"][0])
-        for statistic in ("mean", "std"):
-            rows.append([*who.values(), facts["file"], statistic, count, *map(_number, arrays[statistic].ravel())])
-        head = [*who, "scan", "statistic", "windows", *names]
+        head = ["participant_id", "scan", "statistic", "windows", *columns]
+        rows = [[*who, name, facts["shape"][0], *map(str, arrays[name].ravel())] for name in ("mean", "std")]
     else:
-        for window, (values, onset) in enumerate(zip(arrays[kind], facts["onsets"], strict=True)):
-            # Frames of the file; after resampling, a window begins between two of them.
-            frame = _MISSING if starts is None or resampled else str(dropped + starts[window])
-            begin = _MISSING if onset is None else f"{onset:g}"
-            rows.append([*who.values(), facts["file"], str(window), frame, begin, *map(_number, values.ravel())])
-        head = [*who, "scan", "window", "first_frame", "onset", *names]
-    return "".join("\t".join(row) + "\n" for row in [head, *([_plain(cell) for cell in row] for row in rows)])
+        head = ["participant_id", "scan", "window", "first_frame", "onset", *columns]
+        rows = [
+            [*who, window, dropped + starts[window] if known else None, onset, *map(str, values.ravel())]
+            for window, (values, onset) in enumerate(zip(arrays[kind], facts["onsets"], strict=True))
+        ]
+    return tsv_text(head, rows)
 
 
-def _participant(name: str) -> str:
+def _participant(name: str) -> str | None:
     """The participant in a BIDS name, such as ``sub-01``."""
     found = re.match(r"(sub-[A-Za-z0-9]+)_", name)
-    return found[1] if found else _MISSING
-
-
-def _number(value: np.floating) -> str:
-    # Nine digits identify every float32.
-    return f"{value:.9g}"
-
-
-def _plain(cell: str) -> str:
-    """A cell without the separators of a table."""
-    return re.sub(r"[\t\r\n]", " ", cell)
+    return found[1] if found else None

@@ -76,7 +76,8 @@ def run_on_dask(
     from distributed import as_completed
 
     # Its own reports of lost connections are tracebacks; what they mean for the cohort is said here.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with ExitStack() as stack:
         address = scheduler if cluster is None else stack.enter_context(_started(plan, cluster, workers, options or {}))
         client = stack.enter_context(_connected(address))
@@ -115,7 +116,7 @@ def _connected(address: Any) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
             f"--scheduler {address}: expected a Dask scheduler, found none ({error_line(error)})"
