@@ -5,45 +5,35 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from swift_export._version import __version__
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, json_option
+from swift_export.cli.cohort_options import SelectionOptions, WorkerOptions
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.help import BidsCommand
-from swift_export.cli.inputs import (
-    AllowCrop,
-    DropFrames,
-    Orientation,
-    PlacementOption,
-    ResampleTR,
-    ScanOptions,
-    Start,
-    Strict,
-)
-from swift_export.cli.lists import REPEATED, words
+from swift_export.cli.inputs import ScanOptions
 from swift_export.cli.scan_outputs import window_count
+from swift_export.cli.signatures import dataclass_options
 from swift_export.errors import UsageError
-from swift_export.system.machine import free_memory, processors
 from swift_export.system.text import listed
 
 if TYPE_CHECKING:
     from swift_export.features.bids.scan_task import Task
+    from swift_export.features.cohort.cohort_run import CohortResult
     from swift_export.features.cohort.plan import Outcome, Plan
 
 __all__ = ["extract", "register"]
 
 _LEVELS = ("participant", "group")
-_SELECTION, _OUTPUT, _WORKERS, _WINDOWS = "Selection", "Output", "Workers", "Windows"
-#: Memory of one worker: the artifact in its runtime, a clip, and a piece of the run.
-_WORKER_BYTES = 1_500_000_000
+_OUTPUT, _WINDOWS = "Output", "Windows"
 #: Most scans without features that are printed.
 _MOST_COMPLAINTS = 20
 
@@ -66,6 +56,9 @@ def register(app: typer.Typer) -> None:
     )(extract)
 
 
+@dataclass_options(SelectionOptions, "selection")
+@dataclass_options(ScanOptions, "scans", without=("masks",))
+@dataclass_options(WorkerOptions, "worker")
 @json_option("extract")
 def extract(
     bids_dir: Annotated[
@@ -127,113 +120,43 @@ def extract(
     ] = False,
     quiet: options.Quiet = False,
     *,
+    selection: SelectionOptions,
+    scans: ScanOptions,
+    worker: WorkerOptions,
     answer: Answer,
 ) -> None:
     """Compute features of every scan of a cohort: BIDS derivatives, with all that is needed to repeat them.
 
     Finished scans are kept: after an interrupt, repeat the command.
     """
-    from swift_export.features.bids.derivative_dataset import write_dataset
-    from swift_export.features.bids.discovery import summary
-    from swift_export.features.cohort.cohort_run import run_cohort
-    from swift_export.features.cohort.local_engine import run_locally
-    from swift_export.features.cohort.plan import Plan
-    from swift_export.features.cohort.scan_job import vector_of
-    from swift_export.features.cohort.shards import parse_shard, shard_of
-    from swift_export.features.cohort.status_table import STATUS_FILE
-    from swift_export.features.extractor import find_backbone
-    from swift_export.features.feature_run import default_kind
-
     chosen = _levels(levels)
-    for name, value in (("--batch", batch), ("--stride", stride), ("--n-cpus", n_cpus), ("--workers", workers)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: expected at least 1")
+    if stride is not None and stride < 1:
+        raise UsageError(f"--stride {stride}: expected at least 1")
     if dummy_scans != "auto" and not re.fullmatch("[0-9]{1,5}", dummy_scans):
         raise UsageError(f"--dummy-scans {dummy_scans}: expected auto, or a number of frames")
-    if scheduler and cluster:
-        raise UsageError("--cluster: expected either a scheduler or a batch system, found both")
-    scans = ScanOptions(placement, orientation, drop_frames, None, start, resample_tr, allow_crop, strict)
-    scans.check()
     count = window_count(windows)
-    numbers = parse_shard(shard) if shard else None
+    scans.check()
+    worker.check()
+    _check_folders(bids_dir, output_dir)
+    console = Console(quiet, json=answer.wanted)
+    result = None
     if "participant" in chosen:
         if artifact is None:
             raise UsageError("--artifact: expected the artifact that computes the features, found none")
         need_extra("fmri", "extract: NIfTI runs")
-        if runtime in ("openvino", "tensorflow"):
-            need_extra({"openvino": "openvino", "tensorflow": "savedmodel"}[runtime], f"--runtime {runtime}")
-        if scheduler or cluster:
-            need_extra("scale", "--scheduler" if scheduler else f"--cluster {cluster}")
-    console = Console(quiet, json=answer.wanted)
-    tasks = _tasks(
-        bids_dir,
-        participants=words(participant_label, "--participant-label"),
-        sessions=words(session_label, "--session-label"),
-        tasks=words(task_id, "--task-id"),
-        runs=words(run_id, "--run-id"),
-        space=space,
-        filter_file=bids_filter_file,
-        derivatives=derivatives or (),
-    )
-    for line in summary(tasks):
-        console.line(line)
-    _check_folders(bids_dir, output_dir, work_dir)
-    passed = True
-    if "participant" in chosen:
-        assert artifact is not None
-        backbone = find_backbone(artifact, runtime, device)
-        kind = backbone.kind(output_kind or default_kind(backbone))
-        reading = scans.reading(backbone.contract, windows=count, step=stride)
-        console.placement(reading, scans.contract(backbone.contract), True)
-        if backbone.synthetic:
-            console.warning(f"{artifact}: the weights are synthetic: the features mean nothing")
-        output_dir.mkdir(parents=True, exist_ok=True)
-        write_dataset(output_dir, tasks, channels=backbone.channels, kind=vector_of(backbone))
-        mine = shard_of(tasks, *numbers) if numbers else tasks
-        processes, threads = _crew(n_cpus, len(mine), device, bool(scheduler or cluster))
-        plan = Plan(
-            artifact=str(artifact.absolute()),
-            output=str(output_dir.absolute()),
-            kind=kind,
-            runtime=runtime,
-            device=device,
-            threads=threads,
-            batch=batch,
-            placement=placement,
-            orientation=orientation,
-            drop_frames=scans.dropped,
-            dummy_scans=dummy_scans,
-            start=start,
-            windows=count,
-            step=stride,
-            resample_tr=resample_tr,
-            allow_crop=allow_crop,
-            strict=strict,
-            work=None if work_dir is None else str(work_dir.absolute()),
-        )
-        if scheduler or cluster:
-            settings = _settings(cluster_option)
+        from swift_export.features.bids.discovery import summary
+        from swift_export.features.cohort.shards import parse_shard, shard_of
 
-            def engine(plan: Plan, tasks: Sequence[Task]) -> Iterator[Outcome]:
-                from swift_export.features.cohort.dask_engine import run_on_dask
-
-                return run_on_dask(
-                    plan, tasks, scheduler=scheduler, cluster=cluster, workers=workers or 1, options=settings
-                )
-        else:
-
-            def engine(plan: Plan, tasks: Sequence[Task]) -> Iterator[Outcome]:
-                return run_locally(plan, tasks, processes)
-
-            title = backbone.runtime.title
-            console.facts({"workers  ": f"{processes} of {threads} {_plural('thread', threads)}, {title}"})
-        with console.progress() as on_progress:
-            result = run_cohort(plan, mine, engine, on_outcome=_Complaints(console).say, on_progress=on_progress)
-        counts = dict(sorted(result.counts.items()))
-        console.line(f"{listed(f'{number} {status}' for status, number in counts.items())}: {output_dir / STATUS_FILE}")
-        answer.add(counts=counts, status=str(output_dir / STATUS_FILE), without=result.without)
-        passed = not result.without
-    if not passed:
+        shard = parse_shard(worker.shard) if worker.shard else (1, 1)
+        tasks = _tasks(bids_dir, selection)
+        for line in summary(tasks):
+            console.line(line)
+        plan = _plan(artifact, output_dir, output_kind, scans, worker, dummy_scans, count, stride, console)
+        result = _computed(plan, tasks, shard_of(tasks, *shard), worker, console)
+        answer.add(counts=dict(sorted(result.counts.items())), without=result.without)
+    if "group" in chosen:
+        _write_group(output_dir, console, answer)
+    if result is not None and result.without:
         raise typer.Exit(1)
 
 
@@ -244,57 +167,121 @@ def _levels(levels: Sequence[str]) -> list[str]:
     return [level for level in _LEVELS if level in levels]
 
 
-def _tasks(source: str, **selected: Any) -> list[Task]:
+def _tasks(source: str, selection: SelectionOptions) -> list[Task]:
     """The scans of a data set, or of a list of files."""
     from swift_export.features.bids.discovery import discover
     from swift_export.features.bids.preprocessed import DESCRIPTION
     from swift_export.features.bids.scan_lists import discover_files
-    from swift_export.features.bids.scan_selection import selection_of
 
     path = Path(source)
     names = set(os.listdir(path)) if path.is_dir() else set()
     if DESCRIPTION in names or any(name.startswith("sub-") and (path / name).is_dir() for name in names):
-        return discover(path, selection_of(**selected))
-    if given := [name for name, value in selected.items() if value]:
+        return discover(path, selection.selection())
+    if selection.given:
         raise UsageError(
-            f"{source}: expected a BIDS data set, from which to select {given[0]}, found a list of scans; leave the "
-            "selection out"
+            f"{selection.given}: expected a BIDS data set, found a list of scans, {source}; leave the option out"
         )
     return discover_files(source)
 
 
-def _check_folders(source: str, output: Path, work: Path | None) -> None:
+def _check_folders(source: str, output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: expected a folder for the results, found a file")
     if Path(source).exists() and output.exists() and output.samefile(source):
         raise UsageError(f"{output}: expected another folder than that of the scans, which is only read")
-    if work is not None and not work.is_dir():
-        raise UsageError(f"--work-dir {work}: expected an existing folder")
 
 
-def _crew(wanted: int | None, scans: int, device: str, elsewhere: bool) -> tuple[int, int]:
-    """Numbers of workers, and of threads of each."""
-    if elsewhere:
-        return 1, wanted or 1
-    found = wanted or processors()
-    if device == "gpu":
-        return 1, found
-    # One thread a worker is fastest: nothing then waits for another thread.
-    workers = max(1, min(found, scans))
-    free = free_memory()
-    if wanted is None and free is not None:
-        workers = max(1, min(workers, free // _WORKER_BYTES))
-    return workers, max(1, found // workers)
+def _plan(
+    artifact: Path,
+    output: Path,
+    output_kind: str | None,
+    scans: ScanOptions,
+    worker: WorkerOptions,
+    dummy_scans: str,
+    windows: int | None,
+    step: int | None,
+    console: Console,
+) -> Plan:
+    """The plan; prints what the artifact decides."""
+    from swift_export.features.cohort.plan import Plan
+    from swift_export.features.extractor import find_backbone
+    from swift_export.features.feature_run import default_kind
+
+    backbone = find_backbone(artifact, worker.runtime, worker.device)
+    kind = backbone.kind(output_kind or default_kind(backbone))
+    console.placement(scans.reading(backbone.contract), scans.contract(backbone.contract), True)
+    if backbone.synthetic:
+        console.warning(f"{artifact}: the weights are synthetic: the features mean nothing")
+    return Plan(
+        artifact=str(artifact.absolute()),
+        output=str(output.absolute()),
+        kind=kind,
+        vector="logits" if kind == "logits" else "embedding",
+        channels=backbone.channels,
+        runtime=worker.runtime,
+        device=worker.device,
+        batch=worker.batch,
+        placement=scans.placement,
+        orientation=scans.orientation,
+        drop_frames=scans.dropped,
+        dummy_scans=dummy_scans,
+        start=scans.start,
+        windows=windows,
+        step=step,
+        resample_tr=scans.resample_tr,
+        allow_crop=scans.allow_crop,
+        strict=scans.strict,
+        work=None if worker.work_dir is None else str(worker.work_dir.absolute()),
+    )
 
 
-def _settings(given: Sequence[str] | None) -> dict[str, str]:
-    found = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--cluster-option {text}: expected NAME=VALUE")
-        found[name] = value
-    return found
+def _computed(
+    plan: Plan, cohort: Sequence[Task], tasks: Sequence[Task], worker: WorkerOptions, console: Console
+) -> CohortResult:
+    """Compute ``tasks`` of a cohort; prints what became of them."""
+    from swift_export.features.bids.derivative_dataset import write_dataset
+    from swift_export.features.cohort.cohort_run import run_cohort
+    from swift_export.features.cohort.local_engine import run_locally
+    from swift_export.features.cohort.status_table import STATUS_FILE
+
+    output = Path(plan.output)
+    write_dataset(output, cohort, channels=plan.channels, kind=plan.vector)
+    processes, threads = worker.crew(len(tasks))
+    plan = replace(plan, threads=threads)
+
+    def engine(plan: Plan, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        if not worker.elsewhere:
+            return run_locally(plan, tasks, processes)
+        from swift_export.features.cohort.dask_engine import run_on_dask
+
+        return run_on_dask(
+            plan,
+            tasks,
+            scheduler=worker.scheduler,
+            cluster=worker.cluster,
+            workers=worker.workers or 1,
+            options=worker.settings(),
+        )
+
+    where = worker.scheduler or worker.cluster or str(processes)
+    console.facts({"workers  ": f"{where}, {threads} {'thread' if threads == 1 else 'threads'} each"})
+    with console.progress() as on_progress:
+        result = run_cohort(plan, tasks, engine, on_outcome=_Complaints(console).say, on_progress=on_progress)
+    counted = listed(f"{number} {status}" for status, number in sorted(result.counts.items()))
+    console.line(f"{counted}: {os.path.relpath(output / STATUS_FILE)}")
+    return result
+
+
+def _write_group(output: Path, console: Console, answer: Answer) -> None:
+    from swift_export.features.bids.group_level import write_group
+    from swift_export.features.bids.quality_page import Refusal
+    from swift_export.features.cohort.status_table import read_status
+
+    without = [row for row in read_status(output).values() if row["status"] not in ("done", "kept")]
+    written = write_group(output, [Refusal(row["scan"], row["reason"]) for row in without])
+    for path in written:
+        console.line(f"wrote {path}")
+    answer.add(group=[str(path) for path in written])
 
 
 @dataclass
@@ -311,7 +298,3 @@ class _Complaints:
                 self.console.warning(f"{outcome.scan}: {outcome.status}: {outcome.reason}")
             elif self.said == _MOST_COMPLAINTS + 1:
                 self.console.warning("further scans without features are in the table of outcomes")
-
-
-def _plural(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"

@@ -171,7 +171,7 @@ def _table(arrays: Mapping[str, np.ndarray], kind: OutputKind, facts: Mapping[st
     # After resampling, a window begins between two frames of the file.
     known = starts is not None and source.get("resample_tr") is None
     who = [_participant(facts["file"]), facts["file"]]
-    columns = channel_columns(kind, arrays["mean"].size)
+    columns = channel_columns("logits" if kind == "logits" else "embedding", arrays["mean"].size)
     # As text: the shortest that is read back as the same float32.
     if pool:
         head = ["participant_id", "scan", "statistic", "windows", *columns]

@@ -15,9 +15,9 @@ from typing import Any
 
 from swift_export.errors import MachineError, UsageError
 from swift_export.features.bids.scan_task import Task
-from swift_export.features.cohort.plan import Outcome, Plan, task_from, task_to
+from swift_export.features.cohort.plan import Outcome, Plan, plan_from, task_from, task_to
 from swift_export.features.cohort.scan_job import ScanJobs
-from swift_export.system.plain_data import decode, encode
+from swift_export.system.plain_data import encode
 from swift_export.system.text import error_line
 
 __all__ = ["CLUSTERS", "compute_scan", "run_on_dask"]
@@ -44,7 +44,7 @@ def compute_scan(plan: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, 
         key = repr(sorted(plan.items()))
         if key not in _jobs:
             _jobs.clear()
-            _jobs[key] = ScanJobs(decode(Plan, dict(plan)))
+            _jobs[key] = ScanJobs(plan_from(plan))
         outcome: dict[str, Any] = encode(_jobs[key].do(task_from(task)))
         return outcome
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from swift_export.features.bids.scan_table import Vector
 from swift_export.features.bids.scan_task import Task
 
-__all__ = ["COLUMNS", "Outcome", "Plan", "Status", "task_from", "task_to"]
+__all__ = ["COLUMNS", "Outcome", "Plan", "Status", "plan_from", "task_from", "task_to"]
 
 #: done: computed now. kept: finished by an earlier run. refused: cannot be used. failed: an error. stopped: an error
 #: that every other scan would meet, too.
@@ -23,7 +24,9 @@ class Plan:
     Attributes:
         artifact: path of the artifact.
         output: path of the folder for results.
-        kind: the kind of output; a table of embeddings is always written, unless it is ``logits``.
+        kind: the kind of output.
+        vector: what a row of the tables is: the mean over tokens of features, or logits.
+        channels: its length.
         runtime: the runtime's name; None: the artifact's.
         device: ``cpu`` or ``gpu``.
         threads: threads of each worker.
@@ -40,6 +43,8 @@ class Plan:
     artifact: str
     output: str
     kind: str
+    vector: Vector
+    channels: int
     runtime: str | None = None
     device: str = "cpu"
     threads: int = 1
@@ -62,6 +67,12 @@ class Plan:
         names = [entry.name for entry in fields(self) if entry.name not in elsewhere]
         found = {name: getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def plan_from(data: Mapping[str, Any]) -> Plan:
+    """The plan in its fields as plain data."""
+    dropped = data["drop_frames"]
+    return Plan(**{**data, "drop_frames": None if dropped is None else tuple(dropped)})
 
 
 #: The columns of a table of outcomes.

@@ -16,7 +16,7 @@ from swift_export._version import __version__
 from swift_export.errors import InputError, SwiftExportError
 from swift_export.features.bids.confounds import Confounds, read_confounds
 from swift_export.features.bids.derivative_files import read_record, write_scan
-from swift_export.features.bids.scan_table import ScanTable, Vector, windows_in_run
+from swift_export.features.bids.scan_table import ScanTable, windows_in_run
 from swift_export.features.bids.scan_task import Task
 from swift_export.features.cohort.plan import Outcome, Plan, Status
 from swift_export.features.extractor import Backbone, Extractor, find_backbone
@@ -26,12 +26,7 @@ from swift_export.scans.placement import parse_placement
 from swift_export.scans.read_options import Reading, reading_for
 from swift_export.system.text import error_line
 
-__all__ = ["ScanJobs", "vector_of"]
-
-
-def vector_of(backbone: Backbone) -> Vector:
-    """What a row of the table of a scan is."""
-    return "logits" if backbone.given == "logits" else "embedding"
+__all__ = ["ScanJobs"]
 
 
 class ScanJobs:
@@ -87,7 +82,7 @@ class ScanJobs:
 
     def _finished(self, task: Task, depends: Mapping[str, str]) -> int | None:
         """The number of windows if an earlier run finished the same computation; else None."""
-        record = read_record(Path(self._plan.output), task, vector_of(self._backbone))
+        record = read_record(Path(self._plan.output), task, self._plan.vector)
         if record is None or record.get("SHA256") != depends:
             return None
         provenance, windows = record.get("Provenance"), record.get("Windows")
@@ -131,7 +126,7 @@ class ScanJobs:
             windows,
             _vectors(found.values, kind),
             facts["placement"],
-            kind=vector_of(self._backbone),
+            kind=self._plan.vector,
             digests=depends,
             facts=self._provenance(task, facts, warned),
             arrays={kind: found.values} if kind in ("tokens", "features") else {},

@@ -10,9 +10,9 @@ import json
 import os
 import sys
 
-from swift_export.features.cohort.plan import Plan, task_from
+from swift_export.features.cohort.plan import plan_from, task_from
 from swift_export.features.cohort.scan_job import ScanJobs
-from swift_export.system.plain_data import decode, encode
+from swift_export.system.plain_data import encode
 
 __all__ = ["main"]
 
@@ -22,7 +22,7 @@ def main() -> None:
     # What libraries print must not be mistaken for an answer.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    jobs = ScanJobs(decode(Plan, json.loads(sys.stdin.readline())))
+    jobs = ScanJobs(plan_from(json.loads(sys.stdin.readline())))
     for line in sys.stdin:
         outcome = jobs.do(task_from(json.loads(line)))
         answers.write(json.dumps(encode(outcome)) + "\n")
