@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from _conversion_bars import conversion_bars
 from _door_bars import door_bars
+from _feature_bars import feature_bars
 from _parity_bars import parity_bars
 from _scan_bars import scan_bars
 
@@ -253,6 +254,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], Iterator[Bar]]]] = {
     "conversion": ("Conversion to ONNX", lambda scratch: conversion_bars(COMMAND, scratch)),
     "models": ("Any JAX model", door_bars),
     "scans": ("Scans", scan_bars),
+    "features": ("Features", feature_bars),
 }
 
 

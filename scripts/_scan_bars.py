@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["scan_bars"]
+__all__ = ["scan_bars", "write_run"]
 
 #: An HCP resting-state run: 1200 frames on FSL's MNI152 grid at 2 mm, int16.
 _GRID, _FRAMES = (91, 109, 91), 1200
@@ -38,7 +38,7 @@ sys.exit(status)
 def scan_bars(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
     """Name, limit, measured value and verdict. ``folder`` holds the run (half a gigabyte) and its clips (4 GB)."""
     scan, clips = folder / "run.nii.gz", folder / "run.npy"
-    _write(scan)
+    write_run(scan)
     runs = []
     for _ in range(3):
         (reading,) = _run(_READING, scan)
@@ -59,13 +59,13 @@ def _run(code: str, *arguments: Path) -> list[float]:
     return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
-def _write(path: Path) -> None:
-    """Write a brain-sized ellipsoid with anatomy and noise."""
+def write_run(path: Path, frames: int = _FRAMES, mask: Path | None = None) -> None:
+    """Write a brain-sized ellipsoid with anatomy and noise, and its mask; compressed if the name ends in ``.gz``."""
     import nibabel
 
     affine = nibabel.affines.from_matvec(np.diag([-2.0, 2, 2]), (90, -126, -72))
     header = nibabel.Nifti1Header()
-    header.set_data_shape((*_GRID, _FRAMES))
+    header.set_data_shape((*_GRID, frames))
     header.set_data_dtype(np.int16)
     header.set_zooms((2, 2, 2, 0.72))
     header.set_xyzt_units("mm", "sec")
@@ -78,8 +78,10 @@ def _write(path: Path) -> None:
     brain = (x / 70) ** 2 + ((y + 17) / 88) ** 2 + ((z - 6) / 74) ** 2 < 1
     rng = np.random.default_rng(0)
     level = (9000 + 10 * x - 5 * y + 8 * z + rng.normal(0, 600, _GRID)).astype(np.float32)
-    with gzip.open(path, "wb", compresslevel=1) as file:
+    if mask is not None:
+        nibabel.save(nibabel.Nifti1Image(brain.astype(np.uint8), affine), mask)
+    with gzip.open(path, "wb", compresslevel=1) if path.suffix == ".gz" else path.open("wb") as file:
         file.write(header.binaryblock + bytes(4))
-        for _ in range(_FRAMES):
+        for _ in range(frames):
             noise = rng.standard_normal(_GRID, dtype=np.float32) * np.float32(90)
             file.write(np.where(brain, level + noise, 0).astype("<i2").tobytes(order="F"))
