@@ -12,7 +12,7 @@ import typer
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED, words
 from swift_export.errors import UsageError
-from swift_export.system.machine import free_memory, processors
+from swift_export.system.machine import all_processors, free_memory
 
 if TYPE_CHECKING:
     from swift_export.features.bids.scan_selection import Selection
@@ -159,7 +159,7 @@ class WorkerOptions:
         """Numbers of workers on this machine, and of threads of each worker."""
         if self.elsewhere:
             return 1, self.n_cpus or 1
-        found = self.n_cpus or processors()
+        found = self.n_cpus or all_processors()
         if self.device == "gpu":
             return 1, found
         # Workers of one thread are fastest: no thread then waits for another.

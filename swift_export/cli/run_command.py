@@ -158,7 +158,10 @@ def run(
         if not loaded:
             loaded.append(pipeline)
             info = pipeline.extractor.session.info
-            computing = f"{info.name} {info.version}, {info.device}, {pipeline.extractor.threads} threads"
+            count, lanes = pipeline.extractor.threads, pipeline.extractor.at_once
+            threads_each = f"{count} thread{'' if count == 1 else 's'}"
+            shared = threads_each if lanes == 1 else f"{lanes} windows at once, {threads_each} each"
+            computing = f"{info.name} {info.version}, {info.device}, {shared}"
             console.facts({"runtime  ": f"{computing}, {backbone.facts['artifact']}"})
 
     with made_folders(folders), console.progress() as on_progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from swift_export.parity.targets import Choice, Target, find_artifacts
 from swift_export.runtimes.base import AbsentDevice, Device, LoadError, Session, check_device, file_label
 from swift_export.runtimes.registry import RUNTIMES, Kind, Runtime, check_ability, find_runtime, kind_of, require
 from swift_export.scans.contract import InputContract
-from swift_export.system.machine import limit_processors, processors
+from swift_export.system.machine import all_processors, free_memory, limit_processors
 from swift_export.system.streams import muted_stderr
 from swift_export.system.text import error_line, listed
 
@@ -33,6 +34,9 @@ RUNTIME_NAMES = tuple(_RUNTIMES)
 
 #: The default runtime of each kind of file; the first that an artifact folder has is used.
 _DEFAULTS: dict[Kind, str] = {"onnx": "onnxruntime", "jax": "jax_export", "savedmodel": "tensorflow"}
+
+#: Memory of one inference, in clips: its activations and the clip itself (docs/measurements.md).
+_CLIPS_HELD = 8
 
 _OUTPUTS: dict[str, OutputKind] = {"features": "features", "embedding": "embedding", "logits": "logits"}
 
@@ -84,13 +88,16 @@ class Backbone:
             )
         return kind
 
-    def load(self, threads: int | None = None) -> Extractor:
+    def load(self, threads: int | None = None, at_once: int = 1, batch: int = 1) -> Extractor:
         """Load it into its runtime, for ``threads`` threads (default: one per processor).
 
-        Raises LoadError for a damaged file, MachineError if the runtime or the device fails.
+        They are shared by up to ``at_once`` batches that are computed side by side, where the runtime can and memory
+        suffices: a thread that computes a clip alone never waits for another one. Raises LoadError for a damaged file,
+        MachineError if the runtime or the device fails.
         """
-        if threads is not None:
-            limit_processors(threads)
+        total = min(threads or all_processors(), all_processors())
+        lanes = self._lanes(min(total, at_once), batch)
+        limit_processors(total // lanes)
         try:
             with muted_stderr():  # TensorFlow greets in native code
                 session = self.runtime.adapter().load(self.path, self.device)
@@ -99,15 +106,25 @@ class Backbone:
         except Exception as error:  # every runtime has its own error types for a damaged file
             where = file_label(self.path)
             raise LoadError(f"{where}: {self.runtime.title} cannot load it: {error_line(error)}") from error
-        return Extractor(self, session, processors())
+        return Extractor(self, session, lanes, total // lanes)
+
+    def _lanes(self, wanted: int, batch: int) -> int:
+        if self.runtime.name != "onnxruntime" or self.device != "cpu":
+            return 1
+        free, clip = free_memory(), 4 * math.prod((*self.size, self.frames))
+        if free is not None:
+            # Half of it stays to others.
+            wanted = min(wanted, free // 2 // (_CLIPS_HELD * clip * (self.batch or batch)))
+        return max(wanted, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A loaded artifact. ``threads`` is the number of threads that it computes with on a CPU."""
+    """A loaded artifact. ``at_once`` is how many batches it computes side by side, with ``threads`` threads each."""
 
     backbone: Backbone
     session: Session
+    at_once: int
     threads: int
 
     def __call__(self, clips: Float32[np.ndarray, "batch 1 h w d t"], kind: OutputKind) -> Float32[np.ndarray, ...]:

@@ -90,6 +90,7 @@ def provenance(found: ScanFeatures, extractor: Extractor, kind: OutputKind, pool
             "device": info.device,
             "arithmetic": info.arithmetic,
             "threads": extractor.threads,
+            "at_once": extractor.at_once,
         },
         "versions": {"swift-export": __version__, "numpy": np.__version__},
     }

@@ -1,7 +1,7 @@
 """Scans through a backbone, one after another: reading and computing overlap, so that the processor is never idle.
 
-A thread reads the next scan for its statistics while windows of the current one are computed. Another one prepares the
-next batch of windows. The first scan is read while the artifact is loaded.
+A thread reads the next scan for its statistics while windows of the current one are computed. The first scan is read
+while the artifact is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Semaphore
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from swift_export.scans.clip_array import other_placement, read_clips
 from swift_export.scans.plausibility import ScanWarning, Warn
 from swift_export.scans.read_options import Reading
 from swift_export.scans.scan import Doubts, is_nifti, open_scan
+from swift_export.system.machine import all_processors
 from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["Pipeline", "ScanFeatures", "ScanFile", "Windowed"]
@@ -116,7 +118,9 @@ class Pipeline:
     def extractor(self) -> Extractor:
         """The loaded artifact; loaded on first use."""
         if self.loaded is None:
-            self.loaded = self.backbone.load(self.threads)
+            windows = None if self.reading is None else self.reading.windows
+            most = all_processors() if windows is None else -(-windows // self.batch)
+            self.loaded = self.backbone.load(self.threads, most, self.batch)
         return self.loaded
 
     def __call__(self, files: Sequence[ScanFile]) -> Iterator[ScanFeatures]:
@@ -206,24 +210,38 @@ class Pipeline:
         batches = [range(first, min(first + size, len(source))) for first in range(0, len(source), size)]
         pace.begin(len(source))
         shape = (*self.backbone.size, self.backbone.frames)
-        # Two buffers: one is filled while the other is computed.
-        buffers = [np.empty((min(size, len(source)), 1, *shape), np.float32) for _ in range(min(2, len(batches)))]
+        # A thread prepares its windows and computes them. Another one waits with windows ready for a runtime that
+        # computes one batch after the other.
+        threads = min(extractor.at_once + (extractor.at_once == 1), len(batches))
+        buffers: SimpleQueue[np.ndarray] = SimpleQueue()
+        for _ in range(threads):
+            buffers.put(np.empty((min(size, len(source)), 1, *shape), np.float32))
+        computing, stopped = Semaphore(extractor.at_once), Event()
 
-        def filled(number: int) -> Float32[np.ndarray, "batch 1 h w d t"]:
-            clips = buffers[number % 2][: len(batches[number])]
-            for clip, window in zip(clips, batches[number], strict=True):
-                source.write(window, clip[0])
-            return clips
+        def computed(batch: range) -> Float32[np.ndarray, ...]:
+            buffer = buffers.get()
+            try:
+                clips = buffer[: len(batch)]
+                for clip, window in zip(clips, batch, strict=True):
+                    source.write(window, clip[0])
+                with computing:
+                    if stopped.is_set():
+                        raise _Stopped
+                    return extractor(clips, self.kind)
+            finally:
+                buffers.put(buffer)
 
-        with ThreadPoolExecutor(1, "windows") as pool:
-            upcoming = pool.submit(filled, 0)
-            for number, batch in enumerate(batches):
-                clips = upcoming.result()
-                if number + 1 < len(batches):
-                    upcoming = pool.submit(filled, number + 1)
-                self.on_progress(pace.line(source.name, batch))
-                yield extractor(clips, self.kind)
-                pace.add(len(batch))
+        with ThreadPoolExecutor(threads, "windows") as pool:
+            upcoming = [pool.submit(computed, batch) for batch in batches]
+            try:
+                for future, batch in zip(upcoming, batches, strict=True):
+                    self.on_progress(pace.line(source.name, batch))
+                    yield future.result()
+                    pace.add(len(batch))
+            finally:
+                stopped.set()
+                for future in upcoming:
+                    future.cancel()
 
 
 @dataclass(eq=False)
@@ -280,8 +298,8 @@ def _close(upcoming: Future[_Opened] | None) -> None:
 def _digest(path: Path, stopped: Event) -> str | None:
     if path.is_dir():
         return None
-    whole = hashlib.sha256()
-    with path.open("rb") as file:
-        while not stopped.is_set() and (piece := file.read(2**22)):
-            whole.update(piece)
+    whole, piece = hashlib.sha256(), memoryview(bytearray(2**18))
+    with path.open("rb", buffering=0) as file:
+        while not stopped.is_set() and (size := file.readinto(piece)):
+            whole.update(piece[:size])
     return whole.hexdigest()

@@ -192,6 +192,8 @@ class _Gathering:
         self._sum: Float[np.ndarray, " foreground"] | float = 0.0
         self._cut = np.zeros(self._seen.shape, bool)
         self._taken = 0
+        # Memory that every frame reuses: new memory costs more than what is computed in it.
+        self._fresh, self._differs = np.empty_like(self._seen), np.empty_like(self._seen)
         # State of the previous frame.
         self._pattern: Bool[np.ndarray, " voxels"] | None = None
         self._voxels: Numbers = np.zeros(0, int)
@@ -220,7 +222,7 @@ class _Gathering:
         stored = self._flat(self._scan.stored(raw))
         self._turn(self._foreground(stored))
         assert self._pattern is not None
-        taken = stored[self._voxels]
+        taken = stored.take(self._voxels)
         values = self._scan.scaled(taken)
         with np.errstate(over="ignore", invalid="ignore"):
             # The sum is finite only if all values are.
@@ -244,17 +246,17 @@ class _Gathering:
     def _foreground(self, stored: np.ndarray) -> Bool[np.ndarray, " voxels"]:
         # Without an intercept, values are 0 exactly where the stored ones are.
         shifted = self._scan.scaling is not None and self._scan.scaling[1] != 0
-        pattern: np.ndarray = (self._scan.scaled(stored) if shifted else stored) != 0
+        pattern: np.ndarray = np.not_equal(self._scan.scaled(stored) if shifted else stored, 0, out=self._fresh)
         if self._flat_inside is not None:
             pattern &= self._flat_inside
         return pattern
 
     def _turn(self, pattern: Bool[np.ndarray, " voxels"]) -> None:
         """Switch to the foreground of another frame; in most runs it equals that of the previous frame."""
-        if self._pattern is not None and np.array_equal(pattern, self._pattern):
+        if self._pattern is not None and not np.not_equal(pattern, self._pattern, out=self._differs).any():
             return
         self._settle()
-        self._pattern, self._voxels = pattern, np.flatnonzero(pattern)
+        self._pattern, self._voxels = pattern.copy(), np.flatnonzero(pattern)
         inner = self._covered[self._voxels]
         self._inner = None if inner.all() else inner
         outer = np.flatnonzero(~self._seen[self._voxels])

@@ -32,6 +32,9 @@ __all__ = ["Doubts", "Reading", "Scan", "is_nifti", "open_scan"]
 
 Window = Float32[np.ndarray, "h w d t"]
 
+#: Voxels that are written in one piece.
+_TOGETHER = 8192
+
 
 @runtime_checkable
 class _Run(Protocol):
@@ -75,8 +78,11 @@ class Scan:
         columns = self._run.columns(indices) if self._resampling is None else self._resampled(indices)
         flat = out.reshape(-1, len(indices))
         flat[...] = columns.background
-        # The frames of a voxel are contiguous. Transposed first, they are written in one piece.
-        flat[columns.voxels] = np.ascontiguousarray(columns.values.T)
+        # The frames of a voxel are contiguous. Transposed first, they are written in one piece; few enough voxels at a
+        # time stay in the cache meanwhile.
+        for first in range(0, len(columns.voxels), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            flat[columns.voxels[some]] = np.ascontiguousarray(columns.values[:, some].T)
 
     def _resampled(self, indices: Sequence[int]) -> Columns:
         assert self._resampling is not None

@@ -40,6 +40,7 @@ class RunStatistics:
     tiny: int = 0
     frame_means: list[float] = field(default_factory=list)
     _squares: float = field(default=0.0, repr=False)
+    _scratch: Values = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     @property
     def deviation(self) -> float:
@@ -59,11 +60,15 @@ class RunStatistics:
             return
         smallest, largest = float(inside.min()), float(inside.max())
         self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
-        self.tiny += int(np.count_nonzero(np.abs(inside) < TINY * max(-smallest, largest)))
+        # Memory is reused: new memory costs more than what is computed in it.
+        if self._scratch.shape != inside.shape:
+            self._scratch = np.empty_like(inside)
+        off = np.abs(inside, out=self._scratch)
+        self.tiny += int(np.count_nonzero(off < TINY * max(-smallest, largest)))
         mean = float(inside.mean())
         self.frame_means.append(mean)
         # Not a BLAS product, which would start threads that wait for each other.
-        off = inside - mean
+        np.subtract(inside, mean, out=off)
         off *= off
         total = self.foreground + inside.size
         step = mean - self.mean

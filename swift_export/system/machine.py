@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["free_memory", "limit_processors", "processors"]
+__all__ = ["all_processors", "free_memory", "limit_processors", "processors"]
 
 #: The limit of this process: at most one number.
 _limit: list[int] = []
 
 
+def all_processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processors() -> int:
-    """The number of processors that this process may use, and so of the threads in a runtime."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min([found, *_limit])
+    """The number of processors for one runtime, and so of its threads: all, unless `limit_processors` set a limit."""
+    return min([all_processors(), *_limit])
 
 
 def limit_processors(count: int) -> None:
-    """Use at most ``count`` processors from now on: before a runtime is loaded, which starts its threads."""
+    """Let a runtime that is loaded from now on use at most ``count`` processors."""
     _limit[:] = [count]
     # XLA's own variable for the size of its thread pools.
     os.environ["NPROC"] = str(count)
