@@ -46,10 +46,11 @@ files state all three.
 """
 
 
-def write_dataset(output: Path, tasks: Sequence[Task], *, channels: int, kind: Vector = "embedding") -> None:
+def write_dataset(output: Path, tasks: Sequence[Task], *, channels: int, kind: Vector = "embedding") -> list[str]:
     """Write the files that describe the folder ``output``, before or after its scans; existing facts are kept.
 
-    ``tasks`` are all scans of the cohort, whoever computes them: several processes may call this at once.
+    ``tasks`` are all scans of the cohort, whoever computes them: several processes may call this at once. Returns
+    warnings: a malformed table of participants is not copied, and does not stop a cohort.
 
     Raises:
         UsageError: the folder is another program's data set, or its results come from other data; or it cannot be
@@ -65,7 +66,11 @@ def write_dataset(output: Path, tasks: Sequence[Task], *, channels: int, kind: V
             output / "README.md", _README.format(version=__version__, desc=DESC, word=word, ending=ENDINGS[kind])
         )
         write_text(output / ".bidsignore", "".join(f"{pattern}\n" for pattern in _IGNORED))
-        _write_participants(output, tasks)
+        try:
+            _write_participants(output, tasks)
+        except InputError as error:
+            return [f"participants were not copied: {error}"]
+    return []
 
 
 def _description(output: Path, tasks: Sequence[Task]) -> dict[str, Any]:

@@ -20,6 +20,9 @@ SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
 #: Entities that options select, and these options.
 _OPTIONS = {"sub": "--participant-label", "ses": "--session-label", "task": "--task-id", "run": "--run-id"}
 
+#: Entities whose labels are numbers: 1 is 01. Elsewhere, these are different labels.
+_NUMBERS = {"run", "echo"}
+
 #: A filter: the labels that are accepted. None among them accepts the absence of the entity, ``*`` any label.
 _Filters = Mapping[str, Sequence[str | None]]
 
@@ -45,7 +48,7 @@ class Selection:
         """Whether labels and filters accept a scan; which of its spaces is taken is decided later."""
         found = dict(name.entities) | {"suffix": name.suffix, "extension": name.extension, "datatype": "func"}
         chosen = (*self.labels.items(), *self.filters.items())
-        return all(_accepted(found.get(key), labels) for key, labels in chosen)
+        return all(_accepted(key, found.get(key), labels) for key, labels in chosen)
 
 
 def selection_of(
@@ -117,7 +120,11 @@ def _accepted_value(value: Any, refuse: Callable[[str], UsageError]) -> str | No
     raise refuse(f"the value {shown(value)}")
 
 
-def _accepted(found: str | None, labels: Sequence[str | None]) -> bool:
+def _accepted(key: str, found: str | None, labels: Sequence[str | None]) -> bool:
     if found is None:
         return None in labels
-    return "*" in labels or number_or_text(found) in {None if x is None else number_or_text(x) for x in labels}
+    if "*" in labels:
+        return True
+    if key in _NUMBERS:
+        return number_or_text(found) in {number_or_text(label) for label in labels if label is not None}
+    return found in labels

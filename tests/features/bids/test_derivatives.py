@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from swift_export._version import __version__
-from swift_export.errors import CheckFailed, InputError, UsageError
+from swift_export.errors import CheckFailed, UsageError
 from swift_export.features.bids import derivative_files
 from swift_export.features.bids.confounds import read_confounds
 from swift_export.features.bids.derivative_dataset import write_dataset
 from swift_export.features.bids.derivative_files import read_record, table_place, write_scan
 from swift_export.features.bids.discovery import discover
+from swift_export.features.bids.group_level import write_group
 from swift_export.features.bids.scan_lists import discover_files
 from swift_export.features.bids.scan_table import ScanTable, windows_in_run
 from swift_export.features.bids.tsv import read_tsv
@@ -59,6 +60,7 @@ def test_the_official_validator_accepts_all_files(tasks, tmp_path):
     write_dataset(output, tasks, channels=CHANNELS)
     for task in tasks:
         write_scan(output, table_of(task, arrays={"tokens": np.ones((3, 2, 2), np.float32)}))
+    write_group(output)
 
     assert issues_of(output) == []
 
@@ -193,8 +195,9 @@ def test_rows_of_participants_are_copied(tasks, made, tmp_path):
     assert json.loads((output / "participants.json").read_text())["age"]["Units"] == "year"
 
     (made.root / "participants.tsv").write_text("age\n3\n")
-    with pytest.raises(InputError, match="expected the column participant_id, found none; add it"):
-        write_dataset(output, tasks, channels=CHANNELS)
+    (told,) = write_dataset(output, tasks, channels=CHANNELS)
+    assert "participants.tsv: expected the column participant_id, found none; add it" in told
+    assert (output / "participants.tsv").read_text() == "participant_id\tage\nsub-01\t30\nsub-02\tn/a\n"
 
 
 def test_another_data_set_is_not_overwritten(tasks, made, tmp_path):

@@ -83,6 +83,18 @@ def test_labels_select(made, options, expected):
     assert sorted(found) == sorted(expected)
 
 
+def test_only_numbers_of_runs_have_leading_zeros(made):
+    made.run("sub-1_ses-1_task-rest_run-1", SIX)
+    made.run("sub-01_ses-01_task-rest_run-01", SIX)
+
+    for options, expected in (
+        ({"participants": ["1"]}, ["1"]),
+        ({"sessions": ["01"]}, ["01"]),
+        ({"runs": ["1"]}, ["01", "1"]),
+    ):
+        assert [task.entities["ses"] for task in discover(made.root, selection_of(**options))] == expected
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
