@@ -44,7 +44,8 @@ def discover(bids_dir: Path, selection: Selection | None = None) -> list[Task]:
 
     """
     search = _Search(selection or Selection())
-    roots = preprocessed_folders(bids_dir, search.selection.derivatives)
+    # Workers may have another working directory.
+    roots = [root.absolute() for root in preprocessed_folders(bids_dir, search.selection.derivatives)]
     participants = [_participants(root) for root in roots]
     known = {label for labels in participants for label in labels}
     _check_participants(roots, known, search.selection)

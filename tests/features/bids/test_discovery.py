@@ -270,6 +270,15 @@ def test_files_of_other_names_are_left_alone(made):
     assert names(discover(made.root)) == [f"sub-01_task-rest_{SIX}"]
 
 
+def test_paths_are_absolute_for_workers_elsewhere(made, monkeypatch):
+    made.run("sub-01_task-rest", SIX)
+    expected = discover(made.root)
+    monkeypatch.chdir(made.root.parent)
+
+    assert discover(Path(made.root.name)) == expected
+    assert expected[0].scan.is_absolute()
+
+
 def test_the_data_set_stays_as_it_was(made):
     made.run("sub-01_task-rest", SIX)
     before = sorted(made.root.rglob("*"))
