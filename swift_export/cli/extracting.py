@@ -245,7 +245,8 @@ def _computed(
     from swift_export.features.cohort.status_table import STATUS_FILE
 
     output = Path(plan.output)
-    write_dataset(output, cohort, channels=plan.channels, kind=plan.vector)
+    for warning in write_dataset(output, cohort, channels=plan.channels, kind=plan.vector):
+        console.warning(warning)
     processes, threads = worker.crew(len(tasks))
     plan = replace(plan, threads=threads)
 
