@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.exporting import ExportResult, run_export
 from swift_export.lowering.onnx_settings import OnnxSettings
-from swift_export.models.swift.settings import ATTENTION, SwiFTSettings
+from swift_export.models.swift.settings import ATTENTION, SwiFTSettings, kind_of_output
 from swift_export.system.items import as_items
 
 if TYPE_CHECKING:
@@ -23,16 +23,17 @@ __all__ = ["default_output", "export_onnx", "export_savedmodel", "export_stableh
 class Options(TypedDict, total=False):
     """The options of all export functions: see `run_export` and `SwiFTSettings`.
 
-    ``variant`` is the published model that the weights must belong to; ``inputs`` are NIfTI runs, folders of frames or
-    ``.npy`` clips, as paths or loaded. ``placement`` is the position of scans on the grid, by default that of the
-    model's training data.
+    ``variant`` is the published model that the weights must belong to; ``head`` is a probe's file; ``inputs`` are NIfTI
+    runs, folders of frames or ``.npy`` clips, as paths or loaded. ``placement`` is the position of scans on the grid,
+    by default that of the model's training data.
     """
 
     variant: str | None
     frames: int | None
     batch: int | None
     outputs: str | Sequence[str]
-    output_kind: str
+    output_kind: str | None
+    head: str | Path | None
     attention: str
     check: bool
     inputs: str | Path | CheckInput | Sequence[str | Path | CheckInput]
@@ -99,7 +100,8 @@ def _export(
     frames: int | None = None,
     batch: int | None = None,
     outputs: str | Sequence[str] = ("features",),
-    output_kind: str = "features",
+    output_kind: str | None = None,
+    head: str | Path | None = None,
     attention: str = ATTENTION[0],
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
@@ -110,6 +112,7 @@ def _export(
     device: str = "cpu",
     force: bool = False,
 ) -> ExportResult:
+    from swift_export.models.swift.probe_head import with_probe
     from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.scans.placement import parse_placement
@@ -117,10 +120,11 @@ def _export(
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
     if placement is not None:
         weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
-    settings = SwiFTSettings(frames, batch, as_items(outputs), output_kind, attention)
+    settings = SwiFTSettings(frames, batch, as_items(outputs), kind_of_output(output_kind, head), attention)
     onnx = OnnxSettings(opset, target, via)
     settings.check(weights.config)
     onnx.check()
+    weights = weights if head is None else with_probe(weights, Path(head))
     given_inputs: tuple[str | Path | CheckInput, ...] = as_items(inputs)
     return run_export(
         [name],

@@ -76,6 +76,7 @@ def check(
     paths: Paths,
     weights: Reference = None,
     variant: options.Variant = None,
+    head: options.Head = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -168,6 +169,7 @@ def check(
             "--input": inputs,
             "--weights": weights,
             "--variant": variant,
+            "--head": head,
             "--model": model,
             "--batch": sizes,
             "--max-l2": max_l2,
@@ -188,7 +190,9 @@ def check(
 
     console = Console(quiet, json=answer.wanted)
     made_from = (
-        _given_weights(weights, variant, quiet) if model is None else _given_model(model, paths, weights, variant)
+        _given_weights(weights, variant, head, paths[0], quiet)
+        if model is None
+        else _given_model(model, paths, weights or head, variant)
     )
     subjects = [find_subject(path, made_from) for path in paths]
     for source in {subject.digest: subject.source for subject in subjects}.values():
@@ -276,22 +280,37 @@ def _one_of(name: str, value: float | None, alias: str, aliased: float | None) -
     return aliased if value is None else value
 
 
-def _given_weights(source: str | None, variant: str | None, quiet: bool) -> Weights | None:
+def _given_weights(
+    source: str | None, variant: str | None, head: Path | None, path: Path, quiet: bool
+) -> Weights | None:
+    """The given weights with the given probe; those of the artifact at ``path`` if only a probe is given."""
+    from swift_export.models.swift.probe_head import with_probe
     from swift_export.models.swift.weights import load_weights
+    from swift_export.parity.targets import find_artifacts, found_again
 
-    if source is None and variant is None:
-        return None
-    return load_weights(source or "auto", variant=variant, quiet=quiet)
+    weights = None
+    if source is not None or variant is not None:
+        weights = load_weights(source or "auto", variant=variant, quiet=quiet)
+    elif head is not None:
+        again = found_again(find_artifacts(path))
+        weights = None if again is None else again.weights
+    if head is None:
+        return weights
+    if weights is None:
+        raise UsageError(f"--head {head}: expected artifacts of SwiFT, found another model; omit it")
+    return with_probe(weights, head)
 
 
-def _given_model(target: str, paths: Sequence[Path], weights: str | None, variant: str | None) -> Model:
+def _given_model(target: str, paths: Sequence[Path], weights: str | Path | None, variant: str | None) -> Model:
     """The model of a Python file, with the inputs of the first artifact."""
     from swift_export.lowering.lower import keep_off_accelerators
     from swift_export.models.python_files import load_again, split_target
     from swift_export.parity.targets import find_artifacts
 
     if weights is not None or variant is not None:
-        raise UsageError("--model: cannot be combined with --weights and --variant, which are for SwiFT; give only one")
+        raise UsageError(
+            "--model: cannot be combined with --weights, --variant and --head, which are SwiFT's; omit one"
+        )
     file, name = split_target(target)
     record = next(iter(find_artifacts(paths[0]).records.values()))
     if record.signature is None:

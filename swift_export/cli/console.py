@@ -18,6 +18,7 @@ from swift_export.system.tables import text_table
 from swift_export.system.text import one_line, printable, shortened, shown
 
 if TYPE_CHECKING:
+    from swift_export.models.swift.head import Head
     from swift_export.models.swift.weights import Weights
     from swift_export.parity.diff import DiffReport
     from swift_export.parity.results import ParityReport
@@ -131,3 +132,7 @@ class Console:
             self.line(f"note: {note}")
         if provenance.synthetic:
             self.line(f"SYNTHETIC WEIGHTS (seed {provenance.seed}): the features mean nothing", style="bold yellow")
+
+    def head(self, head: Head) -> None:
+        """Print the head behind the backbone and the meaning of its outputs."""
+        self.facts({"head": f"{head.origin.get('file', head.name)} ({head.outputs} outputs), {head.facts.text}"})

@@ -18,9 +18,12 @@ from swift_export.cli.lists import words
 from swift_export.cli.onnx_targets import describe_target
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
+from swift_export.formats.probe_file import read_probe
 from swift_export.lowering.onnx_settings import OnnxSettings
-from swift_export.models.swift.settings import SwiFTSettings
+from swift_export.models.swift.config import LOGITS
+from swift_export.models.swift.settings import SwiFTSettings, kind_of_output
 from swift_export.models.swift.variants import find_variant
+from swift_export.models.swift.weights.own_head import INSTEAD
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
@@ -32,6 +35,7 @@ class _Job:
     formats: tuple[str, ...]
     weights: str
     variant: str | None
+    head: Path | None
     output: Path | None
     inputs: InputFiles
     check: bool
@@ -59,6 +63,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "swift-export onnx --variant contrastive",
             "swift-export onnx --weights model.ckpt --outputs features,stage0 --input scan.nii.gz",
+            "swift-export onnx --variant contrastive --head probe.safetensors -o artifacts/probe",
             "swift-export onnx --variant contrastive --target onnxruntime",
             "swift-export onnx --variant contrastive --weights synthetic --via savedmodel",
         )
@@ -79,7 +84,8 @@ def stablehlo(
     variant: options.Variant = None,
     output: options.Output = None,
     outputs: options.Outputs = None,
-    output_kind: options.OutputKind = "features",
+    output_kind: options.OutputKind = None,
+    head: options.Head = None,
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
@@ -93,8 +99,8 @@ def stablehlo(
 ) -> None:
     """Export to StableHLO: a jax.export file and portable bytecode."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("stablehlo",), weights, variant, output, files, not no_check, force, quiet, answer)
-    _export(job, _settings(outputs, output_kind, frames, batch, attention))
+    job = _Job(("stablehlo",), weights, variant, head, output, files, not no_check, force, quiet, answer)
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention))
 
 
 @scan_options
@@ -104,7 +110,8 @@ def savedmodel(
     variant: options.Variant = None,
     output: options.Output = None,
     outputs: options.Outputs = None,
-    output_kind: options.OutputKind = "features",
+    output_kind: options.OutputKind = None,
+    head: options.Head = None,
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
@@ -118,8 +125,8 @@ def savedmodel(
 ) -> None:
     """Export to a TensorFlow SavedModel in TF Serving's layout."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("savedmodel",), weights, variant, output, files, not no_check, force, quiet, answer)
-    _export(job, _settings(outputs, output_kind, frames, batch, attention))
+    job = _Job(("savedmodel",), weights, variant, head, output, files, not no_check, force, quiet, answer)
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention))
 
 
 @scan_options
@@ -129,7 +136,8 @@ def onnx(
     variant: options.Variant = None,
     output: options.Output = None,
     outputs: options.Outputs = None,
-    output_kind: options.OutputKind = "features",
+    output_kind: options.OutputKind = None,
+    head: options.Head = None,
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
@@ -146,8 +154,8 @@ def onnx(
 ) -> None:
     """Export to ONNX, with a dynamic batch size."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("onnx",), weights, variant, output, files, not no_check, force, quiet, answer, via)
-    _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
+    job = _Job(("onnx",), weights, variant, head, output, files, not no_check, force, quiet, answer, via)
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, opset, target))
 
 
 @scan_options
@@ -157,7 +165,8 @@ def everything(
     variant: options.Variant = None,
     output: options.Output = None,
     outputs: options.Outputs = None,
-    output_kind: options.OutputKind = "features",
+    output_kind: options.OutputKind = None,
+    head: options.Head = None,
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
@@ -173,19 +182,23 @@ def everything(
 ) -> None:
     """Export to StableHLO, SavedModel and ONNX, into one folder."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("stablehlo", "savedmodel", "onnx"), weights, variant, output, files, not no_check, force, quiet, answer)
-    _export(job, _settings(outputs, output_kind, frames, batch, attention, opset, target))
+    job = _Job(
+        ("stablehlo", "savedmodel", "onnx"), weights, variant, head, output, files, not no_check, force, quiet, answer
+    )
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, opset, target))
 
 
 def _settings(
     outputs: list[str] | None,
-    kind: str,
+    kind: str | None,
+    head: Path | None,
     frames: int | None,
     batch: int | None,
     attention: str,
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
 ) -> tuple[SwiFTSettings, OnnxSettings]:
+    kind = kind_of_output(kind, head)
     names = tuple(words(outputs, "--outputs")) or ("features",)
     return SwiFTSettings(frames, batch, names, kind, attention), OnnxSettings(opset, target)
 
@@ -195,7 +208,13 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     # Errors in options are reported before anything is downloaded, installed or read.
     onnx.check()
     if job.variant is not None:
-        settings.check(find_variant(job.variant).config)
+        variant = find_variant(job.variant)
+        settings.check(variant.config)
+        own = settings.output_kind == LOGITS and job.head is None and job.weights in ("auto", variant.name)
+        if own and variant.head is None:
+            raise UsageError(f"--output-kind {LOGITS}: {variant.name} was published without a head; {INSTEAD}")
+    if job.head is not None:
+        read_probe(job.head)
     if job.inputs.files and not job.check:
         raise UsageError("--input: cannot be combined with --no-check, because the check uses inputs; omit one of them")
     job.inputs.check()
@@ -203,6 +222,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
         need_extra("savedmodel", "a SavedModel")
 
     from swift_export.exporting_swift import default_output
+    from swift_export.models.swift.probe_head import with_probe
     from swift_export.models.swift.swift_model import swift_model
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity.checking import BATCHES
@@ -210,7 +230,10 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     console = Console(job.quiet, json=job.answer.wanted)
     weights = load_weights(job.weights, variant=job.variant, quiet=job.quiet)
     weights = weights.with_contract(job.inputs.options.contract(weights.contract))
+    weights = weights if job.head is None else with_probe(weights, job.head)
     console.weights(weights)
+    if settings.output_kind == LOGITS:
+        console.head(weights.head())
     if not job.inputs.files:
         console.contract(weights.contract)
     settings.check(weights.config)

@@ -15,6 +15,7 @@ __all__ = [
     "Device",
     "Force",
     "Frames",
+    "Head",
     "Inputs",
     "NoCheck",
     "Opset",
@@ -73,9 +74,19 @@ Outputs = Annotated[
     ),
 ]
 OutputKind = Annotated[
-    Literal["features", "embedding"],
+    Literal["features", "embedding", "logits"] | None,
     typer.Option(
-        help="features: the map of the last stage. embedding: its mean over tokens, the input of downstream heads.",
+        help="features: the map of the last stage. embedding: its mean over tokens, the input of downstream heads. "
+        "logits: the output of the checkpoint's head.",
+        show_default="features",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+Head = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PROBE",
+        help="A probe by swift-export probe fit, to use as the head; the output is logits.",
         rich_help_panel=_FUNCTION,
     ),
 ]

@@ -6,6 +6,7 @@ import json
 
 __all__ = [
     "ARCHITECTURE_KEY",
+    "HEAD_KEY",
     "INPUT_KEY",
     "METADATA_ASSET",
     "METADATA_ATTRIBUTE",
@@ -39,6 +40,8 @@ ARCHITECTURE_KEY = "swift_export.architecture"
 INPUT_KEY = "swift_export.input"
 #: The essential that says that the outputs of synthetic weights mean nothing.
 WARNING_KEY = "swift_export.warning"
+#: The essential that says what the outputs of a head mean, as JSON.
+HEAD_KEY = "swift_export.head"
 #: The essential with the model's signature as JSON: StableHLO has no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
 #: jax's attribute of a StableHLO function's results, with the place of each in the returned tree.

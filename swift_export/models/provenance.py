@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["SYNTHETIC_WARNING", "Provenance"]
@@ -41,6 +41,10 @@ class Provenance:
     def synthetic(self) -> bool:
         """Whether the weights are random and untrained: their features mean nothing."""
         return self.seed is not None
+
+    def keeping(self, names: Collection[str]) -> Provenance:
+        """The same, if these tensors are kept."""
+        return replace(self, dropped=tuple(name for name in self.dropped if name not in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -9,15 +9,17 @@ from typing import Any
 from swift_export.errors import ArchitectureError, ArtifactError, UsageError
 from swift_export.formats.signature import Signature
 from swift_export.models.drawing import RandomInputs
-from swift_export.models.model import Card, CheckInput, Model
+from swift_export.models.model import Card, CheckInput, Model, weights_digest
 from swift_export.models.provenance import Provenance
 from swift_export.models.swift.check_inputs import Phantom
-from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.config import LOGITS, SwiFTConfig
+from swift_export.models.swift.head import PROBE
 from swift_export.models.swift.swift_model import read_settings, rebuild, swift_model
 from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
 from swift_export.scans.contract import InputContract
+from swift_export.system.text import shown
 
-__all__ = ["Original", "Recorded", "Source", "golden_input", "recorded_model", "source_again", "source_of"]
+__all__ = ["Original", "Recorded", "Source", "golden_input", "probe_in", "recorded_model", "source_again", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Recorded:
     """An artifact's records of its model; ``where`` is the artifact's name in messages.
 
     ``signature`` is None if this machine cannot read it; ``input`` is the input contract, None if it is not stated.
+    ``probe`` is the file of the probe that is its head, None for any other head and for none.
     """
 
     variant: str
@@ -33,6 +36,7 @@ class Recorded:
     signature: Signature | None
     where: str
     input: InputContract | None = None
+    probe: str | None = None
 
     @property
     def from_python(self) -> bool:
@@ -62,6 +66,20 @@ class Source:
     make: Callable[[Recorded], Model]
     weights: Weights | None = None
     _made: dict[str, Model] = field(default_factory=dict)
+
+    def digest_of(self, recorded: Recorded) -> str:
+        """The digest of an artifact's weights if it was made from these: with the head, if it has one.
+
+        Raises UsageError if it has a probe and these weights are given without, WeightsError for weights without a
+        head.
+        """
+        if self.weights is None or recorded.settings.get("output_kind") != LOGITS:
+            return self.digest
+        if recorded.probe is not None and self.weights.probe is None:
+            raise UsageError(
+                f"{recorded.where}: expected the probe that is its head, {recorded.probe}; give it with --head"
+            )
+        return weights_digest(self.weights.with_head_tensors(self.weights.head()))
 
     def model(self, recorded: Recorded) -> Model:
         """The model of an artifact; raises ArtifactError if the settings do not belong to this model."""
@@ -107,6 +125,11 @@ def source_again(recorded: Recorded, kind: str, name: str, seed: int | None) -> 
     if kind == "published":
         return source_of(load_weights("auto", variant=recorded.variant))
     raise UsageError(f"{recorded.where}: expected the {kind} that it was made from, {name}; give it with --weights")
+
+
+def probe_in(head: Any) -> str | None:
+    """The file of a probe, from an artifact's record of its head; None for another head."""
+    return shown(head.get("file")) if isinstance(head, Mapping) and head.get("name") == PROBE else None
 
 
 def recorded_model(recorded: Recorded) -> Model:

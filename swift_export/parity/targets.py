@@ -15,6 +15,7 @@ from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
 from swift_export.formats.metadata import (
     ARCHITECTURE_KEY,
+    HEAD_KEY,
     INPUT_KEY,
     SETTINGS_KEY,
     VARIANT_KEY,
@@ -23,13 +24,23 @@ from swift_export.formats.metadata import (
 )
 from swift_export.models import Model
 from swift_export.models.model import Sizes
-from swift_export.models.recovery import Original, Recorded, Source, recorded_model, source_again, source_of
+from swift_export.models.recovery import Original, Recorded, Source, probe_in, recorded_model, source_again, source_of
 from swift_export.parity.measure.cases import sizes_to_try
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, kind_of, readers, require
 from swift_export.scans.contract import InputContract
 
-__all__ = ["OWN", "Artifacts", "Choice", "Subject", "Target", "find_artifacts", "find_subject", "staged_subject"]
+__all__ = [
+    "OWN",
+    "Artifacts",
+    "Choice",
+    "Subject",
+    "Target",
+    "find_artifacts",
+    "find_subject",
+    "found_again",
+    "staged_subject",
+]
 
 #: The name of the file with all sizes fixed.
 _STATIC = PORTABLE_B1_FILE.removeprefix("stablehlo/model")
@@ -131,13 +142,15 @@ def find_subject(path: Path, given: Original | None = None, choice: Choice = OWN
     UsageError for other weights, and for weights that cannot be found.
     """
     found = find_artifacts(path, choice)
-    source = _found_again(found) if given is None else source_of(given)
+    source = found_again(found) if given is None else source_of(given)
     if source is None:
         return found
-    if source.digest != found.digest:
+    record = next(iter(found.records.values()))
+    if (digest := source.digest_of(record)) != found.digest:
+        more = "" if record.probe is None else f", and its probe {record.probe} with --head"
         raise UsageError(
-            f"{found.root}: expected weights of digest {found.digest[:16]}..., found {source.digest[:16]}... in "
-            f"{source.name}; give the weights it was made from with --weights"
+            f"{found.root}: expected weights of digest {found.digest[:16]}..., found {digest[:16]}... in "
+            f"{source.name}; give the weights it was made from with --weights{more}"
         )
     targets = tuple(replace(target, model=source.model(found.records[target.file])) for target in found.targets)
     return Subject(found.root, targets, source, found.records)
@@ -174,6 +187,7 @@ def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recor
         artifact.signature,
         str(folder / MANIFEST),
         manifest.input,
+        probe_in(artifact.details.get("head")),
     )
 
 
@@ -184,10 +198,11 @@ def _single(path: Path, choice: Choice) -> Artifacts:
         digest = essentials[WEIGHTS_KEY]
         architecture = _object(essentials.get(ARCHITECTURE_KEY, "{}"))
         settings = _object(essentials[SETTINGS_KEY])
+        probe = probe_in(_object(essentials.get(HEAD_KEY, "{}")))
     except (KeyError, TypeError, ValueError, RecursionError):
         raise ArtifactError(f"{path}: expected a file written by swift-export, found none of its metadata") from None
     variant = essentials.get(VARIANT_KEY, "custom")
-    record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials))
+    record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials), probe)
     targets = _targets(path, path.name, recorded_model(record), choice)
     return Artifacts(path.name, digest, tuple(targets), {path.name: record}, note=essentials.get(WARNING_KEY))
 
@@ -215,7 +230,11 @@ def _targets(path: Path, file: str, model: Model, choice: Choice) -> list[Target
     return [Target(path, file, runtime, model, static) for runtime in choice.runtimes(file)]
 
 
-def _found_again(found: Artifacts) -> Source | None:
+def found_again(found: Artifacts) -> Source | None:
+    """The weights of artifacts by their records, without a probe; None for those of a Python program.
+
+    Raises UsageError for weights that only the user can give.
+    """
     record = next(iter(found.records.values()))
     if found.manifest is None:
         if record.from_python:

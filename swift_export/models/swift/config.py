@@ -12,6 +12,7 @@ from swift_export.system.text import shown
 
 __all__ = [
     "LAYER_NORM_EPSILON",
+    "LOGITS",
     "MASK_FLOOR",
     "MASK_VALUE",
     "MAX_ARRAY_BYTES",
@@ -34,8 +35,11 @@ MASK_VALUE = -100.0
 #: scores have no weight in either case (256 e^-50 is below 2^-53), but their exponentials are denormal numbers, which
 #: make some runtimes ten times slower.
 MASK_FLOOR = 50.0
-#: ``features`` as the map of the last stage, or as its mean over all tokens.
-OUTPUT_KINDS = ("features", "embedding")
+#: The output of a head.
+LOGITS = "logits"
+#: ``features`` as the map of the last stage, or as its mean over all tokens; or the outputs of a head, which takes the
+#: latter.
+OUTPUT_KINDS = ("features", "embedding", LOGITS)
 #: Settings that affect no tensor shape: a wrong value loads without an error and gives wrong features.
 SHAPE_INVISIBLE = ("window_size", "first_window_size", "last_layer_full_MSA")
 
@@ -176,10 +180,10 @@ class SwiFTConfig:
         """Number of stages."""
         return len(self.depths)
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """All available outputs: ``features`` and the map after each stage."""
-        return ("features", *(f"stage{i}" for i in range(self.stages)))
+    def output_names(self, kind: str) -> tuple[str, ...]:
+        """All available outputs of a kind: ``features`` and the map after each stage, and those of a head."""
+        head = (LOGITS,) if kind == LOGITS else ()
+        return (*head, "features", *(f"stage{i}" for i in range(self.stages)))
 
     @property
     def frames(self) -> int:

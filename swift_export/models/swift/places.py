@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.config import LOGITS, SwiFTConfig
 
 __all__ = ["block_of", "is_output", "outline", "place_names"]
 
@@ -10,10 +10,11 @@ __all__ = ["block_of", "is_output", "outline", "place_names"]
 _IN_BLOCK = ("norm1", "attention", "norm2", "mlp", "output")
 
 
-def place_names(config: SwiFTConfig) -> tuple[str, ...]:
+def place_names(config: SwiFTConfig, kind: str = "features") -> tuple[str, ...]:
     """``patch_embed``, ``stage0/embedding``, ``stage0/block0/norm1``, ...
 
-    ``attention`` includes the residual connection, ``mlp`` does not, and ``output`` is the result of the block.
+    ``attention`` includes the residual connection, ``mlp`` does not, and ``output`` is the result of the block. For
+    outputs of the kind ``logits``, ``features`` is the mean over all tokens, and ``head`` the result.
     """
     names = ["patch_embed"]
     for stage, depth in enumerate(config.depths):
@@ -21,12 +22,12 @@ def place_names(config: SwiFTConfig) -> tuple[str, ...]:
         names += [f"stage{stage}/block{block}/{part}" for block in range(depth) for part in _IN_BLOCK]
         if stage < config.stages - 1:
             names.append(f"stage{stage}/merging")
-    return tuple(names)
+    return (*names, "features", "head") if kind == LOGITS else tuple(names)
 
 
-def outline(config: SwiFTConfig) -> tuple[str, ...]:
+def outline(config: SwiFTConfig, kind: str = "features") -> tuple[str, ...]:
     """The places between blocks: `place_names` without those within blocks."""
-    return tuple(place for place in place_names(config) if block_of(place) is None or is_output(place))
+    return tuple(place for place in place_names(config, kind) if block_of(place) is None or is_output(place))
 
 
 def is_output(place: str) -> bool:

@@ -7,29 +7,37 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swift_export.errors import UsageError
-from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig
+from swift_export.models.swift.config import LOGITS, OUTPUT_KINDS, SwiFTConfig
 from swift_export.system.text import shown
 
-__all__ = ["ATTENTION", "SwiFTSettings"]
+__all__ = ["ATTENTION", "SwiFTSettings", "kind_of_output"]
 
 #: The attention of shifted blocks: without masks if the weights allow it, or always masked.
 ATTENTION = ("auto", "masked")
 #: Size limit of a fixed batch in float32: the check must hold one in memory.
 MAX_BATCH_BYTES = 2**34
 
+_DEFAULT_OUTPUTS = ("features",)
+
 
 @dataclass(frozen=True)
 class SwiFTSettings:
     """Frames of a clip (None: the model's), batch size (None: dynamic), outputs and their kind.
+
+    With the kind ``logits``, the only output by default is ``logits``; ``features`` beside it is the embedding.
 
     ``attention`` is ``auto``, which omits masks if the weights prove that they cannot affect the result, or ``masked``.
     """
 
     frames: int | None = None
     batch: int | None = None
-    outputs: tuple[str, ...] = ("features",)
+    outputs: tuple[str, ...] = _DEFAULT_OUTPUTS
     output_kind: str = "features"
     attention: str = ATTENTION[0]
+
+    def __post_init__(self) -> None:
+        if self.output_kind == LOGITS and self.outputs == _DEFAULT_OUTPUTS:
+            object.__setattr__(self, "outputs", (LOGITS,))
 
     def check(self, config: SwiFTConfig) -> None:
         """Raise UsageError or ArchitectureError for settings that the architecture does not allow."""
@@ -40,12 +48,14 @@ class SwiFTSettings:
         most = MAX_BATCH_BYTES // config.clip_bytes(self.frames)
         if self.batch is not None and self.batch > most:
             raise UsageError(f"--batch {self.batch}: expected at most {most} clips of this size")
-        known = config.output_names
+        if self.output_kind not in OUTPUT_KINDS:
+            raise UsageError(f"--output-kind {self.output_kind}: expected one of {', '.join(OUTPUT_KINDS)}")
+        known = config.output_names(self.output_kind)
         unknown = [name for name in self.outputs if name not in known]
         if unknown or not self.outputs or len(set(self.outputs)) != len(self.outputs):
             raise UsageError(f"--outputs {','.join(self.outputs)}: expected different names from {', '.join(known)}")
-        if self.output_kind not in OUTPUT_KINDS:
-            raise UsageError(f"--output-kind {self.output_kind}: expected {' or '.join(OUTPUT_KINDS)}")
+        if self.output_kind == LOGITS and LOGITS not in self.outputs:
+            raise UsageError(f"--outputs {','.join(self.outputs)}: expected {LOGITS} among them, as --output-kind asks")
         if self.attention not in ATTENTION:
             raise UsageError(f"--attention {self.attention}: expected {' or '.join(ATTENTION)}")
 
@@ -70,3 +80,12 @@ class SwiFTSettings:
             output_kind=recorded["output_kind"],
             attention=recorded["attention"],
         )
+
+
+def kind_of_output(kind: str | None, probe: object) -> str:
+    """The kind of output: ``kind``, or what follows from a ``probe``; raises UsageError if they clash."""
+    if probe is None:
+        return kind or "features"
+    if kind not in (None, LOGITS):
+        raise UsageError(f"--output-kind {kind}: cannot be combined with --head, whose output is {LOGITS}; omit one")
+    return LOGITS

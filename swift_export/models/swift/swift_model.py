@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift_export.errors import ArchitectureError, ArtifactError, UsageError
-from swift_export.formats.metadata import ARCHITECTURE_KEY, INPUT_KEY, WARNING_KEY
+from swift_export.formats.metadata import ARCHITECTURE_KEY, HEAD_KEY, INPUT_KEY, WARNING_KEY
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.model import Card, Model, Procedure
 from swift_export.models.provenance import SYNTHETIC_WARNING, Provenance
 from swift_export.models.swift.brain_slice import BrainSlice
 from swift_export.models.swift.check_inputs import INPUT, Phantom, standard_inputs
-from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.config import LOGITS, SwiFTConfig
 from swift_export.models.swift.forms import by_name, choose_forms, forms_text
 from swift_export.models.swift.places import outline, place_names
 from swift_export.models.swift.settings import SwiFTSettings
@@ -34,11 +34,12 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
 
     Its reference is the backbone as defined, with every mask. The exported function omits masks if the weights prove
     that they cannot affect the result. Raises UsageError or ArchitectureError for settings that the architecture does
-    not allow.
+    not allow, WeightsError if the outputs are those of a head and the weights have none.
     """
     settings = settings or SwiFTSettings()
     config, contract = weights.config, weights.contract
     settings.check(config)
+    head = weights.head() if settings.output_kind == LOGITS else None
     chosen = choose_forms(config, weights.tensors, settings)
     forms = {place: block.form for place, block in chosen.items()}
     text = forms_text(chosen)
@@ -53,6 +54,12 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
     }
     if weights.provenance.synthetic:
         essentials[WARNING_KEY] = SYNTHETIC_WARNING
+    provenance, details = weights.provenance, {"attention": json.loads(text)}
+    description = "SwiFT backbone, 4D Swin transformer for fMRI (arXiv:2307.05916)"
+    if head is not None:
+        essentials[HEAD_KEY] = json.dumps(head.to_dict(), sort_keys=True)
+        provenance, details = provenance.keeping(head.tensors), details | {"head": head.to_dict()}
+        description = f"SwiFT, 4D Swin transformer for fMRI (arXiv:2307.05916), with a head: {head.facts.text}"
     graph = {
         "config": config.to_dict(),
         "frames": settings.frames,
@@ -61,28 +68,28 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
     return Model(
         name=f"swift-{weights.variant}",
         forward=_forward(config, settings, forms),
-        weights=weights.tensors,
+        weights=weights.with_head_tensors(head),
         inputs=_inputs(config, settings),
         outputs=settings.outputs,
-        provenance=weights.provenance,
+        provenance=provenance,
         card=Card(
             variant=weights.variant,
             architecture=config.to_dict(),
             licence=LICENCE,
             copyright=COPYRIGHT,
             citation=CITATION,
-            description="SwiFT backbone, 4D Swin transformer for fMRI (arXiv:2307.05916)",
+            description=description,
             input=contract,
             input_text=contract.text if known else None,
         ),
         essentials=essentials,
         settings=settings.to_dict(),
-        details={"attention": json.loads(text)},
+        details=details,
         packages=("equinox",),
         reference=_forward(config, settings, None),
         rebuild=Procedure(__name__, {"config": config.to_dict(), "settings": settings.to_dict()}),
-        places=place_names(config),
-        outline=outline(config),
+        places=place_names(config, settings.output_kind),
+        outline=outline(config, settings.output_kind),
         painter=BrainSlice(config),
         check_inputs=standard_inputs(config, settings.frames),
         batched=True,
@@ -104,7 +111,7 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> 
         provenance=Provenance("rebuilt", "swift"),
         card=Card(CUSTOM, config.to_dict()),
         settings=settings.to_dict(),
-        places=place_names(config),
+        places=place_names(config, settings.output_kind),
         check_inputs=standard_inputs(config, settings.frames),
         batched=True,
         golden=Phantom.name,

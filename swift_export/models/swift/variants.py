@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from swift_export.errors import UsageError
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.head import HeadFacts
 from swift_export.scans.contract import InputContract, contract_of
 
 __all__ = ["CITATION", "CUSTOM", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
@@ -41,7 +42,7 @@ class Variant:
 
     ``git_blob`` (SHA-1 over ``blob <size>\\0`` + content) identifies the published file. ``sha256`` and ``size``, if
     known, are a second, independent check. ``placement`` is that of its training data, for the reason
-    ``placed_because``.
+    ``placed_because``. ``head`` is what its head predicts, None if it has no head.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Variant:
     hub_id: str | None = None
     placement: str = "ukb"
     placed_because: str = ""
+    head: HeadFacts | None = None
 
     @property
     def contract(self) -> InputContract:
@@ -97,6 +99,7 @@ VARIANTS = {
             git_blob="6e643c67ccfd0be73b336361f505bc9b27fe336c",
             placement="hcp",
             placed_because="hcp-sex was trained on HCP",
+            head=HeadFacts("classification", "sex", ("F", "M")),
         ),
     )
 }

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from swift_export.errors import InputError, UsageError, WeightsError
-from swift_export.models.swift.backbone.layers import Tensors
+from swift_export.models.swift.backbone.layers import Linear, Tensors
 from swift_export.models.swift.backbone.stage import PatchEmbedding, Stage, channels_first
-from swift_export.models.swift.config import OUTPUT_KINDS, SwiFTConfig, parameter_shapes
+from swift_export.models.swift.config import LOGITS, OUTPUT_KINDS, SwiFTConfig, parameter_shapes
+from swift_export.models.swift.head import head_layers
 
 if TYPE_CHECKING:
     from swift_export.models.swift.weights import Weights
@@ -29,10 +30,13 @@ class SwiFT(eqx.Module):
     ``tensors`` have the names and layouts of the published checkpoints, and may be traced values. The input is a batch
     of clips ``(batch, in_chans, H, W, D, T)``, or one clip without the batch axis. The output is features ``(batch,
     channels, h, w, d, T)``, or without the batch axis. T is at most the length of the time embedding.
+
+    ``tensors`` may also hold those of a head, for `named_outputs`.
     """
 
     patch_embed: PatchEmbedding
     stages: tuple[Stage, ...]
+    head: tuple[Linear, ...]
     config: SwiFTConfig = eqx.field(static=True)
 
     def __init__(self, config: SwiFTConfig, tensors: Mapping[str, np.ndarray] | Tensors):
@@ -42,10 +46,13 @@ class SwiFT(eqx.Module):
             raise WeightsError(
                 f"weights: missing tensors, or tensors of another shape than expected: {', '.join(wrong)}"
             )
-        arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in expected}
+        layers = head_layers(tensors)
+        of_head = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+        arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in (*expected, *of_head)}
         self.config = config
         self.patch_embed = PatchEmbedding.load(arrays, config)
         self.stages = tuple(Stage.load(arrays, config, i) for i in range(config.stages))
+        self.head = tuple(Linear.load(arrays, layer) for layer in layers)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> SwiFT:
@@ -75,15 +82,19 @@ class SwiFT(eqx.Module):
     ) -> dict[str, Array]:
         """Features and stage maps by name, all ``(batch, channels, h, w, d, T)``.
 
-        With ``output_kind="embedding"``, ``features`` is the mean over all tokens, ``(batch, channels)``. Stage maps
-        are the results of upstream's ``layers.i``, including the merging. ``forms`` states, by stage and block, how
+        With ``output_kind="embedding"``, ``features`` is the mean over all tokens, ``(batch, channels)``. With
+        ``"logits"`` it is, too, and ``logits`` is what the head makes of it, ``(batch, outputs)``. Stage maps are the
+        results of upstream's ``layers.i``, including the merging. ``forms`` states, by stage and block, how
         shifted blocks attend (see `backbone.partition`). Without it, the definition is computed.
         """
         self._check(bold)
-        if unknown := [name for name in outputs if name not in self.config.output_names]:
-            raise UsageError(f"outputs: expected {', '.join(self.config.output_names)}; found {', '.join(unknown)}")
         if output_kind not in OUTPUT_KINDS:
-            raise UsageError(f"output kind: expected {' or '.join(OUTPUT_KINDS)}; found {output_kind}")
+            raise UsageError(f"output kind: expected one of {', '.join(OUTPUT_KINDS)}; found {output_kind}")
+        known = self.config.output_names(output_kind)
+        if unknown := [name for name in outputs if name not in known]:
+            raise UsageError(f"outputs: expected {', '.join(known)}; found {', '.join(unknown)}")
+        if LOGITS in outputs and not self.head:
+            raise UsageError(f"outputs: expected weights with a head for {LOGITS}, found none among the tensors")
         maps = {}
         with jax.named_scope("patch_embed"):
             x = self.patch_embed(jnp.asarray(bold))
@@ -93,9 +104,15 @@ class SwiFT(eqx.Module):
             if f"stage{i}" in outputs:
                 with jax.named_scope(f"stage{i}/map"):
                     maps[f"stage{i}"] = channels_first(x)
-        if "features" in outputs:
+        if "features" in outputs or LOGITS in outputs:
             with jax.named_scope("features"):
                 maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
+        if LOGITS in outputs:
+            with jax.named_scope("head"):
+                y = maps["features"]
+                for layer in self.head:
+                    y = layer(y)
+                maps[LOGITS] = y
         return {name: maps[name] for name in outputs}
 
     def _check(self, bold: Float[Array | np.ndarray, "batch in H W D T"]) -> None:

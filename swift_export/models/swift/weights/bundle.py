@@ -13,43 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swift_export.errors import WeightsError
+from swift_export.formats.tensor_file import TensorOnDisk, open_tensors
+from swift_export.models.swift.head import HeadFacts
 from swift_export.scans.contract import InputContract
 from swift_export.system.text import shown
 
-__all__ = ["CONFIG", "MODEL", "About", "Bundle", "BundleTensor", "bundle_paths", "read_bundle"]
+__all__ = ["CONFIG", "MODEL", "About", "Bundle", "bundle_paths", "read_bundle"]
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
 MAX_CONFIG = 2**20
-#: The header of a backbone has about 16 kB; safetensors itself allows 100 MB.
-MAX_HEADER = 8 * 2**20
-
-_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
-
-
-@dataclass(frozen=True)
-class BundleTensor:
-    """A tensor in a safetensors file, not yet read."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: Any
-
-    def read(self) -> np.ndarray:
-        """The values; bfloat16 becomes float32, which represents it exactly."""
-        values: np.ndarray = self.file.get_tensor(self.name)
-        return values.astype(np.float32) if self.dtype == "bfloat16" else values
 
 
 @dataclass(frozen=True)
 class About:
-    """The table ``_swift_export``: variant, digest of the tensors, earlier provenance, and the input contract.
+    """The table ``_swift_export``: variant, digest of the tensors, earlier provenance, input contract, and the head.
 
-    Older bundles lack the input contract.
+    Older bundles lack the input contract and the head; bundles of a checkpoint without a head lack the latter.
     """
 
     variant: str | None = None
@@ -59,6 +40,8 @@ class About:
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     contract: InputContract | None = None
+    head: HeadFacts | None = None
+    head_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +49,7 @@ class Bundle:
     """The content of a bundle: the tensors in the file ``model``, not yet read, and the values of ``config.json``."""
 
     model: Path
-    state: Mapping[str, BundleTensor]
+    state: Mapping[str, TensorOnDisk]
     hyper_parameters: Mapping[str, Any]
     about: About
 
@@ -90,11 +73,13 @@ def read_bundle(path: Path) -> Bundle:
     table = _read_config(config)
     kwargs = _table(_table(table, "_ilex", config), "constructor_kwargs", config)
     about = _about(_table(table, "_swift_export", config), config) if "_swift_export" in table else About()
-    return Bundle(model, _read_tensors(model), kwargs, about)
+    return Bundle(model, open_tensors(model).tensors, kwargs, about)
 
 
 def _about(table: Mapping[str, Any], file: Path) -> About:
     origin = _table(table, "provenance", file)
+
+    head = _table(table, "head", file) if "head" in table else {}
 
     def checked(parent: Mapping[str, Any], key: str, *kinds: type) -> Any:
         value = parent.get(key)
@@ -115,6 +100,8 @@ def _about(table: Mapping[str, Any], file: Path) -> About:
         dropped=tuple(checked(origin, "dropped", list)),
         notes=(*checked(origin, "notes", list), made_from),
         contract=_contract(_table(table, "input", file), file) if "input" in table else None,
+        head=_head(head, file) if head else None,
+        head_digest=checked(head, "digest", str) if head else None,
     )
 
 
@@ -124,6 +111,16 @@ def _contract(table: Mapping[str, Any], file: Path) -> InputContract:
     except ValueError as error:
         raise WeightsError(
             f"{shown(file, 4096)}: _swift_export.input: expected an input contract: {shown(error, 400)}; bundle the "
+            "weights again"
+        ) from None
+
+
+def _head(table: Mapping[str, Any], file: Path) -> HeadFacts:
+    try:
+        return HeadFacts.from_dict(table)
+    except ValueError as error:
+        raise WeightsError(
+            f"{shown(file, 4096)}: _swift_export.head: expected what swift-export writes, found {error}; bundle the "
             "weights again"
         ) from None
 
@@ -152,25 +149,3 @@ def _table(parent: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]
             "a bundle's config.json holds the architecture in _ilex.constructor_kwargs"
         )
     return value
-
-
-def _read_tensors(file: Path) -> dict[str, BundleTensor]:
-    from safetensors import SafetensorError, safe_open
-
-    name = shown(file, 4096)
-    try:
-        with file.open("rb") as stream:
-            header = int.from_bytes(stream.read(8), "little")
-        if header > MAX_HEADER:
-            raise WeightsError(f"{name}: expected a safetensors header of at most {MAX_HEADER} bytes, found {header}")
-        opened: Any = safe_open(file, framework="numpy")
-        tensors = {}
-        for key in opened.keys():  # noqa: SIM118 - not a mapping
-            part = opened.get_slice(key)
-            dtype = part.get_dtype()
-            tensors[key] = BundleTensor(key, _DTYPES.get(dtype, dtype), tuple(part.get_shape()), opened)
-    except SafetensorError as error:
-        raise WeightsError(f"{name}: damaged, or not a safetensors file ({shown(error)}); get the file again") from None
-    except OSError as error:
-        raise WeightsError(f"{name}: cannot be read ({shown(error)})") from None
-    return tensors

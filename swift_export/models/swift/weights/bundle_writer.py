@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from swift_export._version import __version__
-from swift_export.errors import UsageError
+from swift_export.errors import UsageError, WeightsError
+from swift_export.models.swift.head import Head
 from swift_export.models.swift.variants import UPSTREAM
 from swift_export.models.swift.weights.bundle import CONFIG, MODEL
 from swift_export.models.swift.weights.model_card import model_card
@@ -23,6 +24,8 @@ CARD = "README.md"
 def write_bundle(weights: Weights, folder: Path, *, force: bool = False) -> None:
     """Write ``weights`` as a bundle into ``folder``, which appears complete or stays unchanged.
 
+    A head that can be exported is kept; any other is left out, as training code is.
+
     An existing bundle is replaced only with ``force``, and a folder with other files never. A link stays a link, and
     the bundle that it points to is replaced.
 
@@ -35,15 +38,23 @@ def write_bundle(weights: Weights, folder: Path, *, force: bool = False) -> None
 
     folder = Path(folder).expanduser().absolute()
     with replaced_folder(folder, lambda: _refuse_existing(folder, force)) as draft:
-        arrays = dict(weights.tensors) | dict(weights.extras)
+        head = _head(weights)
+        arrays = dict(weights.with_head_tensors(head)) | dict(weights.extras)
         # Only one metadata entry, because safetensors does not keep their order.
         (draft / MODEL).write_bytes(save(arrays, metadata={"format": "np"}))
-        (draft / CONFIG).write_text(json.dumps(_config(weights), indent=2) + "\n", encoding="utf-8")
-        (draft / CARD).write_text(model_card(weights), encoding="utf-8")
+        (draft / CONFIG).write_text(json.dumps(_config(weights, head), indent=2) + "\n", encoding="utf-8")
+        (draft / CARD).write_text(model_card(weights, head), encoding="utf-8")
 
 
-def _config(weights: Weights) -> dict[str, Any]:
-    origin = weights.provenance
+def _head(weights: Weights) -> Head | None:
+    try:
+        return weights.head()
+    except WeightsError:
+        return None
+
+
+def _config(weights: Weights, head: Head | None) -> dict[str, Any]:
+    origin = weights.provenance.keeping(head.tensors if head else ())
     return {
         "_ilex": {
             "architecture": "ilex.models.swift.model.SwiFT",
@@ -58,6 +69,7 @@ def _config(weights: Weights) -> dict[str, Any]:
             "weights_digest": weights.digest,
             "input": weights.contract.to_dict(),
             "provenance": origin.to_dict(),
+            **({} if head is None else {"head": head.facts.to_dict() | {"digest": head.digest}}),
         },
     }
 

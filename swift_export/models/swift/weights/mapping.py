@@ -12,16 +12,17 @@ from swift_export.errors import WeightsError
 from swift_export.models.swift.config import SwiFTConfig, parameter_shapes
 from swift_export.system.text import listed, shape_text, shown
 
-__all__ = ["Mapped", "TensorInFile", "map_state"]
+__all__ = ["FLOATING", "Mapped", "TensorInFile", "as_float32", "map_state"]
 
-#: Prefixes of heads and training code, upstream and in ilex: recognised, but not part of the backbone.
+#: Prefixes of heads and training code, upstream and in ilex: recognised, but not part of the backbone (see `own_head`).
 HEADS = ("emb_mlp.", "output_head.", "clf.", "reg.", "model.head.")
 #: Present in published checkpoints, but unused in every forward pass.
 UNUSED = ("model.norm.weight", "model.norm.bias")
 #: Most tensors of each category in a message; a backbone of the published size has 161.
 MAX_NAMED = 32
 
-_FLOATING = ("float32", "float16", "bfloat16", "float64")
+#: Types of tensors that become float32.
+FLOATING = ("float32", "float16", "bfloat16", "float64")
 
 
 class TensorInFile(Protocol):
@@ -76,10 +77,10 @@ def map_state(state: Mapping[str, TensorInFile], config: SwiFTConfig, file: str)
             if tensor.shape != known[name]
         ],
         "unexpected": unexpected,
-        "not floating-point": [f"{n} ({shown(t.dtype)})" for n, t in found.items() if t.dtype not in _FLOATING],
+        "not floating-point": [f"{n} ({shown(t.dtype)})" for n, t in found.items() if t.dtype not in FLOATING],
     }
     _refuse(problems, file)
-    arrays = {name: _float32(found[name].read()) for name in sorted(found)}
+    arrays = {name: as_float32(found[name].read()) for name in sorted(found)}
     _refuse({"not finite": list(_non_finite(arrays))}, file)
     kinds = sorted({tensor.dtype for tensor in found.values()} - {"float32"})
     return Mapped(
@@ -98,7 +99,8 @@ def _canonical(key: str) -> str:
     return key if key.startswith(("model.", *HEADS)) else "model." + key
 
 
-def _float32(values: np.ndarray) -> np.ndarray:
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """The values as float32, C-contiguous and read-only."""
     with np.errstate(over="ignore"):  # overflows become infinite, and infinite values are rejected by name
         array = np.ascontiguousarray(values, np.float32)
     array.flags.writeable = False

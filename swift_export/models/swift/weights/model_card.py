@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swift_export.models.swift.head import Head
 from swift_export.models.swift.variants import CITATION, CUSTOM, LICENCE, UPSTREAM, VARIANTS
 from swift_export.models.swift.weights.weights import Weights
 from swift_export.system.text import listed, shown
@@ -9,12 +10,12 @@ from swift_export.system.text import listed, shown
 __all__ = ["model_card"]
 
 
-def model_card(weights: Weights) -> str:
+def model_card(weights: Weights, head: Head | None = None) -> str:
     """Markdown with the front matter for the Hugging Face hub.
 
     Only weights of a published variant carry its licence. The licence of other weights is up to their author.
     """
-    origin, config = weights.provenance, weights.config
+    origin, config = weights.provenance.keeping(head.tensors if head else ()), weights.config
     title = "SwiFT" if weights.variant == CUSTOM else f"SwiFT, {weights.variant}"
     summary = VARIANTS[weights.variant].summary if weights.variant in VARIANTS else "custom weights"
     rows = "\n".join(f"| `{name}` | `{value}` |" for name, value in config.to_dict().items())
@@ -34,6 +35,7 @@ def model_card(weights: Weights) -> str:
         if origin.synthetic
         else ""
     )
+    included = "Heads are not included." if head is None else f"With its head `{head.name}`: {head.facts.text}."
     published = weights.variant != CUSTOM
     licence = LICENCE if published else "The author of these weights determines their licence"
     return f"""---
@@ -46,7 +48,7 @@ tags:
 
 # {title}
 
-{warning}Backbone of SwiFT, the 4D Swin transformer for fMRI: {summary}. Heads are not included.
+{warning}Backbone of SwiFT, the 4D Swin transformer for fMRI: {summary}. {included}
 
 Input: one clip, `{config.input_shape()}`. Output: its features, `{config.output_shape()}`. Both are float32.
 

@@ -6,11 +6,13 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from swift_export.errors import UsageError, WeightsError
 from swift_export.formats.checkpoint.reading import read_checkpoint
+from swift_export.models.swift.head import HeadFacts
 from swift_export.models.swift.variants import CUSTOM, VARIANTS, Variant, find_variant
 from swift_export.models.swift.weights.architecture import read_training, resolve_architecture
 from swift_export.models.swift.weights.bundle import Bundle, read_bundle
@@ -19,6 +21,7 @@ from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.models.swift.weights.hub import HubBundle, fetch_bundle, is_hub_id
 from swift_export.models.swift.weights.mapping import TensorInFile, map_state
 from swift_export.models.swift.weights.network import UnreachableError
+from swift_export.models.swift.weights.own_head import head_facts, read_head
 from swift_export.models.swift.weights.synthetic import synthetic_weights
 from swift_export.models.swift.weights.weights import Provenance, Weights
 from swift_export.system.folders import restored
@@ -161,12 +164,16 @@ def _from_bundle(bundle: Bundle, variant: Variant | None, provenance: Provenance
         dropped=about.dropped,
         notes=(*about.notes, *provenance.notes),
     )
-    weights = _assemble(bundle.model, bundle.state, bundle.hyper_parameters, variant, provenance)
-    if about.digest not in (None, weights.digest):
-        raise WeightsError(
-            f"{shown(bundle.model, 4096)}: expected tensors with digest {shown(about.digest)}, as its config.json "
-            f"states, found {weights.digest}; get the bundle again"
-        )
+    weights = _assemble(bundle.model, bundle.state, bundle.hyper_parameters, variant, provenance, about.head)
+    found = {"tensors": (about.digest, weights.digest)}
+    if about.head is not None:
+        found["a head"] = about.head_digest, weights.head().digest
+    for what, (stated, digest) in found.items():
+        if stated not in (None, digest):
+            raise WeightsError(
+                f"{shown(bundle.model, 4096)}: expected {what} with digest {shown(stated)}, as its config.json states, "
+                f"found {digest}; get the bundle again"
+            )
     if about.contract is None:
         return weights
     if about.contract.placement is None:
@@ -180,6 +187,7 @@ def _assemble(
     hyper_parameters: Mapping[str, Any],
     variant: Variant | None,
     provenance: Provenance,
+    head: HeadFacts | None = None,
 ) -> Weights:
     file = shown(path, 4096)
     config, assumed = resolve_architecture(hyper_parameters, variant, file)
@@ -191,4 +199,13 @@ def _assemble(
         notes=(*provenance.notes, *mapped.notes),
     )
     name = CUSTOM if variant is None else variant.name
-    return Weights(config, mapped.tensors, mapped.extras, name, provenance, read_training(hyper_parameters, file))
+    facts = partial(head_facts, hyper_parameters, None if variant is None else variant.head)
+    return Weights(
+        config,
+        mapped.tensors,
+        mapped.extras,
+        name,
+        provenance,
+        read_training(hyper_parameters, file),
+        find_head=partial(read_head, state, config, facts if head is None else lambda _: head, file),
+    )

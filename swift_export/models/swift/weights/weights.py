@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from swift_export.errors import WeightsError
 from swift_export.models.model import weights_digest
 from swift_export.models.provenance import Provenance
 from swift_export.models.swift.config import SwiFTConfig
+from swift_export.models.swift.head import Head
 from swift_export.models.swift.variants import VARIANTS
 from swift_export.scans.contract import InputContract, contract_of
 
@@ -46,6 +48,8 @@ class Weights:
         provenance: the source of the weights.
         training: the training data, as far as the file states them.
         stated: an input contract from the user, which replaces the one derived from ``training``.
+        find_head: reads the head of the file on request; raises WeightsError without one. None for synthetic weights.
+        probe: a probe from the user, which replaces the head of the file.
 
     """
 
@@ -56,6 +60,8 @@ class Weights:
     provenance: Provenance
     training: Training = field(default_factory=Training)
     stated: InputContract | None = None
+    find_head: Callable[[], Head] | None = None
+    probe: Head | None = None
 
     @property
     def contract(self) -> InputContract:
@@ -69,6 +75,21 @@ class Weights:
     def with_contract(self, contract: InputContract) -> Weights:
         """The same weights with another input contract."""
         return replace(self, stated=contract)
+
+    def head(self) -> Head:
+        """The probe, or else the head of the file; raises WeightsError if there is none, or if it cannot be used."""
+        if self.probe is not None:
+            return self.probe
+        if self.find_head is None:
+            raise WeightsError(
+                f"{self.provenance.name}: expected weights with a head, found none; export features or embedding, or "
+                "give a probe with --head"
+            )
+        return self.find_head()
+
+    def with_head_tensors(self, head: Head | None) -> Mapping[str, np.ndarray]:
+        """The tensors, with those of ``head``."""
+        return self.tensors if head is None else {**self.tensors, **head.tensors}
 
     @cached_property
     def digest(self) -> str:

@@ -82,7 +82,7 @@ def test_config_has_ilexs_layout(weights: Weights, bundle: Path) -> None:
     assert ilex["constructor_kwargs"]["first_window_size"] == [2, 2, 2, 2]
     assert ilex["constructor_kwargs"]["last_layer_full_MSA"] is False
     tensors = load_file(bundle / "model.safetensors")
-    assert sorted(tensors) == sorted([*weights.tensors, *weights.extras])
+    assert sorted(tensors) == sorted([*weights.tensors, *weights.extras, *weights.head().tensors])
 
 
 def test_card_tells_licence_citation_and_provenance(weights: Weights, bundle: Path, tmp_path: Path) -> None:
@@ -93,9 +93,10 @@ def test_card_tells_licence_citation_and_provenance(weights: Weights, bundle: Pa
         "lightning-1.ckpt",
         weights.provenance.sha256,
         weights.digest,
-        "output_head.head.bias",
+        "With its head `output_head`",
     ):
         assert part in card
+    assert "left out" not in card
     assert "Synthetic" not in card
     write_bundle(replace(weights, variant="contrastive"), tmp_path / "published")
     assert (tmp_path / "published" / "README.md").read_text().startswith("---\nlicense: apache-2.0\n")
@@ -260,13 +261,41 @@ def test_truncated_safetensors(bundle: Path, refused: Refused) -> None:
             load_weights(bundle)
 
 
-def test_changed_values_are_noticed(bundle: Path, refused: Refused) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"), [("model.patch_embed.fc.bias", "tensors"), ("output_head.head.bias", "a head")]
+)
+def test_changed_values_are_noticed(name: str, what: str, bundle: Path, refused: Refused) -> None:
     path = bundle / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-2] ^= 1
-    path.write_bytes(data)
-    with refused("model.safetensors", "expected tensors with digest", "as its config.json states"):
+    tensors = load_file(path)
+    tensors[name] = np.nextafter(tensors[name], np.float32(9))
+    save_file(tensors, path)
+    with refused("model.safetensors", f"expected {what} with digest", "as its config.json states"):
         load_weights(bundle)
+
+
+def test_a_head_comes_back(weights: Weights, bundle: Path, tmp_path: Path) -> None:
+    head, found = weights.head(), load_weights(bundle).head()
+    assert {n: a.tobytes() for n, a in found.tensors.items()} == {n: a.tobytes() for n, a in head.tensors.items()}
+    assert found.facts == head.facts
+    tensors = load_file(bundle / "model.safetensors")
+    assert weights.digest == load_weights(bundle).digest
+
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["_swift_export"]["provenance"]["dropped"] == []
+    config["_swift_export"]["head"]["classes"] = "F"
+    (bundle / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"_swift_export\.head: expected what swift-export writes, found classes F"):
+        load_weights(bundle)
+
+    # A head that nobody can use is left out, as training code is.
+    tensors["output_head.head.bias"][:] = np.nan
+    del config["_swift_export"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    save_file(tensors, bundle / "model.safetensors")
+    write_bundle(load_weights(bundle), tmp_path / "headless")
+    assert "output_head.head.bias" not in load_file(tmp_path / "headless" / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"expected a head .*, found none"):
+        load_weights(tmp_path / "headless").head()
 
 
 def test_other_tensors(bundle: Path, refused: Refused) -> None:
