@@ -107,6 +107,7 @@ def _programs(*names: str) -> Callable[[], bool]:
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
     "fmri": ("nibabel", _modules("nibabel")),
+    "probe": ("scikit-learn", _modules("sklearn")),
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),

@@ -16,6 +16,7 @@ from swift_export.cli import (
     modelling,
     models,
     preparing,
+    probing,
     run_command,
     runtimes,
 )
@@ -62,6 +63,7 @@ for group in (
     preparing,
     run_command,
     extracting,
+    probing,
     inspecting,
     models,
     runtimes,

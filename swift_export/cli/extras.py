@@ -28,6 +28,7 @@ EXTRAS = {
     "savedmodel": Extra(("tensorflow", "tf2onnx"), "SavedModels: exporting them, TensorFlow, its C API"),
     "fmri": Extra(("nibabel",), "NIfTI scans as inputs"),
     "scale": Extra(("distributed", "dask_jobqueue"), "cohorts on Dask clusters and batch systems"),
+    "probe": Extra(("sklearn",), "fitting probes to embeddings"),
     "openvino": Extra(("openvino",), "ONNX files in OpenVINO"),
     "iree": Extra(("iree.compiler", "iree.runtime"), "StableHLO files in IREE"),
     "gpu": Extra(("jax_plugins.xla_cuda13",), "JAX, ONNX Runtime and TensorFlow on NVIDIA GPUs"),

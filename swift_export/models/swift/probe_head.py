@@ -19,6 +19,8 @@ __all__ = ["with_probe"]
 
 #: The fact of a probe that identifies the weights whose embeddings it was fitted to.
 FITTED_WEIGHTS = "weights_sha256"
+#: The placement of the scans that it was fitted to; the exported file states that of the scans to come.
+FITTED_PLACEMENT = "placement"
 
 
 def with_probe(weights: Weights, path: Path) -> Weights:
@@ -39,6 +41,12 @@ def with_probe(weights: Weights, path: Path) -> Weights:
         raise WeightsError(
             f"{name}: expected a probe of weights {weights.digest[:16]}... ({weights.provenance.name}), found one of "
             f"{shown(fitted, 16)}...; fit it to embeddings of these weights"
+        )
+    placement, own = probe.fitted_to.get(FITTED_PLACEMENT), weights.contract.placement
+    if placement is not None and own is not None and placement != own:
+        raise WeightsError(
+            f"{name}: expected a probe of embeddings with placement {own}, found one with {shown(placement, 40)}; give "
+            f"--placement {shown(placement, 40)}"
         )
     weight, bias = (as_float32(array) for array in probe.folded())
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):

@@ -1,0 +1,1 @@
+"""Probes: linear models of a target, fitted to the embeddings of participants."""
