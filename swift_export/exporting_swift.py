@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.exporting import ExportResult, run_export
 from swift_export.lowering.onnx_settings import OnnxSettings
+from swift_export.models.swift.config import LOGITS
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings, kind_of_output
 from swift_export.system.items import as_items
 
@@ -42,9 +43,11 @@ class Options(TypedDict, total=False):
     force: bool
 
 
-def default_output(weights: Weights) -> Path:
-    """The default folder, ``artifacts/<variant>`` below the working directory."""
-    return Path("artifacts") / weights.variant
+def default_output(weights: Weights, settings: SwiFTSettings) -> Path:
+    """The default folder, ``artifacts/<variant>`` below the working directory; with a head, that has other weights, it
+    is ``artifacts/<variant>-logits``.
+    """
+    return Path("artifacts") / (weights.variant + (f"-{LOGITS}" if settings.output_kind == LOGITS else ""))
 
 
 def load_backbone(source: str | Path = "auto", *, variant: str | None = None) -> SwiFT:
@@ -129,7 +132,7 @@ def _export(
     return run_export(
         [name],
         swift_model(weights, settings),
-        default_output(weights) if output is None else Path(output),
+        default_output(weights, settings) if output is None else Path(output),
         onnx=onnx,
         check=check,
         inputs=[_input(given, weights, frames) for given in given_inputs],

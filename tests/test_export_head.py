@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from swift_export.models.swift.swift_model import swift_model
 from swift_export.models.swift.weights import Weights, load_weights, synthetic_weights
 from swift_export.parity.checking import check_paths
 from swift_export.parity.golden.quick import check_quick
+from swift_export.parity.targets import find_subject
 
 
 def probe_of(weights: Weights, classes: tuple[str, ...] = ("a", "b", "c")) -> Probe:
@@ -116,6 +118,10 @@ def test_a_checkpoints_own_head(lightning: Path, tmp_path: Path) -> None:
     found = outputs_of(tmp_path / "out/onnx/model.onnx", weights)
     assert list(found) == ["logits"]
     np.testing.assert_allclose(found["logits"], expected, atol=3e-6 * np.abs(weight).sum())
+    # It is found again by its record, and not by weights that lack the head.
+    assert find_subject(tmp_path / "out", weights).digest == weights.digest
+    with pytest.raises(WeightsError, match="expected weights with a head"):
+        find_subject(tmp_path / "out", replace(weights, find_head=None))
     # The head belongs to this function alone: without it, weights and settings are what they were.
     assert features.digest == weights.digest
     assert "output_head.head.bias" in features.provenance.dropped

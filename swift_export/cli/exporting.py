@@ -246,7 +246,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     export_and_answer(
         job.formats,
         swift_model(weights, settings),
-        job.output or default_output(weights),
+        job.output or default_output(weights, settings),
         onnx=onnx,
         check=job.check,
         force=job.force,

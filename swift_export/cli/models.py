@@ -37,6 +37,7 @@ def variants() -> None:
         facts = {
             "input": f"bold (batch, {c}, {', '.join(map(str, space))}, {t})",
             "output": f"features (batch, {out}, {', '.join(map(str, grid))}, {t})",
+            "head": variant.head.text if variant.head else "none",
             "placement": f"{contract.placed().describe()}, {contract.orientation} ({contract.source})",
             "weights": f"{UPSTREAM.repository} @ {UPSTREAM.commit[:7]}, {variant.path}",
             "git blob": variant.git_blob,

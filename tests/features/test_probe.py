@@ -143,11 +143,21 @@ def test_windows_count_for_their_participant_alone(tmp_path: Path) -> None:
     assert found.means.tolist() == [[2, 3], [5, 6]]
 
 
+def test_rows_of_other_tables_count_as_they_should(tmp_path: Path) -> None:
+    columns = ["participant_id", "statistic", "windows", "embedding_000"]
+    rows = [["1", "mean", 3, 1], ["1", "std", 3, 100], ["1", "mean", 1, 5]]
+    found = read_embeddings(table(tmp_path / "f.tsv", columns, rows))
+    assert found.means.tolist() == [[(3 * 1 + 5) / 4]]
+
+
 def test_the_sidecar_tells_the_model(tmp_path: Path) -> None:
     features = table(tmp_path / "f.tsv", ["participant_id", "embedding_000"], [["1", 2]])
     model = {"sha256": "a" * 64, "weights_sha256": "b" * 64}
     (tmp_path / "f.json").write_text(json.dumps({"Artifact": model, "Runs": [{"Placement": "ukb"}]}))
     expected = {"weights_sha256": "b" * 64, "artifact_sha256": "a" * 64, "placement": "ukb"}
+    assert read_embeddings(features).source == expected
+    stated = {"SHA256": {"Artifact": "a" * 64, "Weights": "b" * 64, "Scan": "c"}, "Placement": "ukb"}
+    (tmp_path / "f.json").write_text(json.dumps(stated))
     assert read_embeddings(features).source == expected
     (tmp_path / "f.json").write_text(json.dumps([model]))
     with pytest.raises(InputError, match=r"f\.json: expected the sidecar of f\.tsv"):
@@ -181,6 +191,7 @@ def test_the_sidecar_tells_the_model(tmp_path: Path) -> None:
             "expected rows with embeddings, found 1 rows",
         ),
         (["participant_id", "embedding_000"], [["n/a", "1"]], "line 2: expected a participant_id, found none"),
+        (["participant_id", "windows", "embedding_000"], [["1", 0, 1]], "expected a number of windows, found 0"),
         (
             ["participant_id", "artifact_sha256", "embedding_000"],
             [["1", "a", 1], ["1", "b", 2]],

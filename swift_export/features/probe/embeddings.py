@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from swift_export.errors import InputError
+from swift_export.errors import InputError, UsageError
 from swift_export.features.probe.tsv_rows import MISSING, PARTICIPANT, TsvRows, participant
+from swift_export.scans.placement import parse_placement
 from swift_export.scans.sidecar import read_sidecar
 from swift_export.system.text import listed, shown
 
@@ -34,7 +35,7 @@ class Embeddings:
 
     Attributes:
         participants: labels without ``sub-``, in the order of their first rows.
-        means: float64.
+        means: float64. Rows that stand for several windows, by a column ``windows``, count as many times.
         rows: number of rows per participant.
         missing: number of rows without an embedding, which are left out.
         source: what the table's sidecar and columns state about the model: ``weights_sha256``, ``artifact_sha256`` and
@@ -54,6 +55,7 @@ class Embeddings:
 @dataclass
 class _Sum:
     total: Float64[np.ndarray, " channels"]
+    windows: int
     rows: int = 1
 
 
@@ -65,6 +67,11 @@ class _Sources:
     known: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: str) -> None:
+        if name == "placement":
+            try:
+                value = parse_placement(value).name
+            except UsageError:
+                return
         before = self.known.setdefault(name, value)
         if before != value:
             raise InputError(
@@ -81,8 +88,9 @@ def sidecar_of(path: Path) -> Path:
 def read_embeddings(path: Path) -> Embeddings:
     """Read ``embedding_000`` and so on from a table.
 
-    Raises InputError for a table without them or with gaps among them, for values that are no finite numbers, and for
-    rows of different models.
+    Of a pooled table, with a column ``statistic``, only the rows ``mean`` are embeddings. Raises InputError for a table
+    without these columns or with gaps among them, for values that are no finite numbers, and for rows of different
+    models.
     """
     table = TsvRows.open(path)
     places = _places(table)
@@ -90,12 +98,17 @@ def read_embeddings(path: Path) -> Embeddings:
     for name, value in _stated(_sidecar(path)):
         sources.add(name, value)
     stating = [(name, table.columns.index(name)) for name in _SOURCES if name in table.columns]
-    who = table.columns.index(PARTICIPANT)
+    who, statistic, windows = (
+        table.columns.index(name) if name in table.columns else None for name in (PARTICIPANT, "statistic", "windows")
+    )
+    assert who is not None, "checked when it was opened"
     first, last = places[0], places[-1] + 1
     together = places == list(range(first, last))
     sums: dict[str, _Sum] = {}
     missing = 0
     for number, fields in table.rows():
+        if statistic is not None and fields[statistic] != "mean":
+            continue
         values = fields[first:last] if together else [fields[place] for place in places]
         if not MISSING.isdisjoint(values):
             missing += 1
@@ -106,17 +119,19 @@ def read_embeddings(path: Path) -> Embeddings:
                 sources.add(name, fields[place])
         label = participant(fields[who])
         if label in MISSING:
-            raise InputError(f"{path}: line {number}: expected a {PARTICIPANT}, found none")
+            raise InputError(f"{path}: line {number}: expected a {PARTICIPANT}, found none; fill in the column")
+        count = 1 if windows is None else _count(fields[windows], path, number)
         if label in sums:
-            sums[label].total += embedding
+            sums[label].total += count * embedding
+            sums[label].windows += count
             sums[label].rows += 1
         else:
-            sums[label] = _Sum(embedding)
+            sums[label] = _Sum(count * embedding, count)
     if not sums:
         raise InputError(f"{path}: expected rows with embeddings, found {missing} rows, all without a value")
     return Embeddings(
         tuple(sums),
-        np.stack([one.total / one.rows for one in sums.values()]),
+        np.stack([one.total / one.windows for one in sums.values()]),
         tuple(one.rows for one in sums.values()),
         missing,
         sources.known,
@@ -148,6 +163,15 @@ def _numbers(values: Sequence[str], path: Path, number: int) -> Float64[np.ndarr
     raise InputError(f"{path}: line {number}: expected finite numbers or n/a as embedding, found {shown(wrong)}")
 
 
+def _count(value: str, path: Path, number: int) -> int:
+    """The windows that a row stands for; one if it does not say."""
+    if value in MISSING:
+        return 1
+    if not re.fullmatch("[0-9]{1,7}", value) or not int(value):
+        raise InputError(f"{path}: line {number}: expected a number of windows, found {shown(value)}")
+    return int(value)
+
+
 def _finite(value: str) -> bool:
     try:
         return bool(np.isfinite(float(value)))
@@ -171,6 +195,8 @@ def _stated(value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         known = {re.sub("[^a-z0-9]", "", str(key).lower()): entry for key, entry in value.items()}
         if "weightssha256" in known:  # the description of an artifact; a digest beside it is the artifact's
             known.setdefault("artifactsha256", known.get("sha256"))
+        if isinstance(digests := known.get("sha256"), dict):
+            known |= {f"{str(name).lower()}sha256": digest for name, digest in digests.items()}
         for name in _SOURCES:
             found = known.get(name.replace("_", ""))
             if isinstance(found, str):
