@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from swift_export.cli import main
+from swift_export.cli import entry
 from swift_export.errors import UsageError, WeightsError
 from swift_export.exporting_swift import export_onnx
 from swift_export.formats.probe_file import Probe, write_probe
@@ -88,13 +88,14 @@ def test_the_artifact_says_what_its_outputs_are(exported: Path, weights: Weights
     assert entry["weights"]["digest"] == metadata["swift_export.weights_sha256"] != weights.digest
 
 
-def test_it_is_checked_again_with_its_probe_alone(exported: Path, weights: Weights, capsys) -> None:
+def test_it_is_checked_again_with_its_probe_alone(exported: Path, weights: Weights, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(entry, "handle_signals", lambda: None)  # those of the tests stay
     folder = exported / "artifact"
     assert check_quick(folder).report.passed
     # The command finds the weights by the artifact's record.
     given = ["--runtime", "onnxruntime", "--batch", "1", "-q"]
-    assert main(["check", str(folder), "--head", str(exported / "probe.safetensors"), *given]) == 0
-    assert main(["check", str(folder), *given]) == 2
+    assert entry.main(["check", str(folder), "--head", str(exported / "probe.safetensors"), *given]) == 0
+    assert entry.main(["check", str(folder), *given]) == 2
     assert "expected the probe that is its head, probe.safetensors; give it with --head" in capsys.readouterr().err
     with pytest.raises(
         UsageError, match=r"expected the probe that is its head, probe\.safetensors; give it with --head"
