@@ -24,6 +24,7 @@ SETS = {
     "core": ["pyproject.toml"],
     "fmri": ["pyproject.toml", "--extra", "fmri"],
     "savedmodel": ["pyproject.toml", "--extra", "savedmodel"],
+    "scale": ["pyproject.toml", "--extra", "scale"],
     "probe": ["pyproject.toml", "--extra", "probe"],
     "openvino": ["pyproject.toml", "--extra", "openvino"],
     "iree": ["pyproject.toml", "--extra", "iree"],

@@ -274,12 +274,16 @@ def _computed(
 
 
 def _write_group(output: Path, console: Console, answer: Answer) -> None:
+    from swift_export.features.bids.derivative_files import ENDINGS
     from swift_export.features.bids.group_level import write_group
     from swift_export.features.bids.quality_page import Refusal
     from swift_export.features.cohort.status_table import read_status
 
     without = [row for row in read_status(output).values() if row["status"] not in ("done", "kept")]
-    written = write_group(output, [Refusal(row["scan"], row["reason"]) for row in without])
+    refusals = [Refusal(row["scan"], row["reason"]) for row in without]
+    # Scans of one artifact have one kind of table, which is described in the folder.
+    kinds = [kind for kind, ending in ENDINGS.items() if (output / f"{ending}.json").is_file()]
+    written = [path for kind in kinds or ["embedding"] for path in write_group(output, refusals, kind)]
     for path in written:
         console.line(f"wrote {path}")
     answer.add(group=[str(path) for path in written])

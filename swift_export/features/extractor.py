@@ -251,7 +251,8 @@ def _fixed_batch(target: Target) -> int | None:
 def _output_of(target: Target, kind: OutputKind) -> str:
     """The output with the features: an export may give the maps of the stages beside it."""
     outputs = target.model.outputs
-    named = [name for name in outputs if name in ("features", kind)] or list(outputs)
+    named = [name for name in outputs if name == kind] or [name for name in outputs if name == "features"]
+    named = named or list(outputs)
     if len(named) == 1:
         return named[0]
     raise UsageError(
