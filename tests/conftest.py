@@ -111,7 +111,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),
-    "scale": ("Dask and dask-jobqueue", _modules("distributed", "dask_jobqueue")),
+    "scale": ("Dask, dask-jobqueue and bids2table", _modules("distributed", "dask_jobqueue", "bids2table")),
     "bids": ("the BIDS validator", _modules("bids_validator_deno")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),

@@ -176,6 +176,7 @@ def _tasks(source: str, selection: SelectionOptions) -> list[Task]:
     path = Path(source)
     names = set(os.listdir(path)) if path.is_dir() else set()
     if DESCRIPTION in names or any(name.startswith("sub-") and (path / name).is_dir() for name in names):
+        need_extra("scale", f"{source}: a BIDS data set")
         return discover(path, selection.selection())
     if selection.given:
         raise UsageError(
@@ -283,7 +284,9 @@ def _write_group(output: Path, console: Console, answer: Answer) -> None:
     refusals = [Refusal(row["scan"], row["reason"]) for row in without]
     # Scans of one artifact have one kind of table, which is described in the folder.
     kinds = [kind for kind, ending in ENDINGS.items() if (output / f"{ending}.json").is_file()]
-    written = [path for kind in kinds or ["embedding"] for path in write_group(output, refusals, kind)]
+    if not kinds:
+        kinds = ["embedding"]
+    written = [path for kind in kinds for path in write_group(output, refusals, kind)]
     for path in written:
         console.line(f"wrote {path}")
     answer.add(group=[str(path) for path in written])

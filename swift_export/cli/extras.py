@@ -27,7 +27,7 @@ class Extra:
 EXTRAS = {
     "savedmodel": Extra(("tensorflow", "tf2onnx"), "SavedModels: exporting them, TensorFlow, its C API"),
     "fmri": Extra(("nibabel",), "NIfTI scans as inputs"),
-    "scale": Extra(("distributed", "dask_jobqueue"), "cohorts on Dask clusters and batch systems"),
+    "scale": Extra(("bids2table", "distributed", "dask_jobqueue"), "BIDS data sets; Dask clusters and batch systems"),
     "probe": Extra(("sklearn",), "fitting probes to embeddings"),
     "openvino": Extra(("openvino",), "ONNX files in OpenVINO"),
     "iree": Extra(("iree.compiler", "iree.runtime"), "StableHLO files in IREE"),

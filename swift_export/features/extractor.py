@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,8 +251,9 @@ def _fixed_batch(target: Target) -> int | None:
 
 def _output_of(target: Target, kind: OutputKind) -> str:
     """The output with the features: an export may give the maps of the stages beside it."""
-    outputs = target.model.outputs
-    named = [name for name in outputs if name == kind] or [name for name in outputs if name == "features"]
+    outputs: Sequence[str] = target.model.outputs
+    wanted = str(kind)
+    named = [name for name in outputs if name == wanted] or [name for name in outputs if name == "features"]
     named = named or list(outputs)
     if len(named) == 1:
         return named[0]

@@ -1,7 +1,7 @@
 """Finds the scans of a BIDS data set that fMRIPrep has preprocessed: one task a run, with all that belongs to it.
 
-Names are taken apart here, and only those of runs; docs/cohorts.md compares this with libraries that index every file.
-Nothing is written into the data set.
+bids2table indexes the files and reads their names; which of them a run is read from is decided here. Nothing is written
+into the data set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.errors import InputError, UsageError
-from swift_export.features.bids.entities import BidsName, joined, number_or_text, parse_name
+from swift_export.features.bids.dataset_index import BidsName, index_files, need_bids2table, parse_name
+from swift_export.features.bids.entities import joined, number_or_text
 from swift_export.features.bids.inheritance import Sidecars, time_in
 from swift_export.features.bids.preprocessed import names_in, preprocessed_folders
 from swift_export.features.bids.scan_selection import Selection
@@ -39,13 +40,16 @@ def discover(bids_dir: Path, selection: Selection | None = None) -> list[Task]:
     refusal.
 
     Raises:
-        UsageError: a participant that was asked for does not exist, or two folders have the same scan.
-        InputError: no scan is in an accepted space; the message lists what there is.
+        UsageError: a participant that was asked for does not exist, two folders have the same scan, or the library is
+            not installed.
+        InputError: no scan is in an accepted space, and the message lists what there is; or a folder or a name cannot
+            be read.
 
     """
     search = _Search(selection or Selection())
     # Workers may have another working directory.
     roots = [root.absolute() for root in preprocessed_folders(bids_dir, search.selection.derivatives)]
+    need_bids2table(bids_dir)
     participants = [_participants(root) for root in roots]
     known = {label for labels in participants for label in labels}
     _check_participants(roots, known, search.selection)
@@ -92,7 +96,7 @@ def _check_participants(roots: Sequence[Path], known: Collection[str], selection
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder of functional data, the names in it, and the JSON files that apply there."""
+    """A folder of functional data, the names of its files, and the JSON files that apply there."""
 
     root: Path
     path: Path
@@ -112,11 +116,13 @@ class _Search:
     def tasks_in(self, root: Path, labels: Sequence[str], link: str) -> Iterator[Task]:
         """The tasks of the wanted participants among ``labels``; ``link`` names the folder in URIs."""
         top = Sidecars().below(root, names_in(root))
-        for label in labels:
-            if label in self.selection.labels.get("sub", (label,)) and (root / f"sub-{label}").is_dir():
-                for folder in _folders(root, f"sub-{label}", top):
-                    for run in self._runs(folder):
-                        yield replace(self._task(folder, run), link=link)
+        chosen = self.selection.labels.get("sub")
+        wanted = [label for label in labels if (chosen is None or label in chosen) and (root / f"sub-{label}").is_dir()]
+        files = index_files(root, wanted)
+        for label in wanted:
+            for folder in _folders(root, f"sub-{label}", top, files):
+                for run in self._runs(folder):
+                    yield replace(self._task(folder, run), link=link)
 
     def instead(self, participants: int) -> str:
         """The message that there is no usable scan."""
@@ -169,8 +175,12 @@ class _Search:
         return replace(task, refusal=_incomplete(task))
 
 
-def _folders(root: Path, participant: str, top: Sidecars) -> Iterator[_Folder]:
-    """The folders of functional data of a participant, in sessions or without."""
+def _folders(root: Path, participant: str, top: Sidecars, files: Mapping[str, Collection[str]]) -> Iterator[_Folder]:
+    """The folders of functional data of a participant, in sessions or without.
+
+    They are listed for their sidecars, which are not among the ``files``. One that cannot be read is an error here; the
+    library skips it.
+    """
     path = root / participant
     names = names_in(path)
     sidecars = top.below(path, names)
@@ -181,8 +191,8 @@ def _folders(root: Path, participant: str, top: Sidecars) -> Iterator[_Folder]:
     for place, inherited in places:
         folder = place / "func"
         if folder.is_dir():
-            inside = names_in(folder)
-            yield _Folder(root, folder, frozenset(inside), inherited.below(folder, inside))
+            indexed = files.get(folder.relative_to(root).as_posix(), ())
+            yield _Folder(root, folder, frozenset(indexed), inherited.below(folder, names_in(folder)))
 
 
 def _incomplete(task: Task) -> str | None:

@@ -1,62 +1,35 @@
-"""Names of BIDS files: ``sub-01_task-rest_desc-preproc_bold.nii.gz`` is entities, a suffix and an extension."""
+"""Names of BIDS files: ``sub-01_task-rest_desc-preproc_bold.nii.gz`` is entities, a suffix and an extension.
+
+Names of a data set are read by bids2table (dataset_index.py); lists of files and results of our own do not need it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-__all__ = ["LONG_NAMES", "BidsName", "joined", "label_of", "number_or_text", "parse_name"]
+__all__ = ["entities_of", "is_bids_name", "joined", "label_of", "number_or_text"]
 
 #: BIDS allows letters, digits and, since 1.10, plus signs in labels: none of them can leave a folder.
-_PAIR = re.compile(r"([a-z][a-z0-9]*)-([A-Za-z0-9+]+)")
-_SUFFIX = re.compile(r"[A-Za-z0-9]+")
+_NAME = re.compile(r"(?:[a-z][a-z0-9]*-[A-Za-z0-9+]+_)+[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
 _LABEL = re.compile(r"[A-Za-z0-9+]{1,64}")
 #: Longest name that Linux and macOS store.
 _LONGEST = 255
 
-#: PyBIDS' and fMRIPrep's names of entities, which filter files use.
-LONG_NAMES = {
-    "subject": "sub",
-    "session": "ses",
-    "task": "task",
-    "tracksys": "tracksys",
-    "acquisition": "acq",
-    "ceagent": "ce",
-    "reconstruction": "rec",
-    "direction": "dir",
-    "run": "run",
-    "echo": "echo",
-    "part": "part",
-    "space": "space",
-    "resolution": "res",
-    "res": "res",
-    "density": "den",
-    "description": "desc",
-    "desc": "desc",
-}
+
+def is_bids_name(name: str) -> bool:
+    """Whether a file's name is as BIDS allows it: each entity once, its label of letters and digits."""
+    if len(name) > _LONGEST or not _NAME.fullmatch(name):
+        return False
+    pairs = name.split("_")[:-1]
+    return len({pair.partition("-")[0] for pair in pairs}) == len(pairs)
 
 
-@dataclass(frozen=True)
-class BidsName:
-    """The parts of a name; ``entities`` keep their order, and ``extension`` begins at the first dot."""
-
-    entities: Mapping[str, str]
-    suffix: str
-    extension: str
-
-
-def parse_name(name: str) -> BidsName | None:
-    """The parts of a file's name; None if it is not a BIDS name."""
-    if len(name) > _LONGEST:
+def entities_of(name: str) -> dict[str, str] | None:
+    """The entities of a file's name, in its order; None if it is not a BIDS name."""
+    if not is_bids_name(name):
         return None
-    stem, dot, extension = name.partition(".")
-    *pairs, suffix = stem.split("_")
-    found = [_PAIR.fullmatch(pair) for pair in pairs]
-    entities = {match[1]: match[2] for match in found if match}
-    if not dot or not pairs or len(entities) != len(pairs) or not _SUFFIX.fullmatch(suffix):
-        return None
-    return BidsName(entities, suffix, "." + extension)
+    return dict(pair.split("-") for pair in name.split("_")[:-1])
 
 
 def joined(entities: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from swift_export.errors import InputError
 from swift_export.features.bids.derivative_files import ENDINGS, WINDOW_COLUMNS, channel_columns
-from swift_export.features.bids.entities import BidsName, joined, parse_name
+from swift_export.features.bids.entities import entities_of, joined
 from swift_export.features.bids.preprocessed import names_in
 from swift_export.features.bids.scan_table import Vector
 from swift_export.features.bids.tsv import Tsv, read_tsv, tsv_text
@@ -137,13 +137,13 @@ def _rows(output: Path, kind: Vector) -> Iterator[ScanRow]:
         sessions = [folder / name for name in names_in(folder) if name.startswith("ses-")]
         for func in (place / "func" for place in (folder, *sessions)):
             for name in names_in(func) if func.is_dir() else ():
-                parts = parse_name(name) if name.endswith(ending) else None
+                entities = entities_of(name) if name.endswith(ending) else None
                 # Without its JSON, the table is that of an interrupted computation.
-                if parts and "sub" in parts.entities and (func / name).with_suffix(".json").is_file():
-                    yield _row(func / name, parts, kind)
+                if entities and "sub" in entities and (func / name).with_suffix(".json").is_file():
+                    yield _row(func / name, entities, kind)
 
 
-def _row(path: Path, parts: BidsName, kind: Vector) -> ScanRow:
+def _row(path: Path, entities: Mapping[str, str], kind: Vector) -> ScanRow:
     table = read_tsv(path)
     vectors = _vectors(table, kind)
     try:
@@ -156,7 +156,7 @@ def _row(path: Path, parts: BidsName, kind: Vector) -> ScanRow:
     mean = vectors.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(vectors.var(axis=0, dtype=np.float64, ddof=1).mean())) if len(vectors) > 1 else None
     return ScanRow(
-        {key: value for key, value in parts.entities.items() if key != "desc"},
+        {key: value for key, value in entities.items() if key != "desc"},
         len(vectors),
         math.fsum(motion[0]) / len(motion[0]) if motion[0] else None,
         max(motion[1], default=None),

@@ -1,6 +1,14 @@
 """Metadata of a scan by BIDS' inheritance principle: of the JSON files that apply, the most specific one decides.
 
 https://bids-specification.readthedocs.io/en/stable/common-principles.html#the-inheritance-principle
+
+Names are read by bids2table, but not metadata. Its load_bids_metadata
+
+- lets either file decide where two of one folder apply (bold.json and task-rest_bold.json),
+- skips a malformed file for a less specific one,
+- goes on above the data set's folder if there is a dot in its name (fmriprep-24.1.1),
+- does not reach that folder from a participant's folder that is a link,
+- remembers files for the life of the process, and reads them without a limit.
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swift_export.features.bids.entities import BidsName, parse_name
+from swift_export.features.bids.dataset_index import BidsName, parse_name
 from swift_export.scans.sidecar import read_sidecar
 from swift_export.system.text import shown
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_export.errors import InputError, UsageError
-from swift_export.features.bids.entities import label_of, parse_name
+from swift_export.features.bids.entities import entities_of, label_of
 from swift_export.features.bids.scan_task import Task, link_names
 from swift_export.features.bids.tsv import read_tsv
 from swift_export.scans.sidecar import stem
@@ -109,8 +109,8 @@ def _rows(path: Path) -> Iterator[Task]:
 
 
 def _task(scan: Path, mask: Path | None, given: Mapping[str, str]) -> Task:
-    parts, own = parse_name(scan.name), re.sub("[^A-Za-z0-9]", "", stem(scan.name)) or "scan"
-    entities = {key: value for key, value in parts.entities.items() if key != "desc"} if parts else {}
+    own = re.sub("[^A-Za-z0-9]", "", stem(scan.name)) or "scan"
+    entities = {key: value for key, value in (entities_of(scan.name) or {}).items() if key != "desc"}
     participant = given.get("participant_id")
     if participant is None:
         return Task(scan, entities if "sub" in entities else {"sub": own[:64], **entities}, mask)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from swift_export.errors import UsageError
-from swift_export.features.bids.entities import LONG_NAMES, BidsName, label_of, number_or_text
+from swift_export.features.bids.dataset_index import BidsName
+from swift_export.features.bids.entities import label_of, number_or_text
 from swift_export.system.plain_data import SchemaError, loads
 from swift_export.system.text import listed, shown
 
@@ -19,6 +20,27 @@ SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
 
 #: Entities that options select, and these options.
 _OPTIONS = {"sub": "--participant-label", "ses": "--session-label", "task": "--task-id", "run": "--run-id"}
+
+#: PyBIDS' and fMRIPrep's names of entities, which filter files use.
+_LONG_NAMES = {
+    "subject": "sub",
+    "session": "ses",
+    "task": "task",
+    "tracksys": "tracksys",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "run": "run",
+    "echo": "echo",
+    "part": "part",
+    "space": "space",
+    "resolution": "res",
+    "res": "res",
+    "density": "den",
+    "description": "desc",
+    "desc": "desc",
+}
 
 #: Entities whose labels are numbers: 1 is 01. Elsewhere, these are different labels.
 _NUMBERS = {"run", "echo"}
@@ -106,8 +128,8 @@ def _read_filters(path: Path) -> dict[str, tuple[str | None, ...]]:
         raise refuse(f"no entry bold among {listed([shown(key) for key in content])}")
     filters = {}
     for key, value in bold.items():
-        entity = LONG_NAMES.get(key, key)
-        if entity not in {*LONG_NAMES.values(), "suffix", "extension", "datatype"}:
+        entity = _LONG_NAMES.get(key, key)
+        if entity not in {*_LONG_NAMES.values(), "suffix", "extension", "datatype"}:
             raise refuse(f"the entity {shown(key)}, which is not known here")
         values = value if isinstance(value, list) else [value]
         filters[entity] = tuple(_accepted_value(value, refuse) for value in values)

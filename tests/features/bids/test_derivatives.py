@@ -24,6 +24,9 @@ from swift_export.features.bids.scan_lists import discover_files
 from swift_export.features.bids.scan_table import ScanTable, windows_in_run
 from swift_export.features.bids.tsv import read_tsv
 
+#: Their scans are found in a data set.
+pytestmark = pytest.mark.requires("scale")
+
 SIX = "space-MNI152NLin6Asym_res-2"
 CHANNELS = 5
 MOTION = "framewise_displacement\n" + "n/a\n" * 20 + "0.25\n" * 40

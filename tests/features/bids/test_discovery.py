@@ -14,6 +14,8 @@ from swift_export.errors import InputError, UsageError
 from swift_export.features.bids.discovery import discover, summary
 from swift_export.features.bids.scan_selection import selection_of
 
+pytestmark = pytest.mark.requires("scale")
+
 SIX, NINE = "space-MNI152NLin6Asym_res-2", "space-MNI152NLin2009cAsym_res-2"
 
 

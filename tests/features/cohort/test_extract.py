@@ -20,7 +20,7 @@ import swift_export
 
 from .conftest import HERE, SPACE, add, digests
 
-pytestmark = pytest.mark.requires("fmri")
+pytestmark = pytest.mark.requires("fmri", "scale")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
