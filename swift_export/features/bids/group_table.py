@@ -40,6 +40,7 @@ class Origin:
 
     placement: str
     artifact: str
+    weights: str = ""
 
     def __str__(self) -> str:
         return f"placement {shown(self.placement, 40)}, artifact {shown(self.artifact, 12)}"
@@ -151,7 +152,7 @@ def _row(path: Path, entities: Mapping[str, str], kind: Vector) -> ScanRow:
     except ValueError as error:
         raise InputError(f"{path.with_suffix('.json')}: expected a JSON object, found: {shown(error, 200)}") from None
     digests = record.get("SHA256")
-    artifact = digests.get("Artifact", "") if isinstance(digests, dict) else ""
+    artifact, weights = (digests.get(name, "") if isinstance(digests, dict) else "" for name in ("Artifact", "Weights"))
     motion = [[value for value in table.numbers(column) if value is not None] for column in (_MEAN, _LARGEST)]
     mean = vectors.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(vectors.var(axis=0, dtype=np.float64, ddof=1).mean())) if len(vectors) > 1 else None
@@ -162,7 +163,7 @@ def _row(path: Path, entities: Mapping[str, str], kind: Vector) -> ScanRow:
         max(motion[1], default=None),
         mean.astype(np.float32),
         spread,
-        Origin(str(record.get("Placement", "")), str(artifact)),
+        Origin(str(record.get("Placement", "")), str(artifact), str(weights)),
     )
 
 
@@ -209,6 +210,6 @@ def _described(columns: Sequence[str], group: Sequence[ScanRow], kind: Vector) -
     return {
         "Description": f"One row for each scan: the mean of its windows' {kind}",
         "Placement": group[0].origin.placement,
-        "SHA256": {"Artifact": group[0].origin.artifact},
+        "SHA256": {"Artifact": group[0].origin.artifact, "Weights": group[0].origin.weights},
         **{column: {"Description": text} for column, text in described.items()},
     }
