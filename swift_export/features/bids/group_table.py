@@ -207,9 +207,11 @@ def _described(columns: Sequence[str], group: Sequence[ScanRow], kind: Vector) -
     }
     channels = set(channel_columns(kind, group[0].mean.size))
     described = {c: f"Mean of {c} over the windows" if c in channels else known.get(c, f"Entity {c}") for c in columns}
+    origin = group[0].origin
+    digests = {"Artifact": origin.artifact, "Weights": origin.weights}
     return {
         "Description": f"One row for each scan: the mean of its windows' {kind}",
-        "Placement": group[0].origin.placement,
-        "SHA256": {"Artifact": group[0].origin.artifact, "Weights": group[0].origin.weights},
+        "Placement": origin.placement,
+        "SHA256": {name: digest for name, digest in digests.items() if digest},
         **{column: {"Description": text} for column, text in described.items()},
     }
