@@ -52,6 +52,8 @@ def test_locks_satisfy_the_lower_bounds() -> None:
         "core": project["project"]["dependencies"],
         "fmri": project["project"]["optional-dependencies"]["fmri"],
         "savedmodel": project["project"]["optional-dependencies"]["savedmodel"],
+        "scale": project["project"]["optional-dependencies"]["scale"],
+        "probe": project["project"]["optional-dependencies"]["probe"],
         "openvino": project["project"]["optional-dependencies"]["openvino"],
         "iree": project["project"]["optional-dependencies"]["iree"],
         "bench": project["dependency-groups"]["bench"],
