@@ -16,9 +16,12 @@ CHECKPOINT = ROOT / "tests/golden/tiny-full/checkpoint.ckpt"
 PAGES = (
     "README.md",
     "artifacts/README.md",
+    "docs/cohorts.md",
     "docs/converting.md",
+    "docs/features.md",
     "docs/input-contract.md",
     "docs/parity.md",
+    "docs/probe.md",
     "docs/serving.md",
     "docs/swift.md",
 )
