@@ -362,6 +362,7 @@ def test_the_public_surface() -> None:
         "load_weights",
         "open_scan",
         "prepare",
+        "run",
         "stablehlo_to_onnx",
         "tf2onnx_handlers",
         "to_onnx",

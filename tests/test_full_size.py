@@ -128,3 +128,17 @@ def test_one_brain_on_two_grids_has_one_set_of_features(artifact, clips):
     assert np.linalg.norm(fsl - asym) <= 1e-6 * np.linalg.norm(fsl)
     assert np.abs(fsl - asym).max() <= 1e-6 * np.abs(fsl).max()
     assert np.linalg.norm(fsl - mirrored) > 1e-2 * np.linalg.norm(fsl), "a mirrored brain has to have other features"
+
+
+def test_a_scan_becomes_a_table(artifact, twins, clips, tmp_path):
+    import onnxruntime
+
+    done = swift_export("run", artifact, twins[0], "-o", tmp_path / "sub-01.tsv", "--quiet")
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split("\t") for line in (tmp_path / "sub-01.tsv").read_text().splitlines()]
+    assert (len(rows), head[5:7], len(head)) == (1, ["embedding_000", "embedding_001"], 5 + 288)
+    session = onnxruntime.InferenceSession(artifact / "onnx/model.onnx", providers=["CPUExecutionProvider"])
+    (features,) = session.run(["features"], {"bold": clips["fsl"]})
+    found = np.array(rows[0][5:], np.float64)
+    wanted = features.mean(axis=(0, 2, 3, 4, 5))
+    assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 1e-6

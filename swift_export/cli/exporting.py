@@ -18,12 +18,11 @@ from swift_export.cli.lists import words
 from swift_export.cli.onnx_targets import describe_target
 from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.errors import UsageError
-from swift_export.formats.probe_file import read_probe
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import LOGITS
+from swift_export.models.swift.head_facts import INSTEAD
 from swift_export.models.swift.settings import SwiFTSettings, kind_of_output
 from swift_export.models.swift.variants import find_variant
-from swift_export.models.swift.weights.own_head import INSTEAD
 
 __all__ = ["everything", "onnx", "register", "savedmodel", "stablehlo"]
 
@@ -214,6 +213,8 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
         if own and variant.head is None:
             raise UsageError(f"--output-kind {LOGITS}: {variant.name} was published without a head; {INSTEAD}")
     if job.head is not None:
+        from swift_export.formats.probe_file import read_probe
+
         read_probe(job.head)
     if job.inputs.files and not job.check:
         raise UsageError("--input: cannot be combined with --no-check, because the check uses inputs; omit one of them")

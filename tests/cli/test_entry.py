@@ -27,6 +27,10 @@ def test_help_shows_every_command(run) -> None:
         "check",
         "diff",
         "inspect",
+        "prepare",
+        "run",
+        "extract",
+        "probe",
         "variants",
         "bundle",
         "runtimes",
@@ -38,7 +42,21 @@ def test_help_shows_every_command(run) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["stablehlo", "savedmodel", "onnx", "all", "model", "convert", "check", "diff", "inspect", "bundle", "runtimes"],
+    [
+        "stablehlo",
+        "savedmodel",
+        "onnx",
+        "all",
+        "model",
+        "convert",
+        "check",
+        "diff",
+        "inspect",
+        "run",
+        "extract",
+        "bundle",
+        "runtimes",
+    ],
 )
 def test_every_command_has_help_with_examples(run, name: str) -> None:
     result = run(name, "--help", COLUMNS="200")

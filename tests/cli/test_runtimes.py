@@ -112,7 +112,8 @@ def test_json_says_everything(run, core) -> None:
         "missing": [],
         "install": "",
     }
-    assert {extra["name"] for extra in here["extras"]} == {"savedmodel", "fmri", "openvino", "iree", "gpu"}
+    extras = {"savedmodel", "fmri", "scale", "probe", "openvino", "iree", "gpu"}
+    assert {extra["name"] for extra in here["extras"]} == extras
 
 
 def test_a_program_on_the_path_is_found(run, tmp_path) -> None:

@@ -20,7 +20,7 @@ from jax import export
 
 from swift_export.converter.mlir import functions, main_function, read_module
 from swift_export.converter.opsets import TARGETS
-from swift_export.errors import ArchitectureError, UsageError
+from swift_export.errors import ArchitectureError, UsageError, WeightsError
 from swift_export.lowering.lower import Lowered, lower_closed, lower_open
 from swift_export.lowering.onnx_file import write_onnx
 from swift_export.lowering.onnx_settings import OnnxSettings
@@ -319,7 +319,8 @@ def test_stablehlo_files_carry_their_origin_and_precision(tmp_path: Path) -> Non
         ({"outputs": ("features", "stage7")}, UsageError),
         ({"outputs": ()}, UsageError),
         ({"outputs": ("features", "features")}, UsageError),
-        ({"output_kind": "logits"}, UsageError),
+        ({"output_kind": "tokens"}, UsageError),
+        ({"output_kind": "logits"}, WeightsError),
         ({"attention": "none"}, UsageError),
     ],
 )

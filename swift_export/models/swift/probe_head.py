@@ -9,7 +9,8 @@ import numpy as np
 
 from swift_export.errors import WeightsError
 from swift_export.formats.probe_file import read_probe
-from swift_export.models.swift.head import PROBE, Head, HeadFacts
+from swift_export.models.swift.head import PROBE, Head
+from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.models.swift.weights import Weights
 from swift_export.models.swift.weights.file_digests import file_digests
 from swift_export.models.swift.weights.mapping import as_float32

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from swift_export.errors import UsageError
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.head import HeadFacts
+from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.scans.contract import InputContract, contract_of
 
 __all__ = ["CITATION", "CUSTOM", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]

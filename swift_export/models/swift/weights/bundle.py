@@ -15,7 +15,7 @@ from typing import Any
 
 from swift_export.errors import WeightsError
 from swift_export.formats.tensor_file import TensorOnDisk, open_tensors
-from swift_export.models.swift.head import HeadFacts
+from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.scans.contract import InputContract
 from swift_export.system.text import shown
 

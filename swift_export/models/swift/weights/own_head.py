@@ -9,14 +9,13 @@ import numpy as np
 
 from swift_export.errors import WeightsError
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.head import HEAD_NAMES, MAX_OUTPUTS, PROBE, SCALINGS, Head, HeadFacts
+from swift_export.models.swift.head import HEAD_NAMES, MAX_OUTPUTS, PROBE, Head
+from swift_export.models.swift.head_facts import INSTEAD, SCALINGS, HeadFacts
 from swift_export.models.swift.weights.mapping import FLOATING, TensorInFile, as_float32
 from swift_export.system.text import listed, shape_text, shown
 
-__all__ = ["INSTEAD", "head_facts", "read_head"]
+__all__ = ["head_facts", "read_head"]
 
-#: What to do without a head.
-INSTEAD = "export features or embedding, or give a probe with --head"
 #: The widest hidden layer; the authors' has four times the channels of the features.
 _MAX_HIDDEN = 2**16
 #: Regressions by name in the authors' code.

@@ -12,7 +12,7 @@ from typing import Any
 
 from swift_export.errors import UsageError, WeightsError
 from swift_export.formats.checkpoint.reading import read_checkpoint
-from swift_export.models.swift.head import HeadFacts
+from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.models.swift.variants import CUSTOM, VARIANTS, Variant, find_variant
 from swift_export.models.swift.weights.architecture import read_training, resolve_architecture
 from swift_export.models.swift.weights.bundle import Bundle, read_bundle

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.models.swift.head import HeadFacts
+from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.models.swift.weights.own_head import head_facts, read_head
 
 Refused = Callable[..., AbstractContextManager[None]]
