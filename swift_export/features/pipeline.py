@@ -211,8 +211,9 @@ class Pipeline:
         pace.begin(len(source))
         shape = (*self.backbone.size, self.backbone.frames)
         # A thread prepares its windows and computes them. Another one waits with windows ready for a runtime that
-        # computes one batch after the other.
-        threads = min(extractor.at_once + (extractor.at_once == 1), len(batches))
+        # computes one batch after the other, unless that has one processor, which it would take time from.
+        waiting = extractor.at_once == 1 < extractor.threads
+        threads = min(extractor.at_once + waiting, len(batches))
         buffers: SimpleQueue[np.ndarray] = SimpleQueue()
         for _ in range(threads):
             buffers.put(np.empty((min(size, len(source)), 1, *shape), np.float32))
