@@ -28,7 +28,7 @@ __all__ = ["feature_bars"]
 Bar = tuple[str, str, str, bool]
 
 #: Frames of the run for throughput, of those for workers, and of the longest one.
-_FRAMES, _SHORT, _LONG = 400, 100, 1200
+_FRAMES, _SHORT, _LONG = 400, 300, 1200
 _SCANS, _KILLS = 2000, 20
 _ROUNDS = 3
 _SPACE = "space-MNI152NLin6Asym_res-2"
