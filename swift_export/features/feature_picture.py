@@ -100,7 +100,8 @@ def _draw_similarity(canvas: Canvas, box: Box, vectors: Float32[np.ndarray, "win
     _paste(canvas, box, _mapped(np.clip(shares, 0, 1)))
     _numbers(canvas, Axis(0, len(vectors), top, bottom + 1), left, len(vectors))
     for pixel in range(_KEY):
-        colour: Colour = tuple(int(c) for c in _mapped(np.array([[pixel / (_KEY - 1)]]))[0, 0])  # type: ignore[assignment]
+        red, green, blue = map(int, _mapped(np.array([[pixel / (_KEY - 1)]]))[0, 0])
+        colour: Colour = (red, green, blue)
         canvas.line((right - _KEY + pixel, bottom + 12), (right - _KEY + pixel, bottom + 20), colour)
     canvas.write(right - _KEY - 8, bottom + 20, f"{low:.6g}", 12, MUTED, "rs")
     canvas.write(right + 4, bottom + 20, "1", 12, MUTED)
