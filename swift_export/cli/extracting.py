@@ -95,18 +95,8 @@ def extract(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    windows: Annotated[
-        str, typer.Option(metavar="all|N", help="Number of windows of each scan.", rich_help_panel=_WINDOWS)
-    ] = "all",
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Frames between the starts of consecutive windows.",
-            show_default="no overlap",
-            rich_help_panel=_WINDOWS,
-        ),
-    ] = None,
+    windows: options.Windows = "all",
+    stride: options.Stride = None,
     dummy_scans: Annotated[
         str,
         typer.Option(

@@ -23,10 +23,12 @@ __all__ = [
     "OutputKind",
     "Outputs",
     "Quiet",
+    "Stride",
     "Target",
     "Variant",
     "Via",
     "Weights",
+    "Windows",
 ]
 
 
@@ -36,7 +38,7 @@ def _variants() -> list[str]:
     return list(VARIANTS)
 
 
-_MODEL, _FUNCTION, _CHECK = "Model", "Exported function", "Check"
+_MODEL, _FUNCTION, _CHECK, _WINDOWS = "Model", "Exported function", "Check", "Windows"
 
 Weights = Annotated[
     str,
@@ -88,6 +90,18 @@ Head = Annotated[
         metavar="PROBE",
         help="A probe by swift-export probe fit, to use as the head; the output is logits.",
         rich_help_panel=_FUNCTION,
+    ),
+]
+Windows = Annotated[
+    str, typer.Option(metavar="all|N", help="Number of windows of each scan.", rich_help_panel=_WINDOWS)
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Frames between the starts of consecutive windows.",
+        show_default="no overlap",
+        rich_help_panel=_WINDOWS,
     ),
 ]
 Opset = Annotated[

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare", "register"]
 
-_MODEL, _WINDOWS, _FILE = "Model", "Windows", "File"
+_MODEL, _FILE = "Model", "File"
 
 
 def register(app: typer.Typer) -> None:
@@ -60,16 +60,8 @@ def prepare(
         ),
     ] = None,
     frames: options.Frames = None,
-    windows: Annotated[str, typer.Option(metavar="all|N", help="Number of windows.", rich_help_panel=_WINDOWS)] = "all",
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Frames between the starts of consecutive windows.",
-            show_default="no overlap",
-            rich_help_panel=_WINDOWS,
-        ),
-    ] = None,
+    windows: options.Windows = "all",
+    stride: options.Stride = None,
     dtype: Annotated[
         Literal["float32", "float16"],
         typer.Option(help="Type of the stored clips; float16 as in training.", rich_help_panel=_FILE),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "run"]
 
-_WINDOWS, _RUNTIME, _FILE = "Windows", "Runtime", "File"
+_RUNTIME, _FILE = "Runtime", "File"
 
 
 def register(app: typer.Typer) -> None:
@@ -91,16 +91,8 @@ def run(
             rich_help_panel=_FILE,
         ),
     ] = None,
-    windows: Annotated[str, typer.Option(metavar="all|N", help="Number of windows.", rich_help_panel=_WINDOWS)] = "all",
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Frames between the starts of consecutive windows.",
-            show_default="no overlap",
-            rich_help_panel=_WINDOWS,
-        ),
-    ] = None,
+    windows: options.Windows = "all",
+    stride: options.Stride = None,
     runtime: Annotated[
         Literal["onnxruntime", "openvino", "tensorflow", "jax"] | None,
         typer.Option(help="The runtime.", show_default="the artifact's, ONNX first", rich_help_panel=_RUNTIME),

@@ -29,7 +29,7 @@ from swift_export.scans.plausibility import ScanWarning, Warn
 from swift_export.scans.read_options import Reading
 from swift_export.scans.scan import Doubts, is_nifti, open_scan
 from swift_export.system.machine import all_processors
-from swift_export.system.progress import Progress, ignore_line
+from swift_export.system.progress import Progress, clock, ignore_line
 
 __all__ = ["Pipeline", "ScanFeatures", "ScanFile", "Windowed"]
 
@@ -276,13 +276,7 @@ class _Pace:
         rate = self.done / self.seconds
         # Scans that are not open yet are expected to be as long as those before them.
         rest = total + (self.scans - self.begun) * self.expected / self.begun
-        return f"{line}, {rate:.2f} clips/s, {_clock(rest / rate)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+        return f"{line}, {rate:.2f} clips/s, {clock(rest / rate)} left"
 
 
 def _close(upcoming: Future[_Opened] | None) -> None:

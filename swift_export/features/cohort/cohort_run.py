@@ -12,7 +12,7 @@ from swift_export.errors import MachineError
 from swift_export.features.bids.scan_task import Task
 from swift_export.features.cohort.plan import Outcome, Plan
 from swift_export.features.cohort.status_table import update_status
-from swift_export.system.progress import Progress, ignore_line
+from swift_export.system.progress import Progress, clock, ignore_line
 
 __all__ = ["CohortResult", "Engine", "run_cohort"]
 
@@ -96,6 +96,4 @@ class _Pace:
         seconds = time.monotonic() - self.begun
         # Scans that were kept or refused take no time.
         left = seconds / self.computed * (self.scans - self.ended)
-        minutes, second = divmod(round(left), 60)
-        hours, minute = divmod(minutes, 60)
-        return f"{line}, {self.windows / seconds:.2f} clips/s, {hours}:{minute:02}:{second:02} left"
+        return f"{line}, {self.windows / seconds:.2f} clips/s, {clock(left)} left"
