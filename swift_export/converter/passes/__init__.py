@@ -58,6 +58,7 @@ from swift_export.converter.passes.scaled_gemm import scale_products
 from swift_export.converter.passes.segment_maxima import forget_nan_in_segments
 from swift_export.converter.passes.simplify import choose_branches, drop_neutral_elements, multiply_by_inverses
 from swift_export.converter.passes.single_elements import gather_short_rows
+from swift_export.converter.passes.slot_scatters import reduce_in_slots
 from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
@@ -166,6 +167,7 @@ LAST: tuple[Pass, ...] = (
     fuse_activations,
     drop_leading_axes,
     put_rows_first,
+    reduce_in_slots,
     scatter_rows,
     gather_short_rows,
     merge_reshapes,

@@ -19,7 +19,7 @@ from swift_export.converter.passes.match import (
 )
 from swift_export.converter.passes.single_elements import gathered
 
-__all__ = ["picker", "spread_factor"]
+__all__ = ["picker", "spread", "spread_factor"]
 
 #: The longest repetition of a number that ONNX Runtime multiplies by MatMul faster than by broadcasting.
 LONGEST_SPREAD = 32
@@ -80,14 +80,24 @@ def spread_factor(graph: oir.Graph, value: oir.Value) -> bool:
     at 0: of a -0 in ``a``, the MatMul makes +0.
     """
     node = made_by(value, "Mul")
-    if node is None or value.dtype not in FLOATS[:2] or node.graph is not graph:
+    if node is None or node.graph is not graph:
         return False
-    for place, (a, b) in enumerate((inputs(node), inputs(node)[::-1])):
+    operands = inputs(node)
+    factors = spread(graph, node, *operands)
+    for place, factor in enumerate(factors):
+        node.replace_input_with(place, factor)
+    return factors != operands
+
+
+def spread(graph: oir.Graph, before: oir.Node, first: oir.Value, second: oir.Value) -> list[oir.Value]:
+    """Two factors, see `spread_factor`."""
+    factors = [first, second]
+    for place, (a, b) in enumerate((factors, factors[::-1])):
         shape, wide = sizes(a), sizes(b)
-        length = wide[-1] if len(shape) > 1 and shape == [*wide[:-1], 1] else None
+        length = wide[-1] if len(shape) > 1 and shape == [*wide[:-1], 1] and a.dtype in FLOATS[:2] else None
         if isinstance(length, int) and 2 <= length <= LONGEST_SPREAD:
-            assert value.dtype is not None
-            ones = constant_like(graph, np.ones((1, length), value.dtype.numpy()))
-            node.replace_input_with(place, new_value(graph, node, "MatMul", [a, ones], wide))
-            return True
-    return False
+            assert a.dtype is not None
+            ones = constant_like(graph, np.ones((1, length), a.dtype.numpy()))
+            factors[place] = new_value(graph, before, "MatMul", [a, ones], wide)
+            break
+    return factors

@@ -14,7 +14,7 @@ import onnx_ir as oir
 from swift_export.converter.passes.match import array, constant_like, inputs, new_value, sizes
 from swift_export.converter.passes.nested import all_nodes, root
 
-__all__ = ["Rounds", "is_worthwhile"]
+__all__ = ["Rounds", "is_worthwhile", "new_sizes", "number_of_rounds"]
 
 Pick = Callable[[oir.Value], oir.Value]
 
@@ -28,7 +28,7 @@ ELEMENT, ELEMENT_IN_ROUND, ROW, ROUND, TARGET, ROUND_OF_SCATTER = 5.0, 1.0, 100,
 
 def is_worthwhile(rows: int, targets: int, widths: Sequence[int], *, known: bool) -> bool:
     """Whether scatters of rows of these widths to the same targets, in constants if ``known``, are faster in rounds."""
-    number = _number_of_rounds(rows, targets)
+    number = number_of_rounds(rows, targets)
     if not widths or number > MOST_ROUNDS:
         return False
     plan = 0 if known else rows * ROW + number * (ROUND + targets * TARGET)
@@ -36,7 +36,7 @@ def is_worthwhile(rows: int, targets: int, widths: Sequence[int], *, known: bool
     return 1.2 * (plan + each * ELEMENT_IN_ROUND + number * len(widths) * ROUND_OF_SCATTER) < each * ELEMENT
 
 
-def _number_of_rounds(rows: int, targets: int) -> int:
+def number_of_rounds(rows: int, targets: int) -> int:
     """Rounds for nearly all rows of random targets: the average, and two standard deviations."""
     average = rows / targets
     return math.ceil(average + 2 * math.sqrt(average)) + 1
@@ -58,8 +58,8 @@ class Rounds:
 
     def __init__(self, graph: oir.Graph, before: oir.Node, rows: oir.Value, targets: int):
         self._graph, self._before = graph, before
-        self._sizes = _new_sizes(graph)
-        number = _number_of_rounds(int(sizes(rows)[0]), targets)
+        self._sizes = new_sizes(graph)
+        number = number_of_rounds(int(sizes(rows)[0]), targets)
         elements = array(rows)
         if elements is not None:
             self._rounds, self._rest = self._known(elements, targets, number)
@@ -150,7 +150,7 @@ class Rounds:
         return new_value(self._graph, self._before, op_type, operands, shape, settings, dtype=dtype)
 
 
-def _new_sizes(graph: oir.Graph) -> Iterator[str]:
+def new_sizes(graph: oir.Graph) -> Iterator[str]:
     """Names of sizes that no value has."""
     taken: set[int | str] = set()
     for node in all_nodes(root(graph)):
