@@ -80,6 +80,10 @@ def exponential_minus_one_below_zero(x: Term) -> Term:
 
 def elu(x: Term, alpha: float = 1) -> Term:
     """alpha * (exp(x) - 1) below zero, else x."""
+    if 0 < alpha <= 1:
+        # Nowhere below x, for which Clip keeps -0: a maximum takes half the time of a choice.
+        t = (x.apply("Clip", -math.inf, 0.0) * 0.5).apply("Tanh")
+        return x.apply("Max", t * (2 * alpha) / (1 - t))
     t = (x * 0.5).apply("Tanh")
     return (x > 0).choose(x, t * (2 * alpha) / (1 - t))
 

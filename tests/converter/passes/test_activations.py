@@ -37,10 +37,16 @@ ACTIVATIONS: dict[str, tuple[Callable[..., jax.Array], Callable[[np.ndarray], np
     "softplus": (jax.nn.softplus, exact_softplus, SOFTPLUS, 3),
     "log_sigmoid": (jax.nn.log_sigmoid, lambda x: -exact_softplus(-x), SOFTPLUS, 3),
     "mish": (jax.nn.mish, lambda x: x * np.tanh(exact_softplus(x)), {"Add", "Div", "Exp", "Min", "Mul"}, 6),
-    "elu": (jax.nn.elu, exact_elu, {"Div", "Greater", "Mul", "Sub", "Tanh", "Where"}, 6),
+    "elu": (jax.nn.elu, exact_elu, {"Clip", "Div", "Max", "Mul", "Sub", "Tanh"}, 6),
     "elu, alpha": (
         lambda x: jax.nn.elu(x, 0.3),
         lambda x: np.where(x > 0, x, np.float32(0.3) * exact_elu(x)),
+        {"Clip", "Div", "Max", "Mul", "Sub", "Tanh"},
+        6,
+    ),
+    "elu, alpha above 1": (
+        lambda x: jax.nn.elu(x, 1.7),
+        lambda x: np.where(x > 0, x, np.float32(1.7) * exact_elu(x)),
         {"Div", "Greater", "Mul", "Sub", "Tanh", "Where"},
         6,
     ),
@@ -73,6 +79,8 @@ def test_activations_keep_their_digits(name: str) -> None:
         np.testing.assert_array_equal(found[~np.isfinite(own)], own[~np.isfinite(own)])
         near = np.isfinite(own)
         np.testing.assert_allclose(found[near], wanted[near], rtol=ulps * 2.0**-23, atol=1e-37)
+        if "elu" in name:
+            np.testing.assert_array_equal(np.signbit(found[near]), np.signbit(own[near]))
 
 
 def test_hard_activations() -> None:
