@@ -66,6 +66,7 @@ from swift_export.converter.passes.sunk_scales import sink_scales
 from swift_export.converter.passes.turn import turn_products
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
+from swift_export.converter.passes.weighted_sums import fold_weighted_sums
 from swift_export.converter.passes.whole import write_out
 from swift_export.converter.passes.wide_convolutions import widen_convolutions
 from swift_export.converter.passes.zeros import forget_signs_of_zeros, fuse_relu
@@ -115,6 +116,7 @@ STANDARD: tuple[Pass, ...] = (
     fold_constants,
     drop_leading_axes,
     split_products,
+    fold_weighted_sums,
     multiply_before_gathers,
     merge_reshapes,
     defer_steps,
