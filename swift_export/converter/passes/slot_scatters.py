@@ -187,7 +187,8 @@ class _Reducer:
         (_, values), (more, others) = self._tables
         ranks = values.parts(make, scatter.update)
         if scatter.node.outputs[0] not in self._unsigned and scatter.update.dtype in FLOATS:
-            ranks.append(make.filled(0, scatter.update))  # No sum is -0.
+            # No sum is -0.
+            ranks.append(make.filled(0, scatter.update))
         result = _joined(make, "Sum", ranks)
         before = self._of_targets(make, result, more)
         return self._put(make, result, more, _joined(make, "Sum", [before, *others.parts(make, scatter.update)]))
@@ -216,7 +217,8 @@ def _joined(make: Maker, op_type: str, ranks: list[oir.Value]) -> oir.Value:
     """The sum or an extreme of ranks, each with a first axis of 1, without that; in their order."""
     whole, *rest = ranks
     shape = sizes(whole)
-    if op_type == "Sum" and whole.dtype not in FLOATS:
+    if op_type == "Sum" and (whole.dtype not in FLOATS or not is_short(shape[2:])):
+        # Wide ranks one by one, each while the processor's cache has it.
         for rank in rest:
             whole = make.made("Add", [whole, rank], shape)
     elif rest:

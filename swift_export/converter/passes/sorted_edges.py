@@ -62,12 +62,13 @@ def sorted_by_target(
     make.graph.insert_before(make.before, sort)
     edges = make.elements(edges, ranks)
     # From the first one of a cell on, they take its places.
+    places = make.elements(places, edges)
     number = make.made("Cast", [make.made("Squeeze", [length], [])], [], INT32, to=INT32.value)
     positions = make.made("Range", [make.int32(0), number, make.int32(1)], [several])
-    last = make.made("Expand", [make.int32(np.iinfo(np.int32).max), make.int64([cells])], [cells])
-    firsts = make.made("ScatterElements", [last, ordered, positions], [cells], axis=0, reduction="min")
-    behind = make.made("Sub", [positions, make.elements(firsts, ordered)], [several])
-    own = make.made("Add", [make.elements(places, edges), behind], [several])
+    last = make.made("Expand", [make.int32(np.iinfo(np.int32).max), make.int64([total])], [total])
+    firsts = make.made("ScatterElements", [last, places, positions], [total], axis=0, reduction="min")
+    behind = make.made("Sub", [positions, make.elements(firsts, places)], [several])
+    own = make.made("Add", [places, behind], [several])
     order = make.made("ScatterElements", [order, own, edges], [total], axis=0)
 
     begin, end = make.int64([0]), make.int64([count])
