@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity import check
     from swift_export.scans.plausibility import ScanWarning
+    from swift_export.serving.server import serve
 
 _HOMES = {
     "ScanWarning": "scans.plausibility",
@@ -40,6 +41,7 @@ _HOMES = {
     "open_scan": "models.swift.scan_functions",
     "prepare": "models.swift.scan_functions",
     "run": "features.feature_run",
+    "serve": "serving.server",
     "stablehlo_to_onnx": "converter",
     "tf2onnx_handlers": "converter",
     "to_onnx": "exporting",
@@ -62,6 +64,7 @@ __all__ = [
     "open_scan",
     "prepare",
     "run",
+    "serve",
     "stablehlo_to_onnx",
     "tf2onnx_handlers",
     "to_onnx",

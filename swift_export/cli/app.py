@@ -19,6 +19,7 @@ from swift_export.cli import (
     probing,
     run_command,
     runtimes,
+    serve_command,
 )
 from swift_export.cli.epilog import examples
 from swift_export.cli.help import App
@@ -64,6 +65,7 @@ for group in (
     run_command,
     extracting,
     probing,
+    serve_command,
     inspecting,
     models,
     runtimes,

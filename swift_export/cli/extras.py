@@ -29,6 +29,9 @@ EXTRAS = {
     "fmri": Extra(("nibabel",), "NIfTI scans as inputs"),
     "scale": Extra(("bids2table", "distributed", "dask_jobqueue"), "BIDS data sets; Dask clusters and batch systems"),
     "probe": Extra(("sklearn",), "fitting probes to embeddings"),
+    "serve": Extra(
+        ("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc"), "serving models over HTTP and gRPC"
+    ),
     "openvino": Extra(("openvino",), "ONNX files in OpenVINO"),
     "iree": Extra(("iree.compiler", "iree.runtime"), "StableHLO files in IREE"),
     "gpu": Extra(("jax_plugins.xla_cuda13",), "JAX, ONNX Runtime and TensorFlow on NVIDIA GPUs"),

@@ -1,0 +1,1 @@
+"""The embedded server: exported models behind the Open Inference Protocol."""
