@@ -108,6 +108,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
     "fmri": ("nibabel", _modules("nibabel")),
     "probe": ("scikit-learn", _modules("sklearn")),
+    "serve": ("the packages of the server", _modules("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc")),
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),
@@ -115,6 +116,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "bids": ("the BIDS validator", _modules("bids_validator_deno")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
+    "openssl": ("OpenSSL's program", _programs("openssl")),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
 }
 #: What --fast leaves out.

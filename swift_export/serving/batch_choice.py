@@ -11,28 +11,30 @@ from swift_export.parity.measure.compare import compare
 from swift_export.serving.serve_settings import Batching
 from swift_export.serving.served_model import ServedModel
 from swift_export.system.arrays import dtype_of, is_float
+from swift_export.system.machine import free_memory
 
 __all__ = ["best_batch"]
 
 #: A batch has to be so much faster than its items one by one.
 _GAIN = 1.05
-#: How often each size is timed; for so many seconds at most.
-_REPEATS, _ENOUGH_S = 5, 0.5
+#: How often sizes are timed, in turn, and the seconds after which that is enough.
+_REPEATS, _ENOUGH_S = 5, 2.0
 #: Items of a batch may differ so much from the same items alone: another order of sums.
 _SAME = 1e-3
 #: The size of an unknown dimension other than the batch.
 _SOME = 4
+#: Memory of one inference, in sizes of its inputs, as `Backbone` assumes it for clips.
+_INPUTS_HELD = 8
 
 
 def best_batch(model: ServedModel, batching: Batching, most: int) -> int:
     """The largest number of items to compute together, at most ``most``; 1: requests stay alone.
 
-    With ``auto``, sizes are doubled as long as that is faster per item. In a model whose items are not independent,
-    requests always stay alone: one client's input must not change another's result.
+    With ``auto``, sizes are doubled as long as that is faster per item, and memory suffices. In a model whose items are
+    not independent, requests always stay alone: one client's input must not change another's result.
     """
     if batching == "off" or most == 1 or not model.batched:
         return 1
-    one = _inputs(model, 1)
     try:
         if not _independent(model):
             return 1
@@ -40,13 +42,9 @@ def best_batch(model: ServedModel, batching: Batching, most: int) -> int:
         return 1
     if batching == "on":
         return most
-    best, per_item = 1, _seconds(model, one)
-    size = 2
-    while size <= most:
-        found = _seconds(model, _inputs(model, size)) / size
-        if found * _GAIN > per_item:
-            break
-        best, per_item, size = size, found, 2 * size
+    best = 1
+    while 2 * best <= most and _fits(model, 2 * best) and _is_faster(model, 2 * best, best):
+        best *= 2
     return best
 
 
@@ -78,13 +76,19 @@ def _same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -
     return all(not d.mismatch and d.relative_max <= _SAME for d in differences)
 
 
-def _seconds(model: ServedModel, arrays: dict[str, np.ndarray]) -> float:
-    """The shortest time of a batch, with the copy that joins it."""
-    items = len(next(iter(arrays.values())))
-    times: list[float] = []
-    while len(times) < _REPEATS and (sum(times) < _ENOUGH_S or not times):
-        start = time.perf_counter()
-        joined = arrays if items == 1 else {name: array.copy() for name, array in arrays.items()}
-        model.infer(joined)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _fits(model: ServedModel, items: int) -> bool:
+    free, size = free_memory(), sum(array.nbytes for array in _inputs(model, 1).values())
+    return free is None or _INPUTS_HELD * items * size <= free // 2
+
+
+def _is_faster(model: ServedModel, larger: int, smaller: int) -> bool:
+    """Whether batches of ``larger`` items take less time per item, with the copy that joins them."""
+    batches = {size: _inputs(model, size) for size in (larger, smaller)}
+    times: dict[int, list[float]] = {larger: [], smaller: []}
+    began = time.perf_counter()
+    while len(times[smaller]) < _REPEATS and (len(times[smaller]) < 2 or time.perf_counter() - began < _ENOUGH_S):
+        for size, arrays in batches.items():
+            start = time.perf_counter()
+            model.infer(arrays if size == 1 else {name: array.copy() for name, array in arrays.items()})
+            times[size].append(time.perf_counter() - start)
+    return min(times[larger]) / larger * _GAIN <= min(times[smaller]) / smaller

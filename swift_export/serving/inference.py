@@ -92,6 +92,8 @@ async def infer(
         length, parts = encode_answer(model, request, answered.outputs, parameters)
     else:
         length, parts = await asyncio.to_thread(encode_answer, model, request, answered.outputs, parameters)
+    if sum(map(len, parts)) < _LARGE:
+        parts = [b"".join(parts)]
     return Reply(parts, length)
 
 

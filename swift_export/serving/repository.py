@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swift_export.artifacts.inspect import artifact_folder
 from swift_export.artifacts.layout import MANIFEST
-from swift_export.errors import SwiftExportError, UsageError
+from swift_export.errors import ArtifactError, SwiftExportError, UsageError
 from swift_export.serving.batch_choice import best_batch
 from swift_export.serving.refusals import Unknown
 from swift_export.serving.serve_settings import ServeSettings
@@ -104,7 +104,7 @@ class Repository:
         """Load all models; raises the error of the first that cannot be loaded."""
         for source in self.sources:
             self._stamps[source.name] = _stamp(source.path)
-            self._put(self._load(source))
+            self.put(self._load(source))
 
     def refresh(self) -> None:
         """Load the models whose artifacts changed. Where that fails, the older model stays."""
@@ -121,7 +121,7 @@ class Repository:
             except Exception as error:  # a fault of this program must not end the watch
                 self._tell(Loaded(source.name, None, f"{type(error).__name__}: {error_line(error)}"))
             else:
-                self._put(model)
+                self.put(model)
 
     def watch(self) -> None:
         """Refresh from time to time, in a thread, until `close`."""
@@ -140,11 +140,18 @@ class Repository:
             self.refresh()
 
     def _load(self, source: Source) -> ServedModel:
-        how = self._settings
+        how, before = self._settings, _stamp(source.path)
         model = load_model(source.path, source.name, how.runtime, threads=how.threads, golden=how.golden)
-        return replace(model, best_batch=best_batch(model, how.batching, how.max_batch))
+        best = best_batch(model, how.batching, how.max_batch)
+        if best == 1 and model.batched and how.batching != "off":
+            # The runtime keeps the memory of the largest batch that it has computed.
+            model = model.renewed()
+        if _stamp(source.path) != before:
+            raise ArtifactError(f"{source.path}: changed while it was loaded; load it again")
+        return replace(model, best_batch=best)
 
-    def _put(self, model: ServedModel) -> None:
+    def put(self, model: ServedModel) -> None:
+        """Serve a model from now on, instead of an older one of its name."""
         self._models[model.name] = model
         self._tell(Loaded(model.name, model))
 

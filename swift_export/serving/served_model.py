@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class ServedModel:
         session: what computes; several threads may call it.
         note: what clients must know of the weights, such as that they are synthetic.
         golden: whether its results were compared with golden outputs when it was loaded.
-        folder: the artifact folder, None for a separate file.
+        reopen: opens the file in another session.
         best_batch: up to how many items of several requests are computed together.
 
     """
@@ -56,7 +56,7 @@ class ServedModel:
     session: Session
     note: str | None = None
     golden: bool = False
-    folder: Path | None = None
+    reopen: Callable[[], Session] | None = None
     best_batch: int = 1
 
     @property
@@ -93,6 +93,10 @@ class ServedModel:
                 why = f", where {agreed}" if len(self.inputs) > 1 and agreed else ""
                 raise InputError(f"{self.name}: {spec.name}: expected {spec}{why}, found {found}")
         return shapes[self.inputs[0].name][0] if self.batched else 1
+
+    def renewed(self) -> ServedModel:
+        """The same in another session, without the memory that this one has taken for large batches."""
+        return self if self.reopen is None else replace(self, session=self.reopen())
 
     def infer(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name.
@@ -147,17 +151,21 @@ def load_model(
     found = None if folder is None else find_artifacts(file, Choice((reader.name,)))
     signature, note = _described(file, found)
     digest = digest_file(file.resolve()).sha256
-    limit_processors(min(threads or all_processors(), all_processors()))
-    try:
-        with muted_stderr():
-            session = reader.adapter().load(file, check_device("cpu"))
-    except SwiftExportError:
-        raise
-    except Exception as error:  # every runtime has its own error types for a damaged file
-        raise LoadError(f"{file}: {reader.title} cannot load it: {error_line(error)}") from error
+
+    def opened() -> Session:
+        limit_processors(min(threads or all_processors(), all_processors()))
+        try:
+            with muted_stderr():
+                return reader.adapter().load(file, check_device("cpu"))
+        except SwiftExportError:
+            raise
+        except Exception as error:  # every runtime has its own error types for a damaged file
+            raise LoadError(f"{file}: {reader.title} cannot load it: {error_line(error)}") from error
+
+    session = opened()
     checked = golden and found is not None and _check_golden(found, folder, session)
     return ServedModel(
-        name, digest[:_VERSION_DIGITS], signature.inputs, signature.outputs, session, note, checked, folder
+        name, digest[:_VERSION_DIGITS], signature.inputs, signature.outputs, session, note, checked, opened
     )
 
 

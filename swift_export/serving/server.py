@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from swift_export.errors import UsageError
 from swift_export.serving.access import check_tls, is_loopback, read_token
@@ -25,7 +24,7 @@ from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.web import Service, create_app
 from swift_export.system.items import as_items
 
-__all__ = ["Server", "serve", "start_server"]
+__all__ = ["Server", "listen", "serve", "server_for", "start_server"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 #: Seconds between the signal to end and the end of listening, in which balancers see that the server is not ready.
@@ -89,15 +88,32 @@ def start_server(
             "--token-file, or allow everybody with --no-token"
         )
     sources = sources_of(artifacts, names)
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     try:
         repository = Repository(sources, settings)
         repository.load()
-        app = create_app(repository, settings, log)
+        return server_for(repository, settings, log), listening
     except BaseException:
         listening.close()
         raise
-    return Server(_config(app, settings), app.state.service), listening
+
+
+def server_for(repository: Repository, settings: ServeSettings, log: ServeLog | None = None) -> Server:
+    """A server for loaded models."""
+    app = create_app(repository, settings, log)
+    config = uvicorn.Config(
+        app,
+        http=GuardedHttp,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=math.ceil(settings.timeout_s),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    return Server(config, app.state.service)
 
 
 def serve(
@@ -140,22 +156,7 @@ def serve(
     server.service.log.event("stopped")
 
 
-def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=GuardedHttp,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=math.ceil(settings.timeout_s),
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket on an address, bound before models are loaded; raises UsageError if that is not possible."""
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

@@ -188,9 +188,10 @@ class _Answer(Response):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         began = time.monotonic()
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self._reply.parts:
+        *parts, last = self._reply.parts
+        for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": last})
         self._metrics.stage(self._model, "send", time.monotonic() - began)
 
 
