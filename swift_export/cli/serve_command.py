@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from swift_export.cli import options
+from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.lists import REPEATED
+
+if TYPE_CHECKING:
+    from swift_export.serving.repository import Repository
 
 __all__ = ["register", "serve"]
 
@@ -132,6 +137,13 @@ def serve(
     from swift_export.serving.serve_log import ServeLog
     from swift_export.serving.server import serve as run_server
 
+    console = Console(quiet)
+
+    def say(address: str, repository: Repository) -> None:
+        for model in repository.models.values():
+            console.line(f"serving {model.name} {model.version} at {address}/v2/models/{model.name}")
+        sys.stdout.flush()
+
     run_server(
         artifacts,
         names=name or (),
@@ -150,4 +162,5 @@ def serve(
         queue=queue,
         timeout_s=timeout,
         golden=not no_check,
+        on_ready=say,
     )

@@ -19,7 +19,7 @@ from swift_export.errors import UsageError
 from swift_export.serving.access import check_tls, is_loopback, read_token
 from swift_export.serving.guarded_http import GuardedHttp
 from swift_export.serving.repository import Repository, sources_of
-from swift_export.serving.serve_log import ServeLog
+from swift_export.serving.serve_log import ServeLog, log_libraries
 from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.web import Service, create_app
 from swift_export.system.items import as_items
@@ -38,6 +38,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.service = service
         self._told: float | None = None
+        #: Called once requests are accepted.
+        self.on_started: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started and self.on_started is not None:
+            self.on_started()
 
     def stop(self) -> None:
         """End when the accepted requests are answered; told again, at once."""
@@ -124,7 +132,7 @@ def serve(
     port: int = 8000,
     token_file: str | Path | None = None,
     log: ServeLog | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str, Repository], None] | None = None,
     **settings: Any,
 ) -> None:
     """Serve artifacts by the Open Inference Protocol until SIGTERM or an interrupt.
@@ -138,22 +146,26 @@ def serve(
         port: port; 0: any free one.
         token_file: a file with the token that clients have to send; by default, SWIFT_EXPORT_TOKEN of the environment.
         log: where events are written; by default stderr.
-        on_ready: called with the server's address once it accepts requests.
+        on_ready: called with the server's address and its models once it accepts requests.
         settings: any others of `ServeSettings`.
 
     """
+    log = log or ServeLog()
+    log_libraries(log)
     token = read_token(None if token_file is None else Path(token_file))
     chosen = ServeSettings(host=host, port=port, token=token, **settings)
     given: Sequence[str | Path] = as_items(artifacts)
     server, listening = start_server([Path(path) for path in given], chosen, as_items(names), log)
     address = _address(listening, chosen)
-    server.service.log.event(
-        "serving", address=address, models=[source.name for source in server.service.repository.sources]
-    )
-    if on_ready is not None:
-        on_ready(address)
+
+    def started() -> None:
+        log.event("serving", address=address, models=list(server.service.repository.models))
+        if on_ready is not None:
+            on_ready(address, server.service.repository)
+
+    server.on_started = started
     server.run(sockets=[listening])
-    server.service.log.event("stopped")
+    log.event("stopped")
 
 
 def listen(host: str, port: int) -> socket.socket:
