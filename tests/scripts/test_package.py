@@ -44,4 +44,4 @@ def test_the_wheel_brings_licence_notice_and_command(wheel: zipfile.ZipFile) -> 
     assert {"licenses/LICENSE", "licenses/NOTICE"} <= set(about)
     assert "swift-export = swift_export.cli:main" in about["entry_points.txt"]
     extras = [line.split()[1] for line in about["METADATA"].splitlines() if line.startswith("Provides-Extra:")]
-    assert sorted(extras) == ["all", "fmri", "gpu", "iree", "openvino", "probe", "savedmodel", "scale"]
+    assert sorted(extras) == ["all", "fmri", "gpu", "iree", "openvino", "probe", "savedmodel", "scale", "serve"]
