@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from swift_export.errors import InputError
 from swift_export.serving.refusals import ClientGone, TooLarge, TooSlow, Unsupported
 from swift_export.system.text import shown
 
-__all__ = ["ENCODINGS", "Body", "Receive"]
+__all__ = ["ENCODINGS", "Body", "FillRest", "Receive"]
 
 #: The next message of a client, as of ASGI.
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+#: Fills memory with the rest of a body if that has its size.
+FillRest = Callable[[memoryview], Awaitable[bool]]
 
 #: The encodings of bodies, each with zlib's number for its header.
 ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 #: Most bytes that are decoded at once; a small body can hold gigabytes.
 _PIECE = 1 << 20
-#: Pieces from this size are decoded in another thread.
+#: Pieces from this size are decoded in another thread, and memory of this size is filled without copies.
 _LARGE = 1 << 14
 
 
@@ -35,7 +38,15 @@ class Body:
     loop's clock), and InputError for a body that ends too early or is not in its encoding.
     """
 
-    def __init__(self, receive: Receive, headers: Mapping[str, str], limit: int, deadline: float, where: str):
+    def __init__(
+        self,
+        receive: Receive,
+        headers: Mapping[str, str],
+        limit: int,
+        deadline: float,
+        where: str,
+        fill_rest: FillRest | None = None,
+    ):
         self._receive, self._limit, self._deadline, self._where = receive, limit, deadline, where
         encoding = headers.get("content-encoding", "identity").strip().lower() or "identity"
         if encoding != "identity" and encoding not in ENCODINGS:
@@ -46,6 +57,7 @@ class Body:
         self.length = _length(headers, where)
         if self.length is not None and self.length > limit:
             raise self._too_large(f"{self.length:,}")
+        self._fill_rest = None if self._bits else fill_rest
         self._pieces = self._decoded() if self._bits else self._received()
         self._left = memoryview(b"")
         self.received = 0
@@ -60,6 +72,8 @@ class Body:
         """Fill ``target`` with the next bytes; ``what`` they are is named if there are too few."""
         filled = 0
         while filled < len(target):
+            if not self._left and await self._filled(target[filled:]):
+                return
             if not self._left and not await self._next():
                 raise InputError(f"{self._where}: {what}: expected {len(target):,} bytes, found {filled:,}")
             taken = min(len(self._left), len(target) - filled)
@@ -92,17 +106,31 @@ class Body:
 
     async def _next(self) -> bool:
         """Take the next piece; False at the end."""
-        try:
+        with self._in_time():
             async with asyncio.timeout_at(self._deadline):
                 async for piece in self._pieces:
                     if piece:
                         self._left = memoryview(piece)
                         return True
-        except TimeoutError:
-            raise TooSlow(
-                f"{self._where}: expected the whole body within the time limit, found {self.received:,} bytes of it"
-            ) from None
         return False
+
+    async def _filled(self, target: memoryview) -> bool:
+        """Fill ``target`` without further copies, if that is possible."""
+        if self._fill_rest is None or len(target) < _LARGE:
+            return False
+        with self._in_time():
+            async with asyncio.timeout_at(self._deadline):
+                found = await self._fill_rest(target)
+        if found:
+            self.received += len(target)
+        return found
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise TooSlow(f"{self._where}: expected the whole body within the time limit, found a part") from None
 
     async def _received(self) -> AsyncIterator[bytes]:
         while not self.arrived:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEADERS_S", "MOST_HEADERS", "GuardedHttp"]
+from swift_export.serving.direct_body import DirectBody
+
+__all__ = ["FILL", "HEADERS_S", "MOST_HEADERS", "GuardedHttp"]
 
 #: Seconds for the headers of a request; for the rest of a body that was refused already; and for reading an answer.
 HEADERS_S, REST_S, READ_S = 10.0, 30.0, 60.0
+#: The extension of ASGI by which an application fills memory with the rest of a body.
+FILL = "swift_export.fill"
 #: Most bytes of headers.
 MOST_HEADERS = 2**16
 
@@ -22,6 +27,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes, self._in_head, self._whole = 0, True, False
+        #: Bytes of the body that have not arrived; only of a body of known length.
+        self._rest = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with the headers of the first request."""
@@ -51,7 +58,46 @@ class GuardedHttp(HttpToolsProtocol):
         """Its headers are there."""
         self._stop()
         self._in_head, self._head_bytes = False, 0
+        # Of a body that is sent in pieces or after a request for it, nobody knows what is the rest.
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        self._rest = int(lengths[0]) if lengths and not self.expect_100_continue and self.scheme == "http" else 0
+        self.scope.setdefault("extensions", {})[FILL] = {"rest": self.fill}
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._rest -= len(body)
+        super().on_body(body)
+
+    async def fill(self, target: memoryview) -> bool:
+        """Fill ``target`` if it is exactly what is left of the body; False if not, and nothing has happened.
+
+        Raises ClientGone if the client hangs up. If it is cancelled, the connection ends with the answer.
+        """
+        cycle = self.cycle
+        if len(target) != self._rest or cycle.body or self._whole or cycle.disconnected or self.transport.is_closing():
+            return False
+        sink = DirectBody(target, self.flow.pause_reading, self.connection_lost)
+        self._stand_in(sink)
+        try:
+            await sink.full
+        except BaseException:
+            # The parser is still in the middle of the body.
+            cycle.keep_alive = False
+            raise
+        finally:
+            if not cycle.disconnected:
+                self._stand_in(self)
+        # For the parser, the body never ends: it makes room for another one.
+        self.parser = httptools.HttpRequestParser(self)
+        self.on_message_complete()
+        return True
+
+    def _stand_in(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let ``protocol`` receive what arrives from now on."""
+        self.flow.pause_reading()
+        self.transport.set_protocol(protocol)
+        self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """Its body is there."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from swift_export.errors import InputError
 from swift_export.serving.batching import Answered, Batcher
-from swift_export.serving.bodies import Body, Receive
+from swift_export.serving.bodies import Body, FillRest, Receive
 from swift_export.serving.refusals import ClientGone, TooLarge
 from swift_export.serving.serve_metrics import ServeMetrics
 from swift_export.serving.serve_settings import ServeSettings
@@ -67,6 +67,7 @@ async def infer(
     metrics: ServeMetrics,
     receive: Receive,
     headers: Mapping[str, str],
+    fill_rest: FillRest | None = None,
 ) -> Reply:
     """Answer a request.
 
@@ -77,7 +78,7 @@ async def infer(
     began = time.monotonic()
     with batcher.reserve(model):
         limit = body_limit(model, settings.max_batch)
-        body = Body(receive, headers, limit, loop.time() + settings.timeout_s, model.name)
+        body = Body(receive, headers, limit, loop.time() + settings.timeout_s, model.name, fill_rest)
         request, arrays = await _received(body, model, headers, settings.max_batch)
         metrics.stage(model.name, "receive", time.monotonic() - began)
         metrics.received(model.name, body.received)

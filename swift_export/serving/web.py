@@ -16,6 +16,7 @@ from swift_export.errors import SwiftExportError
 from swift_export.formats.signature import TensorSpec
 from swift_export.serving.access import Access
 from swift_export.serving.batching import Batcher
+from swift_export.serving.guarded_http import FILL
 from swift_export.serving.inference import HEADER_LENGTH, Reply, infer
 from swift_export.serving.refusals import Busy, ClientGone, Stopping, Unauthorized, Unknown, status_of
 from swift_export.serving.repository import Loaded, Repository
@@ -148,7 +149,10 @@ def _add_models(app: FastAPI, service: Service) -> None:
         if service.draining:
             raise Stopping("the server ends; try another one")
         model = found(request, name, version)
-        reply = await infer(model, service.batcher, service.settings, service.metrics, request.receive, request.headers)
+        fill_rest = request.scope.get("extensions", {}).get(FILL, {}).get("rest")
+        reply = await infer(
+            model, service.batcher, service.settings, service.metrics, request.receive, request.headers, fill_rest
+        )
         return _Answer(reply, model.name, service.metrics)
 
     @app.post("/v2/repository/index")

@@ -26,17 +26,20 @@ from swift_export.serving.serve_settings import ServeSettings
 HOST = "127.0.0.1"
 
 
-def mix(path: Path, seed: int = 0, width: int = 32) -> Path:
-    """A layer: float32 x (batch, 1, 16, 16) -> float32 y (batch, width)."""
-    weight = np.random.default_rng(seed).standard_normal((256, width)).astype(np.float32)
+def mix(path: Path, seed: int = 0, side: int = 16) -> Path:
+    """A layer: float32 x (batch, 1, side, side) -> float32 y (batch, 32)."""
+    weight = np.random.default_rng(seed).standard_normal((side * side, 32)).astype(np.float32)
     nodes = [
         helper.make_node("Reshape", ["x", "flat"], ["rows"]),
         helper.make_node("MatMul", ["rows", "weight"], ["sums"]),
         helper.make_node("Tanh", ["sums"], ["y"]),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 16, 16])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", width])
-    constants = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([-1, 256]), "flat")]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, side, side])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 32])
+    constants = [
+        numpy_helper.from_array(weight, "weight"),
+        numpy_helper.from_array(np.array([-1, side * side]), "flat"),
+    ]
     return _save(path, nodes, [x], [y], constants)
 
 

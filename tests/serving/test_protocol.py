@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from embedded import Running, request, session
+from embedded import Reply, Running, post, request, session
 
 pytestmark = pytest.mark.requires("serve")
 
@@ -122,6 +123,18 @@ def test_encoded_and_chunked_bodies(server: Running, files: dict[str, Path]) -> 
         yield from (body[at : at + 777] for at in range(0, len(body), 777))
 
     np.testing.assert_array_equal(server.call("POST", INFER, pieces(), {LENGTH: str(length)}).array("y"), expected)
+
+
+def test_large_requests_one_behind_the_other_on_a_connection(server: Running) -> None:
+    """Their last input goes straight from the socket to where it is computed with, the first does not."""
+    rng = np.random.default_rng(0)
+    sent = [{"n": rng.integers(-9, 9, (2, 50_000)), "w": rng.random((2, 50_000))} for _ in range(3)]
+    with server.open(b"".join(post("pair", arrays) for arrays in sent)) as connection:
+        for arrays in sent:
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            reply = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            np.testing.assert_array_equal(reply.array("product"), arrays["n"] * arrays["w"])
 
 
 ENTRY: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [1, 1, 16, 16], "data": [0] * 256}

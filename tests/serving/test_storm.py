@@ -15,21 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedded import Running, serving, session, until
+from embedded import Running, mix, serving, session, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.requires("serve")
 
 
-def test_a_storm_of_clients(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storm_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from _client_storm import GOOD, KINDS, Storm
 
-    direct = session(files["mix"])
-    with serving({"mix": files["mix"]}, batching="on", queue=6, timeout_s=0.5) as server:
+    # 64 KiB an item: large enough to go straight from the socket to where it is computed with.
+    file = mix(tmp_path / "mix.onnx", side=128)
+    direct = session(file)
+    with serving({"mix": file}, batching="on", queue=6, timeout_s=0.5) as server:
         server.call("GET", "/v2")
         before = len(os.listdir("/proc/self/fd"))
-        storm = Storm(server.port, "mix", "x", (1, 16, 16))
+        storm = Storm(server.port, "mix", "x", (1, 128, 128))
         storm.run(requests=6 * len(KINDS), clients=8)
         count = storm.check(lambda x: direct.run(None, {"x": x})[0])
         assert storm.faults == []
