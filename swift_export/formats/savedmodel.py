@@ -71,12 +71,12 @@ def essentials(path: Path) -> dict[str, str]:
 
 
 def signature_of(graph: Any, stated: Mapping[str, str]) -> Signature:
-    """``serving_default`` of a graph, with names of unknown dimensions from the file's essentials."""
+    """``serving_default`` of a graph, with the order and the names of unknown dimensions from the file's essentials."""
     serving = graph.signature_def[SIGNATURE]
     names = stated_signature(stated)
     return Signature(
-        with_names(_specs(serving.inputs), names.inputs if names else ()),
-        with_names(_specs(serving.outputs), names.outputs if names else ()),
+        _as_stated(_specs(serving.inputs), names.inputs if names else ()),
+        _as_stated(_specs(serving.outputs), names.outputs if names else ()),
     )
 
 
@@ -94,6 +94,12 @@ def read_savedmodel(path: Path) -> Facts:
         "metadata": metadata,
     }
     return Facts("savedmodel", signature_of(graph, metadata), details)
+
+
+def _as_stated(specs: Sequence[TensorSpec], stated: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """``specs`` in the order and with the names of ``stated``: TensorFlow itself keeps neither."""
+    places = {spec.name: place for place, spec in enumerate(stated)}
+    return with_names(sorted(specs, key=lambda spec: places.get(spec.name, len(places))), stated)
 
 
 def _specs(values: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

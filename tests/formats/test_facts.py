@@ -26,8 +26,8 @@ OUTPUTS = (
 SIGNATURE = Signature(INPUTS, OUTPUTS)
 
 
-def stated() -> dict[str, str]:
-    sides = {"inputs": INPUTS, "outputs": OUTPUTS}
+def stated(inputs: tuple[TensorSpec, ...] = INPUTS) -> dict[str, str]:
+    sides = {"inputs": inputs, "outputs": OUTPUTS}
     written = {
         side: [{"name": s.name, "dtype": s.dtype, "dims": list(s.dims)} for s in specs] for side, specs in sides.items()
     }
@@ -100,6 +100,9 @@ def test_savedmodels_by_what_they_state(tmp_path: Path) -> None:
     assets.mkdir()
     (assets / "swift_export.json").write_text(json.dumps(stated()))
     assert read_savedmodel(tmp_path).signature == SIGNATURE
+    # TensorFlow sorts them by name.
+    (assets / "swift_export.json").write_text(json.dumps(stated(INPUTS[::-1])))
+    assert read_savedmodel(tmp_path).signature == Signature(INPUTS[::-1], OUTPUTS)
     (assets / "swift_export.json").unlink()
     found = read_savedmodel(tmp_path).signature
     assert found is not None
