@@ -193,6 +193,10 @@ def test_what_the_export_allowed_is_allowed_again(folder: Path, tmp_path: Path) 
     assert report.artifacts[0].comparisons[0].allowed == Tolerance(WIDEST, WIDEST, "noisy")
     change_golden(folder, lambda golden: golden.update(relative_l2=2 * WIDEST))
     refused(folder, ArtifactError, "manifest.json: golden outputs: expected tolerances up to 0.0001, found 0.0002 and")
+    # What an export allows a model with float16 in it.
+    half = tolerance("float16", "cpu")
+    change_golden(folder, lambda golden: golden.update(relative_l2=half.relative_l2, relative_max=half.relative_max))
+    assert check_quick([folder / "onnx"]).report.passed
 
 
 def test_a_changed_golden_file_is_tampering(folder: Path) -> None:
