@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from swift_export.parity.locate.axis_order import as_laid_out
 from swift_export.parity.locate.intermediate_values import IntermediateValues
-from swift_export.parity.locate.layouts import as_laid_out
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import Difference, compare
 from swift_export.parity.measure.tolerances import Tolerance

@@ -6,8 +6,8 @@ import numpy as np
 
 from swift_export.models import Model
 from swift_export.models.model import Picture
+from swift_export.parity.locate.axis_order import as_laid_out
 from swift_export.parity.locate.intermediate_values import IntermediateValues
-from swift_export.parity.locate.layouts import as_laid_out
 from swift_export.parity.locate.locating import block_of
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.compare import compare

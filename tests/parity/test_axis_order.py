@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swift_export.parity.locate.layouts import as_laid_out
+from swift_export.parity.locate.axis_order import as_laid_out
 
 VALUE = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
 
