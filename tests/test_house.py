@@ -71,6 +71,7 @@ SAME_NAMES = {
     "weights": "SwiFT's weights: the folder, and the class",
     "charts": "numbers drawn: a check's report, a scan's picture",
     "page": "a whole page: a check's report, a scan's picture",
+    "layout": "where files lie: those of an artifact, and the command that lays them out for servers",
 }
 
 

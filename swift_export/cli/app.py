@@ -13,6 +13,7 @@ from swift_export.cli import (
     exporting,
     extracting,
     inspecting,
+    layout,
     modelling,
     models,
     preparing,
@@ -67,6 +68,7 @@ for group in (
     probing,
     serve_command,
     inspecting,
+    layout,
     models,
     runtimes,
 ):

@@ -1,1 +1,1 @@
-"""The embedded server: exported models behind the Open Inference Protocol."""
+"""Serving of exported models: the embedded server of the Open Inference Protocol, and layouts for other servers."""

@@ -1,0 +1,1 @@
+"""Folders for other servers: Triton, TensorFlow Serving, KServe and OpenVINO Model Server."""
