@@ -214,8 +214,9 @@ def served(python: Path, repository: Path, scratch: Path) -> Iterator[dict[str, 
 
 
 def ending(log: Path) -> list[str]:
-    """The last lines of a log."""
-    return log.read_text(errors="replace").strip().splitlines()[-15:]
+    """The errors in Triton's log, or its last lines."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return [line for line in lines if re.match(r"E\d|error:|Signal", line)] or lines[-15:]
 
 
 def by_curl(layout: Path, name: str, case: dict[str, Any], port: int) -> bool:

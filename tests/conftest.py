@@ -112,6 +112,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),
+    "tritonclient": ("Triton's clients", _modules("tritonclient", "grpc", "geventhttpclient")),
+    "kubernetes": ("kubernetes-validate", _modules("kubernetes_validate")),
     "scale": ("Dask, dask-jobqueue and bids2table", _modules("distributed", "dask_jobqueue", "bids2table")),
     "bids": ("the BIDS validator", _modules("bids_validator_deno")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),

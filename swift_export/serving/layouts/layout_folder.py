@@ -170,7 +170,7 @@ def _write_readme(servable: Servable, layout: ServerLayout, draft: Path) -> None
     manifest = servable.manifest
     inputs = [f"{layout.inputs(servable)}/{flat_input(number)}" for number in range(len(servable.case.inputs))]
     request = draft / SMOKE / "request.json"
-    facts = {
+    facts: dict[str, Any] = {
         "title": layout.title,
         "model": servable.name,
         "variant": shown(manifest.model.variant),
@@ -191,7 +191,7 @@ def _write_readme(servable: Servable, layout: ServerLayout, draft: Path) -> None
         "json_outputs": all(spec.dtype != "float16" for spec in servable.signature.outputs),
         "tool": f"swift-export {__version__}",
     }
-    text = rendered(f"{layout.name}/README.md.j2", **(facts | layout.facts(servable)))
+    text = rendered(f"{layout.name}/README.md.j2", **{**facts, **layout.facts(servable)})
     (draft / "README.md").write_text(text, encoding="utf-8")
 
 

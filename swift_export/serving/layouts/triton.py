@@ -26,12 +26,16 @@ _REPOSITORY = "models"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in config.pbtxt; without ``dims`` of its own, a scalar has one of size 1 that Triton removes."""
+    """A tensor in config.pbtxt. Triton has no scalars: they have a dimension of size 1 in ``dims``.
+
+    With ``reshaped``, it must be told to remove that from the items of a batch. Alone, a scalar is left to the backend,
+    and Triton refuses the same instruction.
+    """
 
     name: str
     type: str
     dims: tuple[int, ...]
-    scalar: bool
+    reshaped: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _config(servable: Servable) -> dict[str, Any]:
 
 def _tensor(spec: TensorSpec, combined: bool) -> Tensor:
     dims = tuple(dim if isinstance(dim, int) else -1 for dim in spec.dims[combined:])
-    return Tensor(spec.name, OIP_TYPES[spec.dtype], _or_one(dims), not dims)
+    return Tensor(spec.name, OIP_TYPES[spec.dtype], _or_one(dims), combined and not dims)
 
 
 def _or_one(dims: tuple[int, ...]) -> tuple[int, ...]:
