@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import onnx
 import pytest
 
@@ -120,6 +121,18 @@ def test_a_conversion(ask, tmp_path: Path) -> None:
     assert (told["opset"], told["nodes"]) == (20, 1)
     assert [found["sizes"] for found in told["check"]["comparisons"]] == [{"batch": 2}, {"batch": 3}]
     assert all(found["passed"] and found["relative_l2"] <= 1e-5 for found in told["check"]["comparisons"])
+
+
+def test_a_layout(ask, artifact: Path, tmp_path: Path) -> None:
+    told = ask("layout", "triton", artifact, "-o", "layout", "--name", "swift")
+    assert (told["folder"], told["layout"], told["model"]) == ("layout", "triton", "swift")
+    written = holds(told["files"], tmp_path)
+    assert {"layout/README.md", "layout/smoke_test.py", "layout/models/swift/1/model.onnx"} <= written
+    # The phantom of the export's check, and what the reference made of it.
+    case = json.loads((tmp_path / "layout" / "layout.json").read_text())["smoke_test"]
+    golden = np.load(artifact / "golden" / "onnx" / "features.npy")
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "layout" / case["outputs"][0]["file"], "f4"), golden.ravel())
+    assert ask("layout", "ovms", artifact, "-o", "layout", status=2)["error"]["kind"] == "UsageError"
 
 
 @pytest.mark.parametrize(
