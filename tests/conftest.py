@@ -119,12 +119,18 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
     "openssl": ("OpenSSL's program", _programs("openssl")),
+    "npm": (
+        "Node.js and the packages of examples/clients/typescript",
+        lambda: (
+            _programs("node")() and (HERE.parent / "examples/clients/typescript/node_modules/onnxruntime-node").is_dir()
+        ),
+    ),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
 }
 #: What --fast leaves out.
 HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
-OPTIONAL_IN_CI = frozenset({"gpu"})
+OPTIONAL_IN_CI = frozenset({"gpu", "npm"})
 #: The files that take longest, in order (docs/testing.md says how to find them).
 LONGEST = (
     "test_full_size.py",
