@@ -55,6 +55,23 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", help="The port; 0: any free one.", rich_help_panel=_ACCESS)] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Serve over gRPC, too, on this port (Triton's is 8001); 0: any free one.",
+            show_default="HTTP alone",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory",
+            help="Let clients on this machine send and receive tensors in shared memory, as in Triton. Needs a token.",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +83,11 @@ def serve(
     ] = None,
     no_token: Annotated[
         bool,
-        typer.Option("--no-token", help="Let other machines use the server without a token.", rich_help_panel=_ACCESS),
+        typer.Option(
+            "--no-token",
+            help="Let other machines use the server, or clients use shared memory, without a token.",
+            rich_help_panel=_ACCESS,
+        ),
     ] = False,
     tls_cert: Annotated[
         Path | None,
@@ -127,7 +148,7 @@ def serve(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Serve models over HTTP, by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
+    """Serve models over HTTP and gRPC, by the Open Inference Protocol v2, until SIGTERM or Ctrl-C.
 
     A model is loaded again when its artifact changes. Events are written to stderr, one line of JSON each.
     """
@@ -149,6 +170,8 @@ def serve(
         names=name or (),
         host=host,
         port=port,
+        grpc_port=grpc_port,
+        shared_memory=shared_memory,
         token_file=token_file,
         log=ServeLog(quiet=quiet),
         no_token=no_token,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +19,32 @@ from swift_export.serving.refusals import ClientGone, TooLarge
 from swift_export.serving.serve_metrics import ServeMetrics
 from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.served_model import ServedModel
-from swift_export.serving.tensors import InferRequest, encode_answer, from_json, parse_request, raw_request, values_of
+from swift_export.serving.shared_memory import Regions, read, write
+from swift_export.serving.tensors import (
+    InferRequest,
+    WireInput,
+    encode_answer,
+    from_json,
+    parse_request,
+    raw_request,
+    values_of,
+)
 from swift_export.system.arrays import dtype_of
 from swift_export.system.text import shown
 
-__all__ = ["HEADER_LENGTH", "Reply", "body_limit", "infer"]
+__all__ = ["HEADER_LENGTH", "MOST_JSON", "Reply", "Submit", "array_of", "body_limit", "check_items", "compute", "infer"]
 
 #: The header with the length of the JSON before binary tensors.
 HEADER_LENGTH = "inference-header-content-length"
 #: Most bytes of JSON: its numbers take ten times the memory, and other requests wait while it is read.
-_MOST_JSON = 16 * 2**20
+MOST_JSON = 16 * 2**20
 #: Largest inputs of a model whose dimensions do not tell how large they can be.
 _MOST_UNKNOWN = 256 * 2**20
 #: Inputs from this size are converted in another thread.
 _LARGE = 1 << 16
+
+#: Computes inputs.
+Submit = Callable[[dict[str, np.ndarray]], Awaitable[Answered]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ def body_limit(model: ServedModel, max_batch: int) -> int:
             return _MOST_UNKNOWN
         items = max_batch if batched else 1
         total += items * dtype_of(spec.dtype).itemsize * math.prod(dim for dim in sizes if isinstance(dim, int))
-    return total + _MOST_JSON
+    return total + MOST_JSON
 
 
 async def infer(
@@ -65,14 +78,16 @@ async def infer(
     batcher: Batcher,
     settings: ServeSettings,
     metrics: ServeMetrics,
+    regions: Regions,
     receive: Receive,
     headers: Mapping[str, str],
+    client: str | None,
     fill_rest: FillRest | None = None,
 ) -> Reply:
-    """Answer a request.
+    """Answer a request of the client at an address.
 
-    Raises the refusals of bodies and queues, InputError for a bad request, MachineError if the runtime fails, and
-    ClientGone if the client hangs up.
+    Raises the refusals of bodies, queues and shared memory, InputError for a bad request, MachineError if the runtime
+    fails, and ClientGone if the client hangs up.
     """
     loop = asyncio.get_running_loop()
     began = time.monotonic()
@@ -83,11 +98,15 @@ async def infer(
         metrics.stage(model.name, "receive", time.monotonic() - began)
         metrics.received(model.name, body.received)
         deadline = loop.time() + min(settings.timeout_s, request.timeout_s or settings.timeout_s)
-        answered = await _while_connected(batcher, model, arrays, deadline, receive)
-    metrics.stage(model.name, "queue", answered.queued_s)
-    metrics.stage(model.name, "compute", answered.computed_s)
-    metrics.batch(model.name, answered.batch_items)
-    parameters = {"batch": answered.batch, "batch_items": answered.batch_items, "batch_offset": answered.offset}
+        answered, parameters = await compute(
+            model,
+            request,
+            arrays,
+            lambda inputs: _while_connected(batcher, model, inputs, deadline, receive),
+            metrics,
+            regions,
+            client,
+        )
     small = all(request.outputs.values()) or sum(a.nbytes for a in answered.outputs.values()) < _LARGE
     if small:
         length, parts = encode_answer(model, request, answered.outputs, parameters)
@@ -98,13 +117,64 @@ async def infer(
     return Reply(parts, length)
 
 
+async def compute(
+    model: ServedModel,
+    request: InferRequest,
+    arrays: dict[str, np.ndarray],
+    submit: Submit,
+    metrics: ServeMetrics,
+    regions: Regions,
+    client: str | None,
+) -> tuple[Answered, dict[str, Any]]:
+    """Compute a request whose inputs in its body are in ``arrays``, and return the parameters of its answer, too.
+
+    Inputs in shared memory are read, and outputs that go there are written.
+    """
+    inputs = [wire for wire in request.inputs if wire.place is not None]
+    if inputs or request.places:
+        regions.allow(client)
+    found = regions.find(*(wire.place for wire in inputs if wire.place), *request.places.values())
+    for wire in inputs:
+        assert wire.place is not None
+        raw = np.empty(wire.shape, dtype_of(wire.sent))
+        await asyncio.to_thread(read, found[wire.place], wire.place, raw.reshape(-1).view(np.uint8).data)
+        arrays[wire.name] = await array_of(wire, raw)
+    answered = await submit(arrays)
+    for name, place in request.places.items():
+        source = np.ascontiguousarray(answered.outputs[name]).reshape(-1).view(np.uint8).data
+        await asyncio.to_thread(write, found[place], place, source)
+    metrics.stage(model.name, "queue", answered.queued_s)
+    metrics.stage(model.name, "compute", answered.computed_s)
+    metrics.batch(model.name, answered.batch_items)
+    return answered, {"batch": answered.batch, "batch_items": answered.batch_items, "batch_offset": answered.offset}
+
+
+def check_items(model: ServedModel, request: InferRequest, max_batch: int) -> None:
+    """Raise TooLarge for a batch of more than ``max_batch`` items, and inputs of no known size that are too large."""
+    if model.batched and request.items > max_batch:
+        raise TooLarge(
+            f"{model.name}: expected at most {max_batch} items in a request, found {request.items}; send several, or "
+            "start the server with a larger --max-batch"
+        )
+    size, limit = sum(wire.size for wire in request.inputs), body_limit(model, max_batch)
+    if size > limit:
+        raise TooLarge(f"{model.name}: expected inputs of at most {limit:,} bytes, found {size:,}")
+
+
+async def array_of(wire: WireInput, raw: np.ndarray) -> np.ndarray:
+    """An input as the model takes it, from the array that was sent; in another thread where that takes long."""
+    if wire.sent == wire.dtype or raw.nbytes < _LARGE:
+        return values_of(wire, raw)
+    return await asyncio.to_thread(values_of, wire, raw)
+
+
 async def _received(
     body: Body, model: ServedModel, headers: Mapping[str, str], max_batch: int
 ) -> tuple[InferRequest, dict[str, np.ndarray]]:
     """The request and its inputs, as the model takes them."""
     stated = headers.get(HEADER_LENGTH)
     if stated is None:
-        text = await body.rest(_MOST_JSON)
+        text = await body.rest(MOST_JSON)
         request = parse_request(text, model)
     elif (length := _header_length(stated, model)) == 0:
         if body.size is None:
@@ -112,11 +182,7 @@ async def _received(
         request = raw_request(body.size, model)
     else:
         request = parse_request(await body.read(length, "JSON"), model)
-    if model.batched and request.items > max_batch:
-        raise TooLarge(
-            f"{model.name}: expected at most {max_batch} items in a request, found {request.items}; send several, or "
-            "start the server with a larger --max-batch"
-        )
+    check_items(model, request, max_batch)
     if stated is None and request.size:
         raise InputError(f"{model.name}: expected the header {HEADER_LENGTH}, as bytes follow the JSON, found none")
     if body.size is not None and stated is not None and body.size != int(stated) + request.size:
@@ -126,6 +192,8 @@ async def _received(
         )
     arrays: dict[str, np.ndarray] = {}
     for wire in request.inputs:
+        if wire.place is not None:
+            continue
         if wire.data is None:
             raw = np.empty(wire.shape, dtype_of(wire.sent))
             await body.fill(raw.reshape(-1).view(np.uint8).data, wire.name)
@@ -133,10 +201,7 @@ async def _received(
             raw = from_json(wire, model.name)
         else:
             raw = await asyncio.to_thread(from_json, wire, model.name)
-        if wire.sent == wire.dtype or raw.nbytes < _LARGE:
-            arrays[wire.name] = values_of(wire, raw)
-        else:
-            arrays[wire.name] = await asyncio.to_thread(values_of, wire, raw)
+        arrays[wire.name] = await array_of(wire, raw)
     await body.end()
     return request, arrays
 
@@ -167,6 +232,6 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def _header_length(stated: str, model: ServedModel) -> int:
-    if not stated.isascii() or not stated.isdigit() or len(stated) > 12 or int(stated) > _MOST_JSON:
-        raise InputError(f"{model.name}: {HEADER_LENGTH}: expected at most {_MOST_JSON:,} bytes, found {shown(stated)}")
+    if not stated.isascii() or not stated.isdigit() or len(stated) > 12 or int(stated) > MOST_JSON:
+        raise InputError(f"{model.name}: {HEADER_LENGTH}: expected at most {MOST_JSON:,} bytes, found {shown(stated)}")
     return int(stated)

@@ -8,6 +8,7 @@ __all__ = [
     "Busy",
     "ClientGone",
     "Expired",
+    "Forbidden",
     "Refusal",
     "Stopping",
     "TooLarge",
@@ -31,8 +32,14 @@ class Unauthorized(Refusal):
     http_status = 401
 
 
+class Forbidden(Refusal):
+    """Something that this server, or this client, may not do."""
+
+    http_status = 403
+
+
 class Unknown(Refusal):
-    """No such model, version or address."""
+    """No such model, version, region or address."""
 
     http_status = 404
 

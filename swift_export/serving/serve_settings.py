@@ -25,8 +25,10 @@ class ServeSettings:
     Attributes:
         host: address to listen on.
         port: port of HTTP; 0: any free port.
+        grpc_port: port of gRPC; 0: any free port; None: no gRPC.
+        shared_memory: whether clients on this machine may register shared memory.
         token: the bearer token that clients send; None: none is needed.
-        no_token: whether other machines may use the server without a token.
+        no_token: whether other machines, and shared memory, may do without a token.
         tls_cert: certificate (chain), PEM; with ``tls_key``, its key.
         runtime: ``onnxruntime`` or ``openvino``.
         threads: threads of a model; None: one per processor.
@@ -42,6 +44,8 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
+    shared_memory: bool = False
     token: str | None = None
     no_token: bool = False
     tls_cert: Path | None = None
@@ -65,8 +69,14 @@ class ServeSettings:
         for option, count in (("--max-batch", self.max_batch), ("--queue", self.queue), ("--threads", self.threads)):
             if count is not None and count < 1:
                 raise UsageError(f"{option} {count}: expected at least 1")
-        if not 0 <= self.port < 2**16:
-            raise UsageError(f"--port {self.port}: expected 0 to 65535")
+        for option, port in (("--port", self.port), ("--grpc-port", self.grpc_port)):
+            if port is not None and not 0 <= port < 2**16:
+                raise UsageError(f"{option} {port}: expected 0 to 65535")
+        if self.shared_memory and self.token is None and not self.no_token:
+            raise UsageError(
+                "--shared-memory: expected a token, as other users of this machine could have the server read or "
+                "change your shared memory, found none; give one with --token-file, or allow everybody with --no-token"
+            )
         if not 0 < self.timeout_s <= 86_400:
             raise UsageError(f"--timeout {self.timeout_s:g}: expected more than 0 seconds, at most a day")
         if not 0 <= self.batch_wait_s <= 60:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -24,6 +25,9 @@ from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.web import Service, create_app
 from swift_export.system.items import as_items
 
+if TYPE_CHECKING:
+    from swift_export.serving.grpc_server import GrpcServer
+
 __all__ = ["Server", "listen", "serve", "server_for", "start_server"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
@@ -34,15 +38,17 @@ _NOTICE_S = 0.2
 class Server(uvicorn.Server):
     """Ends in order: not ready, then no new requests, then the end once all accepted ones are answered."""
 
-    def __init__(self, config: uvicorn.Config, service: Service):
+    def __init__(self, config: uvicorn.Config, service: Service, grpc: GrpcServer | None = None):
         super().__init__(config)
-        self.service = service
+        self.service, self.grpc = service, grpc
         self._told: float | None = None
         #: Called once requests are accepted.
         self.on_started: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        if self.grpc is not None:
+            await self.grpc.start()
         await super().startup(sockets)
         if self.started and self.on_started is not None:
             self.on_started()
@@ -55,6 +61,12 @@ class Server(uvicorn.Server):
             self.service.log.event("stopping")
         else:
             self.force_exit = self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more; end once what was accepted is answered."""
+        if self.grpc is not None:
+            await self.grpc.stop()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end, asked ten times a second."""
@@ -97,17 +109,27 @@ def start_server(
         )
     sources = sources_of(artifacts, names)
     listening = listen(settings.host, settings.port)
+    for_grpc: socket.socket | None = None
     try:
+        if settings.grpc_port is not None:
+            for_grpc = listen(settings.host, settings.grpc_port)
         repository = Repository(sources, settings)
         repository.load()
-        return server_for(repository, settings, log), listening
+        return server_for(repository, settings, log, for_grpc), listening
     except BaseException:
         listening.close()
+        if for_grpc is not None:
+            for_grpc.close()
         raise
 
 
-def server_for(repository: Repository, settings: ServeSettings, log: ServeLog | None = None) -> Server:
-    """A server for loaded models."""
+def server_for(
+    repository: Repository,
+    settings: ServeSettings,
+    log: ServeLog | None = None,
+    for_grpc: socket.socket | None = None,
+) -> Server:
+    """A server for loaded models; ``for_grpc`` is a bound socket, if it also serves gRPC."""
     app = create_app(repository, settings, log)
     config = uvicorn.Config(
         app,
@@ -121,7 +143,15 @@ def server_for(repository: Repository, settings: ServeSettings, log: ServeLog | 
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    return Server(config, app.state.service)
+    return Server(config, app.state.service, None if for_grpc is None else _grpc(app.state.service, for_grpc))
+
+
+def _grpc(service: Service, reserved: socket.socket) -> GrpcServer:
+    # Else gRPC writes lines of its own to stderr, among those of the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from swift_export.serving.grpc_server import GrpcServer  # takes time to import
+
+    return GrpcServer(service, reserved)
 
 
 def serve(
@@ -159,7 +189,8 @@ def serve(
     address = _address(listening, chosen)
 
     def started() -> None:
-        log.event("serving", address=address, models=list(server.service.repository.models))
+        grpc = {} if server.grpc is None else {"grpc": server.grpc.address}
+        log.event("serving", address=address, **grpc, models=list(server.service.repository.models))
         if on_ready is not None:
             on_ready(address, server.service.repository)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from swift_export.errors import InputError
 from swift_export.serving.served_model import ServedModel
+from swift_export.serving.shared_memory import Place, place_of
 from swift_export.system.arrays import dtype_of, is_float
 from swift_export.system.text import listed, shown
 
@@ -26,8 +27,10 @@ __all__ = [
     "WireInput",
     "datatype_of",
     "encode_answer",
+    "from_json",
     "parse_request",
     "raw_request",
+    "request_of",
     "values_of",
 ]
 
@@ -60,7 +63,7 @@ _MOST_TENSORS, _MOST_DIMS = 256, 32
 class WireInput:
     """An input of a request: as it is sent, and the element type that the model takes.
 
-    ``data`` are the elements in JSON; None if ``size`` bytes follow instead.
+    ``data`` are the elements in JSON; None if ``size`` bytes follow instead, or are in shared memory at ``place``.
     """
 
     name: str
@@ -71,6 +74,7 @@ class WireInput:
     data: Any = None
     scale: float = 1.0
     offset: float = 0.0
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class InferRequest:
     """What the JSON of a request says.
 
     ``outputs`` are the wanted ones, each with whether it is wanted as bytes; ``timeout_s`` is the client's own limit.
-    ``items`` is the number of items in its batch.
+    ``items`` is the number of items in its batch, and ``places`` are where outputs go that go to shared memory.
     """
 
     id: str | None
@@ -86,11 +90,12 @@ class InferRequest:
     outputs: Mapping[str, bool]
     items: int
     timeout_s: float | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """The number of bytes behind the JSON."""
-        return sum(one.size for one in self.inputs if one.data is None)
+        return sum(one.size for one in self.inputs if one.data is None and one.place is None)
 
 
 def datatype_of(dtype: str) -> str:
@@ -107,7 +112,12 @@ def parse_request(text: bytes | bytearray, model: ServedModel) -> InferRequest:
         body = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: expected a request as JSON, found other text ({shown(error)})") from None
-    body = _object(body, where, "the request")
+    return request_of(_object(body, where, "the request"), model)
+
+
+def request_of(body: Mapping[str, Any], model: ServedModel) -> InferRequest:
+    """The request in an object of JSON, in which ``data`` may also be arrays; raises like `parse_request`."""
+    where = model.name
     parameters = _object(body.get("parameters", {}), where, "parameters")
     request_id = body.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -118,9 +128,8 @@ def parse_request(text: bytes | bytearray, model: ServedModel) -> InferRequest:
         raise InputError(f"{where}: inputs: expected each once, found {listed(names)}")
     items = model.check({one.name: one.shape for one in inputs})
     default = _flag(parameters, "binary_data_output", where)
-    return InferRequest(
-        request_id, inputs, _outputs(body.get("outputs"), default, model), items, _timeout(parameters, where)
-    )
+    outputs, places = _outputs(body.get("outputs"), default, model)
+    return InferRequest(request_id, inputs, outputs, items, _timeout(parameters, where), places)
 
 
 def raw_request(size: int, model: ServedModel) -> InferRequest:
@@ -191,7 +200,10 @@ def encode_answer(
     for name, binary in request.outputs.items():
         array = np.ascontiguousarray(outputs[name])
         entry: dict[str, Any] = {"name": name, "datatype": datatype_of(array.dtype.name), "shape": list(array.shape)}
-        if binary:
+        if place := request.places.get(name):
+            entry["parameters"] = place.described(array.nbytes)
+            described.append(json.dumps(entry).encode())
+        elif binary:
             entry["parameters"] = {"binary_data_size": array.nbytes}
             # Of a type that NumPy lacks, the bytes.
             behind.append(array.reshape(-1).view(np.uint8).data)
@@ -231,29 +243,27 @@ def _input(entry: Any, model: ServedModel) -> WireInput:
         raise InputError(f"{where}: expected {datatype_of(spec.dtype)}, {spec}, found {shown(datatype)}")
     shape = _shape(entry.get("shape"), where)
     parameters = _object(entry.get("parameters", {}), where, "parameters")
-    if unknown := [key for key in parameters if key.startswith("shared_memory")]:
-        raise InputError(f"{where}: {unknown[0]}: shared memory is not registered with this server")
+    place = place_of(parameters, where)
     scale, offset = 1.0, 0.0
     if narrowed and sent == "int16":
         scale, offset = _number(parameters, "scale", where), _number(parameters, "offset", where, 0.0)
     size = dtype_of(sent).itemsize * math.prod(shape)
-    stated = parameters.get("binary_data_size")
+    stated = parameters.get("binary_data_size") if place is None else place.size
     data = entry.get("data")
     if (stated is None) == (data is None):
         found = "neither" if data is None else "both"
         raise InputError(f"{where}: expected either data or the parameter binary_data_size, found {found}")
     if stated is not None and (isinstance(stated, bool) or stated != size):
-        raise InputError(
-            f"{where}: binary_data_size: expected {size} for {datatype} {list(shape)}, found {shown(stated)}"
-        )
-    return WireInput(name, spec.dtype, sent, shape, size, data, scale, offset)
+        raise InputError(f"{where}: expected {size:,} bytes for {datatype} {list(shape)}, found {shown(stated)}")
+    return WireInput(name, spec.dtype, sent, shape, size, data, scale, offset, place)
 
 
-def _outputs(entries: Any, default: bool, model: ServedModel) -> dict[str, bool]:
+def _outputs(entries: Any, default: bool, model: ServedModel) -> tuple[dict[str, bool], dict[str, Place]]:
     known = [spec.name for spec in model.outputs]
     if entries is None or entries == []:
-        return dict.fromkeys(known, default)
+        return dict.fromkeys(known, default), {}
     wanted: dict[str, bool] = {}
+    places: dict[str, Place] = {}
     for entry in _list(entries, model.name, "outputs"):
         entry = _object(entry, model.name, "an output")
         name = _text(entry, "name", f"{model.name}: an output")
@@ -264,8 +274,11 @@ def _outputs(entries: Any, default: bool, model: ServedModel) -> dict[str, bool]
             raise InputError(
                 f"{model.name}: {name}: classification: expected none, this server gives the tensor itself"
             )
-        wanted[name] = _flag(parameters, "binary_data", f"{model.name}: {name}", default)
-    return wanted
+        place = place_of(parameters, f"{model.name}: {name}")
+        if place is not None:
+            places[name] = place
+        wanted[name] = place is not None or _flag(parameters, "binary_data", f"{model.name}: {name}", default)
+    return wanted, places
 
 
 def _timeout(parameters: Mapping[str, Any], where: str) -> float | None:

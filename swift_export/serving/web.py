@@ -13,25 +13,23 @@ from starlette.exceptions import HTTPException
 
 from swift_export._version import __version__
 from swift_export.errors import SwiftExportError
-from swift_export.formats.signature import TensorSpec
 from swift_export.serving.access import Access
 from swift_export.serving.batching import Batcher
+from swift_export.serving.descriptions import extensions, model_config, model_index, model_metadata
 from swift_export.serving.guarded_http import FILL
 from swift_export.serving.inference import HEADER_LENGTH, Reply, infer
 from swift_export.serving.refusals import Busy, ClientGone, Stopping, Unauthorized, Unknown, status_of
+from swift_export.serving.region_routes import add_regions
 from swift_export.serving.repository import Loaded, Repository
 from swift_export.serving.serve_log import ServeLog
 from swift_export.serving.serve_metrics import CONTENT_TYPE, ServeMetrics
 from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.served_model import ServedModel
-from swift_export.serving.tensors import datatype_of
+from swift_export.serving.shared_memory import Regions
 from swift_export.serving.trace_context import trace_of
 from swift_export.system.text import error_line, shown
 
-__all__ = ["EXTENSIONS", "Service", "create_app"]
-
-#: The parts of the protocol beyond its core.
-EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
+__all__ = ["Service", "create_app"]
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -52,6 +50,7 @@ class Service:
         self.batcher = Batcher(settings)
         self.metrics = ServeMetrics()
         self.access = Access(settings)
+        self.regions = Regions(settings.shared_memory)
         self.draining = False
         for source in repository.sources:
             self.metrics.watch_depth(source.name, lambda name=source.name: self.batcher.depth(name))  # type: ignore[misc]
@@ -94,6 +93,7 @@ def create_app(repository: Repository, settings: ServeSettings, log: ServeLog | 
         yield
         repository.close()
         service.batcher.close()
+        service.regions.close()
 
     # Pages of FastAPI's own would load scripts from elsewhere.
     app = FastAPI(title="swift-export", version=__version__, lifespan=lifespan, openapi_url=None)
@@ -102,6 +102,7 @@ def create_app(repository: Repository, settings: ServeSettings, log: ServeLog | 
     app.add_middleware(_Gate, service=service)
     _add_health(app, service)
     _add_models(app, service)
+    add_regions(app, service.regions, settings.timeout_s)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -113,7 +114,7 @@ def create_app(repository: Repository, settings: ServeSettings, log: ServeLog | 
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/v2")
     async def server() -> dict[str, Any]:
-        return {"name": "swift-export", "version": __version__, "extensions": list(EXTENSIONS)}
+        return {"name": "swift-export", "version": __version__, "extensions": extensions(service.regions.enabled)}
 
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
@@ -134,8 +135,13 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/models/{name}")
     @app.get("/v2/models/{name}/versions/{version}")
-    async def model_metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-        return _metadata(found(request, name, version))
+    async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+        return model_metadata(found(request, name, version))
+
+    @app.get("/v2/models/{name}/config")
+    @app.get("/v2/models/{name}/versions/{version}/config")
+    async def config(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+        return model_config(found(request, name, version), service.settings.max_batch)
 
     @app.get("/v2/models/{name}/ready")
     @app.get("/v2/models/{name}/versions/{version}/ready")
@@ -151,31 +157,21 @@ def _add_models(app: FastAPI, service: Service) -> None:
         model = found(request, name, version)
         fill_rest = request.scope.get("extensions", {}).get(FILL, {}).get("rest")
         reply = await infer(
-            model, service.batcher, service.settings, service.metrics, request.receive, request.headers, fill_rest
+            model,
+            service.batcher,
+            service.settings,
+            service.metrics,
+            service.regions,
+            request.receive,
+            request.headers,
+            None if request.client is None else request.client.host,
+            fill_rest,
         )
         return _Answer(reply, model.name, service.metrics)
 
     @app.post("/v2/repository/index")
     async def index() -> list[dict[str, str]]:
-        return [
-            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
-            for model in repository.models.values()
-        ]
-
-
-def _metadata(model: ServedModel) -> dict[str, Any]:
-    def described(spec: TensorSpec) -> dict[str, Any]:
-        shape = [dim if isinstance(dim, int) else -1 for dim in spec.dims]
-        return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": shape}
-
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": model.platform,
-        "inputs": [described(spec) for spec in model.inputs],
-        "outputs": [described(spec) for spec in model.outputs],
-        **({"parameters": {"note": model.note}} if model.note else {}),
-    }
+        return model_index(repository)
 
 
 class _Answer(Response):

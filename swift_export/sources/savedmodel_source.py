@@ -80,7 +80,7 @@ class SavedModelSource:
 def _serving_graph(folder: Path) -> Any:
     """The graph tagged for serving, or else the first."""
     import_tensorflow()
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # has no types
+    from google.protobuf.message import DecodeError
 
     from swift_export.formats.savedmodel import read_graphs
 

@@ -113,6 +113,7 @@ class Running:
     server: Any
     port: int
     log: io.StringIO = field(default_factory=io.StringIO)
+    grpc: str | None = None
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=20)
@@ -182,14 +183,15 @@ def running(repository: Repository, settings: ServeSettings) -> Iterator[Running
     from swift_export.serving.server import listen, server_for
 
     log = io.StringIO()
-    server = server_for(repository, settings, ServeLog(log))
+    for_grpc = None if settings.grpc_port is None else listen(HOST, settings.grpc_port)
+    server = server_for(repository, settings, ServeLog(log), for_grpc)
     listening = listen(HOST, 0)
     port = listening.getsockname()[1]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
         until(lambda: server.started)
-        yield Running(server, port, log)
+        yield Running(server, port, log, server.grpc and server.grpc.address)
     finally:
         server.stop()
         with suppress(AssertionError):

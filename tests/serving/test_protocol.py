@@ -173,7 +173,7 @@ REFUSED = {
     "shared memory": (
         {"inputs": [{**ENTRY, "parameters": {"shared_memory_region": "r"}}]},
         400,
-        "shared memory is not registered",
+        "shared_memory_byte_size: expected a number of bytes, found None",
     ),
     "an unscaled integer": ({"inputs": [ENTRY | {"datatype": "INT16"}]}, 400, "scale: expected a number, found None"),
     "out of range": (

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over gRPC: its schema, its messages, and their bytes."""
