@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from swift_export.cli.extras import need_extra
+from swift_export.cli import options
+from swift_export.cli.extras import need_extra, need_runtime
 from swift_export.cli.lists import REPEATED, words
 from swift_export.errors import UsageError
 from swift_export.system.machine import all_processors, free_memory
@@ -87,14 +88,9 @@ class SelectionOptions:
 class WorkerOptions:
     """Where and how scans are computed."""
 
-    runtime: Annotated[
-        Literal["onnxruntime", "openvino", "tensorflow", "jax"] | None,
-        typer.Option(help="The runtime.", show_default="the artifact's, ONNX first", rich_help_panel=_WORKERS),
-    ] = None
-    device: Annotated[
-        Literal["cpu", "gpu"], typer.Option(help="The device of the runtime.", rich_help_panel=_WORKERS)
-    ] = "cpu"
-    batch: Annotated[int, typer.Option(metavar="N", help="Windows in a batch.", rich_help_panel=_WORKERS)] = 1
+    runtime: options.RuntimeName = None
+    device: options.RuntimeDevice = "cpu"
+    batch: options.WindowsTogether = 1
     n_cpus: Annotated[
         int | None,
         typer.Option(
@@ -145,8 +141,7 @@ class WorkerOptions:
         if self.work_dir is not None and not self.work_dir.is_dir():
             raise UsageError(f"--work-dir {self.work_dir}: expected an existing folder")
         self.settings()
-        if self.runtime in ("openvino", "tensorflow"):
-            need_extra({"openvino": "openvino", "tensorflow": "savedmodel"}[self.runtime], f"--runtime {self.runtime}")
+        need_runtime(self.runtime)
         if self.elsewhere:
             need_extra("scale", "--scheduler" if self.scheduler else f"--cluster {self.cluster}")
 

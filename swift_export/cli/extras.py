@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from swift_export.errors import UsageError
 
-__all__ = ["EXTRAS", "Extra", "need_extra"]
+__all__ = ["EXTRAS", "Extra", "need_extra", "need_runtime"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,13 @@ def need_extra(extra: str, why: str) -> None:
         os.environ[_INSTALLED] = " ".join([*installed, extra])
         os.execv(launcher, [launcher, *sys.argv[1:]])
     raise UsageError(f"{why} needs {' and '.join(absent)}: install them with pip install 'swift-export[{extra}]'")
+
+
+def need_runtime(name: str | None) -> None:
+    """Require the extra of a runtime for features, if it has one; None is the artifact's runtime."""
+    extra = {"openvino": "openvino", "tensorflow": "savedmodel"}.get(name or "")
+    if extra is not None:
+        need_extra(extra, f"--runtime {name}")
 
 
 def _importable(package: str) -> bool:

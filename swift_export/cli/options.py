@@ -23,12 +23,15 @@ __all__ = [
     "OutputKind",
     "Outputs",
     "Quiet",
+    "RuntimeDevice",
+    "RuntimeName",
     "Stride",
     "Target",
     "Variant",
     "Via",
     "Weights",
     "Windows",
+    "WindowsTogether",
 ]
 
 
@@ -38,7 +41,7 @@ def _variants() -> list[str]:
     return list(VARIANTS)
 
 
-_MODEL, _FUNCTION, _CHECK, _WINDOWS = "Model", "Exported function", "Check", "Windows"
+_MODEL, _FUNCTION, _CHECK, _WINDOWS, _RUNTIME = "Model", "Exported function", "Check", "Windows", "Runtime"
 
 Weights = Annotated[
     str,
@@ -104,6 +107,14 @@ Stride = Annotated[
         rich_help_panel=_WINDOWS,
     ),
 ]
+RuntimeName = Annotated[
+    Literal["onnxruntime", "openvino", "tensorflow", "jax"] | None,
+    typer.Option(help="The runtime.", show_default="the artifact's, ONNX first", rich_help_panel=_RUNTIME),
+]
+RuntimeDevice = Annotated[
+    Literal["cpu", "gpu"], typer.Option(help="The device of the runtime.", rich_help_panel=_RUNTIME)
+]
+WindowsTogether = Annotated[int, typer.Option(metavar="N", help="Windows in a batch.", rich_help_panel=_RUNTIME)]
 Opset = Annotated[
     int,
     typer.Option(

@@ -11,7 +11,7 @@ from swift_export.cli import options
 from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
-from swift_export.cli.extras import need_extra
+from swift_export.cli.extras import need_runtime
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.scan_outputs import made_folders, output_places, picture_places, window_count
 from swift_export.errors import UsageError
@@ -93,18 +93,13 @@ def run(
     ] = None,
     windows: options.Windows = "all",
     stride: options.Stride = None,
-    runtime: Annotated[
-        Literal["onnxruntime", "openvino", "tensorflow", "jax"] | None,
-        typer.Option(help="The runtime.", show_default="the artifact's, ONNX first", rich_help_panel=_RUNTIME),
-    ] = None,
-    device: Annotated[
-        Literal["cpu", "gpu"], typer.Option(help="The device of the runtime.", rich_help_panel=_RUNTIME)
-    ] = "cpu",
+    runtime: options.RuntimeName = None,
+    device: options.RuntimeDevice = "cpu",
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", help="Threads.", show_default="one per processor", rich_help_panel=_RUNTIME),
     ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Windows in a batch.", rich_help_panel=_RUNTIME)] = 1,
+    batch: options.WindowsTogether = 1,
     quiet: options.Quiet = False,
     *,
     scans: ScanOptions,
@@ -117,8 +112,7 @@ def run(
     count = window_count(windows)
     InputFiles(files, scans).check()
     masks = scans.masks_for(files)
-    if runtime in ("openvino", "tensorflow"):
-        need_extra({"openvino": "openvino", "tensorflow": "savedmodel"}[runtime], f"--runtime {runtime}")
+    need_runtime(runtime)
 
     from swift_export.features.extractor import find_backbone
     from swift_export.features.feature_run import Job, default_kind, run_jobs
@@ -151,9 +145,10 @@ def run(
             loaded.append(pipeline)
             info = pipeline.extractor.session.info
             count, lanes = pipeline.extractor.threads, pipeline.extractor.at_once
-            threads_each = f"{count} thread{'' if count == 1 else 's'}"
-            shared = threads_each if lanes == 1 else f"{lanes} windows at once, {threads_each} each"
-            computing = f"{info.name} {info.version}, {info.device}, {shared}"
+            used = f"{count} thread{'' if count == 1 else 's'}"
+            if lanes > 1:
+                used = f"{lanes} {'windows' if pipeline.together == 1 else 'batches'} at once, {used}"
+            computing = f"{info.name} {info.version}, {info.device}, {used}"
             console.facts({"runtime  ": f"{computing}, {backbone.facts['artifact']}"})
 
     with made_folders(folders), console.progress() as on_progress:

@@ -93,12 +93,13 @@ class Backbone:
         """Load it into its runtime, for ``threads`` threads (default: one per processor).
 
         They are shared by up to ``at_once`` batches that are computed side by side, where the runtime can and memory
-        suffices: a thread that computes a clip alone never waits for another one. Raises LoadError for a damaged file,
-        MachineError if the runtime or the device fails.
+        suffices: a thread that computes a clip alone never waits for another one. Threads that are left over help all
+        of them. Raises LoadError for a damaged file, MachineError if the runtime or the device fails.
         """
         total = min(threads or all_processors(), all_processors())
         lanes = self._lanes(min(total, at_once), batch)
-        limit_processors(total // lanes)
+        # Each batch is computed by the thread that asks for it and the runtime's pool, which counts one such thread.
+        limit_processors(total - lanes + 1)
         try:
             with muted_stderr():  # TensorFlow greets in native code
                 session = self.runtime.adapter().load(self.path, self.device)
@@ -107,7 +108,7 @@ class Backbone:
         except Exception as error:  # every runtime has its own error types for a damaged file
             where = file_label(self.path)
             raise LoadError(f"{where}: {self.runtime.title} cannot load it: {error_line(error)}") from error
-        return Extractor(self, session, lanes, total // lanes)
+        return Extractor(self, session, lanes, total)
 
     def _lanes(self, wanted: int, batch: int) -> int:
         if self.runtime.name != "onnxruntime" or self.device != "cpu":
@@ -121,7 +122,7 @@ class Backbone:
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A loaded artifact. ``at_once`` is how many batches it computes side by side, with ``threads`` threads each."""
+    """A loaded artifact. ``at_once`` is how many batches it computes side by side, with ``threads`` threads in all."""
 
     backbone: Backbone
     session: Session

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,13 +21,14 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from swift_export.errors import InputError, UsageError
+from swift_export.errors import InputError, SwiftExportError, UsageError
 from swift_export.features.extractor import Backbone, Extractor
 from swift_export.features.output_kinds import OutputKind
 from swift_export.scans.clip_array import other_placement, read_clips
 from swift_export.scans.plausibility import ScanWarning, Warn
 from swift_export.scans.read_options import Reading
 from swift_export.scans.scan import Doubts, is_nifti, open_scan
+from swift_export.scans.scan_windows import count_windows
 from swift_export.system.machine import all_processors
 from swift_export.system.progress import Progress, clock, ignore_line
 
@@ -99,7 +100,7 @@ class Pipeline:
         strict: treat warnings about prepared clips as errors, as ``reading`` does those about scans.
         warn: receives conditions that may make the features meaningless.
         on_progress: receives the current step.
-        loaded: the artifact if it is loaded already; else it is loaded on first use.
+        loaded: the artifact if it is loaded already; else it is loaded for the first scans.
 
     """
 
@@ -116,11 +117,8 @@ class Pipeline:
 
     @property
     def extractor(self) -> Extractor:
-        """The loaded artifact; loaded on first use."""
-        if self.loaded is None:
-            windows = None if self.reading is None else self.reading.windows
-            most = all_processors() if windows is None else -(-windows // self.batch)
-            self.loaded = self.backbone.load(self.threads, most, self.batch)
+        """The artifact, which is loaded for the first scans."""
+        assert self.loaded is not None, "scans are being computed"
         return self.loaded
 
     def __call__(self, files: Sequence[ScanFile]) -> Iterator[ScanFeatures]:
@@ -140,7 +138,9 @@ class Pipeline:
                 for number, file in enumerate(files):
                     assert upcoming is not None
                     digest = digester.submit(_digest, file.path, stopped)
-                    extractor = self.extractor
+                    if self.loaded is None:
+                        self.loaded = self.backbone.load(self.threads, self._most_batches(files), self.batch)
+                    extractor = self.loaded
                     source, closing, messages = upcoming.result()
                     for message in messages:
                         self._pass_on(message)
@@ -154,6 +154,23 @@ class Pipeline:
             finally:
                 stopped.set()
                 _close(upcoming)
+
+    @property
+    def together(self) -> int:
+        """Windows in a batch."""
+        return self.backbone.batch or self.batch
+
+    def _most_batches(self, files: Sequence[ScanFile]) -> int:
+        """The most batches that any scan has; counting ends where each processor has one."""
+        most = 1
+        for file in files:
+            # Only a hint: the error of a bad scan is that of opening it.
+            with suppress(SwiftExportError):
+                windows = count_windows(file.path, self.reading, self.backbone.size, self.backbone.frames)
+                most = max(most, -(-windows // self.together))
+            if most >= all_processors():
+                break
+        return most
 
     def _pass_on(self, message: str) -> None:
         # In the thread of the caller: while the artifact is loaded, what other threads print may be lost.
@@ -206,7 +223,7 @@ class Pipeline:
             )
 
     def _computed(self, extractor: Extractor, source: Windowed, pace: _Pace) -> Iterator[Float32[np.ndarray, ...]]:
-        size = self.backbone.batch or self.batch
+        size = self.together
         batches = [range(first, min(first + size, len(source))) for first in range(0, len(source), size)]
         pace.begin(len(source))
         shape = (*self.backbone.size, self.backbone.frames)

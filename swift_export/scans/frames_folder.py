@@ -22,7 +22,7 @@ from swift_export.scans.nifti import MAX_FRAMES, MAX_VOXELS
 from swift_export.scans.placement import Axes, Placement
 from swift_export.scans.run import Columns
 
-__all__ = ["FolderRun", "is_frames_folder", "open_frames_folder"]
+__all__ = ["FolderRun", "frame_files", "is_frames_folder", "open_frames_folder"]
 
 _FRAME = re.compile(r"frame_(\d{1,6})\.pt")
 
@@ -59,8 +59,8 @@ def is_frames_folder(path: Path) -> bool:
     return path.is_dir() and any(map(_FRAME.fullmatch, os.listdir(path)))
 
 
-def open_frames_folder(path: Path, placement: Placement, size: Axes) -> FolderRun:
-    """Open the frames; raises InputError if some are missing, or if the placement does not define their shape."""
+def frame_files(path: Path) -> tuple[Path, ...]:
+    """The files of the frames, in order; raises InputError if some are missing."""
     numbers = sorted(int(found[1]) for name in os.listdir(path) if (found := _FRAME.fullmatch(name)))
     first, count = numbers[0], len(numbers)
     if numbers != list(range(first, first + count)):
@@ -68,7 +68,12 @@ def open_frames_folder(path: Path, placement: Placement, size: Axes) -> FolderRu
         raise InputError(f"{path}: expected frames without a gap, found no frame_{missing}.pt; copy the folder again")
     if count > MAX_FRAMES:
         raise InputError(f"{path}: expected at most {MAX_FRAMES} frames, found {count}")
-    files = tuple(path / f"frame_{number}.pt" for number in numbers)
+    return tuple(path / f"frame_{number}.pt" for number in numbers)
+
+
+def open_frames_folder(path: Path, placement: Placement, size: Axes) -> FolderRun:
+    """Open the frames; raises InputError if some are missing, or if the placement does not define their shape."""
+    files = frame_files(path)
     values, dtype = _read(files[0])
     shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
     return FolderRun(

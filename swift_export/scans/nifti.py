@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from swift_export.errors import InputError
+from swift_export.errors import InputError, UsageError
 from swift_export.scans.affine import Affine, read_affine
 from swift_export.scans.foreign import HEAD, check_regular, explain_foreign
 from swift_export.scans.gzip_stream import GZIP_MAGIC, GzipStream
@@ -144,8 +144,10 @@ def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
     Raises:
         InputError: the file is unreadable, truncated, not a NIfTI of volumes, not of a real type, or larger than the
             limits of this module.
+        UsageError: nibabel is not installed.
 
     """
+    _need_nibabel(path)
     with _reading(path):
         check_regular(path)
         file_size = path.stat().st_size
@@ -167,6 +169,15 @@ def open_nifti(path: Path, *, as_stored: bool = False) -> NiftiFile:
     return NiftiFile(
         path, shape, affine, dtype, _scaling(path, header), offset, compressed, _repetition_time(header), notes
     )
+
+
+def _need_nibabel(path: Path) -> None:
+    try:
+        import nibabel  # noqa: F401 - its parts are imported where they are used
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: reading NIfTI requires nibabel; install it with: pip install 'swift-export[fmri]'"
+        ) from error
 
 
 @contextmanager

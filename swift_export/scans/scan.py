@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from swift_export.errors import InputError, UsageError
-from swift_export.scans.clip_windows import Windows, plan_windows
+from swift_export.scans.clip_windows import Windows
 from swift_export.scans.frames_folder import is_frames_folder, open_frames_folder
 from swift_export.scans.grid import VOXEL_SIZE, Geometry, geometry_of
 from swift_export.scans.mask import read_mask
@@ -25,7 +25,8 @@ from swift_export.scans.placement import Axes
 from swift_export.scans.plausibility import ScanWarning, Warn, doubts, tr_doubts
 from swift_export.scans.read_options import Reading
 from swift_export.scans.run import Columns, NiftiRun, measured
-from swift_export.scans.timing import RepetitionTime, Resampling, repetition_time, resampling
+from swift_export.scans.scan_windows import windows_of_folder, windows_of_run
+from swift_export.scans.timing import Resampling, repetition_time
 from swift_export.system.progress import Progress, ignore_line
 
 __all__ = ["Doubts", "Reading", "Scan", "is_nifti", "open_scan"]
@@ -136,7 +137,6 @@ def open_scan(
             raise UsageError(f"{path}: --mask applies only to NIfTI runs; frames in a folder are already masked")
         yield _folder(path, reading, size, frames, doubt)
         return
-    _need_nibabel(path)
     scan = open_nifti(path, as_stored=reading.oriented == "keep")
     if len(scan.shape) != 4:
         raise InputError(f"{path}: expected a 4D run, found one volume of shape {scan.shape}; give the BOLD run")
@@ -147,9 +147,7 @@ def open_scan(
     time = repetition_time(scan, doubt, reading.repetition_time)
     for line in tr_doubts(time, reading.resample_tr):
         doubt(line)
-    left = _left(path, scan.frames, drop)
-    resampled = _resampled(path, left, time, reading)
-    windows = _plan(path, left if resampled is None else len(resampled), frames, reading, drop)
+    windows, resampled = windows_of_run(path, scan.frames, time, reading, frames)
     inside = None if mask is None else read_mask(mask, scan, as_stored=reading.oriented == "keep", warn=doubt)
     with measured(
         scan,
@@ -195,8 +193,7 @@ def _folder(path: Path, reading: Reading, size: Axes, frames: int, doubt: Doubts
     run = open_frames_folder(path, reading.placement, size)
     # The authors' folders contain only the frames that were not dropped.
     drop = reading.drop_frames or (0, 0)
-    left = _left(path, len(run.files), drop)
-    windows = _plan(path, left, frames, reading, drop)
+    windows = windows_of_folder(path, len(run.files), reading, frames)
     shifted = Windows(tuple(start + drop[0] for start in windows.starts), frames, windows.stride, windows.total)
     smallest = float(run.columns([0]).values.min())
     if smallest < run.background:
@@ -248,52 +245,6 @@ class Doubts:
                 python_warnings.warn(line, ScanWarning, stacklevel=2)
             else:
                 self.warn(line)
-
-
-def _need_nibabel(path: Path) -> None:
-    try:
-        import nibabel  # noqa: F401 - the readers import its parts
-    except ImportError as error:
-        raise UsageError(
-            f"{path}: reading NIfTI requires nibabel; install it with: pip install 'swift-export[fmri]'"
-        ) from error
-
-
-def _left(path: Path, frames: int, drop: tuple[int, int]) -> int:
-    if min(drop) < 0:
-        raise UsageError(f"--drop-frames {drop[0]},{drop[1]}: expected numbers of frames of at least 0")
-    left = frames - sum(drop)
-    if left < 1:
-        raise InputError(
-            f"{path}: expected frames that remain after dropping the first {drop[0]} and the last {drop[1]}, found "
-            f"{frames} in total; give a longer run, or use --drop-frames FIRST,LAST"
-        )
-    return left
-
-
-def _plan(path: Path, total: int, frames: int, reading: Reading, drop: tuple[int, int]) -> Windows:
-    remark = f" after dropping {drop[0]} at the beginning and {drop[1]} at the end" if any(drop) else ""
-    return plan_windows(
-        total,
-        frames,
-        name=str(path),
-        left=remark,
-        stride=reading.stride,
-        start=reading.start,
-        count=reading.windows,
-        step=reading.step,
-    )
-
-
-def _resampled(path: Path, frames: int, time: RepetitionTime | None, reading: Reading) -> Resampling | None:
-    if reading.resample_tr is None:
-        return None
-    if time is None:
-        raise InputError(
-            f"{path}: --resample-tr {reading.resample_tr:g}: expected a repetition time in the header or a sidecar, "
-            "found no plausible one; put a .json with RepetitionTime, in seconds, beside the scan"
-        )
-    return resampling(frames, time.seconds, reading.resample_tr)
 
 
 def _wanted(windows: Windows, resampled: Resampling | None) -> range:

@@ -27,6 +27,7 @@ from swift_export.models.swift.weights import load_weights
 from swift_export.scans.placement import parse_placement
 from swift_export.scans.read_options import Reading
 from swift_export.scans.scan import open_scan
+from swift_export.system.machine import all_processors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASE = "tiny-full"
@@ -137,6 +138,24 @@ def test_what_a_sidecar_states(artifact: Path, scan: Path, tmp_path: Path) -> No
     assert facts["onsets"] == [0.0, 8.0]
     assert str(tmp_path) not in (tmp_path / "one.json").read_text()
     assert [(row["statistic"], row["windows"]) for row in rows(tmp_path / "one.tsv")] == [("mean", "2"), ("std", "2")]
+
+
+@pytest.mark.requires("fmri")
+def test_few_windows_use_all_processors(artifact: Path, scan: Path, brains, tmp_path: Path) -> None:
+    every = all_processors()
+    one = brains.timed(tmp_path / "one_bold.nii.gz", brains.run((*SHAPE[:3], FRAMES + 3)), 0.8)
+    clips = tmp_path / "clips.npy"
+    np.save(clips, np.zeros((1, 1, *GRID, FRAMES), np.float32))
+    for path in (one, clips):
+        used = run(artifact, path, tmp_path / "one.tsv")["runtime"]
+        assert (used["at_once"], used["threads"]) == (1, every)
+    used = run(artifact, scan, tmp_path / "three.tsv")["runtime"]
+    assert (used["at_once"], used["threads"]) == (min(3, every), every)
+    # Counted over all scans, and in batches.
+    for batch, expected in ((1, min(3, every)), (2, min(2, every)), (3, 1)):
+        pipeline = Pipeline(find_backbone(artifact), Reading(parse_placement(HERE)), "embedding", batch, warn=quiet)
+        list(pipeline([ScanFile(one), ScanFile(scan)]))
+        assert pipeline.extractor.at_once == expected
 
 
 @pytest.mark.requires("fmri")
