@@ -84,7 +84,9 @@ def test_the_artifact_says_what_its_outputs_are(exported: Path, weights: Weights
     assert onnx_facts["details"]["head"] == head
     assert (head["name"], head["kind"], head["classes"]) == ("probe", "classification", ["a", "b", "c"])
     assert (head["file"], head["fitted_to"]["weights_sha256"]) == ("probe.safetensors", weights.digest)
-    assert sorted(onnx_facts["golden"]["files"]) == ["golden/onnx/features.npy", "golden/onnx/logits.npy"]
+    assert sorted(onnx_facts["golden"]["files"]) == [
+        f"golden/onnx/{name}.npy" for name in ("features", "logits-terms", "logits")
+    ]
     assert entry["weights"]["digest"] == metadata["swift_export.weights_sha256"] != weights.digest
 
 
@@ -111,6 +113,35 @@ def test_a_fault_in_the_head_is_located(exported: Path, weights: Weights, tmp_pa
     report = check_paths([tmp_path / "model.onnx"], weights=with_probe(weights, exported / "probe.safetensors"))
     assert not report.passed
     assert {checked.fault.place for checked in report.artifacts if checked.fault} == {"head"}
+
+
+def test_a_logit_of_zero_is_held_to_the_size_of_its_terms(weights: Weights, tmp_path: Path) -> None:
+    channels = weights.config.out_dim
+    embedding = jax.jit(swift_model(weights, SwiFTSettings(output_kind="embedding")).forward)
+    x = np.asarray(embedding(weights.tensors, phantom(weights.config, 1))["features"], np.float64)[0]
+    rows = np.random.default_rng(6).standard_normal((1, channels)).astype(np.float32)
+    plain = replace(
+        probe_of(weights, ()), weight=rows, mean=np.zeros(channels, np.float32), scale=np.ones(channels, np.float32)
+    )
+    write_probe(replace(plain, bias=np.float32(-rows @ x)), tmp_path / "zero.safetensors")
+    folder = tmp_path / "artifact"
+    export_onnx(weights, output=folder, head=tmp_path / "zero.safetensors")  # checks the file
+    quick = check_quick(folder).report
+    assert quick.passed
+    (logit,) = np.load(folder / "golden/onnx/logits.npy").ravel()
+    (size,) = np.load(folder / "golden/onnx/logits-terms.npy").ravel()
+    assert abs(logit) < 1e-5 * size
+    assert size == pytest.approx(np.hypot(np.sqrt((x**2).mean()) * np.linalg.norm(rows), rows @ x), rel=1e-5)
+    golden = json.loads((folder / "manifest.json").read_text())["artifacts"]["onnx"]["golden"]
+    assert golden["reason"].count("relative to the size of its terms") == 1
+    # An error that the terms do not explain.
+    model = onnx.load(folder / "onnx/model.onnx")
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "probe.head.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(3e-5 * size), bias.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    probed = with_probe(weights, tmp_path / "zero.safetensors")
+    report = check_paths([tmp_path / "model.onnx"], weights=probed, runtimes="own", batches=1, blocks=False)
+    assert {c.input for c in report.artifacts[0].failed_comparisons} >= {"phantom"}
 
 
 def test_a_checkpoints_own_head(lightning: Path, tmp_path: Path) -> None:

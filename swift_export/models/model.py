@@ -31,6 +31,7 @@ __all__ = [
     "Setting",
     "Sizes",
     "sizes_text",
+    "terms_name",
     "value_name",
     "weights_digest",
 ]
@@ -159,6 +160,9 @@ class Model:
             expected to give the same result as alone.
         golden: the name of the check input whose reference outputs an export stores.
         sizes: sizes of the unknown dimensions for checks, instead of the default ones.
+        sums: outputs that are sums whose terms may cancel. ``reference`` also returns the size of the terms, by the
+            name `terms_name`. Errors are relative to it where it exceeds the output: a sum near zero has fewer correct
+            digits than its terms.
         structure: the procedure that reads settings from a file's graph which outputs cannot show; its module has a
             function ``examine(arguments, model)`` that returns a `Setting` for each.
 
@@ -184,7 +188,13 @@ class Model:
     batched: bool = False
     golden: str = "random"
     sizes: Sequence[Sizes] = ()
+    sums: tuple[str, ...] = ()
     structure: Procedure | None = None
+
+    @property
+    def reference_outputs(self) -> tuple[str, ...]:
+        """All that the reference computes: the outputs, and the sizes of the terms of `sums`."""
+        return (*self.outputs, *map(terms_name, self.sums))
 
     @cached_property
     def digest(self) -> str:
@@ -206,6 +216,11 @@ class Model:
 def sizes_text(sizes: Sizes) -> str:
     """Sizes as text: ``batch 2, tokens 7``."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items()) or "fixed sizes"
+
+
+def terms_name(output: str) -> str:
+    """The name of the size of the terms of an output; no output of a model has such a name."""
+    return f"{output}-terms"
 
 
 def value_name(number: int) -> str:

@@ -30,6 +30,14 @@ def test_both_measures_are_relative_to_the_reference():
     assert difference.non_finite == 0
 
 
+def test_a_sum_is_measured_by_its_terms_where_they_are_larger():
+    found, reference = f32(0.5, 1), f32(0, 1)
+
+    assert compare(found, reference, terms=f32(3, 4)).relative_l2 == pytest.approx(0.5 / 5)
+    assert compare(found, reference, terms=f32(3, 4)).relative_max == pytest.approx(0.5 / 4)
+    assert compare(found, reference, terms=f32(0, 0.1)) == compare(found, reference)
+
+
 def test_equal_arrays_do_not_differ():
     assert compare(f32(1, -2), f32(1, -2)).within(Tolerance(0, 0, "for tests"))
 

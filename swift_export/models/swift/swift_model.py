@@ -11,7 +11,7 @@ import numpy as np
 from swift_export.errors import ArchitectureError, ArtifactError, UsageError
 from swift_export.formats.metadata import ARCHITECTURE_KEY, HEAD_KEY, INPUT_KEY, WARNING_KEY
 from swift_export.formats.signature import TensorSpec
-from swift_export.models.model import Card, Model, Procedure
+from swift_export.models.model import Card, Model, Procedure, terms_name
 from swift_export.models.provenance import SYNTHETIC_WARNING, Provenance
 from swift_export.models.swift.brain_slice import BrainSlice
 from swift_export.models.swift.check_inputs import INPUT, Phantom, standard_inputs
@@ -86,7 +86,7 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
         settings=settings.to_dict(),
         details=details,
         packages=("equinox",),
-        reference=_forward(config, settings, None),
+        reference=_reference(config, settings),
         rebuild=Procedure(__name__, {"config": config.to_dict(), "settings": settings.to_dict()}),
         places=place_names(config, settings.output_kind),
         outline=outline(config, settings.output_kind),
@@ -94,6 +94,7 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
         check_inputs=standard_inputs(config, settings.frames),
         batched=True,
         golden=Phantom.name,
+        sums=_sums(settings),
         structure=Procedure("swift_export.models.swift.structure.examine", graph),
     )
 
@@ -104,7 +105,7 @@ def rebuild(arguments: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> 
     settings = SwiFTSettings.from_dict(arguments["settings"])
     return Model(
         name="swift",
-        forward=_forward(config, settings, None),
+        forward=_reference(config, settings),
         weights=weights,
         inputs=_inputs(config, settings),
         outputs=settings.outputs,
@@ -131,6 +132,25 @@ def read_settings(recorded: Any, config: SwiFTConfig, where: object) -> SwiFTSet
 def _inputs(config: SwiFTConfig, settings: SwiFTSettings) -> tuple[TensorSpec, ...]:
     batch = "batch" if settings.batch is None else settings.batch
     return (TensorSpec(INPUT, "float32", (batch, *settings.input_shape(config))),)
+
+
+def _sums(settings: SwiFTSettings) -> tuple[str, ...]:
+    return tuple(name for name in settings.outputs if name == LOGITS)
+
+
+def _reference(config: SwiFTConfig, settings: SwiFTSettings) -> Any:
+    """The backbone as defined, with every mask, and the sizes of the terms of `_sums`."""
+    if not _sums(settings):
+        return _forward(config, settings, None)
+
+    def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
+        from swift_export.models.swift.backbone.swift import SwiFT
+
+        backbone, wanted = SwiFT(config, weights), dict.fromkeys((*settings.outputs, "features"))
+        found = backbone.named_outputs(bold, list(wanted), settings.output_kind)
+        return found | {terms_name(LOGITS): backbone.head_terms(found["features"])}
+
+    return forward
 
 
 def _forward(config: SwiFTConfig, settings: SwiFTSettings, forms: Mapping[tuple[int, int], str] | None) -> Any:

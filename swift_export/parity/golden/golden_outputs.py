@@ -21,6 +21,7 @@ from swift_export.artifacts.manifest import Golden, GoldenInput, Manifest
 from swift_export.errors import ArtifactError, MachineError
 from swift_export.formats.element_types import FLOATING
 from swift_export.models import Model
+from swift_export.models.model import terms_name
 from swift_export.models.recovery import Recorded, golden_input
 from swift_export.parity.measure.cases import Case, fits
 from swift_export.parity.measure.tolerances import WIDEST, Tolerance, tolerance
@@ -85,7 +86,7 @@ def keep_golden(report: ParityReport, format_name: str, model: Model, folder: Pa
         if comparison.input == found.input.kind
     ]
     widest = max(allowed or [tolerance("float32", "cpu")], key=lambda one: (one.relative_l2, one.relative_max))
-    files = {output: golden_file(form, output) for output in model.outputs}
+    files = {output: golden_file(form, output) for output in model.reference_outputs}
     (folder / form.golden).mkdir(parents=True)
     for output, path in files.items():
         save_array(folder / path, found.outputs[output])
@@ -105,8 +106,11 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
     Raises ArtifactError for files that are not the format's outputs for one case, or are not finite.
     """
     form, artifact = FORMATS[format_name], manifest.artifacts[format_name]
-    expected = {golden_file(form, spec.name): spec for spec in artifact.signature.outputs}
     recorded = set(artifact.golden.files) if artifact.golden else set()
+    terms = [replace(spec, name=terms_name(spec.name)) for spec in artifact.signature.outputs]
+    # The sizes of terms are recorded of sums alone.
+    specs = [*artifact.signature.outputs, *(spec for spec in terms if golden_file(form, spec.name) in recorded)]
+    expected = {golden_file(form, spec.name): spec for spec in specs}
     if set(expected) != recorded:
         raise ArtifactError(
             f"{folder / MANIFEST}: expected golden outputs {', '.join(sorted(expected))}, "

@@ -180,7 +180,7 @@ def _checked(job: _Job, case: Case, answer: Answer, device: str) -> Checked:
         load_s=answer.load_s,
         peak_bytes=answer.peak_bytes,
         times=(RunTime(case.input, case.sizes, run.first_s, run.call_s, run.compute_s),),
-        comparisons=compare_runs(answer, (case,), expected, list(job.expected), allowed),
+        comparisons=compare_runs(answer, (case,), expected, job.target.model.outputs, allowed),
         settings=(),
     )
 

@@ -36,9 +36,10 @@ class Difference:
     """The difference of an array from its reference.
 
     ``relative_l2`` is the L2 norm of the difference over that of the reference, ``relative_max`` the largest magnitude
-    of the difference over that of the reference. Both are infinite if the array is not finite, or differs from an
-    all-zero reference. ``mismatch`` states why the two cannot be compared. ``cosine`` is the cosine similarity, None if
-    it is undefined: for values that are not finite, or all zero.
+    of the difference over that of the reference. For a sum, the size of its terms replaces the reference if it is
+    larger. Both are infinite if the array is not finite, or differs from an all-zero reference. ``mismatch`` states why
+    the two cannot be compared. ``cosine`` is the cosine similarity, None if it is undefined: for values that are not
+    finite, or all zero.
     """
 
     relative_l2: float
@@ -64,13 +65,15 @@ class Difference:
         return f"{self.non_finite} values not finite" if self.non_finite else figures
 
 
-def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool = False) -> Difference:
+def compare(
+    found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool = False, terms: np.ndarray | None = None
+) -> Difference:
     """Measure ``found`` against ``reference``, accumulating in float64.
 
     Floating-point numbers of every type are measured; complex ones as pairs along a last axis, the form that they have
     in ONNX files. Integers and booleans must be equal; their failures are mismatches. With ``same_non_finite``, NaN and
     infinity are right where the reference has the same, and a mismatch elsewhere. Without it, they always fail, and a
-    reference with such values raises ValueError.
+    reference with such values raises ValueError. For sums, ``terms`` are the sizes of their terms.
     """
     found, reference = as_pairs(found), as_pairs(reference)
     if found.shape != reference.shape or found.dtype != reference.dtype:
@@ -88,10 +91,10 @@ def compare(found: np.ndarray, reference: np.ndarray, *, same_non_finite: bool =
             return _exact(misplaced, found, reference)
         zero = np.zeros((), reference.dtype)
         found, reference = np.where(finite, found, zero), np.where(finite, reference, zero)
-    return _measured(found, reference)
+    return _measured(found, reference, terms)
 
 
-def _measured(found: np.ndarray, reference: np.ndarray) -> Difference:
+def _measured(found: np.ndarray, reference: np.ndarray, terms: np.ndarray | None) -> Difference:
     """Measure floating-point numbers of one type and shape; raises ValueError if the reference is not finite."""
     squares = found_squares = reference_squares = product = 0.0
     largest, place, reference_largest, non_finite = -1.0, 0, 0.0, 0
@@ -121,9 +124,13 @@ def _measured(found: np.ndarray, reference: np.ndarray) -> Difference:
     if non_finite:
         return Difference(math.inf, math.inf, non_finite, worst=Worst(index, float(reference[index]), None))
     norms = math.sqrt(found_squares) * math.sqrt(reference_squares)
+    whole, highest = math.sqrt(reference_squares), reference_largest
+    if terms is not None:
+        sizes = terms.astype(np.float64).reshape(-1) * scale
+        whole, highest = max(whole, float(np.linalg.norm(sizes))), max(highest, float(np.abs(sizes).max()))
     return Difference(
-        _ratio(math.sqrt(squares), math.sqrt(reference_squares)),
-        _ratio(largest, reference_largest),
+        _ratio(math.sqrt(squares), whole),
+        _ratio(largest, highest),
         0,
         cosine=min(1.0, max(-1.0, product / norms)) if norms else None,
         worst=Worst(index, float(reference[index]), float(found[index])),

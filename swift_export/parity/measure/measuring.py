@@ -120,7 +120,7 @@ def _reference(
     (first, *_) = golden_case(model, cases).parts
     info, found = run_reference(model, parts, folder, blocks, beside=first)
     values.know(part_key(first), values_of(found[part_key(first)], blocks))
-    return info, {key: {name: outputs[name] for name in model.outputs} for key, outputs in found.items()}
+    return info, {key: {name: outputs[name] for name in model.reference_outputs} for key, outputs in found.items()}
 
 
 def _of_sizes(cases: Sequence[Case], tried: Sequence[Sizes], target: Target) -> tuple[Case, ...]:

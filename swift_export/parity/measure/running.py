@@ -12,10 +12,10 @@ import numpy as np
 from swift_export.errors import CheckFailed
 from swift_export.formats.element_types import FLOATING
 from swift_export.models import Model
-from swift_export.models.model import value_name
+from swift_export.models.model import terms_name, value_name
 from swift_export.parity.measure.cases import Case, Files
 from swift_export.parity.measure.compare import Difference, compare
-from swift_export.parity.measure.tolerances import Tolerance, allowed_for
+from swift_export.parity.measure.tolerances import Tolerance, allowed_for, of_sums
 from swift_export.parity.results import Comparison, Outputs
 from swift_export.runtimes.base import Precision, RuntimeInfo
 from swift_export.runtimes.messages import Answer, Request, Run, RunResult
@@ -57,8 +57,8 @@ def run_reference(
     They are computed in a separate process if the model can be rebuilt there, else in this one.
     """
     once = list({part_key(part): part for part in parts}.items())
-    outputs = () if places and beside is None else None
-    keep = {key: model.outputs for key, _ in once if beside is not None and key != part_key(beside)}
+    outputs = () if places and beside is None else model.reference_outputs
+    keep = {key: model.reference_outputs for key, _ in once if beside is not None and key != part_key(beside)}
     if model.rebuild is None:
         from swift_export.runtimes.reference import session_of
 
@@ -88,10 +88,10 @@ def measure_noise(model: Model, cases: Sequence[Case], expected: Expected, folde
     first = list({case.input: case.parts[0] for case in reversed(cases)}.values())
     _, moved = run_reference(replace(model, weights=moved_weights), first, folder)
     found = [
-        compare(moved[key][output], array)
+        compare(moved[key][output], expected[key][output], terms=_terms(output, expected[key]))
         for key in moved
-        for output, array in expected[key].items()
-        if is_float(array.dtype)
+        for output in model.outputs
+        if is_float(expected[key][output].dtype)
     ]
     largest = (max((d.relative_l2 for d in found), default=0.0), max((d.relative_max for d in found), default=0.0))
     return Difference(*largest, 0)
@@ -158,7 +158,8 @@ def compare_runs(
     """Compare the runs of an `artifact_request` with the reference's outputs.
 
     With ``floats``, the `float_types` of the model, ``allowed`` is the tolerance for float32: the coarsest of these
-    types and an output's own decides. Without it, ``allowed`` applies to every output.
+    types and an output's own decides. Without it, ``allowed`` applies to every output. If ``expected`` has the
+    size of the terms of a sum, errors are relative to it.
     """
     comparisons = []
     for case, result in zip(cases, answer.runs, strict=True):
@@ -167,6 +168,8 @@ def compare_runs(
             difference, limit = _difference(output, found, outputs, right), allowed
             if floats is not None and output in right and is_float(right[output].dtype):
                 limit = allowed_for({*floats, right[output].dtype.name}, allowed)
+            if _terms(output, right) is not None:
+                limit = of_sums(limit)
             comparisons.append(Comparison(case.input, case.sizes, output, difference, limit))
     return tuple(comparisons)
 
@@ -200,4 +203,9 @@ def refuse_non_finite(cases: Sequence[Case], expected: Expected) -> None:
 def _difference(output: str, found: Outputs, wanted: Sequence[str], right: Outputs) -> Difference:
     if output not in found or output not in wanted:
         return Difference(math.inf, math.inf, 0, "missing" if output in wanted else "an output that was not exported")
-    return compare(found[output], right[output])
+    return compare(found[output], right[output], terms=_terms(output, right))
+
+
+def _terms(output: str, right: Outputs) -> np.ndarray | None:
+    """The sizes of the terms of an output that is a sum; None for others."""
+    return right.get(terms_name(output))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swift_export.errors import UsageError
 from swift_export.formats.element_types import FLOATING
 
-__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "allowed_for", "tolerance", "widened"]
+__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "allowed_for", "of_sums", "tolerance", "widened"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ _DOUBLE = Tolerance(
     "show at 1e-7",
 )
 
+_OF_SUMS = (
+    "; the output is a sum, so errors are relative to the size of its terms where these cancel: a sum near zero has "
+    "fewer correct digits than they have"
+)
+
 #: The limit for any weights: ten times the noise of the most sensitive golden case, whose attention scores reach 37.
 WIDEST = 1e-4
 
@@ -91,6 +96,13 @@ def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tole
         return _DOUBLE
     coarse = tolerance(coarsest, "cpu")
     return coarse if coarse.relative_l2 > usual.relative_l2 else usual
+
+
+def of_sums(allowed: Tolerance) -> Tolerance:
+    """The tolerance for outputs that are sums: equal limits, relative to the size of the terms where that is larger."""
+    if allowed.reason.endswith(_OF_SUMS):  # recorded with golden outputs
+        return allowed
+    return replace(allowed, reason=allowed.reason + _OF_SUMS)
 
 
 def widened(base: Tolerance, noise_l2: float, noise_max: float) -> Tolerance:

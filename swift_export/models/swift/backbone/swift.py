@@ -115,6 +115,19 @@ class SwiFT(eqx.Module):
                 maps[LOGITS] = y
         return {name: maps[name] for name in outputs}
 
+    def head_terms(self, embedding: Float[Array, "batch channels"]) -> Float[Array, "batch outputs"]:
+        """The typical size of the sums in the head, if their terms had random signs.
+
+        Errors of an embedding are alike in all channels, so they count by its root mean square.
+        """
+        y = size = embedding
+        for layer in self.head:
+            assert layer.bias is not None
+            square = jnp.square(size).mean(-1, keepdims=True) * jnp.square(layer.weight).sum(-1)
+            y = layer(y)
+            size = jnp.maximum(jnp.abs(y), jnp.sqrt(square + jnp.square(layer.bias)))
+        return size
+
     def _check(self, bold: Float[Array | np.ndarray, "batch in H W D T"]) -> None:
         if bold.ndim == 6:
             frames = bold.shape[5]
