@@ -35,9 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on ``arguments`` (default: the process's) and return the exit status.
 
     0 done, 1 a check or the machine failed, 2 bad usage or bad input, 129 hung up, 130 interrupted, 143 terminated.
+
+    With ``arguments``, a program calls it, whose signals stay as they are: what it ignores, its children ignore, too.
     """
     try:
-        handle_signals()
+        if arguments is None:
+            handle_signals()
         _print_in_any_encoding()
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -55,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HungUp:
         status = HUNG_UP
     # The command is complete; ending the interpreter takes a while after jax.
-    ignore_signals()
+    if arguments is None:
+        ignore_signals()
     if status in _STOPPED:
         with suppress(OSError):  # its terminal may be gone
             _say(_STOPPED[status])

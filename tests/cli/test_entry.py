@@ -130,6 +130,15 @@ def test_bad_usage_is_one_line_with_status_2(refused: Callable[..., str], argume
     assert refused(*arguments).startswith(message)
 
 
+def test_the_signals_of_a_program_that_calls_it_stay() -> None:
+    code = (
+        "import signal; from swift_export.cli import main\n"
+        "handlers = lambda: [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "before = handlers(); assert main(['variants']) == 0; assert handlers() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, check=True)
+
+
 def test_an_internal_error_is_one_line_and_tells_how_to_get_the_traceback(run) -> None:
     code = (
         "import sys, swift_export.models.swift.variants, swift_export.cli as cli\n"

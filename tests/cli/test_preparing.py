@@ -283,7 +283,8 @@ def hook(event, arguments):
     if seen[-1] == moment:
         os.kill(os.getpid(), signal.SIGINT)
 sys.addaudithook(hook)
-sys.exit(main(sys.argv[3:]))
+del sys.argv[1:3]
+sys.exit(main())
 """
 
 

@@ -80,7 +80,7 @@ def test_an_interrupt_leaves_nothing_behind(artifact: Path, scan: Path, tmp_path
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return call(*given)\n"
         "Extractor.__call__ = interrupted\n"
-        "sys.exit(main(sys.argv[1:]))\n"
+        "sys.exit(main())\n"
     )
     out = tmp_path / "out"
     out.mkdir()

@@ -102,8 +102,7 @@ def test_a_regression_predicts_in_the_unit_of_its_target(cohort, tmp_path: Path)
 
 
 @needs_sklearn
-def test_the_command_tells_scores_and_writes_a_picture(cohort, tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(entry, "handle_signals", lambda: None)  # those of the tests stay
+def test_the_command_tells_scores_and_writes_a_picture(cohort, tmp_path: Path, capsys) -> None:
     kinds = [number % 3 for number in range(24)]
     features, labels = cohort(["abc"[kind] for kind in kinds], kinds)
     given = ["probe", "fit", str(features), str(labels), "--target", "target", "-o", str(tmp_path / "p.safetensors")]
