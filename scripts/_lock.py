@@ -26,14 +26,16 @@ SETS = {
     "savedmodel": ["pyproject.toml", "--extra", "savedmodel"],
     "scale": ["pyproject.toml", "--extra", "scale"],
     "probe": ["pyproject.toml", "--extra", "probe"],
+    "serve": ["pyproject.toml", "--extra", "serve"],
     "openvino": ["pyproject.toml", "--extra", "openvino"],
     "iree": ["pyproject.toml", "--extra", "iree"],
     "bench": ["pyproject.toml", "--group", "bench"],
     "test": ["pyproject.toml", "--group", "test"],
 }
 EVERYTHING = ["pyproject.toml", "--extra", "all", "--group", "bench", "--group", "test"]
-#: TensorFlow Serving's stubs require TensorFlow with GPU support, but tensorflow-cpu from the extra suffices.
-OVERRIDES = "tensorflow ; python_version < '3'\n"
+#: TensorFlow Serving's stubs require TensorFlow with GPU support, but tensorflow-cpu from the extra suffices. Triton's
+#: client excludes the protobuf, ml-dtypes and greenlet of the others, and works with them.
+OVERRIDES = "tensorflow ; python_version < '3'\nprotobuf >= 6.30\nml-dtypes >= 0.5\ngreenlet >= 3\n"
 
 
 def compile_lock(selection: list[str], output: Path, *options: str) -> list[str]:
