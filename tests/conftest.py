@@ -109,7 +109,6 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "fmri": ("nibabel", _modules("nibabel")),
     "probe": ("scikit-learn", _modules("sklearn")),
     "serve": ("the packages of the server", _modules("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc")),
-    "tritonclient": ("NVIDIA's clients of Triton", _modules("tritonclient", "grpc")),
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),
