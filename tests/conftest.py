@@ -118,6 +118,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "bids": ("the BIDS validator", _modules("bids_validator_deno")),
     "cc": ("a C compiler", _programs("cc", "gcc", "clang")),
     "chromium": ("Chromium", _programs("chromium", "chromium-browser", "google-chrome")),
+    "curl": ("curl", _programs("curl")),
     "openssl": ("OpenSSL's program", _programs("openssl")),
     "npm": (
         "Node.js and the packages of examples/clients/typescript",
