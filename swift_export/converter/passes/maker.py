@@ -41,6 +41,18 @@ class Maker:
         """A value reduced over its first axis."""
         return self.made(op_type, [value, self.int64([0])], sizes(value)[1:], keepdims=0)
 
+    def split(self, value: oir.Value) -> list[oir.Value]:
+        """The parts of a value along its first axis, which has a known size, each with a first axis of 1."""
+        number, *shape = sizes(value)
+        if number == 1:
+            return [value]
+        outputs = [oir.val(None, value.dtype, [1, *shape]) for _ in range(int(number))]
+        settings = {"axis": 0, "num_outputs": int(number)}
+        properties = dict(self.before.metadata_props)
+        node = oir.node("Split", [value], settings, outputs=outputs, metadata_props=properties)
+        self.graph.insert_before(self.before, node)
+        return outputs
+
     def filled(self, number: float | np.generic, like: oir.Value) -> oir.Value:
         """A number of the type of another value."""
         assert like.dtype is not None

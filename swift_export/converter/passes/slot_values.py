@@ -74,7 +74,6 @@ class InSlots:
         self._table, self._region, self._positions, self._targets = table, region, positions, targets
         self._segmented = segmented
         self._found: dict[oir.Value, oir.Value] = {}
-        self._padded: dict[oir.Value, oir.Value] = {}
         self._slots: list[int | str] = (
             [table.ranks, table.count] if isinstance(table, Table) else list(sizes(table.edges))
         )
@@ -97,10 +96,10 @@ class InSlots:
                 own = data if targets is None else gathered(make.graph, make.before, data, targets)
                 return make.reshaped(own, [1, self._table.count, *behind])
             return self._rows(make, data, make.elements(rows, self._table.edges))
-        there = {v: self.of(make, v) for v in operands if node.op_type in MOVES or _has_edges(v, value)}
         if node.op_type in MOVES:
-            moved = there[operands[0]]
+            moved = self.of(make, operands[0])
             return make.reshaped(moved, [*sizes(moved)[: len(self._slots)], *behind])
+        there = {v: self.of(make, v) for v in operands if _has_edges(v, value)}
         slots = max((sizes(v)[: len(self._slots)] for v in there.values()), key=lambda found: found[0] != 1)
         settings = dict(node.attributes)
         return make.made(node.op_type, [there.get(v, v) for v in operands], [*slots, *behind], value.dtype, **settings)
@@ -127,8 +126,7 @@ class InSlots:
             return self.by_rank(make, self.filled(make, value))
         node = value.producer()
         assert node is not None
-        assert isinstance(self._table, Table)
-        shape = [1, self._table.count, *sizes(value)[1:]]
+        shape = [1, self._slots[1], *sizes(value)[1:]]
         first, second = inputs(node)
         if node.op_type == "Gather":
             data, places = self._padded_rows(make, first), self.by_rank(make, self._padded_places(make, first, second))
@@ -138,17 +136,7 @@ class InSlots:
 
     def by_rank(self, make: Maker, value: oir.Value) -> list[oir.Value]:
         """A value in slots, rank by rank, each with a first axis of 1."""
-        shape = [1, *sizes(value)[1:]]
-        ranks = int(sizes(value)[0])
-        if ranks == 1:
-            return [value]
-        outputs = [oir.val(None, value.dtype, shape) for _ in range(ranks)]
-        properties = dict(make.before.metadata_props)
-        settings = {"axis": 0, "num_outputs": ranks}
-        make.graph.insert_before(
-            make.before, oir.node("Split", [value], settings, outputs=outputs, metadata_props=properties)
-        )
-        return outputs
+        return make.split(value)
 
     def _padded_rows(self, make: Maker, data: oir.Value) -> oir.Value:
         """The rows of a value, and one of zeros."""
