@@ -25,6 +25,7 @@ from _door_bars import door_bars
 from _feature_bars import feature_bars
 from _parity_bars import parity_bars
 from _scan_bars import scan_bars
+from _serving_bars import serving_bars
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "measurements.md"
@@ -255,6 +256,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], Iterator[Bar]]]] = {
     "models": ("Any JAX model", door_bars),
     "scans": ("Scans", scan_bars),
     "features": ("Features", feature_bars),
+    "serving": ("The embedded server", serving_bars),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from statistics import median
 
 import numpy as np
 
@@ -91,4 +92,6 @@ def _is_faster(model: ServedModel, larger: int, smaller: int) -> bool:
             start = time.perf_counter()
             model.infer(arrays if size == 1 else {name: array.copy() for name, array in arrays.items()})
             times[size].append(time.perf_counter() - start)
-    return min(times[larger]) / larger * _GAIN <= min(times[smaller]) / smaller
+    # The shortest alone may be chance on a busy machine.
+    shorter = [of(times[larger]) / larger * _GAIN <= of(times[smaller]) / smaller for of in (min, median)]
+    return all(shorter)
