@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from swift_export.errors import UsageError
+from swift_export.runtimes._blocked import block_imports
 from swift_export.runtimes.base import AbsentDevice, Adapter, Device, Precision
 
 __all__ = [
@@ -45,7 +47,8 @@ class Runtime:
     required executables on the PATH. ``distributions`` are the packages' names on an index; the first installed one
     determines the runtime's version. ``extra`` is the extra of swift-export that installs them. ``blocked`` modules
     cannot be imported in the runtime's process, because users of the artifact do not have them either. ``precisions``
-    are the available precisions by device; the runtime cannot use other devices.
+    are the available precisions by device; the runtime cannot use other devices. ``reporters`` are modules that would
+    report its use over the network; they are blocked in every process.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Runtime:
     libraries: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     extra: str | None = None
+    reporters: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -65,12 +69,15 @@ class Runtime:
         return not missing(self)
 
     def adapter(self) -> Adapter:
-        """Import this package's module that loads the artifacts; only in a worker's process."""
+        """Import this package's module that loads the artifacts."""
+        block_imports([name for name in self.reporters if name not in sys.modules])
         return cast(Adapter, importlib.import_module(f"swift_export.runtimes.{self.name}"))
 
 
 _MAKER = ("equinox", "flax", "haiku", "swift_export.models", "swift_export.lowering")
 _FOREIGN = (*_MAKER, "jax", "jaxlib")
+#: Importing openvino would report its use.
+_REPORTER = "openvino_telemetry"
 _ON_CPU: dict[Device, tuple[Precision, ...]] = {"cpu": ("float32",)}
 _ON_BOTH: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32",)}
 _WITH_TF32: dict[Device, tuple[Precision, ...]] = {**_ON_CPU, "gpu": ("float32", "tf32")}
@@ -162,9 +169,9 @@ RUNTIMES = _by_name(
         ("openvino",),
         ("openvino",),
         {"cpu": ("float32", "bfloat16", "float16")},
-        # Importing openvino would report its use.
-        (*_FOREIGN, "openvino_telemetry"),
+        (*_FOREIGN, _REPORTER),
         extra="openvino",
+        reporters=(_REPORTER,),
     ),
 )
 REFERENCE = RUNTIMES["reference"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -131,3 +134,14 @@ def test_outputs_keep_their_names_where_they_are_one_tensor(tmp_path):
     assert list(found) == ["stage0", "features"]
     for array in found.values():
         np.testing.assert_allclose(array, np.tanh(bold), rtol=1e-6)
+
+
+def test_its_use_is_not_reported_from_any_process():
+    program = (
+        "import sys\n"
+        "from swift_export.runtimes.registry import RUNTIMES\n"
+        "RUNTIMES['openvino'].adapter()\n"
+        "print('openvino' in sys.modules, 'openvino_telemetry' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"], done.stderr
