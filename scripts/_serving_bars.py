@@ -166,9 +166,9 @@ def _storm(tiny: Path) -> Iterator[Bar]:
     from swift_export.serving.served_model import load_model
 
     direct = load_model(tiny, "direct")
-    with _served(tiny, "--timeout", "2", "--batching", "on", "--max-batch", "2") as server:
+    with _served(tiny, "--timeout", "10", "--batching", "on", "--max-batch", "2") as server:
         storm = Storm(server.port, server.name, "bold", (1, 48, 48, 48, 8))
-        storm.run(_REQUESTS // 10, _CLIENTS, seed=1)  # until caches are filled
+        storm.run(_REQUESTS // 4, _CLIENTS, seed=1)  # until the allocator has what so many clients take
         before, open_files = server.memory("VmRSS"), server.descriptors
         storm = Storm(server.port, server.name, "bold", (1, 48, 48, 48, 8))
         storm.run(_REQUESTS, _CLIENTS)

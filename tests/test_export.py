@@ -363,6 +363,7 @@ def test_the_public_surface() -> None:
         "open_scan",
         "prepare",
         "run",
+        "serve",
         "stablehlo_to_onnx",
         "tf2onnx_handlers",
         "to_onnx",

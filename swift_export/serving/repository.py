@@ -15,6 +15,7 @@ from swift_export.serving.batch_choice import best_batch
 from swift_export.serving.refusals import Unknown
 from swift_export.serving.serve_settings import ServeSettings
 from swift_export.serving.served_model import ServedModel, load_model, onnx_file
+from swift_export.serving.tensors import DATATYPES
 from swift_export.system.text import error_line, listed, shown
 
 __all__ = ["Loaded", "Repository", "Source", "sources_of"]
@@ -142,6 +143,8 @@ class Repository:
     def _load(self, source: Source) -> ServedModel:
         how, before = self._settings, _stamp(source.path)
         model = load_model(source.path, source.name, how.runtime, threads=how.threads, golden=how.golden)
+        if strange := [str(spec) for spec in (*model.inputs, *model.outputs) if spec.dtype not in DATATYPES]:
+            raise UsageError(f"{source.path}: {strange[0]}: expected numbers that the protocol can send, found others")
         best = best_batch(model, how.batching, how.max_batch)
         if best == 1 and model.batched and how.batching != "off":
             # The runtime keeps the memory of the largest batch that it has computed.

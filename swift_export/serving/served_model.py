@@ -41,7 +41,7 @@ class ServedModel:
         version: the first digits of the file's SHA-256.
         inputs: its inputs, in the file's order; an unknown dimension has a name.
         outputs: its outputs, likewise.
-        session: what computes; several threads may call it.
+        session: what computes, one call at a time.
         note: what clients must know of the weights, such as that they are synthetic.
         golden: whether its results were compared with golden outputs when it was loaded.
         reopen: opens the file in another session.

@@ -58,6 +58,12 @@ def pair(path: Path) -> Path:
     return _save(path, nodes, [n, w], [product, positive], [numpy_helper.from_array(np.array(0), "zero")])
 
 
+def words(path: Path) -> Path:
+    """A copy of text, which the protocol's tensors of numbers cannot hold."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.STRING, ["batch"]) for name in "xy"]
+    return _save(path, [helper.make_node("Identity", ["x"], ["y"])], ends[:1], ends[1:], [])
+
+
 def _save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any]) -> Path:
     graph = helper.make_graph(nodes, path.stem, inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

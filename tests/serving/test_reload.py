@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from embedded import mix, serving, session, until
+from embedded import mix, serving, session, until, words
 from onnx import numpy_helper
 
 import swift_export
@@ -102,20 +102,49 @@ def test_names_of_models(files: dict[str, Path], checked: Path) -> None:
     paths = [files["mix"], checked, checked / "onnx/model.onnx"]
     assert [source.name for source in sources_of(paths[:2])] == ["mix", "line"]
     assert [source.name for source in sources_of(paths, ["a", "b", "c"])] == ["a", "b", "c"]
-    for names, words in (
+    for names, said in (
         ([], "line is the name of .* already; give others with --name"),
         (["a"], "--name: expected one for each of 3 artifacts, found 1"),
         (["a", "b", "../c"], "expected a name of letters"),
     ):
-        with pytest.raises(UsageError, match=words):
+        with pytest.raises(UsageError, match=said):
             sources_of(paths, names)
 
 
 def test_what_cannot_be_served(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="expected numbers that the protocol can send"),
+        serving({"words": words(tmp_path / "words.onnx")}),
+    ):
+        pass
     (tmp_path / "text.txt").write_text("")
     (tmp_path / "no.onnx").write_bytes(b"no")
-    for name, words in (("text.txt", "expected an artifact folder or an .onnx file"), ("absent", "no such file")):
-        with pytest.raises(UsageError, match=words):
+    for name, said in (("text.txt", "expected an artifact folder or an .onnx file"), ("absent", "no such file")):
+        with pytest.raises(UsageError, match=said):
             load_model(tmp_path / name, "m")
     with pytest.raises(ArtifactError, match="expected an ONNX model"):
         load_model(tmp_path / "no.onnx", "m")
+
+
+@pytest.mark.requires("openvino")
+def test_in_openvino(files: dict[str, Path]) -> None:
+    with serving({"mix": files["mix"]}, runtime="openvino", batching="on") as server:
+        assert server.call("GET", "/v2/models/mix").json["platform"] == "openvino_onnx"
+        for x in (X, X[:1], X):
+            found = server.infer("mix", {"x": x}).array("y")
+            np.testing.assert_allclose(found, session(files["mix"]).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_refuses_what_it_cannot_serve(files: dict[str, Path], tmp_path: Path) -> None:
+    from swift_export.cli.app import app
+
+    for arguments, said in (
+        ([str(tmp_path / "absent")], "absent: expected an artifact folder or an .onnx file, found no such file"),
+        ([str(files["mix"]), "--queue", "0"], "--queue 0: expected at least 1"),
+        ([str(files["mix"]), "--timeout", "nan"], "--timeout nan: expected more than 0 seconds"),
+        ([str(files["mix"]), "--host", "192.0.2.1", "--no-token"], "--host 192.0.2.1 --port 8000: cannot listen there"),
+        ([str(files["mix"]), "--host", "0.0.0.0"], "--host 0.0.0.0: expected a token"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            app(["serve", *arguments], standalone_mode=False)
+        assert said in str(refused.value)
