@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,6 +73,8 @@ class ServeSettings:
         for option, port in (("--port", self.port), ("--grpc-port", self.grpc_port)):
             if port is not None and not 0 <= port < 2**16:
                 raise UsageError(f"{option} {port}: expected 0 to 65535")
+        if self.shared_memory and sys.platform != "linux":
+            raise UsageError("--shared-memory: expected Linux, found another system; leave it out")
         if self.shared_memory and self.token is None and not self.no_token:
             raise UsageError(
                 "--shared-memory: expected a token, as other users of this machine could have the server read or "

@@ -112,7 +112,7 @@ def start_server(
     for_grpc: socket.socket | None = None
     try:
         if settings.grpc_port is not None:
-            for_grpc = listen(settings.host, settings.grpc_port)
+            for_grpc = listen(settings.host, settings.grpc_port, "--grpc-port")
         repository = Repository(sources, settings)
         repository.load()
         return server_for(repository, settings, log, for_grpc), listening
@@ -199,7 +199,7 @@ def serve(
     log.event("stopped")
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A socket on an address, bound before models are loaded; raises UsageError if that is not possible."""
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -211,7 +211,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(place)
     except OSError as error:
         listening.close()
-        raise UsageError(f"--host {host} --port {port}: cannot listen there: {error.strerror}") from None
+        raise UsageError(f"--host {host} {option} {port}: cannot listen there: {error.strerror}") from None
     return listening
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swift_export.errors import InputError, MachineError, UsageError
+from swift_export.errors import InputError, MachineError
 from swift_export.serving.access import is_loopback
 from swift_export.serving.refusals import Forbidden, Unknown
 from swift_export.system.text import listed, shown
@@ -87,8 +86,6 @@ class Regions:
     """The registered regions of a server. All methods but `read` and `write` belong to one thread."""
 
     def __init__(self, enabled: bool):
-        if enabled and sys.platform != "linux":
-            raise UsageError("--shared-memory: expected Linux, found another system")
         self.enabled = enabled
         self._regions: dict[str, Region] = {}
 

@@ -90,16 +90,23 @@ def test_a_port_in_use_is_refused_before_models_are_loaded(server: Running) -> N
 
 @pytest.mark.requires("openssl")
 def test_https(files: dict[str, Path], tmp_path: Path) -> None:
+    import grpc
+
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
     subprocess.run([*made, "-keyout", key, "-out", certificate, *name], check=True, capture_output=True)
-    with serving({"mix": files["mix"]}, tls_cert=certificate, tls_key=key) as server:
+    with serving({"mix": files["mix"]}, tls_cert=certificate, tls_key=key, grpc_port=0) as server:
         context = ssl.create_default_context(cafile=str(certificate))
         connection = http.client.HTTPSConnection(HOST, server.port, context=context, timeout=20)
         connection.request("GET", "/v2/health/ready")
         assert connection.getresponse().read() == b'{"ready":true}'
         connection.close()
+        trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with grpc.secure_channel(server.grpc, trusted) as channel:
+            assert channel.unary_unary("/inference.GRPCInferenceService/ServerReady")(b"", timeout=20) == b"\x08\x01"
+        with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+            channel.unary_unary("/inference.GRPCInferenceService/ServerReady")(b"", timeout=20)
 
 
 def test_headers_that_are_slow_endless_or_no_http(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

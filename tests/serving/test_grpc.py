@@ -183,6 +183,12 @@ def test_refusals_have_the_words_of_http(server: Running, channel: Any) -> None:
     assert "expected float32 (batch, 1, 16, 16), found (2, 1, 8, 16)" in why
     event = [event for event in server.events if event.get("method") == "gRPC"][-1]
     assert (event["status"], event["model"], event["error"]) == ("INVALID_ARGUMENT", "mix", why)
+    stub = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    _, called = stub.with_call(b"", metadata=(("traceparent", trace),), timeout=5)
+    (answered,) = (value for key, value in called.initial_metadata() if key == "traceparent")
+    assert answered.startswith(trace[:36])
+    assert server.events[-1]["trace"] == "ab" * 16
     route = 'route="/inference.GRPCInferenceService/ModelInfer",status="INVALID_ARGUMENT"'
     metrics = server.call("GET", "/metrics", headers=KEY).body.decode()
     assert f'swift_export_requests_total{{model="mix",{route}}}' in metrics
@@ -361,3 +367,14 @@ def test_deadlines_and_sizes_are_limited(files: dict[str, Path]) -> None:
             code, why = refusal(channel, bytes(limit + 1))
             assert code == "RESOURCE_EXHAUSTED"
             assert f"({limit + 1} vs. {limit})" in why
+
+
+def test_a_port_that_is_taken_is_refused_before_models_are_loaded(server: Running, files: dict[str, Path]) -> None:
+    from swift_export.errors import UsageError
+    from swift_export.serving.serve_settings import ServeSettings
+    from swift_export.serving.server import start_server
+
+    assert server.grpc
+    taken = int(server.grpc.rpartition(":")[2])
+    with pytest.raises(UsageError, match=rf"--grpc-port {taken}: cannot listen there"):
+        start_server([files["mix"].with_name("absent.onnx")], ServeSettings(port=0, grpc_port=taken))
