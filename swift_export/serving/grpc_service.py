@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -42,6 +43,8 @@ _CODES = {
 _PROBES = {"ServerLive": "/v2/health/live", "ServerReady": "/v2/health/ready"}
 #: Most bytes of a message that holds no tensors.
 _MOST_SMALL = 2**16
+#: Outputs from this size are written in another thread.
+_LARGE = 2**16
 
 Answer = Callable[[Any], dict[str, Any]]
 
@@ -168,7 +171,9 @@ class GrpcService(grpc.GenericRpcHandler):
                     service.regions,
                     _client(context),
                 )
-            return encode_message(model, request, answered.outputs, parameters)
+            encode = partial(encode_message, model, request, answered.outputs, parameters)
+            large = sum(array.nbytes for array in answered.outputs.values()) >= _LARGE
+            return await asyncio.to_thread(encode) if large else encode()
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -99,8 +99,10 @@ async def parse_message(
         if wire.place is not None:
             continue
         if wire.name in raw:
+            array = np.frombuffer(raw[wire.name], dtype_of(wire.sent))
             # A runtime may need elements at their own boundaries, where a message has them by chance alone.
-            array = np.require(np.frombuffer(raw[wire.name], dtype_of(wire.sent)), requirements="A")
+            if not array.flags.aligned:
+                array = await asyncio.to_thread(array.copy)
             arrays[wire.name] = await array_of(wire, array.reshape(wire.shape))
         else:
             arrays[wire.name] = await array_of(wire, await asyncio.to_thread(from_json, wire, where))
