@@ -56,9 +56,11 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # A socket for both versions shows the older addresses within the newer.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def read_token(file: Path | None) -> str | None:

@@ -45,8 +45,7 @@ def given(name: str, array: np.ndarray, datatype: str) -> Any:
     import tritonclient.grpc as triton
 
     found = triton.InferInput(name, list(array.shape), datatype)
-    if datatype in ("FP16", "INT16") or array.dtype != np.int16:
-        found.set_data_from_numpy(array)
+    found.set_data_from_numpy(array)
     return found
 
 
@@ -134,12 +133,20 @@ def version_of(client: Any, name: str) -> str:
     return str(client.get_model_metadata(name, headers=KEY).versions[0])
 
 
-def test_results_are_those_of_the_session(files: dict[str, Path], client: Any) -> None:
+def test_results_are_those_of_the_session(files: dict[str, Path], client: Any, channel: Any) -> None:
     (expected,) = session(files["mix"]).run(None, {"x": X})
     found = client.infer("mix", [given("x", X, "FP32")], headers=KEY, request_id="seven")
     np.testing.assert_array_equal(found.as_numpy("y"), expected)
     answer = found.get_response()
     assert (answer.id, answer.parameters["batch_items"].int64_param) == ("seven", 2)
+    steps = np.round(1000 * X).astype(np.int16)
+    sent = message(model_name="mix", raw_input_contents=[steps.tobytes()])
+    described = sent.inputs.add(name="x", datatype="INT16", shape=X.shape)
+    described.parameters["scale"].double_param = 0.001
+    described.parameters["offset"].int64_param = 0
+    answer = message("ModelInferResponse").FromString(call(channel, sent.SerializeToString()))
+    (expected,) = session(files["mix"]).run(None, {"x": steps.astype(np.float32) * np.float32(0.001)})
+    assert answer.raw_output_contents[0] == expected.tobytes()
     half = X.astype(np.float16)
     (expected,) = session(files["mix"]).run(None, {"x": half.astype(np.float32)})
     found = client.infer("mix", [given("x", half, "FP16")], headers=KEY)

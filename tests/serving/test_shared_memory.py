@@ -330,9 +330,11 @@ def test_who_may_use_it(files: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match=r"--shared-memory: expected a token"):
         ServeSettings(shared_memory=True).check()
     ServeSettings(shared_memory=True, token="a" * 16).check()
-    for client in ("10.0.0.1", "::2", None, "127.0.0.1.example"):
+    for client in ("10.0.0.1", "::2", "::ffff:10.0.0.1", None, "127.0.0.1.example"):
         with pytest.raises(Forbidden, match="expected a client on the server's machine"):
             Regions(True).allow(client)
+    for client in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"):
+        Regions(True).allow(client)
     with serving({"mix": files["mix"]}) as server:
         for method, path in (
             ("GET", "status"),
