@@ -94,7 +94,6 @@ def write_layout(
     on_progress(f"writing {folder}")
     if folder.is_relative_to(servable.root.absolute()):
         raise UsageError(f"{folder}: expected a folder outside of the artifact {servable.root}; choose another with -o")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with replaced_folder(folder, lambda: _refuse_existing(folder, force)) as draft:
         layout.write(servable, draft)
         _verify_copies(servable, draft)
@@ -202,9 +201,11 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         return
     if not folder.is_dir():
         raise UsageError(f"{name}: expected a folder, found a file; choose another with -o")
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    present = {entry.name for entry in folder.iterdir()}
     if not present:
         return
+    if _RECORD in present:  # any other folder may hold a whole disk
+        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     strangers = sorted(present - {_RECORD, *_recorded(folder)})
     if strangers:
         raise UsageError(

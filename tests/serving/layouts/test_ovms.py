@@ -79,11 +79,11 @@ def test_openvino_takes_the_configuration_and_agrees(laid_out) -> None:
         np.testing.assert_allclose(found[tensor["name"]], read[tensor["name"]], rtol=1e-5)
 
 
-def test_operators_of_another_runtime_are_refused(artifact, tmp_path, refused) -> None:
+def test_operators_of_another_runtime_are_refused(exported, tmp_path, refused) -> None:
     from swift_export.errors import UsageError
     from swift_export.serving.layouts.layout_folder import write_layout
 
-    folder = shutil.copytree(artifact, tmp_path / "artifact")
+    folder = shutil.copytree(exported("fixed"), tmp_path / "artifact")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["artifacts"]["onnx"]["details"]["target"] = "onnxruntime"
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -116,3 +116,15 @@ def test_the_readmes_curl_command_works(server, laid_out, tmp_path) -> None:
         np.testing.assert_allclose(found["data"], expected, rtol=1e-5)
     # Real Triton parses a body as a form if curl says that it is one.
     assert 'Content-Type: application/octet-stream"' in command
+
+
+def test_the_twin_for_the_real_server_differs_in_its_backend_alone(server, laid_out, load_module, tmp_path) -> None:
+    check = load_module(Path(__file__).parents[3] / "scripts" / "_check_triton.py")
+    folder = laid_out("triton")
+    twin = check.twin(folder, "pooled", tmp_path) / "pooled"
+
+    ours, config = (server.read_config(path / "config.pbtxt") for path in (folder / "models/pooled", twin))
+    assert config.backend == "python"
+    config.backend, config.default_model_filename = ours.backend, ours.default_model_filename
+    assert config == ours
+    compile((twin / "1" / "model.py").read_text(), "model.py", "exec")
