@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
 import socket
@@ -23,6 +22,7 @@ import numpy as np
 from _conversion_bars import conversion_bars
 from _door_bars import door_bars
 from _feature_bars import feature_bars
+from _golden_cases import golden_cases, load_recipe
 from _parity_bars import parity_bars
 from _scan_bars import scan_bars
 from _serving_bars import serving_bars
@@ -92,20 +92,12 @@ def backbone_errors() -> dict[str, float]:
 
     from swift_export import SwiFT, SwiFTConfig
 
-    golden = ROOT / "tests" / "golden"
-    spec = importlib.util.spec_from_file_location("recipe", golden / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    errors = {}
-    for path in sorted(golden.glob("*/case.json")):
-        case = recipe.load_case(path.parent.name)
+    recipe, errors = load_recipe(), {}
+    for name, case, wanted in golden_cases():
         model = SwiFT(SwiFTConfig.from_hyper_parameters(case["hyper_parameters"]), recipe.checkpoint_state(case))
         with jax.default_matmul_precision("highest"):
             found = np.asarray(jax.jit(lambda m, x: m(x))(model, recipe.clip(case)))
-        wanted = np.load(path.parent / "features.npy")
-        errors[path.parent.name] = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+        errors[name] = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
     return errors
 
 
