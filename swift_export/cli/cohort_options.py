@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SelectionOptions", "WorkerOptions"]
 
 _SELECTION, _WORKERS = "Selection", "Workers"
+#: Dask's protocols between machines, with host and port.
+_SCHEDULER = r"((tcp|tls|ucx|ws|wss)://)?[^/\s]+:\d{1,5}"
 #: Memory of one worker: the artifact in its runtime, a clip, and a piece of the run.
 _WORKER_BYTES = 1_500_000_000
 
@@ -136,6 +138,8 @@ class WorkerOptions:
         for name, value in (("--batch", self.batch), ("--n-cpus", self.n_cpus), ("--workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value}: expected at least 1")
+        if self.scheduler and not re.fullmatch(_SCHEDULER, self.scheduler):
+            raise UsageError(f"--scheduler {self.scheduler}: expected an address such as tcp://host:8786")
         if self.scheduler and self.cluster:
             raise UsageError("--cluster: expected either a scheduler or a batch system, found both")
         if self.work_dir is not None and not self.work_dir.is_dir():

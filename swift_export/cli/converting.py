@@ -18,6 +18,7 @@ from swift_export.errors import UsageError
 from swift_export.sources.kinds import kind_of_folder
 from swift_export.system.files import check_output
 from swift_export.system.processes import WITHOUT_GPU
+from swift_export.system.text import plural
 
 if TYPE_CHECKING:
     from swift_export.conversion import Conversion
@@ -186,8 +187,7 @@ def _verdict(done: Conversion) -> str:
     assert report is not None
     outputs = len({compared.output for compared in report.compared})
     cases = len({tuple(compared.sizes.items()) for compared in report.compared})
-    plural = "s" if outputs > 1 else ""
-    return f"{outputs} output{plural} as in {report.reference} on {cases} random input{'s' if cases > 1 else ''}"
+    return f"{plural(outputs, 'output')} as in {report.reference} on {plural(cases, 'random input')}"
 
 
 def _bytes(size: int) -> str:

@@ -23,7 +23,7 @@ from swift_export.cli.inputs import ScanOptions
 from swift_export.cli.scan_outputs import window_count
 from swift_export.cli.signatures import dataclass_options
 from swift_export.errors import UsageError
-from swift_export.system.text import listed
+from swift_export.system.text import listed, plural
 
 if TYPE_CHECKING:
     from swift_export.features.bids.scan_task import Task
@@ -256,7 +256,7 @@ def _computed(
         )
 
     where = worker.scheduler or worker.cluster or str(processes)
-    console.facts({"workers  ": f"{where}, {threads} {'thread' if threads == 1 else 'threads'} each"})
+    console.facts({"workers  ": f"{where}, {plural(threads, 'thread')} each"})
     with console.progress() as on_progress:
         result = run_cohort(plan, tasks, engine, on_outcome=_Complaints(console).say, on_progress=on_progress)
     counted = listed(f"{number} {status}" for status, number in sorted(result.counts.items()))
@@ -270,6 +270,8 @@ def _write_group(output: Path, console: Console, answer: Answer) -> None:
     from swift_export.features.bids.quality_page import Refusal
     from swift_export.features.cohort.status_table import read_status
 
+    if not output.is_dir():
+        raise UsageError(f"{output}: expected the results of the level participant, found no such folder")
     without = [row for row in read_status(output).values() if row["status"] not in ("done", "kept")]
     refusals = [Refusal(row["scan"], row["reason"]) for row in without]
     # Scans of one artifact have one kind of table, which is described in the folder.

@@ -15,6 +15,7 @@ from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.scan_outputs import made_folders, output_places, picture_places, window_count
 from swift_export.errors import InputError, UsageError
 from swift_export.scans.contract import InputContract, contract_of
+from swift_export.system.text import plural
 
 if TYPE_CHECKING:
     from swift_export.models.swift.config import SwiFTConfig
@@ -119,7 +120,9 @@ def prepare(
                 on_progress=on_progress,
             )
         done.append({"path": str(made.path), "sidecar": str(made.sidecar), **made.facts})
-        console.line(f"wrote {made.path}, {made.shape[0]} windows, {dtype} ({', '.join(map(str, made.shape))})")
+        console.line(
+            f"wrote {made.path}, {plural(made.shape[0], 'window')}, {dtype} ({', '.join(map(str, made.shape))})"
+        )
         if made.picture:
             console.line(f"wrote {made.picture}, a picture for visual inspection")
 

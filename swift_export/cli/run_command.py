@@ -15,6 +15,7 @@ from swift_export.cli.extras import need_runtime
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.scan_outputs import made_folders, output_places, picture_places, window_count
 from swift_export.errors import UsageError
+from swift_export.system.text import plural
 
 if TYPE_CHECKING:
     from swift_export.features.pipeline import Pipeline
@@ -145,7 +146,7 @@ def run(
             loaded.append(pipeline)
             info = pipeline.extractor.session.info
             count, lanes = pipeline.extractor.threads, pipeline.extractor.at_once
-            used = f"{count} thread{'' if count == 1 else 's'}"
+            used = plural(count, "thread")
             if lanes > 1:
                 used = f"{lanes} {'windows' if pipeline.together == 1 else 'batches'} at once, {used}"
             computing = f"{info.name} {info.version}, {info.device}, {used}"
@@ -167,7 +168,9 @@ def run(
         ):
             done.append({"path": str(written.path), "sidecar": str(written.sidecar), **written.facts})
             shape = written.facts["shape"]
-            what = f"mean and deviation of {shape[0]} windows" if pool else f"{shape[0]} windows"
+            what = plural(shape[0], "window")
+            if pool:
+                what = f"mean and deviation of {what}"
             console.line(f"wrote {written.path}, {kind} of {what} ({', '.join(map(str, shape))})")
             if written.picture:
                 console.line(f"wrote {written.picture}, a picture for visual inspection")

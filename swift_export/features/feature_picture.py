@@ -20,10 +20,10 @@ from swift_export.scans.picture.canvas import (
     Canvas,
     Colour,
     fitted,
-    plural,
     safe,
 )
 from swift_export.scans.scan import Scan
+from swift_export.system.text import plural
 
 __all__ = ["draw_features"]
 

@@ -14,6 +14,7 @@ __all__ = [
     "first_line",
     "listed",
     "one_line",
+    "plural",
     "printable",
     "shape_text",
     "shortened",
@@ -82,6 +83,11 @@ def listed(entries: Iterable[str], most: int = 12) -> str:
     entries = list(entries)
     rest = f" and {len(entries) - most} more" if len(entries) > most else ""
     return ", ".join(entries[:most]) + rest
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, such as ``1 frame`` or ``1,200 frames``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _cut(text: str, limit: int, length: int) -> str:

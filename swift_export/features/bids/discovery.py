@@ -20,7 +20,7 @@ from swift_export.features.bids.inheritance import Sidecars, time_in
 from swift_export.features.bids.preprocessed import names_in, preprocessed_folders
 from swift_export.features.bids.scan_selection import Selection
 from swift_export.features.bids.scan_task import Task, link_names
-from swift_export.system.text import listed, shown
+from swift_export.system.text import listed, plural, shown
 
 __all__ = ["discover", "summary"]
 
@@ -72,7 +72,7 @@ def summary(tasks: Sequence[Task]) -> list[str]:
     """Lines that say what was found: scans and participants, spaces, and how many are refused."""
     good = [task for task in tasks if task.refusal is None]
     spaces = Counter(task.entities.get("space", "not stated") for task in good)
-    lines = [f"{len(tasks):,} scans of {len({task.participant for task in tasks}):,} participants"]
+    lines = [f"{plural(len(tasks), 'scan')} of {plural(len({task.participant for task in tasks}), 'participant')}"]
     if spaces:
         counted = [f"{space} ({count:,})" for space, count in spaces.most_common()]
         lines.append(f"space {listed(counted)}" + ("; --space takes one" if len(spaces) > 1 else ""))

@@ -25,10 +25,10 @@ from swift_export.scans.picture.canvas import (
     Canvas,
     Key,
     fitted,
-    plural,
     safe,
     text_width,
 )
+from swift_export.system.text import plural
 
 __all__ = ["draw_probe"]
 

@@ -34,7 +34,6 @@ __all__ = [
     "Key",
     "fitted",
     "pieces",
-    "plural",
     "safe",
     "text_width",
     "wrapped",
@@ -79,11 +78,6 @@ def safe(value: object, limit: int = 400) -> str:
 def text_width(text: str, size: int) -> float:
     """Width of a text in pixels."""
     return _font(size).getlength(text)
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, such as ``1 frame`` or ``1,200 frames``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def fitted(text: str, size: int, width: float) -> str:

@@ -24,10 +24,10 @@ from swift_export.scans.picture.canvas import (
     Canvas,
     Key,
     pieces,
-    plural,
     text_width,
 )
 from swift_export.scans.scan import Scan
+from swift_export.system.text import plural
 
 __all__ = ["Timeline", "draw_histogram", "draw_timeline", "timeline_of"]
 

@@ -15,7 +15,6 @@ from swift_export.scans.picture.canvas import (
     WIDTH,
     Canvas,
     fitted,
-    plural,
     safe,
     text_width,
     wrapped,
@@ -23,6 +22,7 @@ from swift_export.scans.picture.canvas import (
 from swift_export.scans.picture.charts import draw_histogram, draw_timeline, timeline_of
 from swift_export.scans.picture.slices import draw_slices
 from swift_export.scans.scan import Scan
+from swift_export.system.text import plural
 
 __all__ = ["draw_scan"]
 

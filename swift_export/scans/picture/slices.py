@@ -25,9 +25,9 @@ from swift_export.scans.picture.canvas import (
     Canvas,
     Key,
     fitted,
-    plural,
     text_width,
 )
+from swift_export.system.text import plural
 
 __all__ = ["Panel", "draw_slices", "lay_out"]
 

@@ -107,6 +107,8 @@ def test_refusals(extract, environment: dict[str, str], cohort: Path, monkeypatc
     monkeypatch.setitem(environment, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
     for more, message in (
         (["--scheduler", f"tcp://127.0.0.1:{free_port()}"], "expected a Dask scheduler, found none"),
+        (["--scheduler", "host"], "--scheduler host: expected an address such as tcp://host:8786"),
+        (["--scheduler", "http://host:80"], "--scheduler http://host:80: expected an address such as tcp://host:8786"),
         (["--cluster", "slurm", "--cluster-option", "queue"], "--cluster-option queue: expected NAME=VALUE"),
         (["--cluster", "lsf"], "expected its program bsub, found none"),
     ):
