@@ -27,7 +27,8 @@ ORDER = (
     # The commands as Python functions, SwiFT's before those of any model.
     ("exporting_swift",),
     ("exporting", "conversion"),
-    ("features", "serving"),
+    ("serving",),  # scans are served, too
+    ("features",),
     ("parity",),
     ("artifacts",),
     ("lowering",),

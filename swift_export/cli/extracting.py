@@ -20,9 +20,9 @@ from swift_export.cli.epilog import examples
 from swift_export.cli.extras import need_extra
 from swift_export.cli.help import BidsCommand
 from swift_export.cli.inputs import ScanOptions
-from swift_export.cli.scan_outputs import window_count
 from swift_export.cli.signatures import dataclass_options
 from swift_export.errors import UsageError
+from swift_export.scans.clip_windows import window_count
 from swift_export.system.text import listed, plural
 
 if TYPE_CHECKING:

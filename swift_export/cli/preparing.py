@@ -12,8 +12,9 @@ from swift_export.cli.answers import Answer, json_option
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
-from swift_export.cli.scan_outputs import made_folders, output_places, picture_places, window_count
+from swift_export.cli.scan_outputs import made_folders, output_places, picture_places
 from swift_export.errors import InputError, UsageError
+from swift_export.scans.clip_windows import window_count
 from swift_export.scans.contract import InputContract, contract_of
 from swift_export.system.text import plural
 

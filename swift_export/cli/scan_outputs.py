@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,19 +10,10 @@ from swift_export.errors import UsageError
 from swift_export.scans.sidecar import stem
 from swift_export.system.disk import write_error
 
-__all__ = ["made_folders", "output_places", "picture_places", "window_count"]
+__all__ = ["made_folders", "output_places", "picture_places"]
 
 #: Suffixes of files, which a folder does not have.
 _FILES = (".npy", ".npz", ".safetensors", ".tsv")
-
-
-def window_count(windows: str) -> int | None:
-    """The number in ``--windows``; None for all."""
-    if windows == "all":
-        return None
-    if not re.fullmatch("[0-9]{1,6}", windows) or int(windows) < 1:
-        raise UsageError(f"--windows {windows}: expected all, or a number of at least 1")
-    return int(windows)
 
 
 def output_places(files: Sequence[Path], output: Path, suffix: str, what: str) -> list[Path]:

@@ -6,6 +6,7 @@ A table has one row per window, or rows for mean and deviation.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -27,7 +28,15 @@ from swift_export.scans.sidecar import keep_others_sidecar
 from swift_export.system.files import check_output, followed, replaced
 from swift_export.system.text import listed
 
-__all__ = ["SUFFIXES", "Written", "check_places", "provenance", "sidecar_place", "write_features"]
+__all__ = [
+    "SUFFIXES",
+    "Written",
+    "check_places",
+    "encode_features",
+    "provenance",
+    "sidecar_place",
+    "write_features",
+]
 
 #: The suffixes of files of features. Tables hold only vectors.
 SUFFIXES = (".safetensors", ".npz", ".tsv")
@@ -56,8 +65,7 @@ def check_places(output: Path, kind: OutputKind, picture: Path | None, *sources:
     """
     if output.suffix not in SUFFIXES:
         raise UsageError(f"{output}: expected a file name that ends in {listed(SUFFIXES)}")
-    if output.suffix == ".tsv" and kind not in _VECTORS:
-        raise UsageError(f"{output}: a table holds {listed(_VECTORS)}, not {kind}; write .safetensors or .npz")
+    _check_table(output, output.suffix, kind)
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--picture {picture}: expected a file name that ends in .png")
     places = [output, sidecar_place(output), *([picture] if picture else [])]
@@ -127,22 +135,40 @@ def write_features(
 
     """
     sidecar = sidecar_place(output)
-    arrays = _arrays(found.values, kind, pool)
+    content = encode_features(output.suffix, found.values, kind, facts, pool=pool)
     with replaced(sidecar) as sidecar_draft, replaced(output) as draft:
-        if output.suffix == ".tsv":
-            draft.write_text(_table(arrays, kind, facts, pool), encoding="utf-8")
-        elif output.suffix == ".npz":
-            with draft.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-        else:
-            from safetensors.numpy import save
-
-            draft.write_bytes(save(arrays, metadata={"swift_export": json.dumps(_brief(facts), sort_keys=True)}))
+        draft.write_bytes(content)
         sidecar_draft.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if picture is not None:
             with replaced(picture) as picture_draft:
                 image.save(picture_draft, format="PNG")
     return Written(output, sidecar, picture, facts)
+
+
+def encode_features(
+    suffix: str, values: Float32[np.ndarray, "windows ..."], kind: OutputKind, facts: Mapping[str, Any], *, pool: bool
+) -> bytes:
+    """The content of a file of features; ``facts`` are those of `provenance`.
+
+    Raises UsageError for a table of anything but vectors.
+    """
+    _check_table(f"a {suffix} file", suffix, kind)
+    arrays = _arrays(values, kind, pool)
+    if suffix == ".tsv":
+        return _table(arrays, kind, facts, pool).encode()
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+    from safetensors.numpy import save
+
+    content: bytes = save(arrays, metadata={"swift_export": json.dumps(_brief(facts), sort_keys=True)})
+    return content
+
+
+def _check_table(what: object, suffix: str, kind: OutputKind) -> None:
+    if suffix == ".tsv" and kind not in _VECTORS:
+        raise UsageError(f"{what}: a table holds {listed(_VECTORS)}, not {kind}; write .safetensors or .npz")
 
 
 def _arrays(values: Float32[np.ndarray, "windows ..."], kind: OutputKind, pool: bool) -> dict[str, np.ndarray]:

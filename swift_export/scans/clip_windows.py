@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from swift_export.errors import InputError, UsageError
 
-__all__ = ["Windows", "plan_windows"]
+__all__ = ["Windows", "plan_windows", "window_count"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class Windows:
         """The frame indices of one window."""
         start = self.starts[window]
         return range(start, start + self.frames * self.stride, self.stride)
+
+
+def window_count(windows: str) -> int | None:
+    """The number in ``--windows``; None for all."""
+    if windows == "all":
+        return None
+    if not re.fullmatch("[0-9]{1,6}", windows) or int(windows) < 1:
+        raise UsageError(f"--windows {windows}: expected all, or a number of at least 1")
+    return int(windows)
 
 
 def plan_windows(

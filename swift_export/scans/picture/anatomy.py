@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from swift_export.scans.placement import PLACEMENTS, Axes
+from swift_export.scans.run import NiftiRun
 from swift_export.scans.scan import Scan
 
-__all__ = ["Anatomy", "Ranges", "Sample", "anatomy_of", "codes_of", "ranges", "sample_of"]
+__all__ = ["Anatomy", "Ranges", "Sample", "anatomy_of", "anatomy_of_run", "codes_of", "ranges", "sample_of"]
 
 #: Windows are computed for the picture until they have this number of frames.
 _FRAMES = 40
@@ -99,19 +100,22 @@ def sample_of(scan: Scan) -> Sample:
 def anatomy_of(scan: Scan, sample: Sample) -> Anatomy:
     """The mean volume of the run or, for a folder of frames, of the sample on the model's grid."""
     size = scan.size
-    if scan.run is None:
-        grid = ranges((front, m - back) for (front, back), m in zip(scan.facts["paddings"], size, strict=True))
-        kept = ranges((max(0, start), min(m, stop)) for (start, stop), m in zip(grid, size, strict=True))
-        (x, _), (y, _), (z, _) = kept
-        part = tuple(slice(start, stop) for start, stop in kept)
-        return Anatomy(sample.volume[part], sample.inside[part], (x, y, z), size, grid, grid, kept, 0)
-    geometry = scan.run.geometry
-    mean = scan.run.mean_volume
-    fronts = geometry.front
+    if scan.run is not None:
+        return anatomy_of_run(scan.run, size)
+    grid = ranges((front, m - back) for (front, back), m in zip(scan.facts["paddings"], size, strict=True))
+    kept = ranges((max(0, start), min(m, stop)) for (start, stop), m in zip(grid, size, strict=True))
+    (x, _), (y, _), (z, _) = kept
+    part = tuple(slice(start, stop) for start, stop in kept)
+    return Anatomy(sample.volume[part], sample.inside[part], (x, y, z), size, grid, grid, kept, 0)
+
+
+def anatomy_of_run(run: NiftiRun, size: Axes) -> Anatomy:
+    """The mean volume of a run, for a model's grid of this size."""
+    geometry, mean, fronts = run.geometry, run.mean_volume, run.geometry.front
     grid = ranges((front, front + n) for front, n in zip(fronts, geometry.grid, strict=True))
     covered = ranges((front + c.start, front + c.stop) for front, c in zip(fronts, geometry.covered, strict=True))
     kept = ranges((target.start, target.stop) for target in geometry.target)
-    return Anatomy(mean, mean != 0, fronts, size, grid, covered, kept, scan.run.cut)
+    return Anatomy(mean, mean != 0, fronts, size, grid, covered, kept, run.cut)
 
 
 def codes_of(scan: Scan) -> str:

@@ -29,7 +29,7 @@ from swift_export.scans.picture.canvas import (
 )
 from swift_export.system.text import plural
 
-__all__ = ["Panel", "draw_slices", "lay_out"]
+__all__ = ["Panel", "draw_slices", "grey_levels", "lay_out"]
 
 #: Margin around a slice for the letters of its directions; gap between panels; largest height of a slice.
 _PADDING, _GAP, _TALLEST = 24, 16, 560
@@ -115,7 +115,7 @@ def draw_slices(anatomy: Anatomy, codes: str, point: Sequence[float] | None) -> 
     """
     panels = lay_out(anatomy)
     canvas = Canvas(panels[0].box[3] + _LEGEND)
-    grey = _greys(anatomy)
+    grey = grey_levels(anatomy)
     for panel in panels:
         _draw(canvas, panel, anatomy, grey, codes, point)
     _legend(canvas, anatomy, panels[0].box[3] + 26)
@@ -176,7 +176,7 @@ def _slice(anatomy: Anatomy, axis: int) -> int:
     return int(found[np.argmin(np.abs(found - centre))])
 
 
-def _greys(anatomy: Anatomy) -> UInt8[np.ndarray, "x y z"]:
+def grey_levels(anatomy: Anatomy) -> UInt8[np.ndarray, "x y z"]:
     """Convert to grey levels; the few darkest and brightest voxels are clipped."""
     brain = anatomy.volume[anatomy.inside]
     grey = np.zeros(anatomy.volume.shape, np.uint8)
