@@ -108,7 +108,10 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "savedmodel": ("TensorFlow and tf2onnx", _modules("tensorflow", "tf2onnx")),
     "fmri": ("nibabel", _modules("nibabel")),
     "probe": ("scikit-learn", _modules("sklearn")),
-    "serve": ("the packages of the server", _modules("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc")),
+    "serve": (
+        "the packages of the server",
+        _modules("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart", "grpc"),
+    ),
     "iree": ("IREE", _modules("iree")),
     "openvino": ("OpenVINO", _modules("openvino")),
     "serving": ("the stubs of TensorFlow Serving", _modules("tensorflow_serving", "grpc", "tensorflow")),

@@ -30,7 +30,8 @@ EXTRAS = {
     "scale": Extra(("bids2table", "distributed", "dask_jobqueue"), "BIDS data sets; Dask clusters and batch systems"),
     "probe": Extra(("sklearn",), "fitting probes to embeddings"),
     "serve": Extra(
-        ("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc"), "serving models over HTTP and gRPC"
+        ("fastapi", "uvicorn", "httptools", "prometheus_client", "grpc", "nibabel", "python_multipart"),
+        "serving models over HTTP and gRPC",
     ),
     "openvino": Extra(("openvino",), "ONNX files in OpenVINO"),
     "iree": Extra(("iree.compiler", "iree.runtime"), "StableHLO files in IREE"),

@@ -142,6 +142,24 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 60.0,
+    scan_queue: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Most scans that wait while one is computed; further ones are told to try again later.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 4,
+    scan_limit: Annotated[
+        float,
+        typer.Option(metavar="MIB", help="The largest upload of a scan.", rich_help_panel=_LIMITS),
+    ] = 2048.0,
+    scan_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Most seconds for receiving and computing a scan.", rich_help_panel=_LIMITS
+        ),
+    ] = 600.0,
     no_check: Annotated[
         bool,
         typer.Option("--no-check", help="Load models without comparing them with their golden outputs."),
@@ -184,6 +202,9 @@ def serve(
         batch_wait_s=batch_wait_ms / 1000,
         queue=queue,
         timeout_s=timeout,
+        scan_queue=scan_queue,
+        scan_bytes=round(scan_limit * 2**20),
+        scan_timeout_s=scan_timeout,
         golden=not no_check,
         on_ready=say,
     )

@@ -32,6 +32,7 @@ __all__ = [
     "SUFFIXES",
     "Written",
     "check_places",
+    "check_table",
     "encode_features",
     "provenance",
     "sidecar_place",
@@ -65,7 +66,7 @@ def check_places(output: Path, kind: OutputKind, picture: Path | None, *sources:
     """
     if output.suffix not in SUFFIXES:
         raise UsageError(f"{output}: expected a file name that ends in {listed(SUFFIXES)}")
-    _check_table(output, output.suffix, kind)
+    check_table(output, output.suffix, kind)
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--picture {picture}: expected a file name that ends in .png")
     places = [output, sidecar_place(output), *([picture] if picture else [])]
@@ -152,7 +153,7 @@ def encode_features(
 
     Raises UsageError for a table of anything but vectors.
     """
-    _check_table(f"a {suffix} file", suffix, kind)
+    check_table(f"a {suffix} file", suffix, kind)
     arrays = _arrays(values, kind, pool)
     if suffix == ".tsv":
         return _table(arrays, kind, facts, pool).encode()
@@ -166,7 +167,8 @@ def encode_features(
     return content
 
 
-def _check_table(what: object, suffix: str, kind: OutputKind) -> None:
+def check_table(what: object, suffix: str, kind: OutputKind) -> None:
+    """Raise UsageError, which begins with ``what``, for a table of anything but vectors."""
     if suffix == ".tsv" and kind not in _VECTORS:
         raise UsageError(f"{what}: a table holds {listed(_VECTORS)}, not {kind}; write .safetensors or .npz")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ class Pipeline:
         assert self.loaded is not None, "scans are being computed"
         return self.loaded
 
-    def __call__(self, files: Sequence[ScanFile]) -> Iterator[ScanFeatures]:
+    def __call__(self, files: Sequence[ScanFile]) -> Generator[ScanFeatures, None, None]:
         """The features of each scan, in order.
 
         Raises:

@@ -87,6 +87,13 @@ class Body:
         await self.fill(memoryview(target), what)
         return target
 
+    async def piece(self) -> memoryview:
+        """The next bytes, as they arrive; empty at the end."""
+        if not self._left:
+            await self._next()
+        piece, self._left = self._left, memoryview(b"")
+        return piece
+
     async def rest(self, limit: int) -> bytearray:
         """All bytes to the end; raises TooLarge for more than ``limit``."""
         found = bytearray()

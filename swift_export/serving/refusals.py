@@ -16,6 +16,7 @@ __all__ = [
     "Unauthorized",
     "Unknown",
     "Unsupported",
+    "logged",
     "status_of",
 ]
 
@@ -86,6 +87,11 @@ class Expired(Refusal):
 
 class ClientGone(Exception):  # noqa: N818 - no fault of the program
     """The client hung up, so there is nobody to answer."""
+
+
+def logged(error: SwiftExportError) -> str:
+    """The message for the log: a note of the error, which does without names that the client gave, or its own."""
+    return next(iter(getattr(error, "__notes__", ())), str(error))
 
 
 def status_of(error: SwiftExportError) -> int:

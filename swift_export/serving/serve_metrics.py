@@ -31,7 +31,7 @@ class ServeMetrics:
         )
         self._stages = Histogram(
             f"{_PREFIX}_stage_seconds",
-            "Time of a request in each stage: receive, queue, compute, send.",
+            "Time of a request in each stage: receive, queue, compute, send; of a scan: receive, scan.",
             ["model", "stage"],
             buckets=_SECONDS,
             registry=registry,

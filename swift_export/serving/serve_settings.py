@@ -39,6 +39,10 @@ class ServeSettings:
         queue: most requests of a model that are received, waiting or computed at the same time.
         timeout_s: most seconds until a request has arrived, and from then until its result.
         golden: whether a model is checked against its golden outputs when it is loaded.
+        scan_queue: most scans that are received or wait while one is computed.
+        scan_bytes: largest upload of a scan.
+        scan_unpacked_bytes: its largest size when unpacked.
+        scan_timeout_s: most seconds until a scan has arrived and been computed.
         watch_s: seconds between two looks at the artifacts; 0: they are not loaded again.
 
     """
@@ -59,6 +63,10 @@ class ServeSettings:
     queue: int = 16
     timeout_s: float = 60.0
     golden: bool = True
+    scan_queue: int = 4
+    scan_bytes: int = 2 * 2**30
+    scan_unpacked_bytes: int = 16 * 2**30
+    scan_timeout_s: float = 600.0
     watch_s: float = 2.0
 
     def check(self) -> None:
@@ -82,6 +90,12 @@ class ServeSettings:
             )
         if not 0 < self.timeout_s <= 86_400:
             raise UsageError(f"--timeout {self.timeout_s:g}: expected more than 0 seconds, at most a day")
+        if not 0 < self.scan_timeout_s <= 86_400:
+            raise UsageError(f"--scan-timeout {self.scan_timeout_s:g}: expected more than 0 seconds, at most a day")
+        if self.scan_queue < 0:
+            raise UsageError(f"--scan-queue {self.scan_queue}: expected at least 0")
+        if self.scan_bytes < 1:
+            raise UsageError(f"--scan-limit {self.scan_bytes / 2**20:g}: expected more than 0 MiB")
         if not 0 <= self.batch_wait_s <= 60:
             raise UsageError(f"--batch-wait-ms {1000 * self.batch_wait_s:g}: expected 0 to 60000")
         if (self.tls_cert is None) != (self.tls_key is None):

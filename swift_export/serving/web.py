@@ -18,9 +18,12 @@ from swift_export.serving.batching import Batcher
 from swift_export.serving.descriptions import extensions, model_config, model_index, model_metadata
 from swift_export.serving.guarded_http import FILL
 from swift_export.serving.inference import HEADER_LENGTH, Reply, infer
-from swift_export.serving.refusals import Busy, ClientGone, Stopping, Unauthorized, Unknown, status_of
+from swift_export.serving.refusals import Busy, ClientGone, Stopping, Unauthorized, Unknown, logged, status_of
 from swift_export.serving.region_routes import add_regions
 from swift_export.serving.repository import Loaded, Repository
+from swift_export.serving.scan_desk import ScanDesk
+from swift_export.serving.scan_models import ScanModels
+from swift_export.serving.scan_routes import add_scans
 from swift_export.serving.serve_log import ServeLog
 from swift_export.serving.serve_metrics import CONTENT_TYPE, ServeMetrics
 from swift_export.serving.serve_settings import ServeSettings
@@ -52,6 +55,8 @@ class Service:
         self.access = Access(settings)
         self.regions = Regions(settings.shared_memory)
         self.draining = False
+        models = ScanModels(repository, settings.runtime)
+        self.scans = ScanDesk(models, settings, self.batcher, self.metrics, lambda: self.draining)
         for source in repository.sources:
             self.metrics.watch_depth(source.name, lambda name=source.name: self.batcher.depth(name))  # type: ignore[misc]
         for model in repository.models.values():
@@ -103,6 +108,7 @@ def create_app(repository: Repository, settings: ServeSettings, log: ServeLog | 
     _add_health(app, service)
     _add_models(app, service)
     add_regions(app, service.regions, settings.timeout_s)
+    add_scans(app, service.scans)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -244,7 +250,7 @@ class _Gate:
         except ClientGone:
             status = _GONE
         except SwiftExportError as error:
-            facts["error"] = str(error)
+            facts["error"] = logged(error)
             await _refusal(error)(scope, receive, send_on)
         except Exception as error:
             facts["error"] = f"{type(error).__name__}: {error_line(error)}"
@@ -253,6 +259,8 @@ class _Gate:
             answer = JSONResponse({"error": "the server failed; its log tells why"}, 500)
             await answer(scope, receive, send_on)
         finally:
+            if "error" in scope["state"]:  # of an answer that had begun
+                facts["error"] = scope["state"]["error"]
             route = getattr(scope.get("route"), "path", "other")
             model = scope["state"].get("model", "")
             service.metrics.answered(route, model, status or 500)

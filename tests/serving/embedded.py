@@ -19,6 +19,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from swift_export._version import __version__
+from swift_export.formats.metadata import SETTINGS_KEY, SIGNATURE_KEY, VARIANT_KEY, VERSION_KEY, WEIGHTS_KEY
 from swift_export.serving.repository import Repository, Source
 from swift_export.serving.serve_log import ServeLog
 from swift_export.serving.serve_settings import ServeSettings
@@ -62,6 +64,40 @@ def words(path: Path) -> Path:
     """A copy of text, which the protocol's tensors of numbers cannot hold."""
     ends = [helper.make_tensor_value_info(name, TensorProto.STRING, ["batch"]) for name in "xy"]
     return _save(path, [helper.make_node("Identity", ["x"], ["y"])], ends[:1], ends[1:], [])
+
+
+def backbone(path: Path) -> Path:
+    """What SwiFT gives for a clip, of its means: float32 (batch, 1, 16, 16, 16, 8) -> (batch, 12, 2, 2, 2, 8)."""
+    weight = np.random.default_rng(0).standard_normal((12, 1, 1, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Reshape", ["bold", "blocks"], ["split"]),
+        helper.make_node("ReduceMean", ["split"], ["means"], axes=[3, 5, 7], keepdims=0),
+        helper.make_node("Mul", ["means", "weight"], ["products"]),
+        helper.make_node("Sin", ["products"], ["features"]),
+    ]
+    bold = helper.make_tensor_value_info("bold", TensorProto.FLOAT, ["batch", 1, 16, 16, 16, 8])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 12, 2, 2, 2, 8])
+    blocks = numpy_helper.from_array(np.array([-1, 1, 2, 8, 2, 8, 2, 8, 8]), "blocks")
+    _save(path, nodes, [bold], [features], [numpy_helper.from_array(weight, "weight"), blocks])
+    model = onnx.load(path)
+    signature = {
+        place: [{"name": spec.name, "dtype": "float32", "dims": _dims(spec)}]
+        for place, spec in (("inputs", bold), ("outputs", features))
+    }
+    essentials = {
+        VERSION_KEY: __version__,
+        VARIANT_KEY: "tiny",
+        WEIGHTS_KEY: "0" * 64,
+        SETTINGS_KEY: json.dumps({"output_kind": "features", "outputs": ["features"], "batch": None}),
+        SIGNATURE_KEY: json.dumps(signature),
+    }
+    helper.set_model_props(model, essentials)
+    onnx.save(model, path)
+    return path
+
+
+def _dims(spec: Any) -> list[str | int]:
+    return [dim.dim_param or dim.dim_value for dim in spec.type.tensor_type.shape.dim]
 
 
 def _save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any]) -> Path:
