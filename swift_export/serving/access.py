@@ -20,6 +20,8 @@ TOKEN_VARIABLE = "SWIFT_EXPORT_TOKEN"
 _SHORTEST, _LONGEST = 16, 4096
 #: Probes of orchestrators send no token.
 _OPEN = ("/v2/health/live", "/v2/health/ready")
+#: The page asks for it.
+_PAGE = "/page/"
 
 
 class Access:
@@ -35,7 +37,7 @@ class Access:
         """Raise Unauthorized without the token, Refusal under a name that is not this machine's."""
         if self._own_names and not self._is_own(host):
             raise Refusal(f"host {shown(host)}: expected localhost or an address of this machine")
-        if self._token is None or path in _OPEN:
+        if self._token is None or path in _OPEN or path == "/" or path.startswith(_PAGE):
             return
         kind, _, token = (authorization or "").partition(" ")
         # In the time of a comparison of the whole, whatever the client sent.

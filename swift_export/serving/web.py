@@ -18,6 +18,7 @@ from swift_export.serving.batching import Batcher
 from swift_export.serving.descriptions import extensions, model_config, model_index, model_metadata
 from swift_export.serving.guarded_http import FILL
 from swift_export.serving.inference import HEADER_LENGTH, Reply, infer
+from swift_export.serving.page_files import add_page
 from swift_export.serving.refusals import Busy, ClientGone, Stopping, Unauthorized, Unknown, logged, status_of
 from swift_export.serving.region_routes import add_regions
 from swift_export.serving.repository import Loaded, Repository
@@ -109,6 +110,7 @@ def create_app(repository: Repository, settings: ServeSettings, log: ServeLog | 
     _add_models(app, service)
     add_regions(app, service.regions, settings.timeout_s)
     add_scans(app, service.scans)
+    add_page(app)
 
     @app.get("/metrics")
     async def metrics() -> Response:

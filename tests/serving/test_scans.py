@@ -277,8 +277,15 @@ def test_no_time_left(desk: Running, scan: Path, monkeypatch: pytest.MonkeyPatch
     assert spooled() == []
 
 
-def test_who_may_send_scans(artifact: Path, scan: Path) -> None:
+def test_the_page_needs_no_token_and_its_data_does(artifact: Path, scan: Path) -> None:
     with serving({"tiny": artifact}, golden=False, token=TOKEN) as found:
+        page = found.call("GET", "/")
+        assert page.status == 200
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+        assert found.call("GET", "/page/page.js").headers["content-type"] == "text/javascript; charset=utf-8"
+        for path in ("/page/none.js", "/page/..%2f..%2fweb.py", "/page/index.html"):
+            assert found.call("GET", path).status == 404
         assert found.call("GET", "/v1/scans").status == 401
         assert send(found, scan=scan).status == 401
         described = found.call("GET", "/v1/scans", headers={"authorization": f"Bearer {TOKEN}"}).json
