@@ -6,6 +6,7 @@ Files get names of the server's own. Those of the client are only shown.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ _MOST_FIELD, _MOST_NAME = 1000, 200
 _TOGETHER = 2**20
 #: Longest silence of a client, in seconds.
 _SILENCE_S = 60.0
+
+# The parser logs what it refuses, which is raised too; the server's log is another one.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+logging.getLogger("python_multipart").propagate = False
 
 
 @dataclass(frozen=True)
