@@ -122,7 +122,7 @@ class _Parts:
             "on_part_end": self._on_part_end,
             "on_end": self._on_end,
         }
-        self._parser = MultipartParser(self.boundary, callbacks)  # type: ignore[arg-type]
+        self._parser = MultipartParser(self.boundary, callbacks)
 
     def write(self, data: bytes) -> None:
         """Parse more."""

@@ -77,8 +77,12 @@ def _described(name: str, found: ScanModel | str) -> dict[str, Any]:
 
 def _check_origin(request: Request) -> None:
     """Refuse forms that a page from elsewhere sends: browsers allow that, although it cannot read the answer."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None:  # also right behind a proxy that changes the host
+        foreign = site not in ("same-origin", "none")
+    else:
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
+    if foreign:
         raise _Foreign("origin: expected a request of this server's own page, or of no page")
 
 

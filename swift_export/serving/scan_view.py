@@ -24,7 +24,8 @@ def view_of(scan: Windowed) -> dict[str, Any] | None:
     """Plain data for JSON; None for anything but a NIfTI run.
 
     ``grey`` are the voxels of a box in base64, one byte each, the first axis fastest; 0 is background. All other
-    numbers are indices on the model's grid. ``outside`` is the number of brain voxels that the box does not show.
+    numbers are indices on the model's grid. ``kept`` is what the model sees of the scan, ``cut`` the number of brain
+    voxels elsewhere.
     """
     if not isinstance(scan, Scan) or scan.run is None:
         return None
@@ -37,7 +38,7 @@ def view_of(scan: Windowed) -> dict[str, Any] | None:
         "size": list(anatomy.size),
         "covered": [list(span) for span in anatomy.covered],
         "scan": [list(span) for span in anatomy.scan],
-        "outside": int(np.count_nonzero(anatomy.inside) - np.count_nonzero(grey)),
+        "kept": [list(span) for span in anatomy.kept],
         "cut": anatomy.cut,
         "codes": codes_of(scan),
         "point": scan.facts["point"],

@@ -188,7 +188,10 @@ def test_a_scan_that_cannot_be(desk: Running, brains, scan: Path, mask: Path, tm
         desk.call("POST", "/v1/scans", body[:-40], headers).error == "expected a whole form, found one that breaks off"
     )
     assert desk.call("POST", "/v1/scans", b"scan=1", {"content-type": "text/plain"}).status == 415
-    assert desk.call("POST", "/v1/scans", body, headers | {"origin": "http://elsewhere.test"}).status == 403
+    # Browsers send forms of pages from elsewhere.
+    for foreign in ({"origin": "http://elsewhere.test"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+        assert desk.call("POST", "/v1/scans", body, headers | foreign).status == 403
+    assert desk.call("POST", "/v1/scans", body, headers | {"sec-fetch-site": "same-origin"}).status == 400
     assert spooled() == []
     # Names of scans tell of persons.
     assert "sub-01" not in desk.log.getvalue()

@@ -13,7 +13,7 @@ export function drawTimeline(result) {
   const scale = (frames - first - last) / facts.total;
   const span = facts.frames * facts.stride * scale;
   const starts = facts.starts.map((start) => first + start * scale);
-  const rows = starts.length < 2 ? 1 : Math.min(Math.ceil(span / (starts[1] - starts[0]) - 1e-9), MOST_ROWS);
+  const rows = starts.length < 2 ? 1 : Math.min(Math.ceil(span / (starts[1] - starts[0]) - 1e-9), starts.length, MOST_ROWS);
   const thick = rows === 1 ? 22 : Math.max(8, Math.floor(56 / rows));
   const [top, tall] = [8, 130];
   const strip = top + tall + 10;

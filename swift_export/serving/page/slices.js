@@ -78,9 +78,9 @@ function panel(view, extent, place, [normal, across, up], level, redraw) {
         voxel[across] = a;
         voxel[up] = u;
         const shade = level(voxel);
-        const inside = [normal, across, up].every((axis) => voxel[axis] >= 0 && voxel[axis] < view.size[axis]);
-        // Brain outside the grid is lost to the model: it is tinted. Outside the scan there is nothing.
-        const [red, green, blue] = shade < 0 ? [28, 34, 42] : inside || !shade ? [shade, shade, shade] : [shade, shade * 0.64, shade * 0.13];
+        const inside = voxel.every((index, axis) => index >= view.kept[axis][0] && index < view.kept[axis][1]);
+        // Brain that the model does not see is tinted. Outside the scan there is nothing.
+        const [red, green, blue] = shade < 0 ? [28, 34, 42] : inside || !shade ? [shade, shade, shade] : [shade, shade * 0.45, 0];
         for (let row = (high - 1 - u) * SCALE; row < (high - u) * SCALE; row += 1) {
           let byte = 4 * (row * width + (a - left) * SCALE);
           for (let column = 0; column < SCALE; column += 1) {
@@ -167,7 +167,7 @@ function describe(view) {
     keys.push(["covered", "extent of the training arrays"]);
   }
   keys.push(["scan", "background of the scan"]);
-  if (view.cut) keys.push(["outside", `${view.cut.toLocaleString("en")} voxels outside are cropped`]);
+  if (view.cut) keys.push(["outside", `${view.cut.toLocaleString("en")} voxels are cropped: the model does not see them`]);
   byId("slices-key").replaceChildren(
     ...keys.map(([kind, text]) => make("li", {}, make("span", { className: `swatch ${kind}` }), text)),
   );
