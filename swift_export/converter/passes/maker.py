@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import constant_like, new_value, sizes
+from swift_export.converter.passes.match import constant_like, flattened, new_value, sizes
 
 __all__ = ["Maker"]
 
@@ -37,9 +37,15 @@ class Maker:
         target = [size if isinstance(size, int) else -1 for size in shape]
         return self.made("Reshape", [value, self.int64(target)], shape)
 
-    def reduced(self, op_type: str, value: oir.Value) -> oir.Value:
-        """A value reduced over its first axis."""
-        return self.made(op_type, [value, self.int64([0])], sizes(value)[1:], keepdims=0)
+    def length(self, shape: Sequence[int | str]) -> int | str:
+        """The number of elements of a value of this shape, with at most one unknown size."""
+        whole = flattened(shape)
+        assert whole is not None
+        return whole
+
+    def row(self, value: oir.Value) -> oir.Value:
+        """The elements of a value as one row."""
+        return self.reshaped(value, [1, self.length(sizes(value))])
 
     def split(self, value: oir.Value) -> list[oir.Value]:
         """The parts of a value along its first axis, which has a known size, each with a first axis of 1."""

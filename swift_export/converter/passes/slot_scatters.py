@@ -13,8 +13,7 @@ from swift_export.converter.passes.constants import is_filled
 from swift_export.converter.passes.maker import Maker
 from swift_export.converter.passes.match import FLOATS, array, attribute, inputs, integers, made_by, replace, sizes
 from swift_export.converter.passes.segments import repeated_rows
-from swift_export.converter.passes.single_elements import element_positions, gathered
-from swift_export.converter.passes.slot_tables import MOST_RANKS, Slots, Table, bounds_of_ranks
+from swift_export.converter.passes.slot_tables import MOST_RANKS, Slots, bounds_of_ranks
 from swift_export.converter.passes.slot_values import InSlots, can_vanish, is_of_edges, is_short
 from swift_export.converter.passes.zeros import unsigned_zeros
 
@@ -166,61 +165,63 @@ class _Reducer:
     def run(self) -> None:
         for scatter in self._scatters:
             make = Maker(self._graph, scatter.node)
-            result = self._extreme(make, scatter) if scatter.reduction in EXTREMES else self._sum(make, scatter)
-            result = self._with_rest(make, scatter, result)
+            shape: list[int | str] = [scatter.count, *sizes(scatter.update)[1:]]
+            if is_short(shape[1:]):
+                result = make.reshaped(self._short(make, scatter, shape), shape)
+            else:
+                result = self._wide_sum(make, scatter, shape)
             for old in scatter.results:
                 replace(self._graph, old, result)
 
-    def _extreme(self, make: Maker, scatter: _Scatter) -> oir.Value:
-        (table, values), (more, others) = self._tables
-        behind = [int(size) for size in sizes(scatter.update)[1:]]
-        fill, op_type = make.filled(scatter.fill, scatter.update), EXTREMES[scatter.reduction]
-        ranks = values.by_rank(make, values.of(make, scatter.update))
-        if scatter.update.dtype not in FLOATS or np.isfinite(scatter.fill):
-            ranks.append(fill)
-        found = _joined(make, op_type, ranks)
-        result = make.made("Where", [table.has_any(make, behind), found, fill], sizes(found), found.dtype)
-        ranks = others.by_rank(make, others.of(make, scatter.update))
-        return self._put(make, result, more, _joined(make, op_type, [self._of_targets(make, result, more), *ranks]))
+    def _short(self, make: Maker, scatter: _Scatter, shape: list[int | str]) -> oir.Value:
+        """A row of sums or extremes."""
+        update, (table, values), (_, others) = scatter.update, *self._tables
+        fill, op_type = make.filled(scatter.fill, update), EXTREMES.get(scatter.reduction, "Sum")
+        if scatter.reduction in EXTREMES:
+            ranks, rest = (make.split(found.rows(make, update)) for found in (values, others))
+            if update.dtype not in FLOATS or np.isfinite(scatter.fill):
+                ranks.append(fill)
+        else:
+            ranks, rest = (make.split(found.filled(make, update)) for found in (values, others))
+            ranks += self._zeros(make, scatter)
+        result = _joined(make, op_type, ranks)
+        if scatter.reduction in EXTREMES:
+            mask = table.has_any(make, int(make.length(shape)) // scatter.count)
+            result = make.made("Where", [mask, result, fill], sizes(result), result.dtype)
+        positions = others.positions(make, result)
+        found = _joined(make, op_type, [others.of_targets(make, result), *rest])
+        result = make.made("ScatterElements", [result, positions, found], sizes(result), axis=1)
+        operands = [result, self._in_rest.positions(make, result), self._in_rest.rows(make, update)]
+        return make.made("ScatterElements", operands, sizes(result), axis=1, reduction=scatter.reduction)
 
-    def _sum(self, make: Maker, scatter: _Scatter) -> oir.Value:
-        (_, values), (more, others) = self._tables
-        ranks = values.parts(make, scatter.update)
-        if scatter.node.outputs[0] not in self._unsigned and scatter.update.dtype in FLOATS:
-            # No sum is -0.
-            ranks.append(make.filled(0, scatter.update))
-        result = _joined(make, "Sum", ranks)
-        before = self._of_targets(make, result, more)
-        return self._put(make, result, more, _joined(make, "Sum", [before, *others.parts(make, scatter.update)]))
-
-    def _put(self, make: Maker, result: oir.Value, table: Table, rows: oir.Value) -> oir.Value:
-        assert table.targets is not None
-        column = make.reshaped(table.targets, [table.count, 1])
-        return make.made("ScatterND", [result, column, rows], sizes(result))
-
-    def _of_targets(self, make: Maker, result: oir.Value, table: Table) -> oir.Value:
-        assert table.targets is not None
-        rows = gathered(self._graph, make.before, result, table.targets)
-        return make.reshaped(rows, [1, *sizes(rows)])
-
-    def _with_rest(self, make: Maker, scatter: _Scatter, result: oir.Value) -> oir.Value:
-        shape = sizes(result)
-        positions = element_positions(self._graph, make.before, self._rest.targets, shape)
-        whole, length = math.prod(map(int, shape)), sizes(positions)
-        update = make.reshaped(self._in_rest.of(make, scatter.update), length)
-        operands = [make.reshaped(result, [whole]), positions, update]
-        result = make.made("ScatterElements", operands, [whole], axis=0, reduction=scatter.reduction)
+    def _wide_sum(self, make: Maker, scatter: _Scatter, shape: list[int | str]) -> oir.Value:
+        update, (_, values), (more, others) = scatter.update, *self._tables
+        result = _joined(make, "Sum", [*values.parts(make, update), *self._zeros(make, scatter)])
+        result = make.reshaped(result, shape)
+        assert more.targets is not None
+        found = make.made("Gather", [result, more.targets], [more.count, *shape[1:]], axis=0)
+        found = make.reshaped(found, [1, *sizes(found)])
+        found = _joined(make, "Sum", [found, *others.parts(make, update)])
+        column = make.reshaped(more.targets, [more.count, 1])
+        operands = [result, column, make.reshaped(found, sizes(found)[1:])]
+        result = make.row(make.made("ScatterND", operands, shape))
+        added = make.row(self._in_rest.of(make, update))
+        operands = [result, self._in_rest.positions(make, result), added]
+        result = make.made("ScatterElements", operands, sizes(result), axis=1, reduction="add")
         return make.reshaped(result, shape)
+
+    def _zeros(self, make: Maker, scatter: _Scatter) -> list[oir.Value]:
+        """What to add so that no sum is -0."""
+        signed = scatter.node.outputs[0] not in self._unsigned and scatter.update.dtype in FLOATS
+        return [make.filled(0, scatter.update)] if signed else []
 
 
 def _joined(make: Maker, op_type: str, ranks: list[oir.Value]) -> oir.Value:
-    """The sum or an extreme of ranks, each with a first axis of 1, without that; in their order."""
+    """The sum or an extreme of ranks, in their order."""
     whole, *rest = ranks
-    shape = sizes(whole)
-    if op_type == "Sum" and (whole.dtype not in FLOATS or not is_short(shape[2:])):
+    if op_type == "Sum" and (whole.dtype not in FLOATS or len(sizes(whole)) > 2):
         # Wide ranks one by one, each while the processor's cache has it.
         for rank in rest:
-            whole = make.made("Add", [whole, rank], shape)
-    elif rest:
-        whole = make.made(op_type, ranks, shape)
-    return make.reshaped(whole, shape[1:])
+            whole = make.made("Add", [whole, rank], sizes(whole))
+        return whole
+    return make.made(op_type, ranks, sizes(whole)) if rest else whole

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as oir
 
 from swift_export.converter.passes.maker import Maker
-from swift_export.converter.passes.match import flattened, sizes
+from swift_export.converter.passes.match import sizes
 from swift_export.converter.passes.scatter_rounds import new_sizes, number_of_rounds
 from swift_export.converter.passes.sorted_edges import sorted_by_target
 
@@ -43,16 +42,15 @@ class Table:
     degrees: oir.Value
     _masks: dict[tuple[int, int], oir.Value] = field(default_factory=dict)
 
-    def is_filled(self, make: Maker, shape: Sequence[int]) -> oir.Value:
-        """Whether each slot is of an edge, for each element of an edge's value of this shape."""
-        ranks = np.arange(self.first, self.first + self.ranks)[:, None]
-        return make.reshaped(self._more(make, ranks, math.prod(shape)), [self.ranks, self.count, *shape])
+    def is_filled(self, make: Maker, width: int = 1) -> oir.Value:
+        """Whether each slot is of an edge, so many times in a row."""
+        return self._has_more(make, np.arange(self.first, self.first + self.ranks), width)
 
-    def has_any(self, make: Maker, shape: Sequence[int]) -> oir.Value:
-        """Whether each target has an edge, for each element of a value of this shape."""
-        return make.reshaped(self._more(make, np.zeros((1, 1)), math.prod(shape)), [self.count, *shape])
+    def has_any(self, make: Maker, width: int) -> oir.Value:
+        """Whether each target has an edge, so many times in a row."""
+        return self._has_more(make, np.zeros(1), width)
 
-    def _more(self, make: Maker, ranks: np.ndarray, width: int) -> oir.Value:
+    def _has_more(self, make: Maker, ranks: np.ndarray, width: int) -> oir.Value:
         key = (len(ranks), width)
         if key not in self._masks:
             degrees = make.reshaped(self.degrees, [1, self.count])
@@ -60,9 +58,8 @@ class Table:
                 # Long rows are repeated and transposed ten times as fast as numbers are repeated in short rows.
                 degrees = make.made("Expand", [degrees, make.int64([width, 1])], [width, self.count])
                 degrees = make.made("Transpose", [degrees], [self.count, width], perm=[1, 0])
-            whole = flattened([self.count, width])
-            assert whole is not None
-            operands = [make.reshaped(degrees, [1, whole]), make.int32(ranks)]
+            whole = make.length([self.count, width])
+            operands = [make.reshaped(degrees, [1, whole]), make.int32(ranks[:, None])]
             self._masks[key] = make.made("Greater", operands, [len(ranks), whole], BOOL)
         return self._masks[key]
 
@@ -101,9 +98,7 @@ class Slots:
         numbers = make.int32(np.arange(first, last)[:, None])
         places = make.made("Add", [make.reshaped(starts, [1, count]), numbers], shape)
         places = make.made("Min", [places, latest], shape)
-        whole = flattened(shape)
-        assert whole is not None
-        edges = make.elements(self._order, make.reshaped(places, [whole]))
+        edges = make.elements(self._order, make.reshaped(places, [make.length(shape)]))
         return Table(first, ranks, count, targets, edges, degrees)
 
     def _larger(self, first: int, last: int, degrees: oir.Value, starts: oir.Value) -> Table:

@@ -12,7 +12,7 @@ from swift_export.converter.passes.maker import Maker
 from swift_export.converter.passes.match import FLOATS, attribute, inputs, sizes
 from swift_export.converter.passes.picked_rows import spread
 from swift_export.converter.passes.segments import are_segments
-from swift_export.converter.passes.single_elements import LONGEST_ROW, gathered
+from swift_export.converter.passes.single_elements import LONGEST_ROW, element_positions, gathered
 from swift_export.converter.passes.slot_tables import Rest, Table
 
 __all__ = ["InSlots", "can_vanish", "is_of_edges", "is_short"]
@@ -29,7 +29,7 @@ def is_short(shape: Shape) -> bool:
 
 def is_of_edges(node: oir.Node, edges: int) -> bool:
     """Whether a node computes a value of each edge of values of this edge, or of what is the same for all edges."""
-    if len(node.outputs) != 1 or node.domain:
+    if len(node.outputs) != 1 or node.domain or None in node.inputs:
         return False
     shape = sizes(node.outputs[0])
     if shape[:1] != [edges] or not all(isinstance(size, int) for size in shape):
@@ -66,6 +66,8 @@ class InSlots:
 
     ``region`` has the nodes that are computed anew for these edges; other values are gathered. ``positions`` of the
     scatters tell which gathers read the row of an edge's own target, of which there are ``targets``.
+
+    Short values are rows of elements: one for each rank of a table, and only one for what all ranks have alike.
     """
 
     def __init__(
@@ -74,69 +76,110 @@ class InSlots:
         self._table, self._region, self._positions, self._targets = table, region, positions, targets
         self._segmented = segmented
         self._found: dict[oir.Value, oir.Value] = {}
-        self._slots: list[int | str] = (
-            [table.ranks, table.count] if isinstance(table, Table) else list(sizes(table.edges))
-        )
+        self._rows: dict[oir.Value, oir.Value] = {}
+        self._slots: list[int | str] = [1, *sizes(table.edges)]
+        if isinstance(table, Table):
+            self._slots = [table.ranks, table.count]
+
+    def rows(self, make: Maker, value: oir.Value) -> oir.Value:
+        """A short value, as rows of elements."""
+        if value not in self._rows:
+            self._rows[value] = self._computed_rows(make, value)
+        return self._rows[value]
+
+    def _computed_rows(self, make: Maker, value: oir.Value) -> oir.Value:
+        node = self._node(value)
+        if node is None:
+            return self._gathered_rows(make, value, self._table.edges)
+        operands = inputs(node)
+        if node.op_type == "Gather":
+            data, places = operands
+            if not self._reads_target(data, places):
+                return self._gathered_rows(make, data, make.elements(places, self._table.edges))
+            assert isinstance(self._table, Table)
+            return self.of_targets(make, data)
+        if node.op_type in MOVES:
+            return self.rows(make, operands[0])
+        if not _is_uniform(node):
+            found = self.of(make, value)
+            return make.reshaped(found, [sizes(found)[0], make.length(sizes(found)[1:])])
+        there = {v: self.rows(make, v) for v in operands if _has_edges(v, value)}
+        shape = max((sizes(rows) for rows in there.values()), key=lambda found: found[0] != 1)
+        return make.made(node.op_type, [there.get(v, v) for v in operands], shape, value.dtype, **node.attributes)
 
     def of(self, make: Maker, value: oir.Value) -> oir.Value:
-        """A value, in slots; where all ranks have the same, it may be there once."""
+        """A value, with axes for ranks and slots."""
         if value not in self._found:
             self._found[value] = self._computed(make, value)
         return self._found[value]
 
     def _computed(self, make: Maker, value: oir.Value) -> oir.Value:
-        node, behind = value.producer(), sizes(value)[1:]
-        if node is None or node not in self._region:
-            return self._rows(make, value, self._table.edges)
+        node, behind = self._node(value), sizes(value)[1:]
+        if is_short(behind) and (node is None or node.op_type in {"Gather", *MOVES} or _is_uniform(node)):
+            rows = self.rows(make, value)
+            return make.reshaped(rows, [sizes(rows)[0], self._slots[1], *behind])
+        if node is None or node.op_type == "Gather":
+            data, places = (value, None) if node is None else inputs(node)
+            edges = self._table.edges if places is None else make.elements(places, self._table.edges)
+            return make.reshaped(gathered(make.graph, make.before, data, edges), [*self._slots, *behind])
         operands = inputs(node)
-        if node.op_type == "Gather":
-            data, rows = operands
-            if isinstance(self._table, Table) and self._reads_target(data, rows):
-                targets = self._table.targets
-                own = data if targets is None else gathered(make.graph, make.before, data, targets)
-                return make.reshaped(own, [1, self._table.count, *behind])
-            return self._rows(make, data, make.elements(rows, self._table.edges))
         if node.op_type in MOVES:
             moved = self.of(make, operands[0])
-            return make.reshaped(moved, [*sizes(moved)[: len(self._slots)], *behind])
+            return make.reshaped(moved, [*sizes(moved)[:2], *behind])
         there = {v: self.of(make, v) for v in operands if _has_edges(v, value)}
-        slots = max((sizes(v)[: len(self._slots)] for v in there.values()), key=lambda found: found[0] != 1)
-        settings = dict(node.attributes)
-        return make.made(node.op_type, [there.get(v, v) for v in operands], [*slots, *behind], value.dtype, **settings)
+        slots = max((sizes(v)[:2] for v in there.values()), key=lambda found: found[0] != 1)
+        operands = [there.get(v, v) for v in operands]
+        return make.made(node.op_type, operands, [*slots, *behind], value.dtype, **node.attributes)
 
-    def _rows(self, make: Maker, data: oir.Value, rows: oir.Value) -> oir.Value:
-        found = gathered(make.graph, make.before, data, rows)
-        return make.reshaped(found, [*self._slots, *sizes(data)[1:]])
+    def _node(self, value: oir.Value) -> oir.Node | None:
+        node = value.producer()
+        return node if node is not None and node in self._region else None
 
-    def _reads_target(self, data: oir.Value, rows: oir.Value) -> bool:
-        return self._segmented and sizes(data)[0] == self._targets and are_segments(self._positions, rows)
+    def _reads_target(self, data: oir.Value, places: oir.Value) -> bool:
+        known = self._segmented and isinstance(self._table, Table) and sizes(data)[0] == self._targets
+        return known and are_segments(self._positions, places)
+
+    def of_targets(self, make: Maker, data: oir.Value) -> oir.Value:
+        """The row of a short value of each target, as one row."""
+        assert isinstance(self._table, Table)
+        row = make.row(data)
+        return row if self._table.targets is None else _elements(make, row, self.positions(make, data))
+
+    def positions(self, make: Maker, data: oir.Value) -> oir.Value:
+        """The positions of the elements of the table's targets in a short value, or in rows of one, as one row."""
+        targets = self._table.targets
+        assert targets is not None
+        shape: list[int | str] = [self._targets, int(make.length(sizes(data))) // self._targets]
+        return make.row(element_positions(make.graph, make.before, targets, shape))
+
+    def _gathered_rows(self, make: Maker, data: oir.Value, places: oir.Value) -> oir.Value:
+        positions = make.row(element_positions(make.graph, make.before, places, sizes(data)))
+        found = _elements(make, make.row(data), positions)
+        return make.reshaped(found, [self._slots[0], make.length([*self._slots[1:], *sizes(data)[1:]])])
 
     def filled(self, make: Maker, value: oir.Value) -> oir.Value:
-        """A short value, in slots of a table, with 0 in those of no edge."""
+        """A short value, as rows of elements, with 0 in slots of no edge."""
         assert isinstance(self._table, Table)
-        node, behind = value.producer(), [int(size) for size in sizes(value)[1:]]
-        if node is not None and node in self._region and node.op_type in MOVES and is_short(sizes(inputs(node)[0])[1:]):
-            return make.reshaped(self.filled(make, inputs(node)[0]), [*self._slots, *behind])
-        operands = [self._table.is_filled(make, behind), self.of(make, value), make.filled(0, value)]
-        return make.made("Where", operands, [*self._slots, *behind], value.dtype)
+        node, width = self._node(value), math.prod(int(size) for size in sizes(value)[1:])
+        if node is not None and node.op_type in MOVES:
+            return self.filled(make, inputs(node)[0])
+        mask = self._table.is_filled(make, width)
+        return make.made("Where", [mask, self.rows(make, value), make.filled(0, value)], sizes(mask), value.dtype)
 
     def parts(self, make: Maker, value: oir.Value) -> list[oir.Value]:
         """A value by ranks, each with a first axis of 1, with 0 in slots of no edge."""
-        if is_short(sizes(value)[1:]):
-            return self.by_rank(make, self.filled(make, value))
+        behind = sizes(value)[1:]
+        if is_short(behind):
+            return make.split(make.reshaped(self.filled(make, value), [*self._slots, *behind]))
         node = value.producer()
         assert node is not None
-        shape = [1, self._slots[1], *sizes(value)[1:]]
+        shape = [1, self._slots[1], *behind]
         first, second = inputs(node)
         if node.op_type == "Gather":
-            data, places = self._padded_rows(make, first), self.by_rank(make, self._padded_places(make, first, second))
+            data, places = self._padded_rows(make, first), make.split(self._padded_places(make, first, second))
             return [make.made("Gather", [data, place], shape, axis=0) for place in places]
         pairs = zip(self.parts(make, first), self.parts(make, second), strict=True)
         return [make.made("Mul", spread(make.graph, make.before, a, b), shape) for a, b in pairs]
-
-    def by_rank(self, make: Maker, value: oir.Value) -> list[oir.Value]:
-        """A value in slots, rank by rank, each with a first axis of 1."""
-        return make.split(value)
 
     def _padded_rows(self, make: Maker, data: oir.Value) -> oir.Value:
         """The rows of a value, and one of zeros."""
@@ -158,4 +201,17 @@ class InSlots:
         counted = make.made("Add", [rows, constant(number)], shape)
         rows = make.made("Where", [from_end, counted, rows], shape, rows.dtype)
         places = make.reshaped(make.elements(rows, self._table.edges), self._slots)
-        return make.made("Where", [self._table.is_filled(make, []), places, constant(number)], self._slots, rows.dtype)
+        return make.made("Where", [self._table.is_filled(make), places, constant(number)], self._slots, rows.dtype)
+
+
+def _is_uniform(node: oir.Node) -> bool:
+    """Whether an op on elements takes, of short values, those at the same place, and else numbers."""
+    value = node.outputs[0]
+    operands = inputs(node)
+    numbers = (v for v in operands if not _has_edges(v, value))
+    same = all(sizes(v) == sizes(value) for v in operands if _has_edges(v, value))
+    return same and is_short(sizes(value)[1:]) and all(sizes(v) in ([], [1], [1, 1]) for v in numbers)
+
+
+def _elements(make: Maker, row: oir.Value, positions: oir.Value) -> oir.Value:
+    return make.made("GatherElements", [row, positions], sizes(positions), axis=1)
