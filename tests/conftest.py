@@ -80,6 +80,7 @@ _check_annotations()
 # ruff: noqa: E402
 sys.path.insert(0, str(Path(__file__).parent))
 import forkserver
+from light_contexts import make_light_contexts
 
 from swift_export.errors import SwiftExportError, WeightsError
 from swift_export.lowering.onnx_settings import OnnxSettings
@@ -173,6 +174,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(server.close)
         os.environ[forkserver.FOLDER] = server.folder
     forkserver.fork_children()
+    make_light_contexts()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

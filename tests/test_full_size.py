@@ -20,13 +20,15 @@ pytestmark = [
 
 
 #: The command, with the phantom alone beside the inputs that are given. Noise takes as long as each of them, and the
-#: wrong layouts that it shows, it shows at any size.
+#: wrong layouts that it shows, it shows at any size. Its children need not import TensorFlow again, five times.
 PROGRAM = """
 import sys
+import forkserver
 from swift_export.cli import main
 from swift_export.models.swift import swift_model
 from swift_export.models.swift.check_inputs import Phantom
 
+forkserver.fork_children()
 swift_model.standard_inputs = lambda config, frames: (Phantom(config, frames),)
 sys.exit(main())
 """
@@ -43,7 +45,8 @@ def brains():
 
 
 def swift_export(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    program = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n{PROGRAM}"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     # As users run it: XLA optimizes, which tests/conftest.py turns off for small models.
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "XLA_FLAGS": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)

@@ -25,10 +25,14 @@ class _Context(ir.Context):
 
 
 def new_context() -> Any:
-    """A context that reads StableHLO, its portable form, CHLO, MHLO, Shardy and `func`."""
+    """A context that reads StableHLO, its portable form, CHLO, MHLO, Shardy and `func`.
+
+    MLIR loads the other dialects that jax registers once a module holds an op of theirs: most are of GPUs, and to load
+    them all took as long as to read a small module.
+    """
     context = _Context()
     context.append_dialect_registry(_DIALECTS)
-    context.load_all_available_dialects()
+    context.get_dialect_descriptor("func")
     context.set_thread_pool(_THREADS)
     sdy.register_dialect(context)
     sdy_mpmd.register_dialect(context)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jax._src.interpreters.mlir import make_ir_context
 
+from swift_export.formats.mlir_bindings import ir
 from swift_export.formats.mlir_context import new_context
 from swift_export.sources.kinds import Kind
 from swift_export.sources.sandboxed_read import SandboxedRead
@@ -64,6 +65,16 @@ def test_inputs_are_given_back() -> None:
 def test_contexts_know_what_those_of_jax_know() -> None:
     ops = "func.call stablehlo.add vhlo.add_v1 chlo.erf mhlo.add sdy.sharding_constraint mpmd.transfer arith.addf"
     contexts = new_context(), make_ir_context()
+    for context in contexts:
+        ir.Context.load_all_available_dialects(context)  # at once, not with the first op of each
     ours, theirs = ({op for op in ops.split() if context.is_registered_operation(op)} for context in contexts)
     assert ours == theirs
-    assert {"func.call", "stablehlo.add", "chlo.erf", "sdy.sharding_constraint"} <= ours
+    assert {"func.call", "stablehlo.add", "chlo.erf", "sdy.sharding_constraint", "arith.addf"} <= ours
+
+
+def test_a_dialect_is_loaded_with_its_first_op() -> None:
+    context = new_context()
+    assert not context.is_registered_operation("arith.addf")
+    text = "func.func @main(%x: f32) -> f32 {\n%y = arith.addf %x, %x : f32\nreturn %y : f32\n}"
+    assert "arith.addf" in str(ir.Module.parse(text, context))
+    assert context.is_registered_operation("arith.addf")
