@@ -179,7 +179,7 @@ class _Reducer:
         fill, op_type = make.filled(scatter.fill, update), EXTREMES.get(scatter.reduction, "Sum")
         if scatter.reduction in EXTREMES:
             ranks, rest = (make.split(found.rows(make, update)) for found in (values, others))
-            if update.dtype not in FLOATS or np.isfinite(scatter.fill):
+            if scatter.fill != (-math.inf if scatter.reduction == "max" else math.inf):
                 ranks.append(fill)
         else:
             ranks, rest = (make.split(found.filled(make, update)) for found in (values, others))

@@ -73,6 +73,7 @@ def sums(x: jax.Array, senders: jax.Array, receivers: jax.Array, weights: jax.Ar
         jax.ops.segment_sum(heads[senders] * weights[..., None], receivers, NODES),
         jax.ops.segment_sum(whole[senders] - whole[receivers], receivers, NODES),
         jax.ops.segment_sum(jnp.abs(weights), receivers, NODES),
+        jax.ops.segment_sum(jnp.minimum(weights * np.arange(HEADS), 2) * weights[:, :1], receivers, NODES),
         jax.ops.segment_sum(x[senders, 0] - x[receivers, 1], receivers, NODES),
     ]
 
@@ -100,6 +101,8 @@ def extremes(x: jax.Array, senders: jax.Array, receivers: jax.Array) -> list[jax
         jax.ops.segment_min(whole[senders] * whole[receivers], receivers, NODES),
         jnp.full((NODES, 3), 5).at[receivers].max(whole[senders]),
         jax.ops.segment_min(x[:, :2][senders], receivers, NODES),
+        jnp.full((NODES, 2), jnp.inf).at[receivers].max(jnp.abs(x[:, :2][senders])),
+        jnp.full((NODES, 2), -1.5).at[receivers].max(jnp.abs(x[:, :2][senders]) - 2),
     ]
 
 
