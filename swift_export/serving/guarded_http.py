@@ -103,7 +103,8 @@ class GuardedHttp(HttpToolsProtocol):
         """Its body is there."""
         self._whole = True
         if self.cycle is not None and self.cycle.response_complete:
-            self._stop()
+            # Uvicorn has dropped its own timer when the rest of the body came.
+            self._start(self.timeout_keep_alive)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -138,6 +138,15 @@ def test_a_refused_body_is_not_read_for_ever(server: Running, monkeypatch: pytes
         assert rest == b""
 
 
+def test_an_idle_connection_ends(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.server.config, "timeout_keep_alive", 0.2)
+    head = b"POST /v2/models/other/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
+    with server.open(head) as connection:
+        assert b"404 " in connection.recv(4096)
+        connection.sendall(b"123456789")  # after its answer
+        assert connection.recv(4096) == b""
+
+
 def test_the_log_tells_traces_and_no_data(server: Running) -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     reply = server.call("GET", "/v2/models/mix", headers={"traceparent": parent})
