@@ -15,7 +15,7 @@ from rich.text import Text
 from swift_export.models.swift.config import SHAPE_INVISIBLE
 from swift_export.system.progress import Progress, ignore_line
 from swift_export.system.tables import text_table
-from swift_export.system.text import one_line, printable, shortened, shown
+from swift_export.system.text import one_line, plural, printable, shortened, shown
 
 if TYPE_CHECKING:
     from swift_export.models.swift.head import Head
@@ -135,4 +135,6 @@ class Console:
 
     def head(self, head: Head) -> None:
         """Print the head behind the backbone and the meaning of its outputs."""
-        self.facts({"head": f"{head.origin.get('file', head.name)} ({head.outputs} outputs), {head.facts.text}"})
+        self.facts(
+            {"head": f"{head.origin.get('file', head.name)} ({plural(head.outputs, 'output')}), {head.facts.text}"}
+        )
