@@ -30,6 +30,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 CLIENT = str(Path(__file__).with_name("forkclient.py"))
@@ -60,7 +61,10 @@ _OF_RUNTIME = {
     "tensorflow_c": "tensorflow",
     "tensorflow_serving": "tensorflow",
 }
-_READERS = (_EXAMINING, "swift_export.runtimes._refining_apart", "swift_export.sources.first_read")
+_READERS = ("swift_export.runtimes._refining_apart", "swift_export.sources.first_read")
+_GPU_CHECK = "swift_export.cli.gpu_check"
+#: Stands in for TensorFlow Serving.
+SERVER = "tests.runtimes.model_server"
 #: What a process may be given in another way than the server: it is read when it is needed.
 VARIABLES = re.compile(
     "XDG_CACHE_HOME|TMPDIR|CUDA_VISIBLE_DEVICES|JAX_PLATFORMS|PYTHON(IOENCODING|PATH)"
@@ -86,8 +90,11 @@ def fork_children() -> None:
 
 
 def write_shim(path: Path) -> Path:
-    """Write a program for scripts that run ``$PYTHON -P -m MODULE ARGUMENT...``, any module of the package."""
-    client = shlex.join(python("swift_export", [], os.environ)[:-1])
+    """Write a program for scripts that run ``$PYTHON -P -m MODULE ARGUMENT...``, any module of the package.
+
+    The process finds TensorFlow imported as well.
+    """
+    client = shlex.join(python(_GPU_CHECK, [], os.environ)[:-1])
     path.write_text(f'#!/bin/sh\nshift 2\nexec {client} "$@"\n')
     path.chmod(0o755)
     return path
@@ -96,10 +103,16 @@ def write_shim(path: Path) -> Path:
 def _kind_of(module: str, arguments: Sequence[str]) -> str | None:
     if module == _WORKER:
         return _OF_RUNTIME.get(_request(arguments)["runtime"], "other")
+    if module == SERVER:
+        return "tensorflow"
+    if module == _GPU_CHECK:
+        return _package(True)
     if module == "swift_export":
         return _package("all" in arguments[:1] or any("savedmodel" in argument for argument in arguments))
     if module == f"{_PROBES}.making":
         return _package(os.path.isdir(_request(arguments)["artifact"]))
+    if module == _EXAMINING:
+        return _package(any(map(os.path.isdir, _request(arguments)["artifacts"])))
     if module == "swift_export.formats.facts":
         return _package(os.path.isdir(arguments[0]))
     return "package" if module in _READERS else None
@@ -109,8 +122,8 @@ def _package(with_tensorflow: bool) -> str:
     return "package_tensorflow" if with_tensorflow else "package"
 
 
-def _request(arguments: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = json.loads(Path(arguments[0], "request.json").read_text())
+def _request(arguments: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(arguments[0], "request.json").read_text())
     return found
 
 

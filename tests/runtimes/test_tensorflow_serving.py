@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import pytest
 
@@ -44,12 +45,20 @@ def install(tmp_path, monkeypatch):
     return install
 
 
+#: TensorFlow takes seconds to import, which a version need not wait for.
+VERSION = '[ "$1" = --version ] && exec echo "TensorFlow ModelServer: 0.0.0-stand-in"'
+
+
 @pytest.fixture
 def server(install):
-    """The stand-in on the PATH."""
-    # TensorFlow takes seconds to import, which a version need not wait for.
-    version = '[ "$1" = --version ] && exec echo "TensorFlow ModelServer: 0.0.0-stand-in"'
-    install(version, f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
+    """The stand-in on the PATH, which finds TensorFlow imported."""
+    install(VERSION, f'exec {shlex.join(forkserver.python(forkserver.SERVER, [], os.environ))} "$@"')
+
+
+@pytest.fixture
+def new_server(install):
+    """The stand-in as a new Python, all of whose memory is its own."""
+    install(VERSION, f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
 
 
 @pytest.fixture
@@ -107,7 +116,7 @@ def test_a_server_is_asked_and_stopped(server, scratch, toys):
     assert list(scratch.glob("swift-export-*")) == []
 
 
-def test_a_worker_serves_exactly_this_version(server, toys, tmp_path):
+def test_a_worker_serves_exactly_this_version(new_server, toys, tmp_path):
     # Another version lies beside it: a server that were given the folder would take that one.
     versions = tmp_path / "versions"
     shutil.copytree(toys.artifact("savedmodel"), versions / "1")
