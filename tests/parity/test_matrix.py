@@ -22,8 +22,8 @@ from swift_export.runtimes.base import AbsentDevice
 from swift_export.runtimes.registry import RUNTIMES
 
 EVERY = pytest.mark.requires("savedmodel", "iree", "openvino", "cc")
-#: IREE compiles for seconds per block.
-SMALL = replace(TINY, depths=(2, 1))
+#: IREE compiles for seconds per block, longer the more there is to vectorize.
+SMALL = replace(TINY, img_size=(24, 24, 24, 4), embed_dim=4, depths=(2, 1))
 BLOCKS = ["stage0/block0", "stage0/block1", "stage1/block0"]
 
 #: Which runtime runs what of a whole artifact.
