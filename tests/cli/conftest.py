@@ -64,8 +64,10 @@ def start(tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]) -> Callab
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checked ONNX artifact of the tiny model, as the command line makes it; tests copy what they change."""
     folder = tmp_path_factory.mktemp("artifact") / "tiny"
-    arguments = command("onnx", "--weights", GOLDEN / "tiny-full" / "checkpoint.ckpt", "-o", folder)
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    arguments = ["onnx", "--weights", str(GOLDEN / "tiny-full" / "checkpoint.ckpt"), "-o", str(folder)]
+    given = environment()
+    command = forkserver.python("swift_export", arguments, given)
+    done = subprocess.run(command, env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 
