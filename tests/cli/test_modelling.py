@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forkserver
 import onnx
 import pytest
 
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
     folder.joinpath("net.py").write_text(NET)
     arguments = ("model", "net.py:make", *INPUTS, "-o", "out", "--formats", "onnx,stablehlo", "--outputs", "score,best")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-P", "-m", "swift_export", *arguments]
+    command = forkserver.python("swift_export", arguments, environment)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forkserver
 import nibabel as nib
 import numpy as np
 import pytest
@@ -25,10 +26,10 @@ pytestmark = pytest.mark.requires("fmri")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ONNX of the tiny model, placed as UK Biobank's; not to be changed."""
     folder = tmp_path_factory.mktemp("artifact") / "tiny"
-    command = [sys.executable, "-P", "-m", "swift_export", "onnx", "--weights", str(TINY), "--placement", "ukb"]
-    done = subprocess.run(
-        [*command, "--no-check", "-o", str(folder)], env=environment(), capture_output=True, text=True
-    )
+    arguments = ["onnx", "--weights", str(TINY), "--placement", "ukb", "--no-check", "-o", str(folder)]
+    given = environment()
+    command = forkserver.python("swift_export", arguments, given)
+    done = subprocess.run(command, env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 
