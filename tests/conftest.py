@@ -138,21 +138,10 @@ HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 OPTIONAL_IN_CI = frozenset({"gpu", "npm"})
 #: The files that take longest, in order (docs/testing.md says how to find them).
 LONGEST = (
-    "test_full_size.py",
-    "models/swift/structure/test_structure.py",
-    "parity/test_locating.py",
-    "parity/test_matrix.py",
-    "parity/test_checking.py",
-    "lowering/test_formats.py",
-    "cli/test_exporting.py",
-    "cli/test_checking.py",
-    "scripts/test_bench.py",
-    "test_export.py",
-    "models/swift/backbone/test_partition.py",
-    "test_export_any_model.py",
-    "scripts/test_install.py",
-    "parity/test_weight_identity.py",
-    "test_golden_full_size.py",
+    "test_full_size models/swift/structure/test_structure parity/test_locating parity/test_matrix parity/test_checking "
+    "lowering/test_formats cli/test_exporting cli/test_checking scripts/test_bench test_export "
+    "models/swift/backbone/test_partition test_export_any_model scripts/test_install parity/test_weight_identity "
+    "test_golden_full_size"
 )
 #: Variables by which a command prints otherwise, or looks elsewhere: the user's own are not those of a test.
 SETTINGS = re.compile(
@@ -179,7 +168,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: the other process has something to do meanwhile."""
-    order = {HERE / name: place for place, name in enumerate(LONGEST)}
+    order = {HERE / f"{name}.py": place for place, name in enumerate(LONGEST.split())}
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
