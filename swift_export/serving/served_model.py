@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from swift_export.artifacts.inspect import artifact_folder
 from swift_export.artifacts.layout import FORMATS, MANIFEST, ONNX_FILE
 from swift_export.artifacts.manifest import read_manifest
 from swift_export.errors import CheckFailed, InputError, MachineError, SwiftExportError, UsageError
-from swift_export.formats.facts import read_facts
+from swift_export.formats.facts import Facts, read_facts
 from swift_export.formats.metadata import WARNING_KEY
 from swift_export.formats.signature import UNNAMED, Signature, TensorSpec
 from swift_export.parity.golden.golden_outputs import draw_golden_input, golden_tolerance, read_golden
@@ -149,8 +150,8 @@ def load_model(
     file = onnx_file(path)
     folder = artifact_folder(file)
     found = None if folder is None else find_artifacts(file, Choice((reader.name,)))
-    signature, note = _described(file, found)
     digest = digest_file(file.resolve()).sha256
+    signature, note = _described(file, digest, found)
 
     def opened() -> Session:
         limit_processors(min(threads or all_processors(), all_processors()))
@@ -169,16 +170,22 @@ def load_model(
     )
 
 
-def _described(file: Path, found: Artifacts | None) -> tuple[Signature, str | None]:
+def _described(file: Path, digest: str, found: Artifacts | None) -> tuple[Signature, str | None]:
     """The signature of a file, and the note on its weights."""
     if found is not None:
         record = found.records[ONNX_FILE]
         if record.signature is not None:
             return record.signature, found.note
-    facts = read_facts(file)
+    facts = _facts(file, digest)
     if facts.signature is None or not facts.signature.inputs or not facts.signature.outputs:
         raise UsageError(f"{file}: expected a model with inputs and outputs, found none")
     return facts.signature, facts.details.get("metadata", {}).get(WARNING_KEY)
+
+
+@lru_cache(maxsize=16)
+def _facts(file: Path, digest: str) -> Facts:
+    """The facts in a file of this digest, whose reading takes a process."""
+    return read_facts(file)
 
 
 def _check_golden(found: Artifacts, folder: Path | None, session: Session) -> bool:

@@ -186,7 +186,7 @@ def test_batches_are_formed_where_they_are_faster_and_items_independent() -> Non
 
     class Slower(Timed):
         def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-            threading.Event().wait(0.004 * (len(inputs["x"]) - 1))
+            threading.Event().wait(0.012 * (len(inputs["x"]) - 1))
             return super().__call__(inputs)
 
     assert best_batch(model(Slower()), "auto", 8) == 1
