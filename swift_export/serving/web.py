@@ -56,13 +56,14 @@ class Service:
         self.access = Access(settings)
         self.regions = Regions(settings.shared_memory)
         self.draining = False
-        models = ScanModels(repository, settings.runtime)
-        self.scans = ScanDesk(models, settings, self.batcher, self.metrics, lambda: self.draining)
         for source in repository.sources:
             self.metrics.watch_depth(source.name, lambda name=source.name: self.batcher.depth(name))  # type: ignore[misc]
         for model in repository.models.values():
             self.loaded(Loaded(model.name, model))
         repository.listeners.append(self.loaded)
+        # Afterwards: reading how scans are prepared takes longer than telling of a load.
+        models = ScanModels(repository, settings.runtime)
+        self.scans = ScanDesk(models, settings, self.batcher, self.metrics, lambda: self.draining)
 
     @property
     def ready(self) -> bool:

@@ -250,7 +250,7 @@ def test_wrong_sizes_of_bodies(server: Running) -> None:
         ("GET", "/v2/models/other", 404, "model other: expected one of mix, pair"),
         ("GET", "/v2/models/mix/versions/9", 404, "model mix, version 9: expected "),
         ("GET", "/v2/models/..%2f..%2fetc%2fpasswd", 404, "expected an address of the server"),
-        ("GET", "/", 404, "expected an address of the server"),
+        ("GET", "/none", 404, "expected an address of the server"),
         ("GET", INFER, 405, "Method Not Allowed"),
     ],
 )
