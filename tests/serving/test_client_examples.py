@@ -36,7 +36,7 @@ def run(client: str, url: str, folder: Path, target: str, **environment: str) ->
         env=os.environ | {"URL": url, "SWIFT_EXPORT_TOKEN": TOKEN} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 
