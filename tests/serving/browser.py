@@ -79,7 +79,7 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def until(self, condition: str, seconds: float = 15.0) -> None:
+    def until(self, condition: str, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not self.js(f"Boolean(document.body) && ({condition})"):
             assert time.monotonic() < end, (condition, self.console)

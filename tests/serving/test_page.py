@@ -122,7 +122,7 @@ def test_the_whole_way(page: Browser, server: Running, artifact: Path, run: tupl
     for number, name in enumerate(("run.tsv", "run.safetensors")):
         saved = tmp_path / str(page.js(f"document.querySelectorAll('#downloads a')[{number}].download"))
         page.js(f"document.querySelectorAll('#downloads a')[{number}].click()")
-        until(saved.is_file)
+        until(saved.is_file, 60)
         assert (saved.name, saved.read_bytes()) == (
             f"sub-01_bold_embedding{saved.suffix}",
             (tmp_path / name).read_bytes(),
@@ -169,11 +169,11 @@ def test_cancelled(page: Browser, server: Running, run: tuple[Path, Path], monke
 
     monkeypatch.setattr(type(model), "infer", slow)
     page.js(f"{BY_ID}('compute').click()")
-    until(computing.is_set)
+    until(computing.is_set, 60)
     page.until(f"{BY_ID}('step').textContent.startsWith('Computing sub-01_bold.nii.gz: window 1 of 12')")
     assert page.js(f"[{BY_ID}('compute').disabled, {BY_ID}('result').hidden]") == [True, True]
     page.js(f"{BY_ID}('cancel').click()")
     page.until("document.body.dataset.state === 'empty'")
     held.set()
-    until(lambda: any(event.get("status") == 499 for event in server.events))
+    until(lambda: any(event.get("status") == 499 for event in server.events), 60)
     assert focused(page) == "compute"

@@ -271,7 +271,7 @@ def test_no_time_left(desk: Running, scan: Path, monkeypatch: pytest.MonkeyPatch
         return real(self, arrays)
 
     monkeypatch.setattr(type(model), "infer", slow)
-    brief = replace(service.settings, scan_timeout_s=0.5)
+    brief = replace(service.settings, scan_timeout_s=1.5)
     monkeypatch.setattr(service.scans, "_settings", brief)
     reply = send(desk, {"stride": "1"}, scan=scan)
     assert (reply.status, "expected a result within" in reply.error) == (504, True), reply.error
