@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from swift_export.errors import SwiftExportError, UsageError
@@ -119,9 +121,12 @@ def _title(thing: Any, name: str) -> str | None:
 def _module(file: Path) -> Any:
     if not file.is_file():
         raise UsageError(f"{file}: no such file; expected FILE.py:NAME")
-    spec = importlib.util.spec_from_file_location(f"swift_export_model_{file.stem}", file)
-    if spec is None or spec.loader is None:
+    if file.suffix != ".py":
         raise UsageError(f"{file}: expected a Python file, FILE.py")
+    name = f"swift_export_model_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_FromSource(name, str(file)))
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look up their module in sys.modules.
     sys.modules[spec.name] = module
@@ -133,6 +138,15 @@ def _module(file: Path) -> Any:
         del sys.modules[spec.name]
         raise UsageError(f"{file}: cannot be imported: {reason(error)}") from error
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the file each time: the cache of Python takes a file of the same size and second for the same."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def test_json_says_everything(run, core) -> None:
         "missing": [],
         "install": "",
     }
-    extras = {"savedmodel", "fmri", "scale", "probe", "openvino", "iree", "gpu"}
+    extras = {"savedmodel", "fmri", "scale", "probe", "serve", "openvino", "iree", "gpu"}
     assert {extra["name"] for extra in here["extras"]} == extras
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def test_a_file_that_changed_since_is_refused(file, refused) -> None:
     file.write_text(NET + "\n")
     with refused("net.py", "changed", error=UsageError):
         rebuild(model.rebuild.arguments, model.weights)
+
+
+def test_a_file_that_changed_within_a_second_is_read_again(tmp_path, monkeypatch) -> None:
+    """Python's cache of compiled files would not see it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "quick.py"
+    for factor in (2, 3):
+        path.write_text(f"def scaled(x):\n    return {factor} * x\n")
+        os.utime(path, (10**9, 10**9))
+        assert load_object(path, "scaled")(1) == factor
 
 
 def test_a_file_that_makes_other_weights_each_time_is_refused(file, refused) -> None:

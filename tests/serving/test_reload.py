@@ -55,7 +55,7 @@ def test_a_changed_file_is_served_and_a_damaged_one_is_not(tmp_path: Path) -> No
         until(lambda: server.infer("mix", {"x": X}).head["model_version"] != first.head["model_version"])
         second = server.infer("mix", {"x": X})
         np.testing.assert_array_equal(second.array("y"), expected[1])
-        assert 'reload_failing{model="mix"} 0.0' in server.metrics
+        until(lambda: 'reload_failing{model="mix"} 0.0' in server.metrics)
         assert f'version="{second.head["model_version"]}"}} 1.0' in server.metrics
         assert f'version="{first.head["model_version"]}"' not in server.metrics
         failed = [event for event in server.events if event["event"] == "load failed"]

@@ -226,7 +226,7 @@ def test_lists_of_scans(extract, cohort: Path, tmp_path: Path) -> None:
         (["--output-kind", "logits"], "computes features, from which only"),
         (["--work-dir", "none"], "expected an existing folder"),
         (["group", "session"], "session: expected the levels participant, group"),
-        (["--scheduler", "tcp://here", "--cluster", "slurm"], "either a scheduler or a batch system"),
+        (["--scheduler", "tcp://here:8786", "--cluster", "slurm"], "either a scheduler or a batch system"),
     ],
     ids=lambda given: given if isinstance(given, str) else " ",
 )
