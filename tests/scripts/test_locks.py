@@ -63,6 +63,6 @@ def test_locks_satisfy_the_lower_bounds() -> None:
     assert set(LOCKS) == set(wanted)
     for name, requirements in wanted.items():
         for requirement in requirements:
-            package, relation, bound = re.fullmatch(r"([a-z0-9-]+)(>=|==)([\d.]+)", requirement).groups()
+            package, relation, bound = re.fullmatch(r"([a-z0-9-]+)(?:\[.*\])?(>=|==)([\d.]+)", requirement).groups()
             found = (pins("core") | pins(name))[package]
             assert found >= numbers(bound) if relation == ">=" else found == numbers(bound), requirement
