@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from _serving_report import CLIPS, LOADS, ROUNDS, Report, Server, draw
 from swift_export.errors import SwiftExportError, UsageError
 from swift_export.serving.served_model import ServedModel, load_model
 from swift_export.system.files import replaced
+from swift_export.system.signals import exit_when_terminated
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAME = "serving-benchmark"
@@ -47,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     triton: Path | None = options.triton or (ENVIRONMENT if (ENVIRONMENT / "complete").exists() else None)
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
+        with exit_when_terminated(), tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
             report = _measured(options.artifact, triton, options.requests, Path(scratch))
     except SwiftExportError as error:
         _log(str(error))
         return error.exit_status
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # an error of a server, or its end
         _log(str(error))
         return 1
     except KeyboardInterrupt:
@@ -151,16 +153,21 @@ def _check(server: Server, answers: Sequence[bytes], expected: Mapping[str, np.n
 def _offered(send: Send, clip: np.ndarray, rate: float, requests: int) -> tuple[list[float], list[bytes]]:
     """Seconds from arrival to answer, and answers, of requests that arrive at random, ``rate`` a second on average."""
     due = np.cumsum(np.random.default_rng(0).exponential(1 / rate, requests))
+    ended = threading.Event()
     # A thread each: no request waits for another one before it is sent.
     with ThreadPoolExecutor(requests) as clients:
         start = time.perf_counter() + 0.05
 
         def one(at: float) -> tuple[float, bytes]:
-            time.sleep(max(0.0, start + at - time.perf_counter()))
+            if ended.wait(max(0.0, start + at - time.perf_counter())):
+                return 0.0, b""
             answer = send(clip)
             return time.perf_counter() - start - at, answer
 
-        done = list(clients.map(one, due.tolist()))
+        try:
+            done = list(clients.map(one, due.tolist()))
+        finally:  # after an error or Ctrl-C, what has not arrived is not sent
+            ended.set()
     return [seconds for seconds, _ in done], [answer for _, answer in done]
 
 

@@ -78,6 +78,18 @@ def test_requests_do_not_wait_for_answers_and_latency_counts_from_arrival() -> N
     assert max(seconds) > 0.15
 
 
+def test_after_an_error_nothing_more_is_sent() -> None:
+    from _bench_serve import _offered
+
+    def send(_: np.ndarray) -> bytes:
+        raise RuntimeError("status 503")
+
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="503"):
+        _offered(send, np.zeros(1), rate=5, requests=100)  # the first one after 0.1 s, the last one after 20 s
+    assert time.monotonic() - start < 10
+
+
 def test_a_wrong_or_short_answer_ends_the_run() -> None:
     from _bench_serve import _check
     from _serving_report import Server
