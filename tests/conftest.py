@@ -135,7 +135,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 #: What --fast leaves out.
 HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
-OPTIONAL_IN_CI = frozenset({"gpu", "npm"})
+OPTIONAL_IN_CI = frozenset({"gpu"})
 #: The files that take longest, in order (docs/testing.md says how to find them).
 LONGEST = (
     "test_full_size models/swift/structure/test_structure parity/test_locating parity/test_matrix parity/test_checking "
