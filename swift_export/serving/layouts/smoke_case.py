@@ -100,8 +100,9 @@ def _computed(target: Target, folder: Path) -> SmokeCase:
     source = next((source for source in model.check_inputs if source.name == model.golden), model.check_inputs[0])
     inputs = source.draw({"batch": model.batch or 1} if model.batched else default_sizes(model)[0])
     answer = _run(target, [_saved(inputs, new_folder(folder / "case"))], new_folder(folder / "run"))
-    # Copies, because the files go.
-    outputs = {name: np.array(array) for name, array in load_outputs(answer.runs[0]).items()}
+    found = load_outputs(answer.runs[0])
+    # In the artifact's order, which TensorFlow does not keep; copies, because the files go.
+    outputs = {name: np.array(found[name]) for name in model.outputs}
     for name, array in outputs.items():
         if is_float(array.dtype) and not np.isfinite(array).all():
             raise ArtifactError(
