@@ -39,9 +39,9 @@ def serving_bars(scratch: Path) -> Iterator[Bar]:
     artifact = scratch / "artifact"
     command("onnx", "--variant", "contrastive", "--weights", "synthetic", "--no-check", "-o", artifact)
     with alone(artifact) as session, served(artifact, "--batching", "off") as server:
-        yield from _beyond(server)
-        yield from _memory(server, session)
+        yield from _memory(server, session)  # first: the allocator keeps part of what gRPC takes
         yield _throughput(server, session)
+        yield from _beyond(server)
     tiny = scratch / "tiny"
     command("onnx", "--weights", GOLDEN / "tiny-full" / "checkpoint.ckpt", "--no-check", "-o", tiny)
     yield from _storm(tiny)
@@ -66,16 +66,18 @@ def _beyond(server: Served) -> Iterator[Bar]:
                 beyond.append(took - (server.stages()["compute"] - before))
             found = median(beyond)
             text = f"{found:.3f} s, at best {min(beyond):.3f} s"
-            what = f"`serve`: a clip of 70.8 MB by {name}, time beyond inference"
+            what = f"a clip of 70.8 MB by {name}, time beyond inference"
             yield what, f"<= {limit:.2f} s", text, found <= limit
 
 
 def _memory(server: Served, session: subprocess.Popen[str]) -> Iterator[Bar]:
     """Memory of the server, at its peak, beyond that of the same session alone."""
-    known = memory_of(session.pid, "VmHWM")
-    one = server.memory("VmHWM") - known
-    yield "its memory beyond the session, one request", "<= 200 MB", f"{one / _MEGABYTE:.0f} MB", one <= 200e6
     clip = np.random.default_rng(1).standard_normal(_CLIP, np.float32)
+    known = memory_of(session.pid, "VmHWM")
+    server.infer(clip)
+    one = server.memory("VmHWM") - known
+    what = "`serve`: memory beyond the session, one request over HTTP"
+    yield what, "<= 200 MB", f"{one / _MEGABYTE:.0f} MB", one <= 200e6
     with ThreadPoolExecutor(_QUEUED + 1) as clients:
         list(clients.map(server.infer, [clip] * (_QUEUED + 1)))
     queued = server.memory("VmHWM") - known
