@@ -304,7 +304,7 @@ def written(text: str) -> dict[str, list[str]]:
     """The rows of each section of a page."""
     titles = {title: section for section, (title, _) in SECTIONS.items()}
     parts = (part.splitlines() for part in text.split("\n## ")[1:])
-    return {titles[title]: [line for line in lines[4:] if line] for title, *lines in parts if title in titles}
+    return {titles[title]: [line for line in lines[3:] if line] for title, *lines in parts if title in titles}
 
 
 def main() -> int:
