@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-__all__ = ["command", "environment", "words", "workers_of"]
+__all__ = ["command", "environment", "free_port", "words", "workers_of"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +31,13 @@ def words(*arguments: str | Path) -> list[str]:
 def environment() -> dict[str, str]:
     """The environment of a command: this repository's package."""
     return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    """A port of this machine that is free now, for a program that cannot choose one itself."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def workers_of(parent: int) -> list[int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
-from _commands import ROOT, command, environment, words, workers_of
+from _commands import ROOT, command, environment, free_port, words, workers_of
 
 __all__ = ["kill_bars"]
 
@@ -127,7 +127,7 @@ class Cluster:
     def options(self) -> Sequence[str]:
         """The scheduler's address; one that was killed is started again, with new workers."""
         if self._scheduler is None or self._scheduler.poll() is not None:
-            port = _free_port()
+            port = free_port()
             self._address = f"tcp://127.0.0.1:{port}"
             self._scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", str(port))
             how = ["--nthreads", "1", "--no-nanny", "--local-directory", str(self._folder)]
@@ -196,12 +196,6 @@ def _cohort(root: Path) -> Path:
         brains.timed(folder / f"{base}preproc_bold.nii.gz", values, 0.8)
         brains.write(folder / f"{base}brain_mask.nii.gz", (values[..., 0] != 0).astype(np.uint8))
     return root
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

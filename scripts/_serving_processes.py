@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _commands import environment, words
+from _commands import environment, free_port, words
 
 __all__ = ["LENGTH", "Served", "alone", "call", "memory_of", "saturate", "send_clip", "served", "time_alone"]
 
@@ -105,8 +104,7 @@ def saturate(send: Callable[[np.ndarray], object], clip: np.ndarray, clips: int)
 @contextmanager
 def served(artifact: Path, *options: str) -> Iterator[Served]:
     """``swift-export serve`` for the block."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        grpc_port = free.getsockname()[1]
+    grpc_port = free_port()
     access = ("--port", "0", "--grpc-port", str(grpc_port), "--shared-memory", "--no-token")
     told = [word for word in words("serve", artifact, *access, "--queue", "20") if word != "--quiet"]
     with subprocess.Popen(

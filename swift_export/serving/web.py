@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -57,7 +58,7 @@ class Service:
         self.regions = Regions(settings.shared_memory)
         self.draining = False
         for source in repository.sources:
-            self.metrics.watch_depth(source.name, lambda name=source.name: self.batcher.depth(name))  # type: ignore[misc]
+            self.metrics.watch_depth(source.name, partial(self.batcher.depth, source.name))
         for model in repository.models.values():
             self.loaded(Loaded(model.name, model))
         repository.listeners.append(self.loaded)
