@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from swift_export.cli.failures import DEBUG, PROGRAM, describe
+from swift_export.system.large_pages import restart_with_large_pages
 from swift_export.system.late_imports import import_late
 from swift_export.system.signals import HungUp, Terminated, handle_signals, ignore_signals, raise_arrived
 from swift_export.system.text import one_line, printable
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         if arguments is None:
+            if sys.argv[1:2] == ["serve"]:
+                restart_with_large_pages()
             handle_signals()
         _print_in_any_encoding()
         for name, value in _ENVIRONMENT.items():

@@ -105,6 +105,17 @@ def serve(
             metavar="N", help="Threads of each model.", show_default="one per processor", rich_help_panel=_COMPUTING
         ),
     ] = None,
+    instances: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help=(
+                "How many requests of a model are computed at the same time, each on its share of the threads. With "
+                "many clients that is faster; each request takes longer, and memory grows."
+            ),
+            rich_help_panel=_COMPUTING,
+        ),
+    ] = 1,
     batching: Annotated[
         Literal["auto", "on", "off"],
         typer.Option(
@@ -197,6 +208,7 @@ def serve(
         tls_key=tls_key,
         runtime=runtime,
         threads=threads,
+        instances=instances,
         max_batch=max_batch,
         batching=batching,
         batch_wait_s=batch_wait_ms / 1000,

@@ -1,7 +1,7 @@
 """Queues in front of the models, and the threads that compute.
 
-Each model has one thread, so that a session always has all of its own threads; the event loop never computes. What
-waits when the thread becomes free is computed together, up to the size of batches that is best for the model.
+Each model has as many threads as its calls may run at the same time; the event loop never computes. What waits when a
+thread becomes free is computed together, up to the size of batches that is best for the model.
 """
 
 from __future__ import annotations
@@ -120,32 +120,36 @@ class Batcher:
 
     def _line(self, model: ServedModel) -> _Line:
         if model.name not in self._lines:
-            self._lines[model.name] = _Line(model.name, self._settings.batch_wait_s)
+            self._lines[model.name] = _Line(model.name, self._settings)
         return self._lines[model.name]
 
 
 class _Line:
-    """The queue and the thread of the models of one name."""
+    """The queue of the models of one name, and a thread for each of their instances."""
 
     _numbers = itertools.count(1)
 
-    def __init__(self, name: str, wait_s: float):
+    def __init__(self, name: str, settings: ServeSettings):
         self.places = 0
         #: How long a computation takes, about.
         self.computes_s = 0.0
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
-        self._wait_s = wait_s
+        self._wait_s = settings.batch_wait_s
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"compute {name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=(instance,), name=f"compute {name} {instance}", daemon=True)
+            for instance in range(settings.instances)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def put(self, waiting: _Waiting) -> None:
         with self._changed:
             if self._closed:
                 raise Stopping("the server ends; try another one")
             self._queue.append(waiting)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def withdraw(self, waiting: _Waiting) -> None:
         """Drop a request that nobody waits for any more."""
@@ -156,14 +160,15 @@ class _Line:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join(timeout=60)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=60)
 
-    def _work(self) -> None:
-        while self._step():
+    def _work(self, instance: int) -> None:
+        while self._step(instance):
             pass
 
-    def _step(self) -> bool:
+    def _step(self, instance: int) -> bool:
         """Compute a batch; False at the end. A call of its own, so that nothing of a batch outlives it."""
         with self._changed:
             while not self._queue and not self._closed:
@@ -175,7 +180,7 @@ class _Line:
                 return False
             batch = self._take()
         if batch:
-            self._compute(batch)
+            self._compute(batch, instance)
         return True
 
     def _take(self) -> list[_Waiting]:
@@ -199,11 +204,11 @@ class _Line:
             batch.append(self._queue.popleft())
         return batch
 
-    def _compute(self, batch: list[_Waiting]) -> None:
+    def _compute(self, batch: list[_Waiting], instance: int) -> None:
         started, number, model = time.monotonic(), next(self._numbers), batch[0].model
         items = sum(waiting.items for waiting in batch)
         try:
-            outputs = model.infer(_joined(batch, items))
+            outputs = model.infer(_joined(batch, items), instance)
         except Exception as error:
             for waiting in batch:
                 _refuse(waiting, error)

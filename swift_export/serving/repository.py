@@ -142,7 +142,9 @@ class Repository:
 
     def _load(self, source: Source) -> ServedModel:
         how, before = self._settings, _stamp(source.path)
-        model = load_model(source.path, source.name, how.runtime, threads=how.threads, golden=how.golden)
+        model = load_model(
+            source.path, source.name, how.runtime, threads=how.threads, instances=how.instances, golden=how.golden
+        )
         if strange := [str(spec) for spec in (*model.inputs, *model.outputs) if spec.dtype not in DATATYPES]:
             raise UsageError(f"{source.path}: {strange[0]}: expected numbers that the protocol can send, found others")
         best = best_batch(model, how.batching, how.max_batch)

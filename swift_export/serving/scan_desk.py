@@ -116,6 +116,7 @@ class ScanDesk:
             folder,
             self._settings.scan_unpacked_bytes,
             self._settings.threads,
+            self._settings.instances,
         )
 
     @contextmanager

@@ -50,6 +50,7 @@ class ScanWork:
         folder: for temporary files.
         most_bytes: the largest size of a scan when unpacked.
         threads: threads of the runtime.
+        instances: how many windows are computed at the same time.
         line: what is being done, for people.
         stopped: set, ends the work within a frame or a window.
 
@@ -62,6 +63,7 @@ class ScanWork:
     folder: Path
     most_bytes: int
     threads: int | None = None
+    instances: int = 1
     line: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -105,7 +107,7 @@ class ScanWork:
             spool=self.folder,
             warn=warned.append,
             on_progress=self._progress,
-            loaded=Extractor(backbone, session, 1, self.threads or all_processors()),
+            loaded=Extractor(backbone, session, self.instances, self.threads or all_processors()),
         )
         mask = None if self.mask is None else self.mask.path
         with closing(pipeline([ScanFile(self.scan.path, mask)])) as scans:

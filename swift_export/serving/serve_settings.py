@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from swift_export.errors import UsageError
+from swift_export.system.machine import all_processors
 
 __all__ = ["BATCHING", "SERVED_RUNTIMES", "Batching", "ServeSettings"]
 
@@ -33,6 +34,7 @@ class ServeSettings:
         tls_cert: certificate (chain), PEM; with ``tls_key``, its key.
         runtime: ``onnxruntime`` or ``openvino``.
         threads: threads of a model; None: one per processor.
+        instances: how many requests of a model are computed at the same time, each on its share of the threads.
         max_batch: most items of one request, and of a batch of several.
         batching: whether to compute concurrent requests together.
         batch_wait_s: how long a request waits for others to be computed with.
@@ -57,6 +59,7 @@ class ServeSettings:
     tls_key: Path | None = None
     runtime: str = "onnxruntime"
     threads: int | None = None
+    instances: int = 1
     max_batch: int = 8
     batching: Batching = "auto"
     batch_wait_s: float = 0.0
@@ -78,6 +81,8 @@ class ServeSettings:
         for option, count in (("--max-batch", self.max_batch), ("--queue", self.queue), ("--threads", self.threads)):
             if count is not None and count < 1:
                 raise UsageError(f"{option} {count}: expected at least 1")
+        if not 1 <= self.instances <= (threads := self.threads or all_processors()):
+            raise UsageError(f"--instances {self.instances}: expected 1 to {threads}, the number of threads")
         for option, port in (("--port", self.port), ("--grpc-port", self.grpc_port)):
             if port is not None and not 0 <= port < 2**16:
                 raise UsageError(f"{option} {port}: expected 0 to 65535")

@@ -31,6 +31,8 @@ __all__ = ["ServedModel", "load_model", "onnx_file"]
 
 #: Digits of the file's SHA-256 that are the model's version.
 _VERSION_DIGITS = 12
+#: The runtimes whose sessions take several calls at a time.
+_SHARED = ("onnxruntime",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +44,10 @@ class ServedModel:
         version: the first digits of the file's SHA-256.
         inputs: its inputs, in the file's order; an unknown dimension has a name.
         outputs: its outputs, likewise.
-        session: what computes, one call at a time.
+        sessions: what computes, one for each call at a time; all the same one where the runtime allows that.
         note: what clients must know of the weights, such as that they are synthetic.
         golden: whether its results were compared with golden outputs when it was loaded.
-        reopen: opens the file in another session.
+        reopen: opens the file in other sessions.
         best_batch: up to how many items of several requests are computed together.
 
     """
@@ -54,11 +56,16 @@ class ServedModel:
     version: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    session: Session
+    sessions: tuple[Session, ...]
     note: str | None = None
     golden: bool = False
-    reopen: Callable[[], Session] | None = None
+    reopen: Callable[[], tuple[Session, ...]] | None = None
     best_batch: int = 1
+
+    @property
+    def session(self) -> Session:
+        """The first session."""
+        return self.sessions[0]
 
     @property
     def platform(self) -> str:
@@ -96,16 +103,16 @@ class ServedModel:
         return shapes[self.inputs[0].name][0] if self.batched else 1
 
     def renewed(self) -> ServedModel:
-        """The same in another session, without the memory that this one has taken for large batches."""
-        return self if self.reopen is None else replace(self, session=self.reopen())
+        """The same in other sessions, without the memory that these have taken for large batches."""
+        return self if self.reopen is None else replace(self, sessions=self.reopen())
 
-    def infer(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by name.
+    def infer(self, arrays: Arrays, instance: int = 0) -> dict[str, np.ndarray]:
+        """Outputs by name, of one of the sessions.
 
         Raises InputError for inputs of another type or shape, MachineError if the runtime fails.
         """
         try:
-            return self.session(arrays)
+            return self.sessions[instance](arrays)
         except SwiftExportError:
             raise
         except Exception as error:  # every runtime has its own error types
@@ -131,9 +138,15 @@ def onnx_file(path: Path) -> Path:
 
 
 def load_model(
-    path: Path, name: str, runtime: str = "onnxruntime", *, threads: int | None = None, golden: bool = True
+    path: Path,
+    name: str,
+    runtime: str = "onnxruntime",
+    *,
+    threads: int | None = None,
+    instances: int = 1,
+    golden: bool = True,
 ) -> ServedModel:
-    """Load the ONNX file at ``path`` into a session of this process.
+    """Load the ONNX file at ``path`` into this process, for ``instances`` calls at a time that share ``threads``.
 
     An artifact folder is first verified against its manifest. With ``golden``, results are compared with the golden
     outputs, if the artifact has any.
@@ -153,20 +166,27 @@ def load_model(
     digest = digest_file(file.resolve()).sha256
     signature, note = _described(file, digest, found)
 
-    def opened() -> Session:
-        limit_processors(min(threads or all_processors(), all_processors()))
+    total = min(threads or all_processors(), all_processors())
+    # Each call is computed by the thread that makes it and the session's pool, which counts one such thread.
+    shared = reader.name in _SHARED
+    limit = total - instances + 1 if shared else max(1, total // instances)
+
+    def opened() -> tuple[Session, ...]:
+        limit_processors(limit)
         try:
             with muted_stderr():
-                return reader.adapter().load(file, check_device("cpu"))
+                load, device = reader.adapter().load, check_device("cpu")
+                session = load(file, device)
+                return session, *(session if shared else load(file, device) for _ in range(instances - 1))
         except SwiftExportError:
             raise
         except Exception as error:  # every runtime has its own error types for a damaged file
             raise LoadError(f"{file}: {reader.title} cannot load it: {error_line(error)}") from error
 
-    session = opened()
-    checked = golden and found is not None and _check_golden(found, folder, session)
+    sessions = opened()
+    checked = golden and found is not None and _check_golden(found, folder, sessions[0])
     return ServedModel(
-        name, digest[:_VERSION_DIGITS], signature.inputs, signature.outputs, session, note, checked, opened
+        name, digest[:_VERSION_DIGITS], signature.inputs, signature.outputs, sessions, note, checked, opened
     )
 
 

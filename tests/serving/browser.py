@@ -66,6 +66,7 @@ class Browser:
             self.call(f"{domain}.enable")
         self.size(1200)
         self.call("Page.navigate", url=address)
+        self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def size(self, width: int, height: int = 1000) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

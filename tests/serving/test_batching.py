@@ -63,10 +63,10 @@ class Blocked(Running):
 @pytest.fixture
 def blocked(request: pytest.FixtureRequest):
     gated = Gated()
-    settings = ServeSettings(**({"watch_s": 0.0, "queue": 4} | getattr(request, "param", {})))
+    settings = ServeSettings(**({"watch_s": 0.0, "queue": 4, "threads": 2} | getattr(request, "param", {})))
     repository = Repository([Source("gated", Path("gated.onnx"))], settings)
     x, y = (TensorSpec(name, "float32", ("batch", 2)) for name in "xy")
-    repository.put(ServedModel("gated", "1", (x,), (y,), gated, best_batch=3))
+    repository.put(ServedModel("gated", "1", (x,), (y,), (gated,) * settings.instances, best_batch=3))
     with running(repository, settings) as found:
         blocked = Blocked(found.server, found.port, found.log)
         blocked.gated = gated
@@ -89,6 +89,17 @@ def test_what_waits_is_computed_together(blocked: Blocked) -> None:
     found = [reply.head["parameters"] for reply in replies]
     assert [(one["batch_items"], one["batch_offset"]) for one in found] == [(1, 0), (3, 0), (3, 2)]
     assert found[1]["batch"] == found[2]["batch"] != found[0]["batch"]
+
+
+@pytest.mark.parametrize("blocked", [{"instances": 2}], indirect=True)
+def test_instances_compute_at_the_same_time(blocked: Blocked) -> None:
+    answers = []
+    for count, value in enumerate((1, 2, 3), 1):
+        answers.append(blocked.send(value))
+        until(lambda count=count: blocked.depth() == count and len(blocked.gated.batches) == min(count, 2))
+    assert [batch[:, 0].tolist() for batch in blocked.gated.batches] == [[1], [2]]
+    blocked.gated.gate.set()
+    assert [answer().array("y")[0, 0] for answer in answers] == [2, 4, 6]
 
 
 def test_a_full_queue_refuses_before_the_body_is_sent(blocked: Blocked) -> None:
@@ -175,7 +186,7 @@ class Timed(Gated):
 def test_batches_are_formed_where_they_are_faster_and_items_independent() -> None:
     def model(session: Gated, dims: tuple[str | int, ...] = ("batch", 2)) -> ServedModel:
         x, y = (TensorSpec(name, "float32", dims) for name in "xy")
-        return ServedModel("timed", "1", (x,), (y,), session)
+        return ServedModel("timed", "1", (x,), (y,), (session,))
 
     assert best_batch(model(Timed()), "auto", 8) == 8
     assert best_batch(model(Timed()), "auto", 5) == 4
@@ -197,4 +208,4 @@ def test_a_batch_that_fails_names_the_model() -> None:
     gated.gate.set()
     x, y = (TensorSpec(name, "float32", ("batch", 2)) for name in "xy")
     with pytest.raises(MachineError, match="m: Gated failed: no negative values"):
-        ServedModel("m", "1", (x,), (y,), gated).infer({"x": np.full((1, 2), -1, np.float32)})
+        ServedModel("m", "1", (x,), (y,), (gated,)).infer({"x": np.full((1, 2), -1, np.float32)})

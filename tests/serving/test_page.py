@@ -162,7 +162,7 @@ def test_cancelled(page: Browser, server: Running, run: tuple[Path, Path], monke
     model = server.server.service.scans.models.find("tiny").model
     computing, held = threading.Event(), threading.Event()
 
-    def slow(self: Any, arrays: Any) -> Any:
+    def slow(self: Any, arrays: Any, instance: int) -> Any:
         computing.set()
         assert held.wait(20)
         raise RuntimeError("nobody hears of it")
@@ -174,6 +174,6 @@ def test_cancelled(page: Browser, server: Running, run: tuple[Path, Path], monke
     assert page.js(f"[{BY_ID}('compute').disabled, {BY_ID}('result').hidden]") == [True, True]
     page.js(f"{BY_ID}('cancel').click()")
     page.until("document.body.dataset.state === 'empty'")
-    held.set()
     until(lambda: any(event.get("status") == 499 for event in server.events), 60)
+    held.set()
     assert focused(page) == "compute"

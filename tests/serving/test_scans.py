@@ -202,10 +202,10 @@ def test_one_at_a_time_and_no_more_than_wait(desk: Running, scan: Path, monkeypa
     model = desk.server.service.scans.models.find("tiny").model
     real = type(model).infer
 
-    def slow(self: Any, arrays: Any) -> Any:
+    def slow(self: Any, arrays: Any, instance: int) -> Any:
         computing.append(len(spooled()))
         assert held.wait(20)
-        return real(self, arrays)
+        return real(self, arrays, instance)
 
     monkeypatch.setattr(type(model), "infer", slow)
     replies: list[Reply] = []
@@ -235,10 +235,10 @@ def test_a_client_that_hangs_up_ends_the_work(desk: Running, scan: Path, monkeyp
     model = desk.server.service.scans.models.find("tiny").model
     real, gone = type(model).infer, threading.Event()
 
-    def slow(self: Any, arrays: Any) -> Any:
+    def slow(self: Any, arrays: Any, instance: int) -> Any:
         computed.append(1)
         assert gone.wait(20)
-        return real(self, arrays)
+        return real(self, arrays, instance)
 
     monkeypatch.setattr(type(model), "infer", slow)
     body, headers = form({"placement": HERE, "stride": "1"}, scan=scan)
@@ -266,9 +266,9 @@ def test_no_time_left(desk: Running, scan: Path, monkeypatch: pytest.MonkeyPatch
     model, held = service.scans.models.find("tiny").model, threading.Event()
     real = type(model).infer
 
-    def slow(self: Any, arrays: Any) -> Any:
+    def slow(self: Any, arrays: Any, instance: int) -> Any:
         held.wait(0.3)
-        return real(self, arrays)
+        return real(self, arrays, instance)
 
     monkeypatch.setattr(type(model), "infer", slow)
     brief = replace(service.settings, scan_timeout_s=1.5)
