@@ -29,11 +29,12 @@ from _check_triton import ENVIRONMENT, fetched, installed, twin
 from _check_triton import served as served_by_triton
 from _commands import command, environment
 from _serving_processes import call, saturate, send_clip, served
-from _serving_report import CLIPS, LOADS, ROUNDS, Report, Server, draw
+from _serving_report import CLIPS, LOADS, OURS, ROUNDS, Report, Server, draw
 
 from swift_export.errors import SwiftExportError, UsageError
 from swift_export.serving.served_model import ServedModel, load_model
 from swift_export.system.files import replaced
+from swift_export.system.machine import all_processors
 from swift_export.system.signals import exit_when_terminated
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -94,8 +95,12 @@ def _measured(artifact: Path | None, triton: Path | None, requests: int, scratch
     model = load_model(artifact, "alone", golden=False)
     clip = _clip(model, artifact)
     with ExitStack() as stack:
-        server = stack.enter_context(served(artifact, "--queue", str(requests)))
-        servers = [Server("serve", "swift-export serve", COLOURS["ours"], server.infer)]
+        servers = []
+        for instances in range(1, min(2, all_processors()) + 1):
+            own = ("--instances", str(instances)) if instances > 1 else ()
+            server = stack.enter_context(served(artifact, "--queue", str(requests), *own))
+            title, name = " ".join(["swift-export serve", *own]), f"serve{instances if own else ''}"
+            servers.append(Server(name, title, OURS[instances - 1], server.infer, own=True))
         plain = stack.enter_context(_plain(artifact))
         servers.append(Server("fastapi", "plain FastAPI", COLOURS["others"], plain))
         if triton:

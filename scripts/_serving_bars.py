@@ -29,7 +29,9 @@ Bar = tuple[str, str, str, bool]
 
 _CLIP, _FEATURES = (1, 1, 96, 96, 96, 20), (1, 288, 2, 2, 2, 20)
 _CALLS, _QUEUED = 7, 8
-_ROUNDS, _CLIPS = 3, 6
+_ROUNDS, _CLIPS = 5, 6
+#: As many as the processors that the limits are for.
+_INSTANCES = 2
 _REQUESTS, _CLIENTS = 2000, 16
 _MEGABYTE = 1e6
 
@@ -38,10 +40,19 @@ def serving_bars(scratch: Path) -> Iterator[Bar]:
     """Name, limit, measured value and verdict of each figure."""
     artifact = scratch / "artifact"
     command("onnx", "--variant", "contrastive", "--weights", "synthetic", "--no-check", "-o", artifact)
-    with alone(artifact) as session, served(artifact, "--batching", "off") as server:
-        yield from _memory(server, session)  # first: the allocator keeps part of what gRPC takes
-        yield _throughput(server, session)
-        yield from _beyond(server)
+    with alone(artifact) as session:
+        with served(artifact, "--batching", "off") as server:
+            yield from _memory(server, session)  # first: the allocator keeps part of what gRPC takes
+            yield from _beyond(server)
+            one = _throughput(server, session)
+        with served(artifact, "--batching", "off", "--instances", str(_INSTANCES)) as server:
+            both = _throughput(server, session)
+            more = server.memory("VmHWM") - memory_of(session.pid, "VmHWM")
+        text = (
+            f"{100 * both:.0f}% with --instances {_INSTANCES} (memory +{more / _MEGABYTE:.0f} MB), "
+            f"{100 * one:.0f}% without; clients on the same processors"
+        )
+        yield "throughput at saturation, against the session alone", ">= 95%", text, both >= 0.95
     tiny = scratch / "tiny"
     command("onnx", "--weights", GOLDEN / "tiny-full" / "checkpoint.ckpt", "--no-check", "-o", tiny)
     yield from _storm(tiny)
@@ -84,16 +95,14 @@ def _memory(server: Served, session: subprocess.Popen[str]) -> Iterator[Bar]:
     yield f"the same, {_QUEUED} queued", "<= 700 MB", f"{queued / _MEGABYTE:.0f} MB", queued <= 700e6
 
 
-def _throughput(server: Served, session: subprocess.Popen[str]) -> Bar:
+def _throughput(server: Served, session: subprocess.Popen[str]) -> float:
     """Clips a second of a server with clients waiting, against the session alone, in turn."""
     clip = np.random.default_rng(2).standard_normal(_CLIP, np.float32)
     ratios = []
     for _ in range(_ROUNDS):
         direct = time_alone(session, _CLIPS)
         ratios.append(direct / saturate(server.infer, clip, _CLIPS))
-    found = median(ratios)
-    text = f"{100 * found:.0f}%, clients on the same machine"
-    return "throughput at saturation, against the session alone", ">= 95%", text, found >= 0.95
+    return median(ratios)
 
 
 def _storm(tiny: Path) -> Iterator[Bar]:

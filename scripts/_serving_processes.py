@@ -17,8 +17,21 @@ from typing import Any
 import numpy as np
 from _commands import environment, free_port, words
 
-__all__ = ["LENGTH", "Served", "alone", "call", "memory_of", "saturate", "send_clip", "served", "time_alone"]
+__all__ = [
+    "LENGTH",
+    "SATURATING",
+    "Served",
+    "alone",
+    "call",
+    "memory_of",
+    "saturate",
+    "send_clip",
+    "served",
+    "time_alone",
+]
 
+#: Clients that send without pause.
+SATURATING = 3
 #: The header with the length of the JSON in front of the tensors.
 LENGTH = "inference-header-content-length"
 
@@ -94,9 +107,9 @@ def send_clip(port: int, name: str, clip: np.ndarray) -> bytes:
 
 
 def saturate(send: Callable[[np.ndarray], object], clip: np.ndarray, clips: int) -> float:
-    """Seconds for ``clips`` clips of two clients, so that one of them always waits."""
+    """Seconds for ``clips`` clips of so many clients that one of them always waits, for up to two instances."""
     start = time.perf_counter()
-    with ThreadPoolExecutor(2) as clients:
+    with ThreadPoolExecutor(SATURATING) as clients:
         list(clients.map(send, [clip] * clips))
     return time.perf_counter() - start
 

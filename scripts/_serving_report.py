@@ -10,11 +10,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from _bench.chart import SETTINGS
+from _bench.chart import COLOURS, SETTINGS
 from _bench.report import processor, versions
 from _bench.tables import aligned, markdown
+from _serving_processes import SATURATING
 
-__all__ = ["CLIPS", "LOADS", "ROUNDS", "Report", "Server", "draw"]
+__all__ = ["CLIPS", "LOADS", "OURS", "ROUNDS", "Report", "Server", "draw"]
 
 #: Rates of arrivals, in clips that the session alone computes in that time.
 LOADS = (0.2, 0.5, 0.8, 0.95, 1.1)
@@ -23,6 +24,8 @@ PERCENTILES = (50, 90, 99)
 ROUNDS, CLIPS = 3, 6
 #: Throughput at saturation over that of the session alone: the limit of the embedded server.
 LIMIT = 0.95
+#: Colours of the embedded server, by instances.
+OURS = (COLOURS["ours"], "#7fb7cc")
 _PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "httptools", "numpy")
 
 
@@ -31,6 +34,7 @@ class Server:
     """A server and how to send it a clip; what was measured of it.
 
     Attributes:
+        own: whether it is the embedded one.
         saturated_s: seconds for `CLIPS` clips at saturation, of each round.
         ratios: those of the session alone in the same round over them.
         latencies: seconds of each request, by load.
@@ -41,6 +45,7 @@ class Server:
     title: str
     colour: str
     send: Callable[[np.ndarray], bytes]
+    own: bool = False
     saturated_s: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     latencies: dict[float, list[float]] = field(default_factory=dict)
@@ -85,8 +90,9 @@ class Report:
 
     def verdict(self) -> str:
         """Whether the embedded server meets its limit."""
-        word = "met" if self.servers[0].ratio >= LIMIT else "not met"
-        return f"{self.servers[0].title}, throughput at saturation / the session alone: limit >= {LIMIT}, {word}"
+        best = max((server for server in self.servers if server.own), key=lambda server: server.ratio)
+        word = "met" if best.ratio >= LIMIT else "not met"
+        return f"{best.title}, throughput at saturation / the session alone: limit >= {LIMIT}, {word}"
 
     def text(self) -> str:
         """The tables for a terminal."""
@@ -100,13 +106,13 @@ class Report:
             "# Benchmark of serving",
             "",
             f"Made by `scripts/bench_serve` in one run: {self.title}. Clients and servers share the machine. Clips are "
-            "sent as bytes over HTTP. `swift-export serve` has its defaults, and a queue for all requests. The "
-            "plain FastAPI runs the same session in uvicorn's threads. Triton has the configuration of `swift-export "
+            "sent as bytes over HTTP. `swift-export serve` has its defaults, but for what its name says and a queue "
+            "for all requests. The plain FastAPI runs the same session in uvicorn's threads. Triton has the configuration of `swift-export "
             "layout triton`; its Python backend runs the file in ONNX Runtime with that one's defaults.",
             "",
             *([f"![Latency of each server against the rate of requests]({chart})", ""] if chart else []),
-            f"Throughput at saturation: two clients send without pause, medians of {ROUNDS} rounds with the session "
-            "alone in each; ratio is that to the session alone.",
+            f"Throughput at saturation: {SATURATING} clients send without pause, medians of {ROUNDS} rounds with the "
+            "session alone in each; ratio is that to the session alone.",
             "",
             *markdown(["server", "clips/s", "ratio"], self.saturation(), 1),
             "",
@@ -167,7 +173,7 @@ def draw(report: Report, path: Path) -> None:
     with mpl.rc_context(SETTINGS):
         figure, panels = pyplot.subplots(1, len(PERCENTILES), figsize=(10, 4.4), sharey=True, layout="constrained")
         for place, (axes, percentile) in enumerate(zip(panels, PERCENTILES, strict=True)):
-            for server, marker in zip(report.servers, "osD", strict=False):
+            for server, marker in zip(report.servers, "os^D", strict=False):
                 seconds = [server.percentiles(load)[place] for load in LOADS]
                 label = f"{server.title}: {server.ratio:.2f} of the session's throughput"
                 axes.plot(LOADS, seconds, color=server.colour, marker=marker, label=label if not place else None)
