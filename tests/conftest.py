@@ -130,6 +130,14 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
             _programs("node")() and (HERE.parent / "examples/clients/typescript/node_modules/onnxruntime-node").is_dir()
         ),
     ),
+    "onnxruntime-headers": (
+        "a C++ compiler, make and ONNX Runtime's headers (scripts/_onnxruntime_headers.py)",
+        lambda: (
+            _programs("c++")()
+            and _programs("make")()
+            and Path(sys.prefix, "include/onnxruntime/onnxruntime_cxx_api.h").is_file()
+        ),
+    ),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
 }
 #: What --fast leaves out.
