@@ -31,7 +31,8 @@ def _write(servable: Servable, folder: Path) -> None:
 def _config(servable: Servable) -> dict[str, Any]:
     model: dict[str, Any] = {
         "name": servable.name,
-        "base_path": f"{MOUNT}/models/{servable.name}",
+        # Relative to the configuration, so that the server starts with and without a container.
+        "base_path": f"models/{servable.name}",
         "target_device": "CPU",
         "nireq": servable.instances,
         # Without the hint, processors with AMX or AVX-512 BF16 compute in bfloat16, with differences of 1e-2.
