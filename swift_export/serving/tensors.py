@@ -174,14 +174,16 @@ def from_json(wire: WireInput, where: str) -> np.ndarray:
         if sent.kind in "iu" and array.size and not _holds(sent, array):
             raise ValueError("numbers out of its range")
         with np.errstate(over="ignore"):
-            array = array.astype(sent)
+            narrow = array.astype(sent)
+        if sent.kind not in "biu" and np.isinf(narrow).sum() > np.isinf(array).sum():
+            raise ValueError("numbers out of its range")
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: {wire.name}: expected {DATATYPES[wire.sent]}, found {shown(error)}") from None
-    if array.size != math.prod(wire.shape):
+    if narrow.size != math.prod(wire.shape):
         raise InputError(
-            f"{where}: {wire.name}: expected {math.prod(wire.shape):,} elements for its shape, found {array.size:,}"
+            f"{where}: {wire.name}: expected {math.prod(wire.shape):,} elements for its shape, found {narrow.size:,}"
         )
-    return array.reshape(wire.shape)
+    return narrow.reshape(wire.shape)
 
 
 def encode_answer(
@@ -247,6 +249,8 @@ def _input(entry: Any, model: ServedModel) -> WireInput:
     scale, offset = 1.0, 0.0
     if narrowed and sent == "int16":
         scale, offset = _number(parameters, "scale", where), _number(parameters, "offset", where, 0.0)
+        if not abs(scale) * 2**15 + abs(offset) <= float(np.finfo(spec.dtype).max):
+            raise InputError(f"{where}: expected a scale and an offset for values of {spec.dtype}, found larger ones")
     size = dtype_of(sent).itemsize * math.prod(shape)
     stated = parameters.get("binary_data_size") if place is None else place.size
     data = entry.get("data")
@@ -269,6 +273,8 @@ def _outputs(entries: Any, default: bool, model: ServedModel) -> tuple[dict[str,
         name = _text(entry, "name", f"{model.name}: an output")
         if name not in known:
             raise InputError(f"{model.name}: expected outputs among {listed(known)}, found {shown(name)}")
+        if name in wanted:
+            raise InputError(f"{model.name}: outputs: expected each once, found {name} twice")
         parameters = _object(entry.get("parameters", {}), f"{model.name}: {name}", "parameters")
         if "classification" in parameters:
             raise InputError(

@@ -210,7 +210,10 @@ async def _unknown_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return _refusal(Unknown(f"{shown(request.url.path)}: expected an address of the server, found none"))
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    why = str(error.detail)
+    if error.status_code == 405 and error.headers:
+        why = f"{shown(request.url.path)}: expected {error.headers['Allow']}, found {shown(request.method)}"
+    return JSONResponse({"error": why}, error.status_code, error.headers)
 
 
 def _refusal(error: SwiftExportError) -> JSONResponse:
@@ -234,7 +237,9 @@ class _Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, service = time.monotonic(), self._service
+        began, service, method = time.monotonic(), self._service, scope["method"]
+        if method == "HEAD":  # the answer of GET, whose body uvicorn leaves out
+            scope = {**scope, "method": "GET"}
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         trace = trace_of(headers.get("traceparent"))
         scope.setdefault("state", {})
@@ -271,7 +276,7 @@ class _Gate:
             service.log.event(
                 "request",
                 "info" if (status or 500) < 500 else "error",
-                method=scope["method"],
+                method=method,
                 route=route,
                 **({"model": model} if model else {}),
                 status=status,

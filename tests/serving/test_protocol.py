@@ -183,6 +183,21 @@ REFUSED = {
         400,
         "x: expected INT16, found numbers out of its range",
     ),
+    "a number that float32 lacks": (
+        {"inputs": [ENTRY | {"data": [1e39] * 256}]},
+        400,
+        "x: expected FP32, found numbers out of its range",
+    ),
+    "a scale that float32 lacks": (
+        {"inputs": [ENTRY | {"datatype": "INT16", "parameters": {"scale": 1e35}}]},
+        400,
+        "x: expected a scale and an offset for values of float32, found larger ones",
+    ),
+    "an output twice": (
+        {"inputs": [ENTRY], "outputs": [{"name": "y"}] * 2},
+        400,
+        "outputs: expected each once, found y twice",
+    ),
     "another output": ({"inputs": [ENTRY], "outputs": [{"name": "z"}]}, 400, "expected outputs among y, found z"),
     "a class": (
         {"inputs": [ENTRY], "outputs": [{"name": "y", "parameters": {"classification": 2}}]},
@@ -253,9 +268,23 @@ def test_wrong_sizes_of_bodies(server: Running) -> None:
         ("GET", "/v2/models/mix/versions/9", 404, "model mix, version 9: expected "),
         ("GET", "/v2/models/..%2f..%2fetc%2fpasswd", 404, "expected an address of the server"),
         ("GET", "/none", 404, "expected an address of the server"),
-        ("GET", INFER, 405, "Method Not Allowed"),
+        ("GET", INFER, 405, "/v2/models/mix/infer: expected POST, found GET"),
+        ("DELETE", "/v2/models/mix", 405, "/v2/models/mix: expected GET, found DELETE"),
     ],
 )
 def test_other_addresses(method: str, path: str, status: int, words: str, server: Running) -> None:
     reply = server.call(method, path)
     assert (reply.status, words in reply.error) == (status, True), reply.error
+
+
+def test_the_head_of_an_answer(server: Running) -> None:
+    """As of a probe that asks for it alone; the connection goes on."""
+    heads = b"".join(b"HEAD %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in (b"/v2", b"/v2/models/other"))
+    heads += b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lengths = []
+    with server.open(heads) as connection, connection.makefile("rb") as answers:
+        for status in (200, 404, 200):
+            assert int(answers.readline().split()[1]) == status
+            lengths.append(int(http.client.parse_headers(answers)["content-length"]))
+        assert lengths[0] == lengths[2]
+        assert json.loads(answers.read(lengths[2]))["name"] == "swift-export"
