@@ -101,6 +101,11 @@ def test_the_whole_way(page: Browser, server: Running, artifact: Path, run: tupl
     page.until("document.body.dataset.state === 'refused'")
     assert focused(page) == "refused"
     assert text(page, "reason").startswith("--placement mars: expected hcp, ukb, abcd or a point X,Y,Z of MNI152")
+    assert text(page, "advice") == (
+        "On this page, --placement is “Placement on the model's grid”, --orientation is “Orientation”."
+    )
+    assert page.js(f"{BY_ID}('more').open")
+    page.js(f"{BY_ID}('more').open = false")
 
     page.js(f"{BY_ID}('point').select()")
     page.js(f"{BY_ID}('stride').value = 2")

@@ -162,9 +162,23 @@ function refuse(error) {
   show("refused");
   byId("refused-title").textContent = error.status === 429 ? "The server is busy" : error.status >= 400 && error.status < 500 ? "Refused" : "Failed";
   byId("reason").textContent = error.message;
-  byId("advice").textContent = error.retry ? `Try again in about ${error.retry} s.` : "";
-  byId("advice").hidden = !error.retry;
+  const advice = error.retry ? `Try again in about ${error.retry} s.` : namesHere(error.message);
+  byId("advice").textContent = advice;
+  byId("advice").hidden = !advice;
   byId("refused").focus();
+}
+
+/** What a reason's options of the command line are called on the page; opens the further options if it is one of them. */
+function namesHere(reason) {
+  const names = [];
+  for (const option of new Set(reason.match(/--[a-z-]+/g))) {
+    const field = document.querySelector(`#request #${option.slice(2).replaceAll("-", "_")}`);
+    if (!field) continue;
+    if (byId("more").contains(field)) byId("more").open = true;
+    const words = [...field.labels[0].childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
+    names.push(`${option} is “${words.map((node) => node.textContent.trim()).join("")}”`);
+  }
+  return names.length ? `On this page, ${names.join(", ")}.` : "";
 }
 
 /** One of the sections below the form, or none. */
