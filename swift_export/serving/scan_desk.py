@@ -111,6 +111,7 @@ class ScanDesk:
         return ScanWork(
             form.files["scan"],
             form.files.get("mask"),
+            form.files.get("sidecar"),
             asked,
             by,
             folder,

@@ -45,6 +45,7 @@ class ScanWork:
     Attributes:
         scan: the file.
         mask: its brain mask.
+        sidecar: its BIDS ``.json``.
         asked: how to read it.
         by: the model.
         folder: for temporary files.
@@ -58,6 +59,7 @@ class ScanWork:
 
     scan: Upload
     mask: Upload | None
+    sidecar: Upload | None
     asked: AskedScan
     by: ScanModel
     folder: Path
@@ -92,6 +94,8 @@ class ScanWork:
         """A message with the client's names of its files instead of the server's."""
         for upload in filter(None, (self.scan, self.mask)):
             text = text.replace(str(upload.path), upload.name)
+        if self.sidecar is not None:
+            text = text.replace(f"sidecar {self.sidecar.path.name} ", f"sidecar {self.sidecar.name} ")
         return text.replace(f"{self.scan.path.name}: ", f"{self.scan.name}: ")
 
     def _run(self, session: QueuedSession, use: Callable[[ScanFeatures, Extractor, list[str]], bytes]) -> bytes:

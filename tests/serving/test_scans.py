@@ -178,6 +178,8 @@ def test_a_scan_that_cannot_be(desk: Running, brains, scan: Path, mask: Path, tm
     assert zeros.stat().st_size < 2**15
     refused(413, "zeros.nii.gz: expected at most 2,097,152 bytes when unpacked, found 4,194,656", scan=zeros)
     refused(413, "expected a body of at most 2,097,152 bytes", scan=(NAME, bytes(2**21)))
+    reply = send(desk, {"strict": "true"}, scan=scan, mask=mask, sidecar=("sub-01_bold.json", b"{"))
+    assert (reply.status, "the sidecar sub-01_bold.json cannot be read" in reply.error) == (400, True), reply.error
     refused(409, "mix: takes no scans: ", query="?model=mix")
     refused(404, "model none: expected one of tiny, mix", query="?model=none")
     refused(400, "format: expected one of json, tsv, safetensors", query="?format=exe")
