@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from _bench.chart import COLOURS, SETTINGS
-from _bench.report import processor, versions
 from _bench.tables import aligned, markdown
 from _serving_processes import SATURATING
+
+from swift_export.system.hardware import processor, versions
 
 __all__ = ["CLIPS", "LOADS", "OURS", "ROUNDS", "Report", "Server", "draw"]
 

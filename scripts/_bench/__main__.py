@@ -18,9 +18,10 @@ from pathlib import Path
 
 from _bench.golden import golden_errors
 from _bench.measuring import Bench
-from _bench.report import Report, processor
+from _bench.report import Report
 from _bench.rows import REFERENCE, ROWS, absent, select
 from _bench.workers import Broken
+from swift_export.system.hardware import processor
 
 TOLERANCE = 1e-5
 BATCHES = (1, 4)

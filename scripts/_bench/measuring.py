@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from _bench.exporting import count_nodes, run_export
 from _bench.rows import EXPORTS, REFERENCE, Row, absent
 from _bench.worker import Spec
 from _bench.workers import Broken, Worker
+from swift_export.system.rounds import Timing as Series
+from swift_export.system.rounds import take_turns
 
 __all__ = ["Bench", "Figures", "Timing", "relative_l2"]
 
@@ -32,16 +35,16 @@ class Timing:
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds)
+        return Series(self.seconds).median
 
     @property
     def best(self) -> float:
-        return min(self.seconds)
+        return Series(self.seconds).best
 
     @property
     def ratio(self) -> float:
         """Ratio of the medians, which come from the same rounds."""
-        return self.median / statistics.median(self.reference)
+        return Series(self.seconds).ratio(Series(self.reference))
 
 
 @dataclass
@@ -183,22 +186,10 @@ class Bench:
         figures.status, figures.reason = "failed", str(broken)
 
     def _take_turns(self, group: Sequence[tuple[Figures, Worker]], batch: int, rounds: int) -> None:
-        seconds: dict[str, list[float]] = {figures.row.name: [] for figures, _ in group}
-        for number in range(rounds):
-            alive = [member for member in group if member[0].status == "measured"]
-            for figures, worker in alive:
-                others = [other for rival, other in alive if other is not worker and rival.status == "measured"]
-                before = sum(other.cpu_seconds() for other in others)
-                try:
-                    took = worker.ask("run")["seconds"]
-                except Broken as broken:
-                    self._give_up(figures, broken)
-                    continue
-                used = sum(other.cpu_seconds() for other in others) - before
-                if number:
-                    seconds[figures.row.name].append(took)
-                    # The kernel counts in hundredths of a second, too coarse for a short call.
-                    self.idle = max(self.idle, used / took) if took > 0.1 else self.idle
+        take_turns({figures.row.name: partial(self._turn, figures, worker, ()) for figures, worker in group}, least=1)
+        alive = [member for member in group if member[0].status == "measured"]
+        turns = {figures.row.name: partial(self._turn, figures, worker, alive) for figures, worker in alive}
+        seconds = take_turns(turns, least=rounds - 1)
         base = seconds[REFERENCE.name]
         for figures, _ in group:
             if figures.status == "measured":
@@ -206,6 +197,20 @@ class Bench:
                 timing = figures.timings.setdefault(batch, Timing())
                 timing.seconds += seconds[figures.row.name]
                 timing.reference += base
+
+    def _turn(self, figures: Figures, worker: Worker, group: Sequence[tuple[Figures, Worker]]) -> list[float] | None:
+        """One inference; what the others of ``group`` compute meanwhile counts as idle."""
+        others = [other for rival, other in group if other is not worker and rival.status == "measured"]
+        before = sum(other.cpu_seconds() for other in others)
+        try:
+            took: float = worker.ask("run")["seconds"]
+        except Broken as broken:
+            self._give_up(figures, broken)
+            return None
+        # The kernel counts in hundredths of a second, too coarse for a short call.
+        if took > 0.1:
+            self.idle = max(self.idle, (sum(other.cpu_seconds() for other in others) - before) / took)
+        return [took]
 
 
 def relative_l2(found: np.ndarray, wanted: np.ndarray) -> float:

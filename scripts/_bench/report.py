@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from _bench.bars import verdicts
 from _bench.measuring import Figures
 from _bench.tables import aligned, cell, markdown, verdict_table
+from swift_export.system.hardware import processor, versions
 
-__all__ = ["Report", "processor", "versions"]
+__all__ = ["Report"]
 
 _PACKAGES = (
     "jax",
@@ -28,7 +25,6 @@ _PACKAGES = (
     "tensorflow-cpu",
     "jax2onnx",
 )
-_VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
 
 
 def _timed(figures: Figures, batch: int, text: str, value: str) -> str:
@@ -169,25 +165,3 @@ def _plain(figures: Figures) -> dict[str, Any]:
         "nodes": figures.nodes,
         "relative_l2": figures.error,
     }
-
-
-def processor() -> str:
-    """The family of the processor and its widest vectors, without anything that identifies the machine."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text() if path.exists() else ""
-    (model, *_) = re.findall(r"^model name\s*:(.*)$", text, re.MULTILINE) or [""]
-    family = " ".join(dict.fromkeys(re.findall(r"Intel|AMD|Xeon|EPYC|Core|Ryzen|Neoverse", model)))
-    (flags, *_) = re.findall(r"^flags\s*:(.*)$", text, re.MULTILINE) or [""]
-    vectors = next((name for flag, name in _VECTORS if flag in flags.split()), "")
-    return " with ".join(filter(None, [family or platform.machine(), vectors]))
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Installed versions of these packages."""
-    out = {}
-    for package in packages:
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return out

@@ -19,6 +19,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from swift_export.system.process_figures import peak_bytes, resident_bytes
+from swift_export.system.rounds import timed
+
 __all__ = ["Spec", "main", "serve"]
 
 
@@ -56,35 +59,28 @@ class Server:
         clips = np.load(self._spec.clips)
         for package in self._spec.packages:
             importlib.import_module(package)
-        start = memory_bytes("VmRSS")
+        start = resident_bytes()
         begun = time.perf_counter()
         self._call = ENGINES[self._spec.engine](Path(self._spec.path), clips, self._spec.threads)
         seconds = time.perf_counter() - begun
-        loading = memory_bytes("VmHWM")
+        loading = peak_bytes()
         # Reset the peak and return freed memory, so that the compiler does not count as inference.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        loaded = memory_bytes("VmRSS")
+        loaded = resident_bytes()
         features = self._call()
-        memory = memory_bytes("VmHWM") - loaded
+        memory = peak_bytes() - loaded
         np.save(self._spec.features, features)
         # Runtimes plan their memory during the first call, so only the second call shows the steady state.
         self._call()
-        peak = max(loading, memory_bytes("VmHWM"))
+        peak = max(loading, peak_bytes())
         return {"load_s": seconds, "loaded": loaded - start, "memory": memory, "peak": peak}
 
     def run(self) -> dict[str, float]:
         """One inference."""
         assert self._call is not None, "load comes first"
-        begun = time.perf_counter()
-        self._call()
-        return {"seconds": time.perf_counter() - begun}
-
-
-def memory_bytes(what: str) -> int:
-    """Memory of this process in bytes: ``VmRSS`` is the current value, ``VmHWM`` the peak."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)]
-    return int(line.split()[1]) * 1024
+        (seconds,) = timed(self._call)
+        return {"seconds": seconds}
 
 
 def main() -> None:

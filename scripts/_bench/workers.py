@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
+from swift_export.system.process_figures import cpu_seconds
+
 __all__ = ["Broken", "Task", "Worker", "environment"]
 
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -88,8 +90,7 @@ class Worker:
 
     def cpu_seconds(self) -> float:
         """Processor time of all threads of the process so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._process.pid)
 
     def _last_words(self) -> str:
         status = self._process.wait()

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from _bench.report import processor, versions
 from _bench.tables import aligned, cell, markdown, verdict_table
 
 from _bench_converter.bars import verdicts
 from _bench_converter.measuring import Figures, File
+from swift_export.system.hardware import processor, versions
 
 __all__ = ["Report"]
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ import numpy as np
 from _bench.worker import serve
 
 from _bench_converter.rows import NETWORKS
+from swift_export.system.rounds import take_turns, timed
 
 if TYPE_CHECKING:
     from _bench_converter.networks.case import Case
@@ -137,17 +138,8 @@ def _error(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 def _rounds(calls: dict[str, Call], limit: float) -> dict[str, list[float]]:
     """Seconds of each call; in a round each runs once."""
-    for _ in range(WARM_UPS):
-        for call in calls.values():
-            call()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < limit or len(seconds["jax"]) < LEAST_ROUNDS:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    turns = {name: partial(timed, call) for name, call in calls.items()}
+    return take_turns(turns, least=LEAST_ROUNDS, seconds=limit, ignored=WARM_UPS)
 
 
 def main() -> None:

@@ -6,11 +6,9 @@ possibly a failure; any other status means that the process broke.
 
 from __future__ import annotations
 
-import re
-import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +31,8 @@ from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunRes
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_ability, require
 from swift_export.system.arrays import load_array, save_array
 from swift_export.system.disk import disk_is_full
+from swift_export.system.process_figures import peak_bytes
+from swift_export.system.rounds import timed
 from swift_export.system.text import error_line
 
 __all__ = ["main", "serve"]
@@ -62,7 +62,7 @@ def serve(request: Request, folder: Path) -> Answer:
     session = _load(runtime, path, device, precision)
     load_s = time.perf_counter() - start
     runs = tuple(_run(session, run, folder / f"run{i}", path) for i, run in enumerate(request.runs))
-    return Answer(session.info, load_s, runs, _peak_bytes(session.pid if isinstance(session, Remote) else None))
+    return Answer(session.info, load_s, runs, peak_bytes(session.pid if isinstance(session, Remote) else None))
 
 
 def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) -> Session:
@@ -83,12 +83,12 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
         start = time.perf_counter()
         outputs = session(inputs)
         first_s = time.perf_counter() - start
-        call_s = _seconds(lambda: session(inputs), run.repeat)
+        call_s = tuple(timed(lambda: session(inputs), run.repeat))
         compute_s: tuple[float, ...] = ()
         if run.repeat and run.compute:
             compute = session.place(inputs)
             compute()
-            compute_s = _seconds(compute, run.repeat)
+            compute_s = tuple(timed(compute, run.repeat))
     except SwiftExportError:
         raise
     except Exception as error:  # likewise for a call that fails
@@ -119,26 +119,6 @@ def _refuse_objects(output: object, what: str) -> None:
     if not isinstance(output, (np.ndarray, np.generic)) or output.dtype.hasobject:
         found = getattr(output, "dtype", type(output).__name__)
         raise LoadError(f"{what}: expected an array of numbers, found {found}; export a model that returns numbers")
-
-
-def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, ...]:
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return tuple(seconds)
-
-
-def _peak_bytes(pid: int | None) -> int:
-    """Peak memory of a process, or of this one, also if the system does not report other processes."""
-    # On Linux, getrusage's figure starts with the forking process's peak; VmHWM is this process's own.
-    status = Path(f"/proc/{pid or 'self'}/status")
-    if status.exists():
-        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return 1024 * int(kilobytes)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":
