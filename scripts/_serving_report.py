@@ -108,8 +108,9 @@ class Report:
             "",
             f"Made by `scripts/bench_serve` in one run: {self.title}. Clients and servers share the machine. Clips are "
             "sent as bytes over HTTP. `swift-export serve` has its defaults, but for what its name says and a queue "
-            "for all requests. The plain FastAPI runs the same session in uvicorn's threads. Triton has the configuration of `swift-export "
-            "layout triton`; its Python backend runs the file in ONNX Runtime with that one's defaults.",
+            "for all requests. The plain FastAPI runs the same session in uvicorn's threads. Triton has the "
+            "configuration of `swift-export layout triton`; its Python backend runs the file in ONNX Runtime "
+            "with that one's defaults.",
             "",
             *([f"![Latency of each server against the rate of requests]({chart})", ""] if chart else []),
             f"Throughput at saturation: {SATURATING} clients send without pause, medians of {ROUNDS} rounds with the "
