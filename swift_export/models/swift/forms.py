@@ -1,9 +1,8 @@
 """The exported form of each shifted block, chosen by a bound on its scores that holds for every input.
 
 A token attends to another region of its window with e^-100 of the unmasked weight. If no input can make such a score
-exceed the token's score with itself by more than a limit, the sum of these weights is below half a unit in the last
-place even in float64, and invisible in float32. The form ``regions``, which omits them, then computes the same numbers.
-Otherwise the mask stays.
+exceed the token's score with itself by more than a limit, the sum of these weights is below `VISIBLE`, a 64th of the
+rounding of float32. The form ``regions``, which omits them, then computes the same numbers. Otherwise the mask stays.
 """
 
 from __future__ import annotations
@@ -19,7 +18,11 @@ from swift_export.models.swift.config import MASK_VALUE, SwiFTConfig, WindowPlan
 from swift_export.models.swift.score_bound import score_excess
 from swift_export.models.swift.settings import SwiFTSettings
 
-__all__ = ["BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "forms_text"]
+__all__ = ["VISIBLE", "BlockForm", "Forms", "by_name", "choose_forms", "excess_limit", "forms_text"]
+
+#: Weights of masked keys that are not omitted, relative to the weight of the query's own token. A sum in float32 rounds
+#: to 2^-24, so no input moves a result by more than a 64th of its rounding.
+VISIBLE = 2.0**-30
 
 
 @dataclass(frozen=True)
@@ -69,5 +72,5 @@ def forms_text(forms: Forms) -> str:
 
 
 def excess_limit(plan: WindowPlan) -> float:
-    """The excess up to which all masked keys of a window weigh less than 2^-53 of the query's own token."""
-    return -MASK_VALUE - 53 * math.log(2) - math.log(plan.tokens)
+    """The excess up to which all masked keys of a window weigh less than `VISIBLE` of the query's own token."""
+    return -MASK_VALUE + math.log(VISIBLE) - math.log(plan.tokens)
