@@ -90,7 +90,7 @@ class Attention(eqx.Module):
         q, k, v = qkv.transpose(3, 0, 1, 4, 2, 5)
         scores = jnp.matmul(q * (channels // self.heads) ** -0.5, k.swapaxes(-2, -1))
         if mask is not None:
-            scores = scores + jnp.asarray(mask)
+            scores = scores + jnp.asarray(mask, scores.dtype)
         out = jnp.matmul(jax.nn.softmax(scores, axis=-1), v)
         return per_token(self.proj, out.transpose(0, 1, 3, 2, 4).reshape(batch, windows, tokens, channels))
 

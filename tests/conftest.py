@@ -5,7 +5,7 @@
     @pytest.mark.full_size                  runs the published model's size, tens of seconds
 
 A test whose needs are absent is not run, and named and counted at the end; in CI (``CI=true``) it fails instead, unless
-what it needs is a GPU. ``--fast`` leaves out what needs a heavy runtime and what is full size, in CI too.
+what it needs is a GPU or PyTorch. ``--fast`` leaves out what needs a heavy runtime and what is full size, in CI too.
 """
 
 from __future__ import annotations
@@ -138,12 +138,13 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
             and Path(sys.prefix, "include/onnxruntime/onnxruntime_cxx_api.h").is_file()
         ),
     ),
+    "torch": ("PyTorch", _modules("torch")),
     "gpu": ("an NVIDIA GPU", lambda: os.path.exists("/dev/nvidiactl")),
 }
 #: What --fast leaves out.
 HEAVY = frozenset({"savedmodel", "iree", "openvino", "serving"})
 #: Needs that CI may lack.
-OPTIONAL_IN_CI = frozenset({"gpu"})
+OPTIONAL_IN_CI = frozenset({"gpu", "torch"})
 #: The files that take longest, in order (docs/testing.md says how to find them).
 LONGEST = (
     "test_full_size models/swift/structure/test_structure parity/test_locating parity/test_matrix parity/test_checking "

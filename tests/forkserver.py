@@ -62,7 +62,9 @@ _OF_RUNTIME = {
     "tensorflow_serving": "tensorflow",
 }
 _READERS = ("swift_export.runtimes._refining_apart", "swift_export.sources.first_read")
-_GPU_CHECK = "swift_export.cli.gpu_check"
+_GPU_CHECK = "_gpu_check"
+#: Whose modules run there as well.
+SCRIPTS = ROOT / "scripts"
 #: Stands in for TensorFlow Serving.
 SERVER = "tests.runtimes.model_server"
 #: What a process may be given in another way than the server: it is read when it is needed.
@@ -90,10 +92,7 @@ def fork_children() -> None:
 
 
 def write_shim(path: Path) -> Path:
-    """Write a program for scripts that run ``$PYTHON -P -m MODULE ARGUMENT...``, any module of the package.
-
-    The process finds TensorFlow imported as well.
-    """
+    """Write a program for scripts that run ``$PYTHON -P -m MODULE ARGUMENT...``, any module of the package."""
     client = shlex.join(python(_GPU_CHECK, [], os.environ)[:-1])
     path.write_text(f'#!/bin/sh\nshift 2\nexec {client} "$@"\n')
     path.chmod(0o755)
@@ -105,8 +104,8 @@ def _kind_of(module: str, arguments: Sequence[str]) -> str | None:
         return _OF_RUNTIME.get(_request(arguments)["runtime"], "other")
     if module == SERVER:
         return "tensorflow"
-    if module == _GPU_CHECK:
-        return _package(True)
+    if module.partition(".")[0] == _GPU_CHECK:
+        return "package"
     if module == "swift_export":
         return _package("all" in arguments[:1] or any("savedmodel" in argument for argument in arguments))
     if module == f"{_PROBES}.making":
@@ -130,7 +129,10 @@ def _request(arguments: Sequence[str]) -> dict[str, Any]:
 def _may_fork(environment: Mapping[str, str]) -> bool:
     changed = [name for name in {*environment, *os.environ} if environment.get(name) != os.environ.get(name)]
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
-    return all(map(VARIABLES.fullmatch, changed)) and {os.path.realpath(path) for path in paths if path} <= {str(ROOT)}
+    return all(map(VARIABLES.fullmatch, changed)) and {os.path.realpath(path) for path in paths if path} <= {
+        str(ROOT),
+        str(SCRIPTS),
+    }
 
 
 class ForkServer:
@@ -163,6 +165,7 @@ def listen(folder: Path) -> None:
     from swift_export.runtimes._blocked import block_imports
     from swift_export.runtimes.registry import RUNTIMES
 
+    sys.path.append(str(SCRIPTS))
     folder.joinpath("made").mkdir()
     sockets = {}
     for kind in KINDS:

@@ -97,9 +97,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
-    from swift_export.cli.gpu_check import TINY
     from swift_export.models.swift.check_inputs import noise
-    from swift_export.models.swift.variants import VARIANTS
+    from swift_export.models.swift.variants import TINY, VARIANTS
     from swift_export.models.swift.weights import synthetic_weights
     from swift_export.models.swift.weights.bundle_writer import write_bundle
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from swift_export.runtimes.base import (
     check_inputs,
 )
 from swift_export.system.arrays import dtype_of, is_native, native_view
+from swift_export.system.cuda_driver import count_gpus
 from swift_export.system.machine import processors
 from swift_export.system.text import error_line
 
@@ -139,7 +139,8 @@ def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
     available = ort.get_available_providers()
     if not set(providers) <= set(available):
         raise absent_gpu(f"{title} {ort.__version__}", ", ".join(available))
-    if CPU not in providers and not _count_gpus():
+    # ONNX Runtime lists providers even without a GPU.
+    if CPU not in providers and not count_gpus():
         raise absent_gpu(f"{title} {ort.__version__}", "a CPU")
     chosen = [(name, dict(values)) for name, values in providers.items()]
     session = _start(path, title, options, chosen)
@@ -149,16 +150,6 @@ def _open(path: Path, title: str, providers: Providers) -> ort.InferenceSession:
         raise _not_started(title, providers, f"it fell back to {', '.join(session.get_providers())}")
     _check_options(session, title, providers)
     return session
-
-
-def _count_gpus() -> int:
-    """The number of GPUs by the CUDA driver: ONNX Runtime lists providers even without a GPU."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int()
-    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def _start(

@@ -12,23 +12,44 @@ from typing import Any
 import jax
 from jax.extend.backend import get_backend
 from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
 from jaxlib.xla_client import CompileOptions
 
 from swift_export.formats.argument_names import argument_names
 from swift_export.formats.element_types import from_mlir
-from swift_export.formats.stablehlo_module import essentials, main_function, names_of_results
+from swift_export.formats.stablehlo_module import essentials, main_function, names_of_results, walk
 from swift_export.runtimes._refining import refine
 from swift_export.runtimes._xla import AS_WRITTEN, XlaSession, describe, find_device, parse_portable
 from swift_export.runtimes.base import Arrays, Device, InputSpec, Precision
 
-__all__ = ["load", "session_of"]
+__all__ = ["load", "lower_precision", "session_of"]
 
 
 def load(path: Path, device: Device, precision: Precision = "float32") -> XlaSession:
-    """Load a portable StableHLO artifact; XLA compiles it once for each combination of its inputs' shapes."""
+    """Load a portable StableHLO artifact; XLA compiles it once for each combination of its inputs' shapes.
+
+    In tf32, products have XLA's default precision instead of the file's, which is the highest.
+    """
     target = find_device(device)
     data = path.read_bytes()
-    return session_of(lambda: parse_portable(data), target, path.name)
+
+    def read() -> ir.Module:
+        module = parse_portable(data)
+        if precision == "tf32":
+            lower_precision(module)
+        return module
+
+    return session_of(read, target, path.name)
+
+
+def lower_precision(module: ir.Module) -> None:
+    """Give every product of a module the default precision, with which a GPU rounds factors to TF32."""
+    with module.context:
+        for op in walk(module.operation):
+            attributes = op.operation.attributes
+            if "precision_config" in attributes:
+                default = stablehlo.PrecisionAttr.get("DEFAULT")
+                attributes["precision_config"] = ir.ArrayAttr.get([default] * len(attributes["precision_config"]))
 
 
 def session_of(

@@ -96,9 +96,10 @@ def _by_name(*runtimes: Runtime) -> dict[str, Runtime]:
 #: In the order of `readers`: a format's own runtime comes before its other readers.
 RUNTIMES = _by_name(
     Runtime("reference", "JAX", (), ("jax",), ("jax",), _ON_BOTH),
-    # StableHLO files state the precision of products themselves.
+    # StableHLO files state the precision of products themselves. Bytecode is compiled from a module, which can be
+    # changed before.
     Runtime("jax_export", "jax.export", ("jax",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
-    Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _ON_BOTH, _MAKER),
+    Runtime("portable", "StableHLO on XLA", ("stablehlo",), ("jax",), ("jax",), _WITH_TF32, _MAKER),
     Runtime(
         "iree",
         "IREE",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from swift_export.artifacts.manifest import read_manifest
-from swift_export.cli.gpu_check import TINY
 from swift_export.errors import MachineError, UsageError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.swift_model import swift_model
+from swift_export.models.swift.variants import TINY
 from swift_export.models.swift.weights import synthetic_weights
 from swift_export.parity import check_paths, report_files
 from swift_export.parity.measure.tolerances import TOLERANCES, Limits

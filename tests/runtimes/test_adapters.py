@@ -82,6 +82,16 @@ def test_the_precision_in_the_file_is_told(toys, name):
     assert toys.session(name).info.settings["dot precision in the file"] == "HIGHEST"
 
 
+def test_bytecode_in_tf32_has_products_of_the_default_precision(toys):
+    session = RUNTIMES["portable"].adapter().load(toys.artifact("stablehlo"), "cpu", "tf32")
+
+    assert session.info.settings["dot precision in the file"] == "DEFAULT"
+    bold = toys.clips(2)
+    np.testing.assert_allclose(
+        session({"bold": bold})["features"], toys.expected(bold)["features"], rtol=1e-5, atol=1e-4
+    )
+
+
 def test_plain_float32_dots_are_tf32_on_a_gpu_only():
     from swift_export.runtimes._xla import arithmetic
 

@@ -142,8 +142,8 @@ def test_the_usual_equinox_computes_the_reference(windows: tuple[int, ...]) -> N
     from _plain_swift import PlainSwiFT
 
     from swift_export import SwiFT
-    from swift_export.cli.gpu_check import TINY
     from swift_export.models.swift.check_inputs import phantom
+    from swift_export.models.swift.variants import TINY
     from swift_export.models.swift.weights import synthetic_weights
 
     weights = synthetic_weights(replace(TINY, first_window_size=windows, window_size=windows), seed=3)

@@ -9,7 +9,7 @@ from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.head_facts import HeadFacts
 from swift_export.scans.contract import InputContract, contract_of
 
-__all__ = ["CITATION", "CUSTOM", "LICENCE", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
+__all__ = ["CITATION", "CUSTOM", "LICENCE", "TINY", "UPSTREAM", "VARIANTS", "Variant", "find_variant"]
 
 #: Name of a model with weights given without ``--variant``.
 CUSTOM = "custom"
@@ -19,6 +19,21 @@ COPYRIGHT = "Copyright 2023 Transconnectome, Seoul National University"
 CITATION = (
     "Kim, P. Y., Kwon, J., Joo, S., Bae, S., Lee, D., Jung, Y., Yoo, S., Cha, J., Moon, T. "
     "SwiFT: Swin 4D fMRI Transformer. NeurIPS 2023. arXiv:2307.05916"
+)
+
+
+#: Every part of the architecture, at a size that a CPU checks in seconds: for trials.
+TINY = SwiFTConfig(
+    img_size=(24, 24, 24, 6),
+    in_chans=1,
+    embed_dim=12,
+    window_size=(2, 2, 2, 4),
+    first_window_size=(2, 2, 2, 2),
+    patch_size=(6, 6, 6, 1),
+    depths=(2, 2),
+    num_heads=(1, 2),
+    c_multiplier=2,
+    last_layer_full_MSA=False,
 )
 
 
