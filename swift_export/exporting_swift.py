@@ -10,6 +10,7 @@ from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
 from swift_export.exporting import ExportResult, run_export
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import LOGITS
+from swift_export.models.swift.precision import IO_DTYPES, PRECISIONS
 from swift_export.models.swift.settings import ATTENTION, SwiFTSettings, kind_of_output
 from swift_export.system.items import as_items
 
@@ -36,6 +37,8 @@ class Options(TypedDict, total=False):
     output_kind: str | None
     head: str | Path | None
     attention: str
+    precision: str
+    io_dtype: str
     check: bool
     inputs: str | Path | CheckInput | Sequence[str | Path | CheckInput]
     placement: str | None
@@ -45,9 +48,10 @@ class Options(TypedDict, total=False):
 
 def default_output(weights: Weights, settings: SwiFTSettings) -> Path:
     """The default folder, ``artifacts/<variant>`` below the working directory; with a head, that has other weights, it
-    is ``artifacts/<variant>-logits``.
+    is ``artifacts/<variant>-logits``, and in half precision ``artifacts/<variant>-float16``.
     """
-    return Path("artifacts") / (weights.variant + (f"-{LOGITS}" if settings.output_kind == LOGITS else ""))
+    name = weights.variant + (f"-{LOGITS}" if settings.output_kind == LOGITS else "")
+    return Path("artifacts") / (name if settings.precision == PRECISIONS[0] else f"{name}-{settings.precision}")
 
 
 def load_backbone(source: str | Path = "auto", *, variant: str | None = None) -> SwiFT:
@@ -106,6 +110,8 @@ def _export(
     output_kind: str | None = None,
     head: str | Path | None = None,
     attention: str = ATTENTION[0],
+    precision: str = PRECISIONS[0],
+    io_dtype: str = IO_DTYPES[0],
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
     via: str = "stablehlo",
@@ -123,7 +129,8 @@ def _export(
     weights = load_weights(source, variant=variant) if isinstance(source, (str, Path)) else source
     if placement is not None:
         weights = weights.with_contract(weights.contract.changed(parse_placement(placement), None, None))
-    settings = SwiFTSettings(frames, batch, as_items(outputs), kind_of_output(output_kind, head), attention)
+    kind = kind_of_output(output_kind, head)
+    settings = SwiFTSettings(frames, batch, as_items(outputs), kind, attention, precision, io_dtype)
     onnx = OnnxSettings(opset, target, via)
     settings.check(weights.config)
     onnx.check()

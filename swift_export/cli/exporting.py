@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -16,7 +16,7 @@ from swift_export.cli.extras import need_extra
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import words
 from swift_export.cli.onnx_targets import describe_target
-from swift_export.converter.opsets import DEFAULT_OPSET, TARGETS
+from swift_export.converter.opsets import DEFAULT_OPSET
 from swift_export.errors import UsageError
 from swift_export.lowering.onnx_settings import OnnxSettings
 from swift_export.models.swift.config import LOGITS
@@ -41,7 +41,6 @@ class _Job:
     force: bool
     quiet: bool
     answer: Answer
-    via: str = "stablehlo"
 
 
 def register(app: typer.Typer) -> None:
@@ -88,6 +87,8 @@ def stablehlo(
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
+    precision: options.ExportPrecision = "float32",
+    io_dtype: options.IoDtype = "float32",
     inputs: options.Inputs = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
@@ -99,7 +100,7 @@ def stablehlo(
     """Export to StableHLO: a jax.export file and portable bytecode."""
     files = InputFiles(inputs or (), scans)
     job = _Job(("stablehlo",), weights, variant, head, output, files, not no_check, force, quiet, answer)
-    _export(job, _settings(outputs, output_kind, head, frames, batch, attention))
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, precision, io_dtype))
 
 
 @scan_options
@@ -114,6 +115,8 @@ def savedmodel(
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
+    precision: options.ExportPrecision = "float32",
+    io_dtype: options.IoDtype = "float32",
     inputs: options.Inputs = None,
     no_check: options.NoCheck = False,
     force: options.Force = False,
@@ -125,7 +128,7 @@ def savedmodel(
     """Export to a TensorFlow SavedModel in TF Serving's layout."""
     files = InputFiles(inputs or (), scans)
     job = _Job(("savedmodel",), weights, variant, head, output, files, not no_check, force, quiet, answer)
-    _export(job, _settings(outputs, output_kind, head, frames, batch, attention))
+    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, precision, io_dtype))
 
 
 @scan_options
@@ -140,6 +143,8 @@ def onnx(
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
+    precision: options.ExportPrecision = "float32",
+    io_dtype: options.IoDtype = "float32",
     opset: options.Opset = DEFAULT_OPSET,
     target: options.Target = "portable",
     via: options.Via = "stablehlo",
@@ -153,8 +158,9 @@ def onnx(
 ) -> None:
     """Export to ONNX, with a dynamic batch size."""
     files = InputFiles(inputs or (), scans)
-    job = _Job(("onnx",), weights, variant, head, output, files, not no_check, force, quiet, answer, via)
-    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, opset, target))
+    job = _Job(("onnx",), weights, variant, head, output, files, not no_check, force, quiet, answer)
+    settings = _settings(outputs, output_kind, head, frames, batch, attention, precision, io_dtype)
+    _export(job, settings, OnnxSettings(opset, target, via))
 
 
 @scan_options
@@ -169,6 +175,8 @@ def everything(
     frames: options.Frames = None,
     batch: options.Batch = None,
     attention: options.Attention = "auto",
+    precision: options.ExportPrecision = "float32",
+    io_dtype: options.IoDtype = "float32",
     opset: options.Opset = DEFAULT_OPSET,
     target: options.Target = "portable",
     inputs: options.Inputs = None,
@@ -184,7 +192,8 @@ def everything(
     job = _Job(
         ("stablehlo", "savedmodel", "onnx"), weights, variant, head, output, files, not no_check, force, quiet, answer
     )
-    _export(job, _settings(outputs, output_kind, head, frames, batch, attention, opset, target))
+    settings = _settings(outputs, output_kind, head, frames, batch, attention, precision, io_dtype)
+    _export(job, settings, OnnxSettings(opset, target))
 
 
 def _settings(
@@ -194,17 +203,17 @@ def _settings(
     frames: int | None,
     batch: int | None,
     attention: str,
-    opset: int = DEFAULT_OPSET,
-    target: str = TARGETS[0],
-) -> tuple[SwiFTSettings, OnnxSettings]:
+    precision: str,
+    io_dtype: str,
+) -> SwiFTSettings:
     kind = kind_of_output(kind, head)
     names = tuple(words(outputs, "--outputs")) or ("features",)
-    return SwiFTSettings(frames, batch, names, kind, attention), OnnxSettings(opset, target)
+    return SwiFTSettings(frames, batch, names, kind, attention, precision, io_dtype)
 
 
-def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
-    settings, onnx = chosen[0], replace(chosen[1], via=job.via)
+def _export(job: _Job, settings: SwiFTSettings, chosen: OnnxSettings | None = None) -> None:
     # Errors in options are reported before anything is downloaded, installed or read.
+    onnx = chosen or OnnxSettings()
     onnx.check()
     if job.variant is not None:
         variant = find_variant(job.variant)
@@ -219,7 +228,7 @@ def _export(job: _Job, chosen: tuple[SwiFTSettings, OnnxSettings]) -> None:
     if job.inputs.files and not job.check:
         raise UsageError("--input: cannot be combined with --no-check, because the check uses inputs; omit one of them")
     job.inputs.check()
-    if "savedmodel" in (*job.formats, job.via):
+    if "savedmodel" in (*job.formats, onnx.via):
         need_extra("savedmodel", "a SavedModel")
 
     from swift_export.exporting_swift import default_output

@@ -13,10 +13,12 @@ __all__ = [
     "Attention",
     "Batch",
     "Device",
+    "ExportPrecision",
     "Force",
     "Frames",
     "Head",
     "Inputs",
+    "IoDtype",
     "NoCheck",
     "Opset",
     "Output",
@@ -137,6 +139,19 @@ Attention = Annotated[
         "masked: keep all masks.",
         rich_help_panel=_FUNCTION,
     ),
+]
+ExportPrecision = Annotated[
+    Literal["float32", "float16", "bfloat16", "mixed"],
+    typer.Option(
+        "--precision",
+        help="Of weights and arithmetic; statistics and softmax stay float32. float16: half the size. bfloat16: less "
+        "exact, for GPUs. mixed: float16 products, the sums between them in float32.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+IoDtype = Annotated[
+    Literal["float32", "float16"],
+    typer.Option(help="Element type of inputs and outputs.", rich_help_panel=_FUNCTION),
 ]
 Via = Annotated[
     Literal["stablehlo", "savedmodel"],

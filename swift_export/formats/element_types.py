@@ -12,6 +12,7 @@ from dataclasses import dataclass
 __all__ = [
     "ELEMENT_TYPES",
     "FLOATING",
+    "HALVES",
     "STANDARD",
     "ElementType",
     "from_mlir",
@@ -74,6 +75,8 @@ ELEMENT_TYPES = (
 
 #: The floating-point types of computation, in order of decreasing precision.
 FLOATING = ("float64", "float32", "float16", "bfloat16")
+#: Those of 16 bits.
+HALVES = ("float16", "bfloat16")
 
 #: OpenVINO's names that differ from MLIR's.
 _OPENVINO = {"boolean": "bool", "f8e4m3": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}

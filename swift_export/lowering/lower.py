@@ -52,13 +52,13 @@ def lower_open(model: Model, *, platforms: Sequence[str] = ("cpu",)) -> Lowered:
 
     Raises UsageError if JAX cannot trace the model, or if the model returns other outputs than it states.
     """
-    shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in model.weights.items()}
+    shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in model.stored_weights.items()}
     return _lowered(model, named_forward(model), (shapes,), None, platforms)
 
 
 def lower_closed(model: Model, *, platforms: Sequence[str] = ("cpu",), sizes: Sizes | None = None) -> Lowered:
     """Lower with the weights as constants; the unknown dimensions named in ``sizes`` become fixed."""
-    weights = {name: jnp.asarray(array) for name, array in model.weights.items()}
+    weights = {name: jnp.asarray(array) for name, array in model.stored_weights.items()}
     function = _with_parameters(lambda *inputs: model.forward(weights, *inputs), *_names(model))
     return _lowered(model, function, (), sizes, platforms)
 

@@ -75,7 +75,7 @@ def _converted(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Mo
     """Initializers keep names, layout and bits of the weights; slices of rows are named ``NAME[0:36]``."""
     return stablehlo_to_onnx(
         lowered.module,
-        constants={name: np.asarray(model.weights[name]) for name in sorted(model.weights)},
+        constants={name: np.asarray(array) for name, array in sorted(model.stored_weights.items())},
         argument_names=lowered.arguments,
         result_names=lowered.results,
         dim_names={spec.name: [dim if isinstance(dim, str) else None for dim in spec.dims] for spec in model.inputs},

@@ -70,8 +70,8 @@ def _module(tf: Any, model: Model) -> Any:
 
     module = tf.Module()
     module.tensors = {
-        name: tf.Variable(model.weights[name], trainable=False, name=re.sub(r"[^A-Za-z0-9_]", "_", name))
-        for name in sorted(model.weights)
+        name: tf.Variable(array, trainable=False, name=re.sub(r"[^A-Za-z0-9_]", "_", name))
+        for name, array in sorted(model.stored_weights.items())
     }
 
     def serve(*inputs: Any) -> Any:

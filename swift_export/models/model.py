@@ -15,6 +15,7 @@ import numpy as np
 
 from swift_export.formats.signature import TensorSpec
 from swift_export.models.provenance import Provenance
+from swift_export.models.stored_types import in_type
 from swift_export.system.arrays import little_endian
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Model:
         settings: choices that distinguish this function from others of the same weights, plain data for the manifest.
         details: facts for each artifact's entry in the manifest, beside those read from the file.
         packages: Python packages whose versions affect the files, beside those of the tool itself.
+        stored: element types of the weights in files, by name, where they differ from those of ``weights``.
         reference: another form of the function to compare with, by default ``forward`` itself. It takes the same
             arguments and has the same named scopes.
         rebuild: the procedure by which another process makes the model again; its module has a function
@@ -179,6 +181,7 @@ class Model:
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)
     reference: Forward | None = None
     rebuild: Procedure | None = None
     places: tuple[str, ...] | None = None
@@ -195,6 +198,14 @@ class Model:
     def reference_outputs(self) -> tuple[str, ...]:
         """All that the reference computes: the outputs, and the sizes of the terms of `sums`."""
         return (*self.outputs, *map(terms_name, self.sums))
+
+    @cached_property
+    def stored_weights(self) -> Mapping[str, np.ndarray]:
+        """The weights in the element types of the files; ``forward`` takes them as it takes ``weights``.
+
+        Raises UsageError for a number out of its type's range.
+        """
+        return {name: in_type(name, array, self.stored.get(name)) for name, array in self.weights.items()}
 
     @cached_property
     def digest(self) -> str:

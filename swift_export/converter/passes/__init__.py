@@ -28,6 +28,7 @@ from swift_export.converter.passes.gates import fuse_gates, fuse_quick_gelu
 from swift_export.converter.passes.gathered_products import multiply_before_gathers
 from swift_export.converter.passes.gelu import fuse_gelu
 from swift_export.converter.passes.gemm import fuse_gemm
+from swift_export.converter.passes.half_ops import narrow_ops
 from swift_export.converter.passes.head_biases import flatten_biases
 from swift_export.converter.passes.identities import remove_identities
 from swift_export.converter.passes.image_layouts import choose_layouts
@@ -97,6 +98,7 @@ STANDARD: tuple[Pass, ...] = (
     forget_signs_of_zeros,
     forget_nan_in_segments,
     fuse_gelu,
+    narrow_ops,
     fuse_gates,
     fuse_activations,
     merge_transposes,

@@ -31,6 +31,8 @@ from swift_export.converter.passes.reshapes import reshape_target
 __all__ = ["fuse_attention", "fuse_standard_attention"]
 
 ATTENTION_SINCE = 23
+#: ONNX Runtime has kernels of float16 for GPUs; on a CPU, it widens the operands by itself.
+TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def fuse_attention(graph: oir.Graph) -> int:
 
     The op takes (batch, tokens, heads * channels) and moves the heads to the front itself, so transposes for that
     purpose cancel. Without mask and bias it is fast, because it never holds all scores at once; with one it is slower
-    than the plain ops. On a CPU, ONNX Runtime has it in float32 only.
+    than the plain ops.
     """
     return _fuse(graph, "MultiHeadAttention")
 
@@ -75,7 +77,7 @@ def fuse_standard_attention(graph: oir.Graph) -> int:
 def _fuse(graph: oir.Graph, op_type: str) -> int:
     count = 0
     for node in list(graph):
-        if node.op_type != "MatMul" or node.outputs[0].dtype != oir.DataType.FLOAT:
+        if node.op_type != "MatMul" or node.outputs[0].dtype not in TYPES:
             continue
         operands = _operands(node)
         fused = _attention(graph, node, op_type, *operands) if operands is not None else None

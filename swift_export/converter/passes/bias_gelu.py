@@ -10,6 +10,8 @@ from swift_export.converter.opsets import MICROSOFT
 from swift_export.converter.passes.gemm import bias_of, without_bias
 from swift_export.converter.passes.match import inputs, made_by, new_value, only_use, replace, sizes
 
+TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16)
+
 __all__ = ["fuse_bias_gelu", "part_bias_from_product"]
 
 
@@ -42,7 +44,7 @@ def part_bias_from_product(graph: oir.Graph) -> int:
 def _matches(graph: oir.Graph) -> Iterator[tuple[oir.Node, oir.Node, oir.Value]]:
     """Every exact Gelu of a Gemm that has no other use, with the Gemm and its bias."""
     for node in list(graph):
-        if node.op_type != "Gelu" or node.domain or node.outputs[0].dtype != oir.DataType.FLOAT:
+        if node.op_type != "Gelu" or node.domain or node.outputs[0].dtype not in TYPES:
             continue
         approximate = node.attributes.get("approximate")
         product = made_by(inputs(node)[0], "Gemm")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as oir
 
-from swift_export.converter.passes.match import either, inputs, made_by, new_value, replace, scalar, sizes
+from swift_export.converter.passes.half_ops import widened_from
+from swift_export.converter.passes.match import either, inputs, made_by, new_value, only_use, replace, scalar, sizes
 from swift_export.converter.passes.norms import (
     as_row,
     followed_by_row,
@@ -41,7 +42,8 @@ def fuse_layer_normalization(graph: oir.Graph) -> int:
     """``(x - mean) * rsqrt(variance + epsilon) [* scale] [+ bias]`` over trailing axes.
 
     The scale may multiply the root. The variance is ``mean((x - mean)²)`` or ``max(mean(x²) - mean², 0)``, which the op
-    computes with fewer roundings. Not for doubles: the op computes its means in float32.
+    computes with fewer roundings. Not for doubles: the op computes its means in float32. If x has 16 bits and only the
+    quotient is computed in float32, the op has 16 bits.
     """
     count = 0
     for node in list(graph):
@@ -49,6 +51,8 @@ def fuse_layer_normalization(graph: oir.Graph) -> int:
         if found is None:
             continue
         x, shape, last = found.x, sizes(found.x)[found.axis :], node
+        if found.scale is None and found.bias is None:
+            x, last = _narrowed(x, node)
         rows = [None if v is None else as_row(graph, node, v, shape) for v in (found.scale, found.bias)]
         scale, bias = rows
         if (scale is None) != (found.scale is None) or (bias is None) != (found.bias is None):
@@ -66,6 +70,18 @@ def fuse_layer_normalization(graph: oir.Graph) -> int:
         replace(graph, last.outputs[0], fused)
         count += 1
     return count
+
+
+def _narrowed(x: oir.Value, node: oir.Node) -> tuple[oir.Value, oir.Node]:
+    """x of 16 bits and the conversion of the result to that type, if the program only widens between them.
+
+    By default (``stash_type``), the op computes mean and variance in float32.
+    """
+    narrow, user = widened_from(x), only_use(node.outputs[0])
+    rounded = user is not None and user.op_type == "Cast" and not user.domain
+    if narrow is None or user is None or not rounded or user.outputs[0].dtype != narrow.dtype:
+        return x, node
+    return narrow, user
 
 
 def _normalised(node: oir.Node) -> Iterator[_Norm]:

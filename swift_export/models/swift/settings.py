@@ -8,6 +8,7 @@ from typing import Any
 
 from swift_export.errors import UsageError
 from swift_export.models.swift.config import LOGITS, OUTPUT_KINDS, SwiFTConfig
+from swift_export.models.swift.precision import IO_DTYPES, PRECISIONS
 from swift_export.system.text import shown
 
 __all__ = ["ATTENTION", "SwiFTSettings", "kind_of_output"]
@@ -18,6 +19,8 @@ ATTENTION = ("auto", "masked")
 MAX_BATCH_BYTES = 2**34
 
 _DEFAULT_OUTPUTS = ("features",)
+#: Settings that files state only where they differ from float32.
+_TYPES = ("precision", "io_dtype")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class SwiFTSettings:
     With the kind ``logits``, the only output by default is ``logits``; ``features`` beside it is the embedding.
 
     ``attention`` is ``auto``, which omits masks if the weights prove that they cannot affect the result, or ``masked``.
+
+    ``precision`` is that of the computation (see `swift.precision`), ``io_dtype`` the element type of inputs and
+    outputs.
     """
 
     frames: int | None = None
@@ -34,6 +40,8 @@ class SwiFTSettings:
     outputs: tuple[str, ...] = _DEFAULT_OUTPUTS
     output_kind: str = "features"
     attention: str = ATTENTION[0]
+    precision: str = PRECISIONS[0]
+    io_dtype: str = IO_DTYPES[0]
 
     def __post_init__(self) -> None:
         if self.output_kind == LOGITS and self.outputs == _DEFAULT_OUTPUTS:
@@ -58,14 +66,19 @@ class SwiFTSettings:
             raise UsageError(f"--outputs {','.join(self.outputs)}: expected {LOGITS} among them, as --output-kind asks")
         if self.attention not in ATTENTION:
             raise UsageError(f"--attention {self.attention}: expected {' or '.join(ATTENTION)}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
+        if self.io_dtype not in IO_DTYPES:
+            raise UsageError(f"--io-dtype {self.io_dtype}: expected {' or '.join(IO_DTYPES)}")
 
     def input_shape(self, config: SwiFTConfig) -> tuple[int, int, int, int, int]:
         """(channels, H, W, D, T) of one clip."""
         return config.input_shape(self.frames)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self) | {"outputs": list(self.outputs)}
+        """Plain data for JSON; element types only where they differ from float32, as in files of older versions."""
+        found = asdict(self) | {"outputs": list(self.outputs)}
+        return {key: value for key, value in found.items() if key not in _TYPES or value != "float32"}
 
     @classmethod
     def from_dict(cls, recorded: Mapping[str, Any]) -> SwiFTSettings:
@@ -79,6 +92,7 @@ class SwiFTSettings:
             outputs=tuple(recorded["outputs"]),
             output_kind=recorded["output_kind"],
             attention=recorded["attention"],
+            **{key: recorded[key] for key in _TYPES if key in recorded},
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from swift_export.models.swift.check_inputs import INPUT, Phantom, standard_inpu
 from swift_export.models.swift.config import LOGITS, SwiFTConfig
 from swift_export.models.swift.forms import by_name, choose_forms, forms_text
 from swift_export.models.swift.places import outline, place_names
+from swift_export.models.swift.precision import element_types, half_type
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.variants import CITATION, COPYRIGHT, CUSTOM, LICENCE, VARIANTS
 from swift_export.models.swift.weights.weights import Weights
@@ -65,10 +67,11 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
         "frames": settings.frames,
         "forms": {name: block.form for name, block in by_name(chosen).items()},
     }
+    files = weights.with_head_tensors(head)
     return Model(
         name=f"swift-{weights.variant}",
         forward=_forward(config, settings, forms),
-        weights=weights.with_head_tensors(head),
+        weights=files,
         inputs=_inputs(config, settings),
         outputs=settings.outputs,
         provenance=provenance,
@@ -84,6 +87,7 @@ def swift_model(weights: Weights, settings: SwiFTSettings | None = None) -> Mode
         ),
         essentials=essentials,
         settings=settings.to_dict(),
+        stored=_stored(files, settings),
         details=details,
         packages=("equinox",),
         reference=_reference(config, settings),
@@ -131,7 +135,12 @@ def read_settings(recorded: Any, config: SwiFTConfig, where: object) -> SwiFTSet
 
 def _inputs(config: SwiFTConfig, settings: SwiFTSettings) -> tuple[TensorSpec, ...]:
     batch = "batch" if settings.batch is None else settings.batch
-    return (TensorSpec(INPUT, "float32", (batch, *settings.input_shape(config))),)
+    return (TensorSpec(INPUT, settings.io_dtype, (batch, *settings.input_shape(config))),)
+
+
+def _stored(tensors: Mapping[str, np.ndarray], settings: SwiFTSettings) -> dict[str, str]:
+    types = element_types(tensors, settings.precision)
+    return {name: kind for name, kind in types.items() if kind != "float32"}
 
 
 def _sums(settings: SwiFTSettings) -> tuple[str, ...]:
@@ -139,7 +148,8 @@ def _sums(settings: SwiFTSettings) -> tuple[str, ...]:
 
 
 def _reference(config: SwiFTConfig, settings: SwiFTSettings) -> Any:
-    """The backbone as defined, with every mask, and the sizes of the terms of `_sums`."""
+    """The backbone as defined, in float32 and with every mask, and the sizes of the terms of `_sums`."""
+    settings = replace(settings, precision="float32")
     if not _sums(settings):
         return _forward(config, settings, None)
 
@@ -147,8 +157,9 @@ def _reference(config: SwiFTConfig, settings: SwiFTSettings) -> Any:
         from swift_export.models.swift.backbone.swift import SwiFT
 
         backbone, wanted = SwiFT(config, weights), dict.fromkeys((*settings.outputs, "features"))
-        found = backbone.named_outputs(bold, list(wanted), settings.output_kind)
-        return found | {terms_name(LOGITS): backbone.head_terms(found["features"])}
+        found = backbone.named_outputs(bold.astype("float32"), list(wanted), settings.output_kind)
+        terms = backbone.head_terms(found["features"])
+        return _outputs(found, settings) | {terms_name(LOGITS): terms}
 
     return forward
 
@@ -157,6 +168,12 @@ def _forward(config: SwiFTConfig, settings: SwiFTSettings, forms: Mapping[tuple[
     def forward(weights: Mapping[str, Array], bold: Float[Array, "batch in H W D T"]) -> dict[str, Array]:
         from swift_export.models.swift.backbone.swift import SwiFT  # jax takes seconds to import
 
-        return SwiFT(config, weights).named_outputs(bold, settings.outputs, settings.output_kind, forms)
+        backbone = SwiFT(config, weights, settings.precision)
+        clips = bold.astype(half_type(settings.precision) or "float32")
+        return _outputs(backbone.named_outputs(clips, settings.outputs, settings.output_kind, forms), settings)
 
     return forward
+
+
+def _outputs(found: Mapping[str, Array], settings: SwiFTSettings) -> dict[str, Array]:
+    return {name: value.astype(settings.io_dtype) for name, value in found.items()}

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from swift_export.errors import InputError
+from swift_export.formats.element_types import HALVES
 from swift_export.models import CheckInput, Model
 from swift_export.models.drawing import default_sizes
 from swift_export.models.model import Sizes
-from swift_export.system.arrays import save_array
+from swift_export.system.arrays import dtype_of, save_array
 
 __all__ = ["BATCHES", "Case", "Files", "fits", "sizes_to_try", "write_cases"]
 
@@ -94,9 +95,12 @@ def _saved(array: np.ndarray, path: Path) -> str:
 
 
 def _drawn(model: Model, source: CheckInput, sizes: Sizes) -> Mapping[str, np.ndarray]:
-    arrays = source.draw(sizes)
+    """The arrays of a source; float32 is rounded for an input of 16 bits."""
+    arrays = dict(source.draw(sizes))
     for spec in model.inputs:
         array = arrays[spec.name]
+        if array.dtype == np.float32 and spec.dtype in HALVES:
+            array = arrays[spec.name] = array.astype(dtype_of(spec.dtype))
         if str(array.dtype) != spec.dtype or not fits(array.shape, spec.dims):
             raise InputError(f"{source.name}: {spec.name}: expected {spec}, found {array.dtype} {array.shape}")
         if array.dtype.kind not in "biu" and not np.isfinite(array).all():

@@ -142,8 +142,8 @@ def artifact_request(
 
 
 def float_types(model: Model) -> frozenset[str]:
-    """The floating-point types of the model's inputs and weights."""
-    types = {*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.weights.values())}
+    """The floating-point types of the model's inputs and weights, in files."""
+    types = {*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.stored_weights.values())}
     return frozenset(types & set(FLOATING))
 
 

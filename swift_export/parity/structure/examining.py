@@ -39,7 +39,7 @@ class Examination(Child):
             "artifacts": [str(path) for path in artifacts],
             "structure": None if model.structure is None else asdict(model.structure),
             "stated": {WEIGHTS_KEY: model.digest},
-            "weights": digests(model.weights),
+            "weights": digests(model.stored_weights),
         }
         write_request(folder, request)
         super().__init__(__name__, folder, "reading the artifacts' settings", WITHOUT_GPU)

@@ -14,7 +14,14 @@ from jaxtyping import Array, Float, Int
 
 from swift_export.models.swift.backbone.layers import Linear, Tensors
 from swift_export.models.swift.backbone.partition import Partition, partition
-from swift_export.models.swift.backbone.windows import crop_grid, merge_windows, pad_grid, region_mask, split_windows
+from swift_export.models.swift.backbone.windows import (
+    FLOAT32,
+    crop_grid,
+    merge_windows,
+    pad_grid,
+    region_mask,
+    split_windows,
+)
 from swift_export.models.swift.config import MASK_FLOOR, WindowPlan
 
 __all__ = ["Cut", "Mask", "WindowAttention"]
@@ -31,10 +38,10 @@ class Cut:
     masks: tuple[Mask, ...]
 
     @classmethod
-    def load(cls, plan: WindowPlan, form: str) -> Cut:
-        """The partition with its masks, on the device."""
+    def load(cls, plan: WindowPlan, form: str, dtype: jnp.dtype = FLOAT32) -> Cut:
+        """The partition with its masks, which have the type of the scores, on the device."""
         found = partition(plan, form)
-        return cls(found, tuple(None if g.regions is None else region_mask(g.regions) for g in found.groups))
+        return cls(found, tuple(None if g.regions is None else region_mask(g.regions, dtype) for g in found.groups))
 
 
 class WindowAttention(eqx.Module):
@@ -43,6 +50,11 @@ class WindowAttention(eqx.Module):
     qkv: Linear
     proj: Linear
     heads: int = eqx.field(static=True)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type of queries, keys, values and scores."""
+        return self.qkv.weight.dtype
 
     @classmethod
     def load(cls, tensors: Tensors, name: str, heads: int) -> WindowAttention:
@@ -85,7 +97,7 @@ class WindowAttention(eqx.Module):
         """Scaled queries, keys and values."""
         channels = tokens.shape[-1]
         q, k, v = lax.split(self.qkv(tokens), (channels,) * 3, axis=tokens.ndim - 1)
-        return q * jnp.float32((channels // self.heads) ** -0.5), k, v
+        return q * jnp.asarray((channels // self.heads) ** -0.5, q.dtype), k, v
 
     def _attend(
         self,
@@ -109,9 +121,16 @@ class WindowAttention(eqx.Module):
         if mask is not None:
             scores = scores + mask
             if floored:
-                scores = lax.max(scores, (q * k).sum(-1, keepdims=True) - MASK_FLOOR)
-        out = lax.dot_general(jax.nn.softmax(scores, axis=-1), v, (((rank + 2,), (rank + 1,)), (batched, batched)))
+                scores = lax.max(scores, _row_sums(q * k) - MASK_FLOOR)
+        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(v.dtype)
+        out = lax.dot_general(weights, v, (((rank + 2,), (rank + 1,)), (batched, batched)))
         return out.transpose(heads_first).reshape(*sets, tokens, channels)
+
+
+def _row_sums(x: Float[Array, "*rows n"]) -> Float[Array, "*rows 1"]:
+    """Sums over the last axis, in the type of ``x``; jax would widen half precision."""
+    sums: Array = lax.reduce(x, np.zeros((), x.dtype), lax.add, (x.ndim - 1,))
+    return sums[..., None]
 
 
 def _take(

@@ -67,11 +67,11 @@ class Block(eqx.Module):
         with jax.named_scope("norm1"):
             y = self.norm1(x)
         with jax.named_scope("attention"):
-            x = x + attend(y)
+            x = x + attend(y).astype(x.dtype)
         with jax.named_scope("norm2"):
             y = self.norm2(x)
         with jax.named_scope("mlp"):
             y = self.mlp(y)
         # A separate scope, after which exporters name the result of the block.
         with jax.named_scope("output"):
-            return x + y
+            return x + y.astype(x.dtype)

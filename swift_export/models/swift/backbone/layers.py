@@ -28,13 +28,16 @@ class Linear(eqx.Module):
         return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"] if bias else None)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Apply to the last axis."""
-        y = lax.dot_general(x, self.weight, (((x.ndim - 1,), (1,)), ((), ())))
+        """Apply to the last axis, in the type of the weights."""
+        y = lax.dot_general(x.astype(self.weight.dtype), self.weight, (((x.ndim - 1,), (1,)), ((), ())))
         return y if self.bias is None else y + self.bias
 
 
 class LayerNorm(eqx.Module):
-    """Normalisation over the last axis with the biased variance, epsilon 1e-5."""
+    """Normalisation over the last axis with the biased variance, epsilon 1e-5.
+
+    Mean, variance and quotient are computed in float32: in half precision, the squares of large numbers overflow.
+    """
 
     weight: Float[Array, " channels"]
     bias: Float[Array, " channels"]
@@ -46,14 +49,18 @@ class LayerNorm(eqx.Module):
 
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
         """Apply to the last axis."""
-        centred = x - x.mean(-1, keepdims=True)
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
         variance = (centred * centred).mean(-1, keepdims=True)
-        return centred * lax.rsqrt(variance + LAYER_NORM_EPSILON) * self.weight + self.bias
+        normalised = centred * lax.rsqrt(variance + LAYER_NORM_EPSILON)
+        return normalised.astype(x.dtype) * self.weight + self.bias
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Exact GELU.
 
-    It uses erf, which lowers to one op. ``jax.nn.gelu`` uses erfc, which lowers to a polynomial.
+    It uses erf, which lowers to one op. ``jax.nn.gelu`` uses erfc, which lowers to a polynomial. It is computed in
+    float32: in half precision, 1 + erf has few correct digits for negative numbers.
     """
-    return 0.5 * x * (1.0 + lax.erf(x * jnp.float32(0.5**0.5)))
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1.0 + lax.erf(wide * jnp.float32(0.5**0.5)))).astype(x.dtype)

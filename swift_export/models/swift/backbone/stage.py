@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -32,6 +33,7 @@ class PatchEmbedding(eqx.Module):
 
     def __call__(self, bold: Float[Array, "batch in H W D T"]) -> Float[Array, "batch h w d t channels"]:
         """Split into patches and map them to tokens."""
+        bold = bold.astype(self.fc.weight.dtype)
         batch, chans, *volume, frames = bold.shape
         h, w, d = (n // k for n, k in zip(volume, self.patch, strict=True))
         kh, kw, kd = self.patch
@@ -59,7 +61,7 @@ class PositionEmbedding(eqx.Module):
         """Add the embeddings; a shorter clip uses the first time embeddings."""
         to_tokens = (0, 2, 3, 4, 5, 1)
         time = lax.slice_in_dim(self.time, 0, x.shape[4], axis=5)
-        return x + self.space.transpose(to_tokens) + time.transpose(to_tokens)
+        return x.astype(self.space.dtype) + self.space.transpose(to_tokens) + time.transpose(to_tokens)
 
 
 class PatchMerging(eqx.Module):
@@ -121,10 +123,15 @@ class Stage(eqx.Module):
                 x = self.merging(x)
         return x
 
+    @property
+    def _scores(self) -> jnp.dtype:
+        """The type of the scores in all blocks."""
+        return self.blocks[0].attention.dtype
+
     def _as_defined(self, x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch h w d t channels"]:
         # All shifted blocks of a stage share one mask.
         with jax.named_scope("mask"):
-            mask = attention_mask(self.config.window_plan(self.index, 1, frames=x.shape[4]))
+            mask = attention_mask(self.config.window_plan(self.index, 1, frames=x.shape[4]), self._scores)
         for j, block in enumerate(self.blocks):
             plan = self.config.window_plan(self.index, j, frames=x.shape[4])
             with jax.named_scope(f"block{j}"):
@@ -144,7 +151,7 @@ class Stage(eqx.Module):
             key = (plan, forms[self.index, j] if plan.shifted else FORMS[0])
             if key not in cuts:
                 with jax.named_scope("mask"):
-                    cuts[key] = Cut.load(*key)
+                    cuts[key] = Cut.load(*key, self._scores)
             with jax.named_scope(f"block{j}"):
                 x = block.by_group(x, plan, cuts[key])
         with jax.named_scope("map"):

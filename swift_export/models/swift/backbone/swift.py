@@ -17,6 +17,7 @@ from swift_export.models.swift.backbone.layers import Linear, Tensors
 from swift_export.models.swift.backbone.stage import PatchEmbedding, Stage, channels_first
 from swift_export.models.swift.config import LOGITS, OUTPUT_KINDS, SwiFTConfig, parameter_shapes
 from swift_export.models.swift.head import head_layers
+from swift_export.models.swift.precision import element_types
 
 if TYPE_CHECKING:
     from swift_export.models.swift.weights import Weights
@@ -31,7 +32,9 @@ class SwiFT(eqx.Module):
     of clips ``(batch, in_chans, H, W, D, T)``, or one clip without the batch axis. The output is features ``(batch,
     channels, h, w, d, T)``, or without the batch axis. T is at most the length of the time embedding.
 
-    ``tensors`` may also hold those of a head, for `named_outputs`.
+    ``tensors`` may also hold those of a head, for `named_outputs`. They are converted to the element types of
+    ``precision`` (see `swift.precision`), which those of the outputs follow. Clips are float32, or have the type of the
+    patch embedding.
     """
 
     patch_embed: PatchEmbedding
@@ -39,7 +42,7 @@ class SwiFT(eqx.Module):
     head: tuple[Linear, ...]
     config: SwiFTConfig = eqx.field(static=True)
 
-    def __init__(self, config: SwiFTConfig, tensors: Mapping[str, np.ndarray] | Tensors):
+    def __init__(self, config: SwiFTConfig, tensors: Mapping[str, np.ndarray] | Tensors, precision: str = "float32"):
         expected = parameter_shapes(config)
         wrong = [f"{k} {v}" for k, v in expected.items() if k not in tensors or tuple(tensors[k].shape) != v]
         if wrong:
@@ -48,7 +51,8 @@ class SwiFT(eqx.Module):
             )
         layers = head_layers(tensors)
         of_head = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
-        arrays = {k: jnp.asarray(tensors[k], jnp.float32) for k in (*expected, *of_head)}
+        types = element_types((*expected, *of_head), precision)
+        arrays = {k: jnp.asarray(tensors[k], kind) for k, kind in types.items()}
         self.config = config
         self.patch_embed = PatchEmbedding.load(arrays, config)
         self.stages = tuple(Stage.load(arrays, config, i) for i in range(config.stages))
@@ -106,7 +110,7 @@ class SwiFT(eqx.Module):
                     maps[f"stage{i}"] = channels_first(x)
         if "features" in outputs or LOGITS in outputs:
             with jax.named_scope("features"):
-                maps["features"] = channels_first(x) if output_kind == "features" else x.mean((1, 2, 3, 4))
+                maps["features"] = channels_first(x) if output_kind == "features" else _mean_token(x)
         if LOGITS in outputs:
             with jax.named_scope("head"):
                 y = maps["features"]
@@ -134,8 +138,13 @@ class SwiFT(eqx.Module):
             if isinstance(frames, int):
                 self.config.check_frames(frames)
             if bold.shape[1:] == self.config.input_shape(frames):
-                if bold.dtype != jnp.float32:
+                if bold.dtype not in (jnp.float32, self.patch_embed.fc.weight.dtype):
                     raise InputError(f"bold: expected float32, found {bold.dtype}")
                 return
         expected = ", ".join(map(str, self.config.input_shape()[:4]))
         raise InputError(f"bold: expected (batch, {expected}, frames), found {bold.shape}")
+
+
+def _mean_token(x: Float[Array, "batch h w d t channels"]) -> Float[Array, "batch channels"]:
+    """The mean over all tokens, in float32."""
+    return x.astype(jnp.float32).mean((1, 2, 3, 4))

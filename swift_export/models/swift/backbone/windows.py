@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from swift_export.models.swift.config import MASK_VALUE, WindowPlan
 
 __all__ = [
+    "FLOAT32",
     "attention_mask",
     "crop_grid",
     "merge_windows",
@@ -24,6 +25,8 @@ __all__ = [
     "window_regions",
     "window_tokens",
 ]
+
+FLOAT32 = jnp.dtype(jnp.float32)
 
 
 def split_windows(
@@ -57,7 +60,7 @@ def pad_grid(x: Float[Array, "batch h w d t channels"], plan: WindowPlan) -> Flo
     if plan.padded == plan.grid:
         return x
     ends = [(0, p - n, 0) for p, n in zip(plan.padded, plan.grid, strict=True)]
-    return lax.pad(x, jnp.float32(0), [(0, 0, 0), *ends, (0, 0, 0)])
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
 
 
 def crop_grid(x: Float[Array, "batch H W D T channels"], plan: WindowPlan) -> Float[Array, "batch h w d t channels"]:
@@ -88,7 +91,7 @@ def window_regions(plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
     return _cut(regions, plan)
 
 
-def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] | None:
+def attention_mask(plan: WindowPlan, dtype: jnp.dtype = FLOAT32) -> Float[Array, "windows 1 tokens tokens"] | None:
     """The addend to the scores of a shifted block: -100 for tokens from different regions, otherwise 0.
 
     The lowered program computes it from the regions. As a constant it would be larger than all weights (84 MB in the
@@ -96,14 +99,16 @@ def attention_mask(plan: WindowPlan) -> Float[Array, "windows 1 tokens tokens"] 
     """
     if not plan.shifted:
         return None
-    return region_mask(window_regions(plan))
+    return region_mask(window_regions(plan), dtype)
 
 
-def region_mask(regions: Int[np.ndarray, "windows tokens"]) -> Float[Array, "windows 1 tokens tokens"]:
+def region_mask(
+    regions: Int[np.ndarray, "windows tokens"], dtype: jnp.dtype
+) -> Float[Array, "windows 1 tokens tokens"]:
     """-100 for every pair of tokens of a window from different regions, otherwise 0."""
     numbers = jnp.asarray(regions)
     same = numbers[:, None, :, None] == numbers[:, None, None, :]
-    return lax.select(same, jnp.zeros(same.shape, jnp.float32), jnp.full(same.shape, MASK_VALUE, jnp.float32))
+    return lax.select(same, jnp.zeros(same.shape, dtype), jnp.full(same.shape, MASK_VALUE, dtype))
 
 
 def _cut(grid: Int[np.ndarray, "H W D T"], plan: WindowPlan) -> Int[np.ndarray, "windows tokens"]:
