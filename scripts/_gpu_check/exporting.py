@@ -20,7 +20,10 @@ from swift_export.models.swift.weights import Weights, synthetic_weights
 from swift_export.system.exchange import read_request, write_answer
 from swift_export.system.text import error_line
 
-__all__ = ["ARCHITECTURES", "main", "model_in", "weights_of"]
+__all__ = ["ARCHITECTURES", "WIDE", "main", "model_in", "weights_of"]
+
+#: Ends the name of an export with padded heads.
+WIDE = "-wide"
 
 ARCHITECTURES = {"tiny": TINY, "contrastive": VARIANTS["contrastive"].config}
 
@@ -31,10 +34,17 @@ def weights_of(architecture: str) -> Weights:
 
 
 def model_in(architecture: str, precision: str) -> Model:
-    """The exported model in a precision; raises UsageError for one that exports do not have."""
-    if precision != "float32":
-        raise UsageError(f"exports in {precision} do not exist")
-    return swift_model(weights_of(architecture), SwiFTSettings())
+    """The exported model in a precision; raises UsageError for one that exports do not have.
+
+    A precision that ends in `WIDE` has padded heads.
+    """
+    settings = SwiFTSettings(precision=precision.removesuffix(WIDE))
+    model = swift_model(weights_of(architecture), settings)
+    if not precision.endswith(WIDE):
+        return model
+    from _gpu_check.wide_heads import wide_model
+
+    return wide_model(model, ARCHITECTURES[architecture], settings)
 
 
 def main(folder: Path) -> None:

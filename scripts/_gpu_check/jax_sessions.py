@@ -1,4 +1,4 @@
-"""SwiFT under ``jax.jit`` in a chosen precision: as usually written, and as sets of tokens for attention kernels."""
+"""SwiFT under ``jax.jit`` in a chosen precision: as defined, and as sets of tokens for attention kernels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from _plain_swift import PlainSwiFT
 
 from _gpu_check.sets_swift import SetsSwiFT
+from _gpu_check.wide_heads import widened
+from swift_export.models.swift.backbone.swift import SwiFT
 from swift_export.models.swift.config import SwiFTConfig
 from swift_export.models.swift.forms import choose_forms
 from swift_export.models.swift.settings import SwiFTSettings
@@ -23,10 +24,11 @@ _TYPES = {"float32": jnp.float32, "tf32": jnp.float32, "float16": jnp.float16, "
 
 
 def plain_session(config: SwiFTConfig, tensors: Mapping[str, Any], precision: str, device: str) -> XlaSession:
-    """The usual Equinox model with its weights cast to the precision, as a user would."""
+    """The backbone by its definition, with every mask, on weights of the precision."""
     target = find_device(check_device(device))
-    model = jax.tree.map(lambda a: jax.device_put(a.astype(_TYPES[precision]), target), PlainSwiFT(config, tensors))
-    return _session("jax.jit", config, precision, target, lambda weights, bold: weights(bold), model)
+    model = SwiFT(config, tensors, "float32" if precision == "tf32" else precision)
+    model = jax.tree.map(lambda array: jax.device_put(array, target), model)
+    return _session("jax.jit", config, precision, target, lambda model, bold: model(bold), model)
 
 
 def sets_session(
@@ -37,7 +39,8 @@ def sets_session(
     chosen = choose_forms(config, tensors, SwiFTSettings())
     model = SetsSwiFT(config, {place: block.form for place, block in chosen.items()}, kernel)
     weights = {
-        name: jax.device_put(array.astype(_TYPES[precision]), target) for name, array in model.widened(tensors).items()
+        name: jax.device_put(array.astype(_TYPES[precision]), target)
+        for name, array in widened(config, tensors).items()
     }
     return _session(f"jax.jit, attention {kernel}", config, precision, target, model, weights)
 

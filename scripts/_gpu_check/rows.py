@@ -71,12 +71,18 @@ def _graph(precision: str) -> Row:
     return Row(f"ort-{precision}-graph", title, "onnxruntime_graph", precision, _OWN_OPS, ours=False)
 
 
+def _wide(precision: str) -> Row:
+    title = f"ONNX {precision} (onnxruntime, heads padded for kernels) in ONNX Runtime, CUDA graph"
+    name, export = f"ort-{precision}-wide", f"{precision}-wide"
+    return Row(name, title, "onnxruntime_graph", precision, _OWN_OPS, export=export, ours=False)
+
+
 def _jax(precision: str) -> Row:
     return Row(f"jax-{precision}", f"model.jax {precision} in jax.export", "jax_export", precision, _JAX)
 
 
 def _jit(precision: str, batches: tuple[int, ...]) -> Row:
-    title, devices = f"jax.jit of the usual Equinox, {precision}", ("gpu",) if precision == "tf32" else ("gpu", "cpu")
+    title, devices = f"jax.jit of the plain forward, {precision}", ("gpu",) if precision == "tf32" else ("gpu", "cpu")
     return Row(f"jit-{precision}", title, "jit", precision, batches=batches, devices=devices, ours=False)
 
 
@@ -115,6 +121,7 @@ ROWS = (
     # The bars: our fastest file, and what it is compared with.
     _onnx("float16"),
     _graph("float16"),
+    _wide("float16"),
     _jit("bfloat16", ALL),
     _torch("float16", compiled=True),
     # Parity of all precisions in both formats.
@@ -145,6 +152,7 @@ ROWS = (
     _torch("float32", compiled=False),
     _torch("tf32", compiled=False),
     _graph("float32"),
+    _wide("float32"),
     _flash("float16", "cudnn", "cuDNN"),
     Row(
         "ort-portable-float16", "ONNX float16 (portable) in ONNX Runtime", "onnxruntime", "float16", _ONNX, batches=FEW

@@ -1,7 +1,6 @@
-"""SwiFT's exported form written for attention kernels: sets of tokens, heads padded to a width that they accept.
+"""SwiFT's exported form written for attention kernels: sets of tokens, heads as wide as their weights.
 
-The kernels of cuDNN take half precision and heads of a multiple of 8. The 12 numbers of SwiFT's heads become 16 by rows
-of zeros in the weights, which change no score and no sum. A set that needs a mask is computed without a kernel.
+A set that needs a mask is computed without a kernel.
 """
 
 from __future__ import annotations
@@ -11,41 +10,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from swift_export.models.swift.backbone.partition import Partition, partition
-from swift_export.models.swift.backbone.windows import region_mask
+from swift_export.models.swift.backbone.windows import FLOAT32, region_mask
 from swift_export.models.swift.config import LAYER_NORM_EPSILON, SwiFTConfig, WindowPlan
 
 __all__ = ["SetsSwiFT"]
-
-#: Numbers of a head are padded to a multiple of this.
-STEP = 8
 
 Tensors = Mapping[str, Array]
 Tokens = Float[Array, "batch tokens channels"]
 
 
 class SetsSwiFT:
-    """The forward pass on tensors of `widened`, in their element type; statistics and masked scores in float32."""
+    """The forward pass on tensors of `wide_heads.widened`, in their type; statistics and masked scores in float32."""
 
     def __init__(self, config: SwiFTConfig, forms: Mapping[tuple[int, int], str], kernel: str):
         self._config = config
         self._forms = forms
         self._kernel: Any = kernel
-
-    def widened(self, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The tensors of a checkpoint with padded heads."""
-        wide = {name: np.asarray(array) for name, array in tensors.items()}
-        for stage, depth in enumerate(self._config.depths):
-            heads = self._config.num_heads[stage]
-            for block in range(depth):
-                name = f"model.layers.{stage}.blocks.{block}.attn"
-                for part in ("qkv.weight", "qkv.bias"):
-                    wide[f"{name}.{part}"] = _padded(wide[f"{name}.{part}"], 3 * heads)
-                wide[f"{name}.proj.weight"] = _padded(wide[f"{name}.proj.weight"].T, heads).T
-        return wide
 
     def __call__(self, tensors: Tensors, bold: Float[Array, "batch c H W D T"]) -> Float[Array, "batch c h w d T"]:
         """Features of clips."""
@@ -95,7 +78,7 @@ class SetsSwiFT:
             if group.regions is None:
                 out = jax.nn.dot_product_attention(q, k, v, scale=scale, implementation=self._kernel)
             else:
-                out = _masked(q, k, v, scale, region_mask(group.regions))
+                out = _masked(q, k, v, scale, region_mask(group.regions, FLOAT32))
             attended.append(out.reshape(batch, stop - start, -1))
             start = stop
         return jnp.concatenate(attended, 1)
@@ -108,14 +91,6 @@ def _masked(q: Array, k: Array, v: Array, scale: float, mask: Float[Array, "sets
     scores = scores.reshape(clips, len(mask), *scores.shape[1:]) + mask
     weights = jax.nn.softmax(scores, axis=-1).reshape(len(q), *scores.shape[2:]).astype(v.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-
-
-def _padded(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of zeros after those of each head."""
-    by_head = rows.reshape(heads, -1, *rows.shape[1:])
-    missing = -by_head.shape[1] % STEP
-    by_head = np.pad(by_head, [(0, 0), (0, missing), *[(0, 0)] * (by_head.ndim - 2)])
-    return by_head.reshape(-1, *rows.shape[1:])
 
 
 def _linear(tensors: Tensors, name: str, x: Tokens) -> Tokens:

@@ -252,10 +252,11 @@ def test_jax_computes_the_reference_in_other_forms(small, kernel, precision):
 def test_masked_sets_compute_the_reference_too(small):
     import jax.numpy as jnp
     from _gpu_check.sets_swift import SetsSwiFT
+    from _gpu_check.wide_heads import widened
 
     tensors, clips, right = small
     model = SetsSwiFT(SMALL, {(0, 1): "masked"}, "xla")
-    wide = {name: jnp.asarray(array) for name, array in model.widened(tensors).items()}
+    wide = {name: jnp.asarray(array) for name, array in widened(SMALL, tensors).items()}
     assert wide["model.layers.0.blocks.0.attn.qkv.bias"].shape == (3 * 16,)
     assert compare(np.asarray(model(wide, jnp.asarray(clips))), right).within(tolerance("float32", "cpu"))
 
@@ -282,6 +283,33 @@ def test_torch_computes_the_reference(precision):
     session = TorchSession(TINY, weights.tensors, precision, "cpu", compiled=False)
     assert compare(session({"bold": clips})["features"], right).within(tolerance(precision, "cpu"))
     session.place({"bold": clips})()
+
+
+def test_padded_heads_are_exact_in_a_file(tmp_path, small):
+    """Every attention is one operator, of 16 numbers a head, with the scale of 12."""
+    import onnx
+    import onnxruntime
+    from _gpu_check.wide_heads import wide_model
+
+    from swift_export.lowering.onnx_file import write_onnx
+    from swift_export.lowering.onnx_settings import OnnxSettings
+    from swift_export.models.swift.settings import SwiFTSettings
+    from swift_export.models.swift.swift_model import swift_model
+
+    _, clips, right = small
+    settings = SwiFTSettings()
+    model = wide_model(swift_model(synthetic_weights(SMALL), settings), SMALL, settings)
+    write_onnx(model, tmp_path, OnnxSettings(target="onnxruntime"))
+
+    path = tmp_path / "onnx/model.onnx"
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "MultiHeadAttention"]
+    scales = {attribute.f for node in nodes for attribute in node.attribute if attribute.name == "scale"}
+    assert len(nodes) > 1
+    assert scales == {np.float32(12**-0.5)}
+    session = onnxruntime.InferenceSession(path)
+    shapes = {i.name: list(i.dims) for i in onnx.load(path).graph.initializer}
+    assert shapes["model.layers.0.blocks.0.attn.qkv.weight[0:16]"] == [16, 12]
+    assert compare(session.run(None, {"bold": clips})[0], right).within(tolerance("float32", "cpu"))
 
 
 def test_bound_arrays_follow_the_input_and_its_shape(toy):

@@ -83,9 +83,9 @@ class WindowAttention(eqx.Module):
             # attention in four dimensions.
             front = (batch * group.sets,) if mask is None else (batch, group.sets)
             q, k, v = (
-                lax.slice_in_dim(a, start, stop, axis=1).reshape(*front, group.tokens, channels) for a in projected
+                lax.slice_in_dim(a, start, stop, axis=1).reshape(*front, group.tokens, a.shape[-1]) for a in projected
             )
-            attended.append(self._attend(q, k, v, mask, floored=True).reshape(batch, stop - start, channels))
+            attended.append(self._attend(q, k, v, mask, floored=True).reshape(batch, stop - start, q.shape[-1]))
             start = stop
         out = self.proj(attended[0] if len(attended) == 1 else lax.concatenate(attended, 1))
         out = _take(out, cut.partition.inverse)
@@ -93,10 +93,10 @@ class WindowAttention(eqx.Module):
             out = crop_grid(out.reshape(batch, *plan.padded, channels), plan).reshape(batch, -1, channels)
         return out
 
-    def _projected(self, tokens: Float[Array, "*batch channels"]) -> Sequence[Float[Array, "*batch channels"]]:
-        """Scaled queries, keys and values."""
-        channels = tokens.shape[-1]
-        q, k, v = lax.split(self.qkv(tokens), (channels,) * 3, axis=tokens.ndim - 1)
+    def _projected(self, tokens: Float[Array, "*batch channels"]) -> Sequence[Float[Array, "*batch width"]]:
+        """Scaled queries, keys and values: as wide as the channels, or wider if the heads are padded."""
+        channels, width = tokens.shape[-1], self.qkv.weight.shape[0] // 3
+        q, k, v = lax.split(self.qkv(tokens), (width,) * 3, axis=tokens.ndim - 1)
         return q * jnp.asarray((channels // self.heads) ** -0.5, q.dtype), k, v
 
     def _attend(
