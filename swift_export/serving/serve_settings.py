@@ -86,6 +86,8 @@ class ServeSettings:
         for option, port in (("--port", self.port), ("--grpc-port", self.grpc_port)):
             if port is not None and not 0 <= port < 2**16:
                 raise UsageError(f"{option} {port}: expected 0 to 65535")
+        if self.port and self.port == self.grpc_port:
+            raise UsageError(f"--grpc-port {self.port}: expected another port than that of HTTP, found the same")
         if self.shared_memory and sys.platform != "linux":
             raise UsageError("--shared-memory: expected Linux, found another system; leave it out")
         if self.shared_memory and self.token is None and not self.no_token:

@@ -46,7 +46,14 @@ class Server(uvicorn.Server):
         self.on_started: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen; raises UsageError if another program has begun to, on the same port."""
+        for bound in sockets or ():
+            # Two programs can bind a port while neither listens, as each does while it loads its models.
+            try:
+                bound.listen(self.config.backlog)
+            except OSError as error:
+                where = f"--port {bound.getsockname()[1]}"
+                raise UsageError(f"{where}: cannot listen there any more: {error.strerror}") from None
         if self.grpc is not None:
             await self.grpc.start()
         await super().startup(sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import ssl
@@ -86,6 +87,21 @@ def test_a_port_in_use_is_refused_before_models_are_loaded(server: Running) -> N
 
     with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen there: Address already in use"):
         start_server([Path(__file__).parent], ServeSettings(port=server.port))
+
+
+def test_of_two_servers_that_start_on_one_port_the_later_is_refused() -> None:
+    from swift_export.serving.repository import Repository
+    from swift_export.serving.server import listen, server_for
+
+    first = listen("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    with first, listen("127.0.0.1", port) as second:
+        first.listen()
+        late = server_for(Repository([], ServeSettings()), ServeSettings())
+        with pytest.raises(UsageError, match=f"--port {port}: cannot listen there any more: Address already in use"):
+            asyncio.run(late.startup([second]))
+    with pytest.raises(UsageError, match="--grpc-port 8001: expected another port than that of HTTP"):
+        ServeSettings(port=8001, grpc_port=8001).check()
 
 
 @pytest.mark.requires("openssl")
