@@ -259,6 +259,21 @@ def test_at_the_limit_masked_keys_weigh_less_than_float32_sees(plan: WindowPlan)
     assert np.float32(1) + np.float32(65 * weight) > 1
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("float16", 2.0**-11), ("mixed", 2.0**-11), ("bfloat16", 2.0**-8)])
+def test_at_the_limit_masked_keys_change_half_precision_by_a_64th_of_a_rounding(precision, rounding) -> None:
+    weight = PLAIN.tokens * math.exp(excess_limit(PLAIN, precision) - 100)
+
+    assert weight == pytest.approx(rounding / 64, rel=1e-9)
+
+
+def test_the_second_stage_needs_no_mask_in_half_precision() -> None:
+    case = recipe.load_case("contrastive")
+    config = SwiFTConfig.from_hyper_parameters(case["hyper_parameters"])
+    forms = choose_forms(config, recipe.checkpoint_state(case), SwiFTSettings(precision="float16"))
+
+    assert {place[0] for place, block in forms.items() if block.form == "regions"} == {0, 1}
+
+
 def test_the_text_in_the_files_is_json() -> None:
     w = weights("tiny-windowed")
     forms = choose_forms(w.config, w.tensors, AUTO)
