@@ -35,7 +35,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CLIENT = str(Path(__file__).with_name("forkclient.py"))
 
-_WORKER = "swift_export.runtimes.worker"
+_WORKER, _BENCH = "swift_export.runtimes.worker", "swift_export.benchmark.bench_worker"
 _PROBES = "swift_export.parity.locate.probes"
 _EXAMINING = "swift_export.parity.structure.examining"
 _PACKAGE = (
@@ -100,7 +100,7 @@ def write_shim(path: Path) -> Path:
 
 
 def _kind_of(module: str, arguments: Sequence[str]) -> str | None:
-    if module == _WORKER:
+    if module in (_WORKER, _BENCH):
         return _OF_RUNTIME.get(_request(arguments)["runtime"], "other")
     if module == SERVER:
         return "tensorflow"

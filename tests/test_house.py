@@ -28,7 +28,7 @@ ORDER = (
     ("exporting_swift",),
     ("exporting", "conversion"),
     ("serving",),  # scans are served, too
-    ("features",),
+    ("features", "benchmark"),
     ("parity",),
     ("artifacts",),
     ("lowering",),

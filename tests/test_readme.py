@@ -16,6 +16,7 @@ CHECKPOINT = ROOT / "tests/golden/tiny-full/checkpoint.ckpt"
 PAGES = (
     "README.md",
     "artifacts/README.md",
+    "docs/bench.md",
     "docs/cohorts.md",
     "docs/converting.md",
     "docs/features.md",

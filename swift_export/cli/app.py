@@ -8,6 +8,7 @@ import typer
 
 from swift_export._version import __version__
 from swift_export.cli import (
+    benching,
     checking,
     converting,
     exporting,
@@ -62,6 +63,7 @@ for group in (
     modelling,
     converting,
     checking,
+    benching,
     preparing,
     run_command,
     extracting,

@@ -11,19 +11,19 @@ import typer
 
 from swift_export.cli import options
 from swift_export.cli.answers import Answer, file_facts, json_option
+from swift_export.cli.clip_inputs import given_clips
 from swift_export.cli.console import Console
 from swift_export.cli.epilog import examples
-from swift_export.cli.extras import need_extra
+from swift_export.cli.extras import need_extra, need_runtime_extras
 from swift_export.cli.inputs import InputFiles, ScanOptions, scan_options
 from swift_export.cli.lists import SEVERAL, numbers, words
 from swift_export.errors import SwiftExportError, UsageError
 
 if TYPE_CHECKING:
     from swift_export.artifacts.manifest import Manifest
-    from swift_export.models import CheckInput, Model
+    from swift_export.models import Model
     from swift_export.models.swift.weights import Weights
     from swift_export.parity.results import ParityReport
-    from swift_export.parity.targets import Artifacts, Subject
 
 __all__ = ["check", "diff", "register"]
 
@@ -48,12 +48,6 @@ def register(app: typer.Typer) -> None:
 
 
 _HOW, _LIMITS = "Check", "Tolerance"
-
-
-def _runtime_names() -> list[str]:
-    from swift_export.runtimes.registry import RUNTIMES
-
-    return [runtime.name for runtime in RUNTIMES.values() if runtime.reads]
 
 
 Paths = Annotated[
@@ -94,7 +88,7 @@ def check(
             metavar="NAME",
             help=f"Run the files in this runtime. {SEVERAL} Default: every installed one that reads them (see "
             "swift-export runtimes).",
-            autocompletion=_runtime_names,
+            autocompletion=options.runtime_names,
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -198,7 +192,7 @@ def check(
     for source in {subject.digest: subject.source for subject in subjects}.values():
         if source is not None and source.weights is not None:
             console.weights(source.weights)
-    clips = _clips(files, subjects, console, max(sizes or BATCHES))
+    clips = given_clips(files, subjects, console, max(sizes or BATCHES))
     manifests = _manifests(subject.root for subject in subjects)
     with console.progress() as on_progress:
         report = check_paths(
@@ -262,7 +256,7 @@ def diff(
 
     console = Console(quiet, json=answer.wanted)
     found = [find_artifacts(path) for path in (first, second)]
-    clips = _clips(files, found, console, max(BATCHES))
+    clips = given_clips(files, found, console, max(BATCHES))
     with console.progress() as on_progress:
         report = diff_artifacts(first, second, inputs=clips, device=device, progress=on_progress)
     console.report(report)
@@ -322,43 +316,14 @@ def _given_model(target: str, paths: Sequence[Path], weights: str | Path | None,
 def _need_extras(paths: Iterable[Path], runtimes: Sequence[str] = ()) -> None:
     """Require the extras of the given runtimes, or TensorFlow if a SavedModel is among the paths."""
     from swift_export.artifacts.layout import SAVEDMODEL_FOLDER
-    from swift_export.runtimes.registry import find_runtime
 
-    for name in runtimes:
-        runtime = find_runtime(name)
-        # Requirements of GPUs differ between machines: the runtime itself reports missing parts.
-        if runtime.extra and runtime.extra != "gpu":
-            need_extra(runtime.extra, f"--runtime {name}")
+    need_runtime_extras(runtimes)
     if runtimes:
         return
     for path in paths:
         for folder in (path, path / "1", path / SAVEDMODEL_FOLDER):
             if (folder / "saved_model.pb").is_file():
                 need_extra("savedmodel", f"{folder}: a SavedModel")
-
-
-def _clips(files: InputFiles, subjects: Sequence[Subject | Artifacts], console: Console, most: int) -> list[CheckInput]:
-    from swift_export.models.swift.recorded import contract_of_record
-
-    if not files.files:
-        return []
-    records = [record for subject in subjects for record in subject.records.values()]
-    models = [target.model for subject in subjects for target in subject.targets]
-    config = records[0].swift
-    if config is None or any(record.swift != config for record in records):
-        raise UsageError("--input: expected artifacts of SwiFT, found another model; omit it to check random arrays")
-    frames = {model.inputs[0].dims[-1] for model in models}
-    if len(frames) > 1:
-        raise UsageError("--input: expected artifacts with clips of one shape, found several; check them separately")
-    contracts = [
-        contract_of_record(record, subject.source.weights if subject.source else None)
-        for subject in subjects
-        for record in subject.records.values()
-    ]
-    if files.options.placement is None and not all(contract.same_as(contracts[0]) for contract in contracts):
-        raise UsageError("--input: expected one input contract, found several; check separately, or use --placement")
-    (size,) = frames
-    return files.load(config, size if isinstance(size, int) else None, contracts[0], console, most)
 
 
 def _manifests(roots: Iterable[str]) -> dict[Path, Manifest]:

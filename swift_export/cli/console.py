@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -87,9 +87,11 @@ class Console:
         for name, value in named:
             self.line(f"{indent}{name:<{width}}  {value}")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
-        """Print rows under bold headings, without lines."""
-        table = text_table(columns, rows)
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0, numbers: Collection[str] = ()
+    ) -> None:
+        """Print rows under bold headings, without lines; the columns ``numbers`` are aligned to the right."""
+        table = text_table(columns, rows, numbers=numbers)
         self._out.print(Padding(table, (0, 0, 0, indent), expand=False))
 
     @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from swift_export.errors import UsageError
 
-__all__ = ["EXTRAS", "Extra", "need_extra", "need_runtime"]
+__all__ = ["EXTRAS", "Extra", "need_extra", "need_runtime", "need_runtime_extras"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ def need_runtime(name: str | None) -> None:
     extra = {"openvino": "openvino", "tensorflow": "savedmodel"}.get(name or "")
     if extra is not None:
         need_extra(extra, f"--runtime {name}")
+
+
+def need_runtime_extras(names: Iterable[str]) -> None:
+    """Require the extras of runtimes that are named on the command line; raises UsageError for unknown names."""
+    from swift_export.runtimes.registry import find_runtime
+
+    for name in names:
+        runtime = find_runtime(name)
+        # Requirements of GPUs differ between machines: the runtime itself reports missing parts.
+        if runtime.extra and runtime.extra != "gpu":
+            need_extra(runtime.extra, f"--runtime {name}")
 
 
 def _importable(package: str) -> bool:

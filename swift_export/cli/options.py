@@ -34,7 +34,15 @@ __all__ = [
     "Weights",
     "Windows",
     "WindowsTogether",
+    "runtime_names",
 ]
+
+
+def runtime_names() -> list[str]:
+    """The names of all runtimes that read artifacts."""
+    from swift_export.runtimes.registry import RUNTIMES
+
+    return [runtime.name for runtime in RUNTIMES.values() if runtime.reads]
 
 
 def _variants() -> list[str]:

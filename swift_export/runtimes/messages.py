@@ -42,13 +42,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """Load ``artifact`` once, to compute in ``precision``, and do all ``runs``."""
+    """Load ``artifact`` once, to compute in ``precision``, and do all ``runs``; ``threads`` limits its processors."""
 
     runtime: str
     artifact: str
     device: str
     runs: tuple[Run, ...]
     precision: str = "float32"
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

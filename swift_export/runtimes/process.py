@@ -15,7 +15,7 @@ from swift_export.runtimes.messages import Answer, Failure, Request, read_answer
 from swift_export.runtimes.registry import RUNTIMES
 from swift_export.system.processes import TIMEOUT_S, WITHOUT_GPU, Child
 
-__all__ = ["Worker", "run_worker", "run_workers"]
+__all__ = ["Worker", "environment_of", "error_of", "run_worker", "run_workers", "subject_of"]
 
 _POLL_S = 0.05
 
@@ -36,19 +36,31 @@ class Worker(Child):
     def __init__(self, request: Request, folder: Path, search: Sequence[Path] = ()):
         self._folder = folder
         write_request(request, folder)
-        environment = {"PYTHONPATH": os.pathsep.join(map(str, search))}
-        if request.device == "cpu":
-            environment |= WITHOUT_GPU
-        what = f"{RUNTIMES[request.runtime].title} on {file_label(Path(request.artifact))}"
-        super().__init__("swift_export.runtimes.worker", folder, what, environment)
+        super().__init__("swift_export.runtimes.worker", folder, subject_of(request), environment_of(request, search))
 
     def answer(self, timeout_s: float = TIMEOUT_S) -> Answer:
         """Wait for the answer; raises the worker's own error, or MachineError without an answer."""
         self.wait(timeout_s)
         answer = read_answer(self._folder)
         if isinstance(answer, Failure):
-            raise _ERRORS[answer.kind](answer.message)
+            raise error_of(answer)
         return answer
+
+
+def subject_of(request: Request) -> str:
+    """The runtime and the artifact of a worker, for error messages."""
+    return f"{RUNTIMES[request.runtime].title} on {file_label(Path(request.artifact))}"
+
+
+def environment_of(request: Request, search: Sequence[Path] = ()) -> dict[str, str]:
+    """The environment of a worker, which looks for packages in ``search`` first; on the CPU, it sees no GPU."""
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, search))}
+    return paths | WITHOUT_GPU if request.device == "cpu" else paths
+
+
+def error_of(failure: Failure) -> SwiftExportError:
+    """The worker's own error."""
+    return _ERRORS[failure.kind](failure.message)
 
 
 def run_worker(request: Request, folder: Path, search: Sequence[Path] = (), timeout_s: float = TIMEOUT_S) -> Answer:

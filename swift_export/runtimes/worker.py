@@ -6,9 +6,11 @@ possibly a failure; any other status means that the process broke.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +33,17 @@ from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunRes
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_ability, require
 from swift_export.system.arrays import load_array, save_array
 from swift_export.system.disk import disk_is_full
+from swift_export.system.machine import keep_to_processors
 from swift_export.system.process_figures import peak_bytes
 from swift_export.system.rounds import timed
 from swift_export.system.text import error_line
 
-__all__ = ["main", "serve"]
+__all__ = ["failing_call", "main", "open_session", "run_inputs", "serve", "write_outputs"]
+
+#: How runtimes say that memory ran out, mostly that of a GPU.
+_NO_MEMORY = re.compile(
+    r"out of memory|RESOURCE_EXHAUSTED|\bOOM\b|(Failed|Unable) to allocate|bad_?alloc|_ALLOC_FAILED", re.IGNORECASE
+)
 
 
 def main(folder: Path) -> None:
@@ -53,6 +61,19 @@ def main(folder: Path) -> None:
 
 def serve(request: Request, folder: Path) -> Answer:
     """Load the artifact and do every run; outputs go to ``folder``."""
+    session, load_s = open_session(request)
+    path = Path(request.artifact)
+    runs = tuple(_run(session, run, folder / f"run{i}", path) for i, run in enumerate(request.runs))
+    return Answer(session.info, load_s, runs, peak_bytes(session.pid if isinstance(session, Remote) else None))
+
+
+def open_session(request: Request) -> tuple[Session, float]:
+    """Load the artifact of a request; returns the session and the seconds that this took.
+
+    The process then cannot import what users of the artifact do not have, and keeps to the request's processors.
+    """
+    if request.threads is not None:
+        keep_to_processors(request.threads)
     runtime, path = RUNTIMES[request.runtime], Path(request.artifact)
     device, precision = check_device(request.device), check_precision(request.precision)
     check_ability(runtime, device, precision)
@@ -60,9 +81,7 @@ def serve(request: Request, folder: Path) -> Answer:
     block_imports(runtime.blocked)
     start = time.perf_counter()
     session = _load(runtime, path, device, precision)
-    load_s = time.perf_counter() - start
-    runs = tuple(_run(session, run, folder / f"run{i}", path) for i, run in enumerate(request.runs))
-    return Answer(session.info, load_s, runs, peak_bytes(session.pid if isinstance(session, Remote) else None))
+    return session, time.perf_counter() - start
 
 
 def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) -> Session:
@@ -78,8 +97,8 @@ def _load(runtime: Runtime, path: Path, device: Device, precision: Precision) ->
 
 
 def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
-    inputs = {name: _joined(files) for name, files in run.inputs.items()}
-    try:
+    inputs = run_inputs(run)
+    with failing_call(session, inputs, path):
         start = time.perf_counter()
         outputs = session(inputs)
         first_s = time.perf_counter() - start
@@ -89,20 +108,41 @@ def _run(session: Session, run: Run, folder: Path, path: Path) -> RunResult:
             compute = session.place(inputs)
             compute()
             compute_s = tuple(timed(compute, run.repeat))
-    except SwiftExportError:
-        raise
-    except Exception as error:  # likewise for a call that fails
-        what = f"{file_label(path)}: {session.info.name} failed on {_described(inputs)}"
-        raise MachineError(f"{what}: {error_line(error)}") from error
     if run.keep is not None:
         outputs = {name: outputs[name] for name in run.keep}
+    return RunResult(write_outputs(outputs, folder, path), first_s, call_s, compute_s)
+
+
+def run_inputs(run: Run) -> dict[str, np.ndarray]:
+    """The arrays of a run by input."""
+    return {name: _joined(files) for name, files in run.inputs.items()}
+
+
+@contextmanager
+def failing_call(session: Session, inputs: Arrays, path: Path) -> Iterator[None]:
+    """Turn the errors of a runtime's calls into MachineError, in one line."""
+    try:
+        yield
+    except SwiftExportError:
+        raise
+    except Exception as error:  # every runtime has its own error types for a call that fails, too
+        what, reason = f"{file_label(path)}: {session.info.name}", error_line(error)
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            raise MachineError(
+                f"{what} ran out of memory on {_described(inputs)}; use a smaller batch ({reason})"
+            ) from error
+        raise MachineError(f"{what} failed on {_described(inputs)}: {reason}") from error
+
+
+def write_outputs(outputs: Arrays, folder: Path, path: Path) -> dict[str, str]:
+    """Write outputs to a new folder; returns the files by output. Raises LoadError for one that is no array."""
     folder.mkdir()
     # By number, because an artifact's name may be `../x`.
     files = {name: str(folder / f"{number}.npy") for number, name in enumerate(outputs)}
     for name, file in files.items():
         _refuse_objects(outputs[name], f"{file_label(path)}: output {name}")
         save_array(file, outputs[name])
-    return RunResult(files, first_s, call_s, compute_s)
+    return files
 
 
 def _joined(files: Sequence[str]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["all_processors", "free_memory", "limit_processors", "processors"]
+__all__ = ["all_processors", "free_memory", "keep_to_processors", "limit_processors", "processors"]
 
 #: The limit of this process: at most one number.
 _limit: list[int] = []
@@ -26,6 +26,15 @@ def limit_processors(count: int) -> None:
     _limit[:] = [count]
     # XLA's own variable for the size of its thread pools.
     os.environ["NPROC"] = str(count)
+
+
+def keep_to_processors(count: int) -> None:
+    """Keep this process, and the runtime that it loads from now on, to ``count`` of its processors."""
+    # Runtimes count the processors that they may use when they are imported.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    limit_processors(count)
 
 
 def free_memory() -> int | None:

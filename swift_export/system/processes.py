@@ -104,11 +104,13 @@ class Child(ModuleProcess):
     """``python -m MODULE FOLDER``, a process that does one job in a folder.
 
     ``what`` is the subject of its error messages. Its output and the temporary files of all libraries go to ``folder``,
-    so that nothing remains once the folder is removed.
+    so that nothing remains once the folder is removed. ``streams`` replace its streams.
     """
 
-    def __init__(self, module: str, folder: Path, what: str, environment: Mapping[str, str] | None = None):
-        self._what = what
+    def __init__(
+        self, module: str, folder: Path, what: str, environment: Mapping[str, str] | None = None, **streams: Any
+    ):
+        self.what = what
         self._output = folder / "output.txt"
         self._started = time.monotonic()
         with self._output.open("wb") as output:
@@ -116,9 +118,7 @@ class Child(ModuleProcess):
                 module,
                 str(folder),
                 environment={"TMPDIR": str(folder), **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                **{"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, **streams},
             )
 
     @property
@@ -131,10 +131,10 @@ class Child(ModuleProcess):
         try:
             status = _status(self.process, max(0.0, timeout_s - self.age_s))
         except subprocess.TimeoutExpired:
-            raise MachineError(f"{self._what}: no answer after {timeout_s:.0f} s") from None
+            raise MachineError(f"{self.what}: no answer after {timeout_s:.0f} s") from None
         self.end()  # including processes that it left behind
         if status:
-            raise MachineError(f"{self._what}: {self._cause(status)}")
+            raise MachineError(f"{self.what}: {self._cause(status)}")
 
     def _cause(self, status: int) -> str:
         if status == -signal.SIGKILL:

@@ -112,6 +112,13 @@ def test_a_failed_check_and_a_failed_comparison_have_their_figures(ask, artifact
     assert not any(comparison["passed"] for pair in told["pairs"] for comparison in pair["comparisons"])
 
 
+def test_a_benchmark(ask, artifact: Path) -> None:
+    told = ask("bench", artifact, "--runtime", "onnxruntime", "--seconds", "0")
+    (row,) = told["rows"]
+    assert (row["artifact"], row["runtime"], row["ratio"], row["reason"]) == ("onnx/model.onnx", "onnxruntime", 1, None)
+    assert row["items_per_s"] == pytest.approx(1 / row["median_s"])
+
+
 def test_a_conversion(ask, tmp_path: Path) -> None:
     (tmp_path / "add.mlir").write_text(ADD)
     told = ask("convert", "add.mlir", "-o", "add.onnx", "--check", "--dims", "x=batch")

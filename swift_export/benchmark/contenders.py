@@ -1,0 +1,196 @@
+"""The rows of a benchmark: each artifact in each runtime, on each device, in each precision, at each size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from swift_export.errors import SwiftExportError, UsageError
+from swift_export.models import Model
+from swift_export.models.drawing import default_sizes
+from swift_export.models.model import Sizes
+from swift_export.parity.targets import Artifacts, Choice, Target
+from swift_export.runtimes.base import Device, Precision
+from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, require
+from swift_export.system.text import listed, plural
+
+__all__ = ["Contender", "Lineup", "Skipped", "Wanted", "find_contenders"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure: the runtimes by name (none: all that are installed), devices, precisions and sizes.
+
+    Without ``batches``, the batch size is 1, or that of a file with a fixed one. ``sizes`` are those of other unknown
+    dimensions, by name.
+    """
+
+    runtimes: Sequence[str] = ()
+    devices: Sequence[Device] = ("cpu",)
+    precisions: Sequence[Precision] = ("float32",)
+    batches: Sequence[int] = ()
+    sizes: Mapping[str, int] | None = None
+
+    def check(self) -> None:
+        """Raise UsageError or AbsentDevice for a runtime that is unknown, absent, or computes nothing of this."""
+        for name in self.runtimes:
+            runtime = find_runtime(name)
+            require(runtime)
+            failures = [self._failure(runtime, *pair) for pair in itertools.product(self.devices, self.precisions)]
+            if failures and all(failures):
+                raise next(filter(None, failures))
+        if any(size < 1 for size in self.batches):
+            raise UsageError(f"--batch {min(self.batches)}: expected a size of at least 1")
+
+    @staticmethod
+    def _failure(runtime: Runtime, device: Device, precision: Precision) -> SwiftExportError | None:
+        try:
+            check_ability(runtime, device, precision)
+        except SwiftExportError as error:
+            return error
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One row. ``artifact`` is the file's name, unique among those of all paths; ``digest`` is that of its weights."""
+
+    artifact: str
+    path: Path
+    runtime: Runtime
+    device: Device
+    precision: Precision
+    model: Model
+    digest: str
+    sizes: Sizes
+
+    @property
+    def items(self) -> int:
+        """Items in a call: the batch size, or 1."""
+        return self.sizes.get("batch", 1)
+
+    @property
+    def stored(self) -> str:
+        """The precision of the function in the file, and that of the products if it is another one."""
+        own = str(self.model.settings.get("precision", "float32"))
+        return own if self.precision in ("float32", own) else f"{own}, {self.precision}"
+
+    @property
+    def others(self) -> str:
+        """The sizes of unknown dimensions beside the batch, as text."""
+        return ", ".join(f"{name} {size}" for name, size in self.sizes.items() if name != "batch")
+
+    @property
+    def who(self) -> str:
+        """The row without its sizes: the same for all batch sizes."""
+        return f"{self.artifact} {self.runtime.name} {self.device} {self.stored}"
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.who, f"batch {self.items}", self.others]))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that cannot be, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """All rows of a benchmark, and those that cannot be.
+
+    ``clips`` says that all take clips, ``synthetic`` that the outputs of one mean nothing.
+    """
+
+    contenders: tuple[Contender, ...]
+    skipped: tuple[Skipped, ...]
+    clips: bool
+    synthetic: bool
+
+    def first(self, text: str) -> Contender:
+        """The first row with every word of ``text`` in its artifact, runtime, device and precision; else UsageError."""
+        for contender in self.contenders:
+            if all(word in contender.who for word in text.replace(",", " ").split()):
+                return contender
+        rows = dict.fromkeys(contender.who for contender in self.contenders)
+        raise UsageError(f"--against {text}: expected words of a row, one of: {'; '.join(rows)}")
+
+
+def find_contenders(found: Sequence[Artifacts], wanted: Wanted) -> Lineup:
+    """The rows of artifacts: smaller batches first, otherwise in the order given.
+
+    Raises UsageError if nothing can be measured, and the errors of `Wanted.check`.
+    """
+    wanted.check()
+    contenders: list[Contender] = []
+    skipped: dict[Skipped, None] = {}
+    for artifacts in found:
+        # The choice of the format's own runtime gives one target a file.
+        for target in artifacts.targets:
+            name = _name(artifacts, target, found)
+            for device, precision in itertools.product(wanted.devices, wanted.precisions):
+                for runtime in _runtimes(target, wanted, device, precision):
+                    try:
+                        require(runtime)
+                        check_ability(runtime, device, precision)
+                    except SwiftExportError as error:
+                        skipped[Skipped(f"{name} in {runtime.title}", str(error))] = None
+                        continue
+                    for batch in wanted.batches or (None,):
+                        try:
+                            sizes = _sizes(target, batch, wanted.sizes or {})
+                        except UsageError as error:
+                            skipped[Skipped(name, str(error))] = None
+                            continue
+                        row = (name, target.path, runtime, device, precision, target.model, artifacts.digest, sizes)
+                        contenders.append(Contender(*row))
+    if not contenders:
+        reasons = dict.fromkeys(f"{one.what}: {one.reason}" for one in skipped)
+        where = ", ".join(artifacts.root for artifacts in found)
+        what = (
+            f"none of {', '.join(wanted.runtimes)} reads the files in" if wanted.runtimes else "nothing to measure in"
+        )
+        raise UsageError("; ".join(reasons) or f"{what} {where}")
+    contenders.sort(key=lambda contender: contender.items)
+    clips = all(record.swift is not None for artifacts in found for record in artifacts.records.values())
+    return Lineup(tuple(contenders), tuple(skipped), clips, any(artifacts.note is not None for artifacts in found))
+
+
+def _runtimes(target: Target, wanted: Wanted, device: Device, precision: Precision) -> list[Runtime]:
+    return Choice(wanted.runtimes, not wanted.runtimes, device, precision).runtimes(target.file)
+
+
+def _name(artifacts: Artifacts, target: Target, found: Sequence[Artifacts]) -> str:
+    """The file's name, with as much of its folder as distinguishes the paths."""
+    if len(found) == 1:
+        return target.file
+    names = [Path(other.root).resolve().name for other in found]
+    own = names[found.index(artifacts)]
+    root = own if names.count(own) == 1 else artifacts.root
+    return root if artifacts.manifest is None else f"{root}/{target.file}"
+
+
+def _sizes(target: Target, batch: int | None, given: Sizes) -> Sizes:
+    """The sizes of the unknown dimensions; raises UsageError for a batch that the file does not take."""
+    model = target.model
+    if unknown := [name for name in given if name not in model.unknown or (name == "batch")]:
+        known = [name for name in model.unknown if name != "batch"]
+        raise UsageError(f"--size {unknown[0]}: expected {listed(known) or 'no size'}, a dimension of any size in it")
+    fixed = target.static.get("batch", 1) if target.static is not None else model.batch
+    if fixed is not None and batch not in (None, fixed):
+        raise UsageError(f"--batch {batch}: it takes only {plural(fixed, 'item')} at once")
+    if target.static is not None:
+        return target.static
+    if model.batched:
+        return {"batch": batch or fixed or 1}
+    sizes = {**(model.sizes or default_sizes(model))[0], **given} if model.unknown else {}
+    if "batch" in model.unknown:
+        return {**sizes, "batch": batch or 1}
+    if batch not in (None, 1):
+        found = listed(model.unknown) or "fixed sizes"
+        raise UsageError(f"--batch {batch}: expected a dimension called batch in it, found {found}")
+    return sizes
