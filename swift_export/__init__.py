@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from swift_export.models.swift.scan_functions import open_scan, prepare
     from swift_export.models.swift.weights import load_weights
     from swift_export.parity import check
+    from swift_export.quantizing import quantize
     from swift_export.scans.plausibility import ScanWarning
     from swift_export.serving.server import serve
 
@@ -40,6 +41,7 @@ _HOMES = {
     "load_weights": "models.swift.weights",
     "open_scan": "models.swift.scan_functions",
     "prepare": "models.swift.scan_functions",
+    "quantize": "quantizing",
     "run": "features.feature_run",
     "serve": "serving.server",
     "stablehlo_to_onnx": "converter",
@@ -63,6 +65,7 @@ __all__ = [
     "load_weights",
     "open_scan",
     "prepare",
+    "quantize",
     "run",
     "serve",
     "stablehlo_to_onnx",

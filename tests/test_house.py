@@ -26,12 +26,13 @@ ORDER = (
     ("cli",),
     # The commands as Python functions, SwiFT's before those of any model.
     ("exporting_swift",),
-    ("exporting", "conversion"),
+    ("exporting", "conversion", "quantizing"),
     ("serving",),  # scans are served, too
     ("features", "benchmark"),
     ("parity",),
     ("artifacts",),
     ("lowering",),
+    ("quantization",),  # of ONNX files that lowering wrote
     ("sources",),  # files to convert, and what runs them
     ("runtimes",),  # the reference runs a model
     ("models",),
@@ -61,6 +62,7 @@ SAME_NAMES = {
     "portable": "portable bytecode: how it is made, how it is run",
     "tensorflow": "the framework: how it is imported, how it runs an artifact",
     "exporting": "the export commands: their function, and their command line",
+    "quantizing": "the command `quantize`: the function, and its command line",
     "checking": "the command `check`: the function, and its command line",
     "preparing": "the command `prepare`: the function, and its command line",
     "runtimes": "the room, and the command that lists what is in it",

@@ -202,13 +202,16 @@ class Manifest:
         return replace(self, artifacts={**older.artifacts, **self.artifacts})
 
 
-def new_manifest(model: Model, artifacts: Mapping[str, Artifact]) -> Manifest:
-    """The manifest of a new export."""
+def new_manifest(model: Model | Manifest, artifacts: Mapping[str, Artifact]) -> Manifest:
+    """The manifest of a new export of ``model``, which another export's manifest may describe."""
+    made = Tool("swift-export", __version__), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(model, Manifest):
+        return replace(model, schema=SCHEMA, tool=made[0], created=made[1], artifacts=dict(artifacts))
     provenance, card = model.provenance, model.card
     return Manifest(
         schema=SCHEMA,
-        tool=Tool("swift-export", __version__),
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tool=made[0],
+        created=made[1],
         model=ModelRecord(card.variant, encode(card.architecture), card.licence, card.copyright, card.citation),
         weights=WeightsRecord(
             kind=provenance.kind,

@@ -28,7 +28,7 @@ Reports = Callable[[Manifest], Mapping[str, str]]
 class Transaction:
     """A running export: write artifacts below ``folder``, in the layout of the output folder, then `commit`."""
 
-    def __init__(self, output: Path, staging: Staging, model: Model, force: bool) -> None:
+    def __init__(self, output: Path, staging: Staging, model: Model | Manifest, force: bool) -> None:
         self.folder = staging.new
         self._output = output
         self._staging = staging
@@ -64,7 +64,9 @@ class Transaction:
 
 
 @contextmanager
-def transaction(output: Path, model: Model, formats: Iterable[str], *, force: bool = False) -> Iterator[Transaction]:
+def transaction(
+    output: Path, model: Model | Manifest, formats: Iterable[str], *, force: bool = False
+) -> Iterator[Transaction]:
     """Stage an export of ``formats`` (names in `FORMATS`) of ``model`` into the folder ``output``, created if absent.
 
     Without a commit, after an error or an interrupt, all staged files are removed and ``output`` is unchanged.

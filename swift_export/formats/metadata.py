@@ -10,6 +10,7 @@ __all__ = [
     "INPUT_KEY",
     "METADATA_ASSET",
     "METADATA_ATTRIBUTE",
+    "QUANTIZATION_KEY",
     "RESULT_NOTE",
     "SAVEDMODEL_FILE",
     "SETTINGS_KEY",
@@ -42,6 +43,8 @@ INPUT_KEY = "swift_export.input"
 WARNING_KEY = "swift_export.warning"
 #: The essential that says what the outputs of a head mean, as JSON.
 HEAD_KEY = "swift_export.head"
+#: The essential that says how integers took the place of float32 weights, as JSON.
+QUANTIZATION_KEY = "swift_export.quantization"
 #: The essential with the model's signature as JSON: StableHLO has no names of arguments and dimensions.
 SIGNATURE_KEY = "swift_export.signature"
 #: jax's attribute of a StableHLO function's results, with the place of each in the returned tree.

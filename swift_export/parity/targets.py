@@ -17,6 +17,7 @@ from swift_export.formats.metadata import (
     ARCHITECTURE_KEY,
     HEAD_KEY,
     INPUT_KEY,
+    QUANTIZATION_KEY,
     SETTINGS_KEY,
     VARIANT_KEY,
     WARNING_KEY,
@@ -26,6 +27,8 @@ from swift_export.models import Model
 from swift_export.models.model import Sizes
 from swift_export.models.recovery import Original, Recorded, Source, probe_in, recorded_model, source_again, source_of
 from swift_export.parity.measure.cases import sizes_to_try
+from swift_export.parity.measure.tolerances import INTEGER_TOLERANCES, Tolerance, recorded_tolerance
+from swift_export.quantization.record import quantization_in, quantization_of_file
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, kind_of, readers, require
 from swift_export.scans.contract import InputContract
@@ -83,13 +86,17 @@ OWN = Choice()
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One file or SavedModel folder in one runtime. ``static`` are its sizes if all are fixed."""
+    """One file or SavedModel folder in one runtime. ``static`` are its sizes if all are fixed.
+
+    ``integers`` is the tolerance of a file with integer weights.
+    """
 
     path: Path
     file: str
     runtime: Runtime
     model: Model
     static: Sizes | None = None
+    integers: Tolerance | None = None
 
     def sizes(self, batches: Sequence[int]) -> tuple[Sizes, ...]:
         """The sizes of the unknown dimensions to check."""
@@ -171,8 +178,11 @@ def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
     by_format = {name: manifest_record(manifest, name, folder) for name in dict.fromkeys(units.values())}
     records = {unit: by_format[name] for unit, name in units.items()}
     models = {name: recorded_model(record) for name, record in by_format.items()}
+    integers = {name: _integers_in(manifest, name, folder) for name in by_format}
     targets = tuple(
-        target for unit, name in units.items() for target in _targets(folder / unit, unit, models[name], choice)
+        target
+        for unit, name in units.items()
+        for target in _targets(folder / unit, unit, models[name], choice, integers[name])
     )
     return Artifacts(str(folder), manifest.weights.digest, targets, records, manifest, manifest.weights.note)
 
@@ -191,6 +201,12 @@ def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recor
     )
 
 
+def _integers_in(manifest: Manifest, format_name: str, folder: Path) -> Tolerance | None:
+    """The tolerance of an artifact with integer weights, by its record; None for another."""
+    found = quantization_in(manifest.artifacts[format_name].details, folder / MANIFEST)
+    return None if found is None else recorded_tolerance(found, folder / MANIFEST)
+
+
 def _single(path: Path, choice: Choice) -> Artifacts:
     facts = read_facts(path)
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
@@ -203,7 +219,9 @@ def _single(path: Path, choice: Choice) -> Artifacts:
         raise ArtifactError(f"{path}: expected a file written by swift-export, found none of its metadata") from None
     variant = essentials.get(VARIANT_KEY, "custom")
     record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials), probe)
-    targets = _targets(path, path.name, recorded_model(record), choice)
+    rounded = quantization_of_file(essentials.get(QUANTIZATION_KEY), path)
+    integers = None if rounded is None else INTEGER_TOLERANCES[rounded.method]
+    targets = _targets(path, path.name, recorded_model(record), choice, integers)
     return Artifacts(path.name, digest, tuple(targets), {path.name: record}, note=essentials.get(WARNING_KEY))
 
 
@@ -222,12 +240,12 @@ def _object(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _targets(path: Path, file: str, model: Model, choice: Choice) -> list[Target]:
+def _targets(path: Path, file: str, model: Model, choice: Choice, integers: Tolerance | None = None) -> list[Target]:
     static = None
     if file.endswith(_STATIC):
         sizes = sizes_to_try(model)[0]
         static = {**sizes, "batch": 1} if model.batched else sizes
-    return [Target(path, file, runtime, model, static) for runtime in choice.runtimes(file)]
+    return [Target(path, file, runtime, model, static, integers) for runtime in choice.runtimes(file)]
 
 
 def found_again(found: Artifacts) -> Source | None:

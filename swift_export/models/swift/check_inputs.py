@@ -103,6 +103,11 @@ class Given:
         """The file's name."""
         return self.clip.name
 
+    @property
+    def items(self) -> int:
+        """The number of clips in the file."""
+        return len(self.clip.array)
+
     def at(self, batch: int) -> Batch:
         """``batch`` clips, float32."""
         given = self.clip.array

@@ -131,11 +131,14 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
     return outputs
 
 
-def golden_tolerance(golden: Golden, where: Path) -> Tolerance:
+def golden_tolerance(golden: Golden, where: Path, integers: Tolerance | None = None) -> Tolerance:
     """The recorded tolerance; raises ArtifactError for one that no check allows.
 
     That is more than noise excuses, and not the tolerance of a coarser type than float32 in the model itself.
+    ``integers`` is the artifact's own tolerance if its weights are integers.
     """
+    if integers is not None:
+        return integers
     allowed = Tolerance(golden.relative_l2, golden.relative_max, golden.reason)
     coarse = [(one.relative_l2, one.relative_max) for one in (tolerance(name, "cpu") for name in FLOATING[2:])]
     if (allowed.relative_l2, allowed.relative_max) in coarse:

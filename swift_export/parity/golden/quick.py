@@ -148,7 +148,7 @@ def _jobs(path: Path, choice: Choice) -> Iterator[_Job | str]:
                 yield f"{folder / target.file}: {target.runtime.title} is not installed: {remedy(target.runtime)}"
                 continue
             assert artifact.golden
-            allowed = golden_tolerance(artifact.golden, folder / MANIFEST)
+            allowed = golden_tolerance(artifact.golden, folder / MANIFEST, target.integers)
             expected = read_golden(folder, found.manifest, name, target.model.batched)
             version = artifact.versions.get("swift-export", "of unknown version")
             recorded = found.records[target.file]

@@ -29,7 +29,7 @@ from swift_export.parity.measure.running import (
     values_of,
 )
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
-from swift_export.parity.measure.tolerances import POLICY, WIDEST, Limits, Tolerance, tolerance, widened
+from swift_export.parity.measure.tolerances import POLICY, WIDEST, Limits, Tolerance, coarser, tolerance, widened
 from swift_export.parity.results import Broken, Checked, ParityReport, RunTime, WeightsTag
 from swift_export.parity.structure.examining import Examination
 from swift_export.parity.targets import Subject, Target
@@ -81,7 +81,8 @@ def measure(subject: Subject, targets: Sequence[Target], plan: Plan, failed: Fai
         values = IntermediateValues(model, plan.device, plan.precision, plan.search, new_folder(folder / "values"))
         graphs = list(dict.fromkeys(target.path for target in targets if target.runtime is not REFERENCE))
         # Reading graphs takes one core and little memory, so it runs in parallel to the runtimes.
-        with Examination(graphs, model, new_folder(folder / "graphs")) as examination:
+        rounded = [target.path for target in targets if target.integers]
+        with Examination(graphs, model, new_folder(folder / "graphs"), rounded) as examination:
             # Before the reference, so that a file that does not load, or an absent GPU, is reported at once.
             broken: list[Broken] = []
             answers = _answers(jobs, plan, folder, failed or _or_broken(subject, broken))
@@ -197,7 +198,7 @@ def _checked(
     subject: Subject, target: Target, cases: Sequence[Case], answer: Answer, plan: Plan, expected: Expected
 ) -> Checked:
     model = target.model
-    allowed = plan.limits.applied(tolerance(answer.info.arithmetic, plan.device))
+    allowed = plan.limits.applied(coarser(tolerance(answer.info.arithmetic, plan.device), target.integers))
     # A user's limits apply to every type.
     floats = None if plan.limits.given else float_types(model)
     return Checked(

@@ -6,10 +6,25 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from swift_export.errors import UsageError
+from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.element_types import FLOATING
+from swift_export.quantization.record import Quantization
 
-__all__ = ["POLICY", "TOLERANCES", "WIDEST", "Limits", "Tolerance", "allowed_for", "of_sums", "tolerance", "widened"]
+__all__ = [
+    "INTEGER_TOLERANCES",
+    "POLICY",
+    "TOLERANCES",
+    "WIDEST",
+    "Limits",
+    "Tolerance",
+    "allowed_for",
+    "coarser",
+    "integer_tolerance",
+    "of_sums",
+    "recorded_tolerance",
+    "tolerance",
+    "widened",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,33 @@ TOLERANCES = {
     ),
 }
 
+_WEIGHTS_BY_EYE = "; the weights themselves are compared with the model's, each to half a step"
+
+#: The most that files with integer weights may differ, by method. An artifact records a tolerance of its own below it.
+INTEGER_TOLERANCES = {
+    "int8": Tolerance(
+        6e-2,
+        1.2e-1,
+        "a step of 8 bits is 1/127 of a channel's largest weight, one of 7 bits 1/127 of an activation's range: "
+        "0.5 % a product, which a dozen blocks add up to 2e-2 for the published sizes" + _WEIGHTS_BY_EYE,
+    ),
+    "weights-int8": Tolerance(
+        6e-2,
+        1.2e-1,
+        "a step of 8 bits is 1/128 of the largest of 32 weights: 0.5 % a product, 2e-2 after a dozen blocks of the "
+        "published sizes" + _WEIGHTS_BY_EYE,
+    ),
+    "weights-int4": Tolerance(
+        5e-1,
+        1.0,
+        "a step of 4 bits is 1/8 of the largest of 32 weights: 8 % a product, 0.2 after a dozen blocks of the "
+        "published sizes; more than half of the result would be noise" + _WEIGHTS_BY_EYE,
+    ),
+}
+
+#: What two kernels for the same integers, and other inputs, may add to a measured error.
+_SPREAD = 2.0
+
 _DOUBLE = Tolerance(
     1e-12,
     1e-12,
@@ -86,6 +128,47 @@ def tolerance(arithmetic: str, device: str) -> Tolerance:
     return TOLERANCES[arithmetic, device]
 
 
+def integer_tolerance(method: str, measured: tuple[float, float]) -> Tolerance:
+    """The tolerance of an artifact with integer weights, from its ``measured`` errors: L2 and largest.
+
+    It is twice the errors, at least float32's and at most the method's in `INTEGER_TOLERANCES`.
+    """
+    base, most = tolerance("float32", "cpu"), INTEGER_TOLERANCES[method]
+    relative_l2, relative_max = (
+        min(max(_SPREAD * error, least), limit)
+        for error, least, limit in zip(
+            measured,
+            (base.relative_l2, base.relative_max),
+            (most.relative_l2, most.relative_max),
+            strict=True,
+        )
+    )
+    return Tolerance(
+        relative_l2,
+        relative_max,
+        f"twice the largest error measured on inputs outside of the calibration, {measured[0]:.1e} and "
+        f"{measured[1]:.1e}, for other inputs and kernels; {most.reason}",
+    )
+
+
+def recorded_tolerance(record: Quantization, where: object) -> Tolerance:
+    """The tolerance in an artifact's own record; raises ArtifactError for one that no export of its method has."""
+    most = INTEGER_TOLERANCES[record.method]
+    found = (record.relative_l2, record.relative_max)
+    for value, limit in zip(found, (most.relative_l2, most.relative_max), strict=True):
+        if value is None or not 0 < value <= limit:
+            raise ArtifactError(
+                f"{where}: quantization: expected tolerances up to {most.relative_l2:g} and {most.relative_max:g} for "
+                f"{record.method}, found {found[0]} and {found[1]}; export again"
+            )
+    return Tolerance(record.relative_l2 or 0.0, record.relative_max or 0.0, record.reason or most.reason)
+
+
+def coarser(one: Tolerance, other: Tolerance | None) -> Tolerance:
+    """The wider of two tolerances, by L2."""
+    return one if other is None or one.relative_l2 > other.relative_l2 else other
+
+
 def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tolerance:
     """The tolerance for a computation in these floating-point types, which is that of the coarsest.
 
@@ -100,7 +183,7 @@ def allowed_for(floats: Collection[str], usual: Tolerance | None = None) -> Tole
     if coarsest == "float64":
         return _DOUBLE
     coarse = tolerance(coarsest, "cpu")
-    return coarse if coarse.relative_l2 > usual.relative_l2 else usual
+    return coarser(usual, coarse)
 
 
 def of_sums(allowed: Tolerance) -> Tolerance:

@@ -6,30 +6,40 @@ The project's own converter converts StableHLO, in memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as oir
+
+from swift_export.quantization.restoring import Rounded, restore
 
 __all__ = ["ArtifactGraphs", "read_graphs"]
 
 
 @dataclass(frozen=True)
 class ArtifactGraphs:
-    """Graphs by platform (``any`` for a common one), and the file's essentials."""
+    """Graphs by platform (``any`` for a common one), and the file's essentials.
+
+    ``rounded`` are the weights that were integers, by name.
+    """
 
     models: dict[str, oir.Model]
     metadata: dict[str, str]
+    rounded: dict[str, Rounded] = field(default_factory=dict)
 
 
-def read_graphs(path: Path) -> ArtifactGraphs:
-    """Read an artifact that its runtime has loaded; raises LoweringError for StableHLO without an ONNX equivalent."""
+def read_graphs(path: Path, *, rounded: bool = False) -> ArtifactGraphs:
+    """Read an artifact that its runtime has loaded; raises LoweringError for StableHLO without an ONNX equivalent.
+
+    With ``rounded``, integer weights of an ONNX file become float32 ones.
+    """
     if path.is_dir():
         return _savedmodel(path)
     if path.suffix == ".onnx":
         model = oir.load(path)
-        return ArtifactGraphs({"any": model}, dict(model.metadata_props))
+        found = restore(model) if rounded else {}
+        return ArtifactGraphs({"any": model}, dict(model.metadata_props), found)
     from swift_export.formats.stablehlo import module_in
     from swift_export.formats.stablehlo_module import essentials, read_module
 

@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as oir
 
 from swift_export.models.model import Setting
-from swift_export.system.arrays import little_endian
+from swift_export.quantization.restoring import Rounded
+from swift_export.system.arrays import little_endian, load_array
 
 __all__ = ["digests", "weight_identity"]
 
@@ -25,11 +26,19 @@ def digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {name: _digest(tensor) for name, tensor in tensors.items()}
 
 
-def weight_identity(path: Path, expected: Mapping[str, str]) -> Setting:
+def weight_identity(
+    path: Path,
+    expected: Mapping[str, str],
+    rounded: Mapping[str, Rounded] | None = None,
+    tensors: Mapping[str, str] | None = None,
+) -> Setting:
     """Whether the file at ``path`` contains every tensor of ``expected``, their `digests`.
 
-    If the file has a tensor of this name, as ONNX files do, that one must match; otherwise, any tensor may.
+    If the file has a tensor of this name, as ONNX files do, that one must match; otherwise, any tensor may. A tensor in
+    ``rounded`` must be what rounding gives of the model's, which is in a file of ``tensors``.
     """
+    if rounded and tensors:
+        return _rounded_identity(path, expected, rounded, tensors)
     if path.suffix == ".onnx":
         named = digests(dict(_whole(_initializers(path))))
         found = set(named.values())
@@ -38,6 +47,27 @@ def weight_identity(path: Path, expected: Mapping[str, str]) -> Setting:
     missing = [name for name, digest in expected.items() if named.get(name, digest) != digest or digest not in found]
     wanted = f"the {len(expected)} of the model, bit for bit"
     differ = f"{len(missing)} differ or are absent, such as {missing[0]}" if missing else wanted
+    return Setting("weights", "tensors", wanted, differ)
+
+
+def _rounded_identity(
+    path: Path, expected: Mapping[str, str], rounded: Mapping[str, Rounded], tensors: Mapping[str, str]
+) -> Setting:
+    numbers, steps = (
+        dict(_whole((name, getattr(tensor, part)) for name, tensor in rounded.items())) for part in ("numbers", "steps")
+    )
+    bits = max(tensor.bits for tensor in rounded.values())
+    exact = {name: digest for name, digest in expected.items() if name not in numbers}
+    named = digests(dict(_whole(_initializers(path))))
+    found = set(named.values())
+    wrong = [name for name, digest in exact.items() if named.get(name, digest) != digest or digest not in found]
+    wrong += [
+        name
+        for name, array in numbers.items()
+        if name not in tensors or not Rounded(array, steps[name], bits).is_of(load_array(tensors[name]))
+    ]
+    wanted = f"the {len(expected)} of the model, {len(numbers)} to half a step, the others bit for bit"
+    differ = f"{len(wrong)} differ or are absent, such as {wrong[0]}" if wrong else wanted
     return Setting("weights", "tensors", wanted, differ)
 
 
