@@ -127,8 +127,9 @@ def _check(options: argparse.Namespace, command: str, folder: Path) -> Report:
     run = Run(options.device, folder, weights, cases, search, options.seconds, missing)
     for row in rows:
         outcome = report.outcomes[row.name] = run.row(row, budget)
-        said = f" ({outcome.reason})" if outcome.reason else ""
-        _print_line(f"{report.elapsed_s():.0f} s: {row.name}: {outcome.status}{said}")
+        reason = f" ({outcome.reason})" if outcome.reason else ""
+        times = "".join(f", {t.batch}: {t.compute.median:.2f} ms" for t in outcome.timed)
+        _print_line(f"{report.elapsed_s():.0f} s: {row.name}: {outcome.status}{reason}{times}")
         if path is not None:
             report.write(path)
     if path is not None:
@@ -157,7 +158,7 @@ def _summary(report: Report) -> str:
     worst = max((c.relative_l2 for o in report.outcomes.values() for c in o.compared), default=math.nan)
     counts = [
         f"{status} {sum(outcome.status == status for outcome in report.outcomes.values())}"
-        for status in ("measured", "absent", "failed", "not run")
+        for status in ("measured", "absent", "failed", "stopped", "not run")
     ]
     failed = "; ".join(report.failures) or "nothing"
     return f"largest relative L2 {worst:.1e}; rows: {', '.join(counts)}; wrong or broken: {failed}"

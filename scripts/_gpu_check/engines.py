@@ -8,7 +8,7 @@ from pathlib import Path
 from _gpu_check.outcomes import Request
 from swift_export.errors import MachineError
 from swift_export.models.swift.config import SwiFTConfig
-from swift_export.runtimes.base import Session, check_device, check_precision
+from swift_export.runtimes.base import AbsentDevice, Session, check_device, check_precision
 from swift_export.runtimes.reference_file import read_reference
 from swift_export.runtimes.registry import RUNTIMES, require
 
@@ -17,24 +17,25 @@ __all__ = ["ENGINES", "load"]
 Engine = Callable[[Request], Session]
 
 
-def load(request: Request, notes: list[str]) -> Session:
-    """The session of a row; what a reader must know of it goes to ``notes``."""
+def load(request: Request) -> tuple[Session, str]:
+    """The session of a row, and a reason why the row fails although it can be measured, or none."""
     if request.engine in ENGINES:
-        return ENGINES[request.engine](request)
+        return ENGINES[request.engine](request), ""
     assert request.path is not None
     runtime, path = RUNTIMES[request.engine], Path(request.path)
     require(runtime)
     device, precision = check_device(request.device), check_precision(request.precision)
     try:
-        return runtime.adapter().load(path, device, precision)
+        return runtime.adapter().load(path, device, precision), ""
+    except AbsentDevice:
+        raise
     except MachineError as refusal:
-        if request.engine != "onnxruntime" or device == "cpu":
+        if request.engine != "onnxruntime":
             raise
-        from _gpu_check.onnx_sessions import nodes_on_cpu
+        from _gpu_check.onnx_sessions import MixedSession, nodes_on_cpu
 
-        # Which operators lack a kernel is what the next version needs to know.
-        notes.append(nodes_on_cpu(path, precision))
-        raise refusal
+        # What lacks a kernel, and what it costs, is worth more than the refusal alone.
+        return MixedSession(path, precision), f"{refusal}; {nodes_on_cpu(path, precision)}"
 
 
 def _config(request: Request) -> tuple[SwiFTConfig, dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from swift_export.runtimes.base import Arrays, Computation, Device, InputSpec, P
 from swift_export.runtimes.onnxruntime import CPU, CUDA, OnnxSession, Providers, cuda_options
 from swift_export.system.text import error_line, listed
 
-__all__ = ["GraphSession", "nodes_on_cpu"]
+__all__ = ["GraphSession", "MixedSession", "nodes_on_cpu"]
 
 #: Runs before the replay: two allocate memory, the third is captured.
 _CAPTURED_AFTER = 3
@@ -89,6 +90,16 @@ class GraphSession:
             self._sessions.clear()  # the memory of one shape is enough
             self._sessions[shapes] = _FixedSession(self._path, self._precision, self._providers, inputs)
         return self._sessions[shapes]
+
+
+class MixedSession(OnnxSession):
+    """A session in which the CPU runs what CUDA has no kernel for."""
+
+    def __init__(self, path: Path, precision: Precision):
+        providers: Providers = {CUDA: cuda_options(precision), CPU: {}}
+        super().__init__(path, "ONNX Runtime, CUDA and CPU", precision, providers)
+        self._device = "cuda"
+        self.info = replace(self.info, device=self._device)
 
 
 def nodes_on_cpu(path: Path, precision: Precision) -> str:

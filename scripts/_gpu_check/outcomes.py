@@ -92,13 +92,12 @@ class Spread:
 class Timed:
     """The times of one batch size.
 
-    ``compute`` has the clips on the device and leaves the features there, ``call`` is from array to array. ``first_s``
-    includes compiling. ``memory`` is the memory in bytes that the process holds on the device, ``joules`` the energy
-    that the card uses for one clip.
+    ``compute`` has the clips on the device and leaves the features there, ``call`` is from array to array. ``memory``
+    is the most in bytes that the process has held on the device so far, ``joules`` the energy that the card uses for
+    one clip.
     """
 
     batch: int
-    first_s: float
     compute: Spread
     call: Spread
     memory: int | None
@@ -109,8 +108,8 @@ class Timed:
 class Outcome:
     """What is known of a row so far.
 
-    ``status`` is ``measured``, ``absent`` (nothing here can run it), ``failed`` or ``not run``, with the ``reason``;
-    while its process works, it is ``running``.
+    ``status`` is ``measured``, ``absent`` (nothing here can run it), ``failed``, ``stopped`` (after its share of the
+    time) or ``not run``, with the ``reason``; while its process works, it is ``running``. Whatever was measured counts.
     """
 
     status: str = "running"

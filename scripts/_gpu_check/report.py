@@ -28,7 +28,7 @@ PACKAGES = (
     *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
 PARITY = ("row", "input", "clips", "relative L2", "largest", "allowed", "result")
-TIMES = ("row", "clips", "compute ms", "call ms", "clips/s", "of the roofline", "device MB", "J/clip", "first call s")
+TIMES = ("row", "clips", "compute ms", "call ms", "clips/s", "of the roofline", "device MB", "J/clip")
 BARS = ("figure", "limit", "stretch goal", "measured", "")
 
 
@@ -51,8 +51,9 @@ class Report:
         for row in self.rows:
             outcome = self.outcomes.get(row.name, Outcome())
             lines += [f"{row.name}: input {c.input}, {c.batch} clips: {c.text}" for c in outcome.wrong]
-            if outcome.status == "failed" and row.ours:
-                lines.append(f"{row.name}: {outcome.reason}")
+            broken = outcome.status == "failed" or (outcome.status == "stopped" and not outcome.compared)
+            if broken and row.ours:
+                lines.append(f"{row.name}: {outcome.status}: {outcome.reason}")
         return lines
 
     @property
@@ -80,7 +81,7 @@ class Report:
         lines += table(PARITY, self.parity_rows())
         lines += ["", "## Time", "", *_NOTES, "", *table(TIMES, self.time_rows()), "", "## Peaks", ""]
         lines += self._peaks() or ["Not measured."]
-        lines += ["", "## Not measured", "", *(self._unmeasured() or ["Nothing."])]
+        lines += ["", "## Not measured, or not in full", "", *(self._unmeasured() or ["Nothing."])]
         lines += ["", "## Notes", "", *(self._how() or ["None."])]
         return "\n".join(lines) + "\n"
 
@@ -131,10 +132,9 @@ class Report:
                 self._roofline(row, times),
                 "-" if times.memory is None else f"{times.memory / 1e6:.0f}",
                 "-" if times.joules is None else f"{times.joules:.2g}",
-                f"{times.first_s:.1f}",
             )
             for row in self.rows
-            for times in self.outcomes.get(row.name, Outcome()).timed
+            for times in sorted(self.outcomes.get(row.name, Outcome()).timed, key=lambda times: times.batch)
         ]
 
     def _roofline(self, row: Row, times: Timed) -> str:
@@ -179,7 +179,7 @@ _NOTES = (
     "Medians of warm calls, with quartiles. Compute: the clips lie on the device, the features stay there; call: from",
     "NumPy array to NumPy array. Clips/s and roofline go with compute: the time that the definition's products and the",
     "unavoidable bytes take at the measured peaks, over the measured time. Forms with fewer products can exceed 100 %.",
-    "Device MB: what the process holds, as the driver counts it, up to this batch size. First call: with compiling.",
+    "Device MB: the most that the process has held so far, as the driver counts it.",
 )
 
 

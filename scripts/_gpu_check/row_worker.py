@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     outcome = Outcome()
     try:
         _run(request, outcome, lambda: write_outcome(outcome, folder))
-        outcome.status = "measured"
+        outcome.status = "failed" if outcome.reason else "measured"
     except (AbsentDevice, UsageError) as error:
         outcome.status, outcome.reason = "absent", str(error)
     except SwiftExportError as error:
@@ -79,60 +79,47 @@ def _run(request: Request, outcome: Outcome, save: Callable[[], None]) -> None:
     card = find_card() if request.device == "gpu" else None
     before = card.used_bytes() if card else None
     start = time.perf_counter()
-    session = load(request, outcome.notes)
+    session, outcome.reason = load(request)
     outcome.load_s = time.perf_counter() - start
     info = session.info
     outcome.runtime = f"{info.name} {info.version}"
     settings = [f"{name} {value}" for name, value in info.settings.items()]
     outcome.how = "; ".join([f"on {info.device}", *settings, f"providers {', '.join(info.providers)}"])
     save()
-    first = _compare_all(request, session, outcome, save)
+    allowed = tolerance(request.precision, request.device)
     for batch in request.batches:
         try:
-            outcome.timed.append(_timed(request, session, batch, first, before))
+            for case in request.cases:
+                if len(case.clips) == batch:
+                    outcome.compared.append(_compared(case, session, allowed))
+                    save()
+            outcome.timed.append(_timed(request, session, batch, before))
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or not outcome.compared:
                 raise
             outcome.notes.append(f"batch {batch}: out of memory")
-            return
         save()
 
 
-def _compare_all(request: Request, session: Session, outcome: Outcome, save: Callable[[], None]) -> dict[int, float]:
-    """Compare every case; returns the seconds of the first call at each batch size, which may compile."""
-    allowed, first = _allowed(request), dict[int, float]()
-    for case in request.cases:
-        clips = _joined(case.clips)
-        start = time.perf_counter()
-        found = session({INPUT: clips})[OUTPUT]
-        first.setdefault(len(clips), time.perf_counter() - start)
-        difference = compare(found, load_array(case.expected))
-        outcome.compared.append(
-            Compared(
-                case.input,
-                len(clips),
-                difference.relative_l2,
-                difference.relative_max,
-                allowed.relative_l2,
-                allowed.relative_max,
-                difference.within(allowed),
-                str(difference),
-            )
-        )
-        save()
-    return first
+def _compared(case: CaseFiles, session: Session, allowed: Tolerance) -> Compared:
+    clips = _joined(case.clips)
+    difference = compare(session({INPUT: clips})[OUTPUT], load_array(case.expected))
+    return Compared(
+        case.input,
+        len(clips),
+        difference.relative_l2,
+        difference.relative_max,
+        allowed.relative_l2,
+        allowed.relative_max,
+        difference.within(allowed),
+        str(difference),
+    )
 
 
-def _allowed(request: Request) -> Tolerance:
-    return tolerance(request.precision, request.device)
-
-
-def _timed(request: Request, session: Session, batch: int, first: Mapping[int, float], before: int | None) -> Timed:
+def _timed(request: Request, session: Session, batch: int, before: int | None) -> Timed:
     clips = next(case.clips for case in reversed(request.cases))
     inputs = {INPUT: _joined([clips[item % len(clips)] for item in range(batch)])}
-    start = time.perf_counter()
-    session(inputs)
-    first_s = first.get(batch, time.perf_counter() - start)
+    session(inputs)  # compiles, if no comparison did
     call = Timing(timed(lambda: session(inputs), LEAST, request.seconds))
     compute = session.place(inputs)
     compute()
@@ -144,7 +131,7 @@ def _timed(request: Request, session: Session, batch: int, first: Mapping[int, f
         energy = ((card.joules() or joules) - joules) / (batch * len(times.seconds))
     used = card.used_bytes() if card else None
     memory = None if used is None or before is None else max(0, used - before)
-    return Timed(batch, first_s, Spread.of(times), Spread.of(call), memory, energy)
+    return Timed(batch, Spread.of(times), Spread.of(call), memory, energy)
 
 
 def _joined(files: Sequence[str]) -> np.ndarray:
