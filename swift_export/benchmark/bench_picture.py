@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from swift_export.benchmark.bench_rows import Benchmark, Row
-from swift_export.benchmark.bench_table import facts, milliseconds
+from swift_export.benchmark.bench_table import digits, facts, milliseconds
 from swift_export.runtimes.registry import Kind, kind_of
 from swift_export.scans.picture.canvas import (
     BRAIN,
@@ -95,7 +95,7 @@ def _draw_group(canvas: Canvas, bench: Benchmark, top: int, items: int, rows: Se
         for x in (low, high):
             canvas.line((x, middle - 5), (x, middle + 5), INK, 2)
         _write_name(canvas, row, y + _BAR - 4)
-        figures = [milliseconds(timing), f"{row.items_per_s:.4g}", "" if row.ratio is None else f"{row.ratio:.2f}"]
+        figures = [milliseconds(timing), digits(row.items_per_s), "" if row.ratio is None else f"{row.ratio:.2f}"]
         for x, figure in zip(_AT, figures, strict=True):
             canvas.write(right + x, y + _BAR - 4, figure, 15, INK if x == _AT[0] else MUTED, "rs")
     bases = [row for row in rows if row.ratio is not None and row.baseline is row.compute and row.timing]

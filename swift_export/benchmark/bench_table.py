@@ -9,7 +9,7 @@ from swift_export.benchmark.bench_rows import Benchmark, Row, machine_facts
 from swift_export.system.rounds import Timing
 from swift_export.system.text import one_line, plural
 
-__all__ = ["Column", "conditions", "facts", "failures", "markdown", "milliseconds", "notes", "table"]
+__all__ = ["Column", "conditions", "digits", "facts", "failures", "markdown", "milliseconds", "notes", "table"]
 
 _NONE = "–"
 #: A larger difference between files of the same weights is no rounding of any precision.
@@ -49,21 +49,28 @@ def _columns(bench: Benchmark) -> list[Column]:
         Column("ms", lambda row: milliseconds(row.timing)),
         Column("±", lambda row: f"{row.timing.spread:.0%}" if row.timing else _NONE),
         Column("with copies", lambda row: milliseconds(Timing(row.copied)) if row.copied else _NONE),
-        Column(f"{item}s/s", lambda row: _cell(row.items_per_s, "{:.4g}")),
+        Column(f"{item}s/s", lambda row: digits(row.items_per_s)),
         Column("ratio", lambda row: _cell(row.ratio, "{:.2f}")),
         Column("load s", lambda row: _cell(row.load_s, "{:.2f}")),
         Column("first s", lambda row: _cell(row.first_s, "{:.2f}")),
         Column("peak MB", lambda row: _cell(row.peak, "{:.0f}", 1e6)),
         Column("card MB", lambda row: _cell(row.device_memory, "{:.0f}", 1e6)),
         Column(f"J/{item}", lambda row: _cell(row.joules, "{:.3g}")),
-        Column("per 1,000", lambda row: _cell(row.cost(price), "{:.4g}")),
+        Column("per 1,000", lambda row: digits(row.cost(price))),
         Column("rel. L2", lambda row: _cell(row.relative_l2, "{:.1e}")),
     ]
 
 
 def milliseconds(timing: Timing | None) -> str:
-    """The median in milliseconds, with four digits."""
-    return _cell(timing.median if timing else None, "{:.4g}", 1e-3)
+    """The median in milliseconds."""
+    return digits(1e3 * timing.median if timing else None)
+
+
+def digits(value: float | None) -> str:
+    """A number with four digits, or all of its whole ones."""
+    if value is None:
+        return _NONE
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _cell(value: float | None, text: str, scale: float = 1.0) -> str:
@@ -99,7 +106,7 @@ def conditions(bench: Benchmark) -> list[str]:
         "card MB": "card MB: what the process took on the card.",
         f"J/{item}": f"J/{item}: by the counter of {' and '.join(bench.energy_of.values())}, idle power included.",
         "per 1,000": f"per 1,000: price of 1,000 {item}s at {bench.price_per_hour} per hour.",
-        "rel. L2": "rel. L2: difference of the outputs from the baseline's, of the same weights.",
+        "rel. L2": "rel. L2: difference of the outputs from the baseline's, unless the weights differ.",
     }
     return [sentence for head, sentence in said.items() if head in heads]
 

@@ -12,7 +12,7 @@ from swift_export.models import Model
 from swift_export.models.drawing import default_sizes
 from swift_export.models.model import Sizes
 from swift_export.parity.targets import Artifacts, Choice, Target
-from swift_export.runtimes.base import Device, Precision
+from swift_export.runtimes.base import Device, Precision, file_label
 from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, require
 from swift_export.system.text import listed, plural
 
@@ -128,10 +128,11 @@ def find_contenders(found: Sequence[Artifacts], wanted: Wanted) -> Lineup:
     wanted.check()
     contenders: list[Contender] = []
     skipped: dict[Skipped, None] = {}
+    names = _names(found)
     for artifacts in found:
         # The choice of the format's own runtime gives one target a file.
         for target in artifacts.targets:
-            name = _name(artifacts, target, found)
+            name = names[target.path]
             for device, precision in itertools.product(wanted.devices, wanted.precisions):
                 for runtime in _runtimes(target, wanted, device, precision):
                     try:
@@ -164,14 +165,21 @@ def _runtimes(target: Target, wanted: Wanted, device: Device, precision: Precisi
     return Choice(wanted.runtimes, not wanted.runtimes, device, precision).runtimes(target.file)
 
 
-def _name(artifacts: Artifacts, target: Target, found: Sequence[Artifacts]) -> str:
-    """The file's name, with as much of its folder as distinguishes the paths."""
-    if len(found) == 1:
-        return target.file
-    names = [Path(other.root).resolve().name for other in found]
-    own = names[found.index(artifacts)]
-    root = own if names.count(own) == 1 else artifacts.root
-    return root if artifacts.manifest is None else f"{root}/{target.file}"
+def _names(found: Sequence[Artifacts]) -> dict[Path, str]:
+    """A name for each file: its place in its artifact folder, with as much before it as distinguishes it."""
+    least = {}
+    for target in (target for artifacts in found for target in artifacts.targets):
+        inside = max(len(Path(target.file).parts), len(Path(file_label(target.path)).parts))
+        least[target.path] = inside
+    parts = {path: path.absolute().parts for path in least}
+    several = len({parts[path][:-inside] for path, inside in least.items()}) > 1
+    names = {}
+    for path, inside in least.items():
+        count = inside + several
+        while any(parts[other][-count:] == parts[path][-count:] for other in parts if parts[other] != parts[path]):
+            count += 1
+        names[path] = "/".join(parts[path][-count:])
+    return names
 
 
 def _sizes(target: Target, batch: int | None, given: Sizes) -> Sizes:

@@ -53,7 +53,9 @@ def bench(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="ARTIFACT...", help="Artifact folders, parts of them, or single files.", show_default=False
+            metavar="ARTIFACT...",
+            help="Artifact folders, parts of them, or single files, also of other programs.",
+            show_default=False,
         ),
     ],
     runtimes: Annotated[
@@ -182,7 +184,7 @@ def bench(
     from swift_export.benchmark.bench_rows import Benchmark
     from swift_export.benchmark.benchmarking import run_benchmark
     from swift_export.benchmark.contenders import Wanted, find_contenders
-    from swift_export.parity.targets import find_artifacts
+    from swift_export.parity.targets import find_any
     from swift_export.runtimes.base import check_device, check_precision
 
     wanted = Wanted(
@@ -193,7 +195,7 @@ def bench(
         _sizes(sizes),
     )
     console = Console(quiet, json=answer.wanted)
-    found = [find_artifacts(path) for path in paths]
+    found = [find_any(path) for path in paths]
     lineup = find_contenders(found, wanted)
     baseline = lineup.contenders[0] if against is None else lineup.first(against)
     clips = given_clips(files, found, console, max(one.items for one in lineup.contenders))

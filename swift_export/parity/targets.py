@@ -12,7 +12,7 @@ from swift_export.artifacts.inspect import artifact_folder, verified_units
 from swift_export.artifacts.layout import FORMATS, MANIFEST, PORTABLE_B1_FILE
 from swift_export.artifacts.manifest import Manifest
 from swift_export.errors import ArtifactError, UsageError
-from swift_export.formats.facts import read_facts
+from swift_export.formats.facts import Facts, read_facts
 from swift_export.formats.metadata import (
     ARCHITECTURE_KEY,
     HEAD_KEY,
@@ -39,6 +39,7 @@ __all__ = [
     "Choice",
     "Subject",
     "Target",
+    "find_any",
     "find_artifacts",
     "find_subject",
     "found_again",
@@ -170,7 +171,21 @@ def find_artifacts(path: Path, choice: Choice = OWN) -> Artifacts:
     changed or foreign files.
     """
     folder = artifact_folder(path)
-    return _single(path, choice) if folder is None else _in_folder(path, folder, choice)
+    return _single(path, read_facts(path), choice) if folder is None else _in_folder(path, folder, choice)
+
+
+def find_any(path: Path, choice: Choice = OWN) -> Artifacts:
+    """As `find_artifacts`, and files of other programs, of which only the signature is known; their digest is empty."""
+    folder = artifact_folder(path)
+    if folder is not None:
+        return _in_folder(path, folder, choice)
+    facts = read_facts(path)
+    if WEIGHTS_KEY in facts.details.get("metadata", {}):
+        return _single(path, facts, choice)
+    record = Recorded("custom", {}, {}, facts.signature, str(path))
+    return Artifacts(
+        path.name, "", tuple(_targets(path, path.name, recorded_model(record), choice)), {path.name: record}
+    )
 
 
 def _in_folder(path: Path, folder: Path, choice: Choice) -> Artifacts:
@@ -207,8 +222,7 @@ def _integers_in(manifest: Manifest, format_name: str, folder: Path) -> Toleranc
     return None if found is None else recorded_tolerance(found, folder / MANIFEST)
 
 
-def _single(path: Path, choice: Choice) -> Artifacts:
-    facts = read_facts(path)
+def _single(path: Path, facts: Facts, choice: Choice) -> Artifacts:
     essentials: Mapping[str, str] = facts.details.get("metadata", {})
     try:
         digest = essentials[WEIGHTS_KEY]

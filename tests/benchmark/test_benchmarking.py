@@ -13,11 +13,11 @@ import pytest
 import swift_export
 from swift_export.benchmark.bench_picture import draw_benchmark
 from swift_export.benchmark.bench_rows import Benchmark, Row
-from swift_export.benchmark.bench_table import failures, markdown, notes, table
+from swift_export.benchmark.bench_table import digits, failures, markdown, notes, table
 from swift_export.benchmark.benchmarking import run_benchmark
 from swift_export.benchmark.contenders import Lineup, Wanted, find_contenders
 from swift_export.errors import UsageError
-from swift_export.parity.targets import Artifacts, find_artifacts
+from swift_export.parity.targets import Artifacts, find_any, find_artifacts
 from swift_export.runtimes.base import AbsentDevice
 
 
@@ -169,6 +169,40 @@ def test_a_file_of_one_size_takes_part_only_in_that_batch(artifacts: Artifacts) 
     assert [one.reason for one in lineup.skipped] == ["--batch 4: it takes only 1 item at once"]
 
 
+def test_a_file_of_another_program_is_measured_by_its_signature(tmp_path: Path) -> None:
+    import onnx
+
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT16, ["batch", 3]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "other", [x], [y])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    onnx.save(model, tmp_path / "other.onnx")
+    bench = benchmark(find_contenders([find_any(tmp_path / "other.onnx")], Wanted(["onnxruntime"], batches=(5,))))
+
+    run_benchmark(bench)
+
+    (row,) = bench.rows
+    assert (row.status, row.reason, row.contender.sizes) == ("measured", "", {"batch": 5})
+    assert bench.item == "item"
+
+
+def test_names_hold_what_distinguishes_files_and_no_more(artifacts: Artifacts, tmp_path: Path) -> None:
+    def names(*found: Artifacts) -> list[str]:
+        return [one.artifact for one in find_contenders(found, Wanted(["onnxruntime"])).contenders]
+
+    (target,) = artifacts.targets
+    folder = Path(artifacts.root)
+    twice = replace(artifacts, targets=(replace(target, path=tmp_path / "other" / target.file),))
+    same = replace(artifacts, targets=(replace(target, path=tmp_path / folder.name / target.file),))
+    alone = replace(artifacts, targets=(replace(target, path=tmp_path / "a.onnx", file="a.onnx"),))
+    beside = replace(artifacts, targets=(replace(target, path=tmp_path / "b.onnx", file="b.onnx"),))
+    assert names(artifacts) == names(artifacts, artifacts)[:1] == ["onnx/model.onnx"]
+    assert names(artifacts, twice) == ["lookup/onnx/model.onnx", "other/onnx/model.onnx"]
+    assert names(artifacts, same) == [
+        f"{path.parent.name}/lookup/onnx/model.onnx" for path in (folder, tmp_path / "lookup")
+    ]
+    assert names(alone, beside) == ["a.onnx", "b.onnx"]
+
+
 def test_the_baseline_is_the_first_row_with_all_words(artifacts: Artifacts) -> None:
     lineup = find_contenders([artifacts], Wanted(["onnxruntime"], batches=(1, 4)))
     assert lineup.first("cpu, onnxruntime") is lineup.contenders[0]
@@ -177,6 +211,13 @@ def test_the_baseline_is_the_first_row_with_all_words(artifacts: Artifacts) -> N
         match=r"--against openvino: expected words of a row, one of: onnx/model.onnx onnxruntime cpu float32$",
     ):
         lineup.first("openvino")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.0123412, "0.01234"), (12.345, "12.35"), (999.94, "999.9"), (11614.2, "11,614")]
+)
+def test_numbers_have_four_digits_or_all_that_are_whole(value: float | None, text: str) -> None:
+    assert digits(value) == text
 
 
 def test_a_row_without_times_has_no_figures(artifacts: Artifacts) -> None:
