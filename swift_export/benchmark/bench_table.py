@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from swift_export.benchmark.bench_rows import Benchmark, Row, machine_facts
@@ -12,6 +12,8 @@ from swift_export.system.text import one_line, plural
 __all__ = ["Column", "conditions", "digits", "facts", "failures", "markdown", "milliseconds", "notes", "table"]
 
 _NONE = "–"
+#: Columns that a narrow terminal does without, in this order.
+_LESS = ("first s", "load s", "±", "with copies", "peak MB", "card MB")
 #: A larger difference between files of the same weights is no rounding of any precision.
 SUSPICIOUS = 0.05
 
@@ -25,11 +27,17 @@ class Column:
     number: bool = True
 
 
-def table(bench: Benchmark) -> tuple[list[str], list[list[str]], set[str]]:
-    """Headings, rows of text and the headings of numbers; columns in which nothing is said are left out."""
+def table(bench: Benchmark, width: int | None = None) -> tuple[list[str], list[list[str]], set[str]]:
+    """Headings, rows of text and the headings of numbers.
+
+    Columns in which nothing is said are left out, and of those in `_LESS` as many as do not fit into ``width``.
+    """
     rows = bench.measured
     shown = [(column, [column.cell(row) for row in rows]) for column in _columns(bench)]
     shown = [(column, cells) for column, cells in shown if any(cell not in ("", _NONE) for cell in cells)]
+    for less in _LESS:
+        if width is not None and sum(2 + max(map(len, [column.head, *cells])) for column, cells in shown) - 2 > width:
+            shown = [(column, cells) for column, cells in shown if column.head != less]
     numbers = {column.head for column, _ in shown if column.number}
     heads = [column.head for column, _ in shown]
     return heads, [list(cells) for cells in zip(*(cells for _, cells in shown), strict=True)], numbers
@@ -93,12 +101,12 @@ def facts(bench: Benchmark) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def conditions(bench: Benchmark) -> list[str]:
-    """How to read the columns, one sentence a line; only of those that are shown."""
-    heads, _, _ = table(bench)
+def conditions(bench: Benchmark, heads: Collection[str]) -> list[str]:
+    """How to read columns, one sentence a line."""
     item = bench.item
     said = {
-        "ms": "ms: median of a call, with the inputs in the runtime's memory; ±: half the distance of the quartiles.",
+        "ms": "ms: median of a call, with the inputs in the runtime's memory.",
+        "±": "±: half the distance of the quartiles from each other, relative to the median.",
         "with copies": "with copies: ms from arrays to arrays.",
         "ratio": "ratio: to the baseline of the same batch size in the same rounds; below 1 is faster.",
         "first s": "first s: the first call, which may compile.",
@@ -143,7 +151,7 @@ def markdown(bench: Benchmark, picture: str | None = None) -> str:
         lines += [f"![Milliseconds of each row]({picture})", ""]
     lines += [f"| {' | '.join(heads)} |", f"|{'|'.join('--:' if head in numbers else '---' for head in heads)}|"]
     lines += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
-    lines += ["", *(f"- {sentence}" for sentence in conditions(bench))]
+    lines += ["", *(f"- {sentence}" for sentence in conditions(bench, heads))]
     lines += [f"- {_plain(line)}" for line in notes(bench)]
     lines += [f"- failed: {_plain(line)}" for line in failures(bench)]
     return "\n".join(lines) + "\n"

@@ -236,9 +236,9 @@ def _show(benchmark: Benchmark, console: Console) -> None:
 
     console.facts(facts(benchmark))
     if benchmark.measured:
-        heads, rows, figures = table(benchmark)
+        heads, rows, figures = table(benchmark, console.width)
         console.table(heads, rows, numbers=figures)
-        for sentence in conditions(benchmark):
+        for sentence in conditions(benchmark, heads):
             console.line(sentence, style="dim")
     for line in notes(benchmark):
         console.line(f"note: {line}")

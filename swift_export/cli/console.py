@@ -59,6 +59,11 @@ class Console:
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH
 
+    @property
+    def width(self) -> int:
+        """Characters in a line of the terminal."""
+        return self._out.width
+
     def line(self, text: str, style: str | None = None) -> None:
         """Print one line without wrapping; of a very long one, only the beginning and the end."""
         self._out.print(shortened(text), style=style, soft_wrap=True)

@@ -7,18 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import swift_export
+from swift_export.benchmark import benchmarking
 from swift_export.benchmark.bench_picture import draw_benchmark
 from swift_export.benchmark.bench_rows import Benchmark, Row
-from swift_export.benchmark.bench_table import digits, failures, markdown, notes, table
+from swift_export.benchmark.bench_table import conditions, digits, failures, markdown, notes, table
 from swift_export.benchmark.benchmarking import run_benchmark
 from swift_export.benchmark.contenders import Lineup, Wanted, find_contenders
 from swift_export.errors import UsageError
 from swift_export.parity.targets import Artifacts, find_any, find_artifacts
 from swift_export.runtimes.base import AbsentDevice
+from swift_export.system.energy import Energy
 
 
 def lookup(table: jnp.ndarray, rows: jnp.ndarray) -> jnp.ndarray:
@@ -77,6 +78,9 @@ def test_the_table_shows_only_columns_that_say_something(measured: Benchmark) ->
     assert not {"device", "precision", "card MB", "rel. L2"} & {*heads}
     assert [row[heads.index("batch")] for row in rows] == ["9", "20"]
     assert {"artifact", "sizes"} & numbers == set()
+    narrow, _, _ = table(measured, 75)
+    assert not {"first s", "load s"} & {*narrow}
+    assert {"artifact", "ms", "ratio"} <= {*narrow}
     page = markdown(measured, "benchmark.png")
     assert page.count("\n| onnx/model.onnx | onnxruntime |") == 2
     assert "- failed: a\\|b.onnx onnxruntime" in page
@@ -88,9 +92,9 @@ def test_the_data_are_json_and_the_picture_is_the_same_each_time(measured: Bench
     assert plain["rows"][0]["quartiles_s"][0] <= plain["rows"][0]["median_s"] <= plain["rows"][0]["quartiles_s"][1]
     assert plain["against"] == "onnx/model.onnx onnxruntime cpu float32"
     assert plain["machine"]["processors"] >= 1
-    pixels = np.asarray(draw_benchmark(measured))
-    assert (pixels == np.asarray(draw_benchmark(measured))).all()
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    picture = draw_benchmark(measured)
+    assert picture == draw_benchmark(measured)
+    assert len(picture.getcolors(1 << 20)) > 10
 
 
 def test_figures_are_to_the_baseline_and_a_wrong_output_is_told(artifacts: Artifacts, tmp_path: Path) -> None:
@@ -130,6 +134,23 @@ def test_what_was_measured_before_an_interrupt_is_kept(artifacts: Artifacts) -> 
         run_benchmark(bench, progress=interrupt)
     assert [(row.status, bool(row.compute)) for row in bench.rows] == [("measured", True), ("waiting", False)]
     assert "not reached: 1 row" in notes(bench)
+
+
+def test_energy_is_that_of_calls_on_their_own(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarking, "package_energy", lambda: Energy("a meter", iter([10.0, 30.0]).__next__))
+    monkeypatch.setattr(benchmarking, "_ENERGY_S", 0.01)
+    bench = benchmark(find_contenders([artifacts], Wanted(["onnxruntime"], batches=(2,))))
+
+    run_benchmark(bench)
+
+    (row,) = bench.rows
+    assert row.joules is not None
+    calls = 20 / row.joules / row.contender.items
+    assert calls == pytest.approx(round(calls))
+    assert calls >= 1
+    heads, _, _ = table(bench)
+    assert "J/item" in heads
+    assert any("the counter of a meter" in sentence for sentence in conditions(bench, heads))
 
 
 @pytest.mark.parametrize(
