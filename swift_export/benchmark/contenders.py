@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,43 +126,43 @@ def find_contenders(found: Sequence[Artifacts], wanted: Wanted) -> Lineup:
     Raises UsageError if nothing can be measured, and the errors of `Wanted.check`.
     """
     wanted.check()
-    contenders: list[Contender] = []
-    skipped: dict[Skipped, None] = {}
     names = _names(found)
-    for artifacts in found:
-        # The choice of the format's own runtime gives one target a file.
-        for target in artifacts.targets:
-            name = names[target.path]
-            for device, precision in itertools.product(wanted.devices, wanted.precisions):
-                for runtime in _runtimes(target, wanted, device, precision):
-                    try:
-                        require(runtime)
-                        check_ability(runtime, device, precision)
-                    except SwiftExportError as error:
-                        skipped[Skipped(f"{name} in {runtime.title}", str(error))] = None
-                        continue
-                    for batch in wanted.batches or (None,):
-                        try:
-                            sizes = _sizes(target, batch, wanted.sizes or {})
-                        except UsageError as error:
-                            skipped[Skipped(name, str(error))] = None
-                            continue
-                        row = (name, target.path, runtime, device, precision, target.model, artifacts.digest, sizes)
-                        contenders.append(Contender(*row))
+    rows = [
+        row
+        for artifacts in found
+        # Artifacts in the format's own runtime have one target a file.
+        for target in artifacts.targets
+        for row in _rows(target, artifacts.digest, names[target.path], wanted)
+    ]
+    contenders = [row for row in rows if isinstance(row, Contender)]
+    skipped = tuple(dict.fromkeys(row for row in rows if isinstance(row, Skipped)))
     if not contenders:
-        reasons = dict.fromkeys(f"{one.what}: {one.reason}" for one in skipped)
-        where = ", ".join(artifacts.root for artifacts in found)
-        what = (
-            f"none of {', '.join(wanted.runtimes)} reads the files in" if wanted.runtimes else "nothing to measure in"
-        )
-        raise UsageError("; ".join(reasons) or f"{what} {where}")
+        reasons = "; ".join(f"{one.what}: {one.reason}" for one in skipped)
+        roots = ", ".join(artifacts.root for artifacts in found)
+        raise UsageError(reasons or f"none of {', '.join(wanted.runtimes)} reads the files in {roots}")
     contenders.sort(key=lambda contender: contender.items)
     clips = all(record.swift is not None for artifacts in found for record in artifacts.records.values())
-    return Lineup(tuple(contenders), tuple(skipped), clips, any(artifacts.note is not None for artifacts in found))
+    return Lineup(tuple(contenders), skipped, clips, any(artifacts.note is not None for artifacts in found))
 
 
-def _runtimes(target: Target, wanted: Wanted, device: Device, precision: Precision) -> list[Runtime]:
-    return Choice(wanted.runtimes, not wanted.runtimes, device, precision).runtimes(target.file)
+def _rows(target: Target, digest: str, name: str, wanted: Wanted) -> Iterator[Contender | Skipped]:
+    """The rows of one file, and those that cannot be."""
+    for device, precision in itertools.product(wanted.devices, wanted.precisions):
+        choice = Choice(wanted.runtimes, not wanted.runtimes, device, precision)
+        for runtime in choice.runtimes(target.file):
+            try:
+                require(runtime)
+                check_ability(runtime, device, precision)
+            except SwiftExportError as error:
+                yield Skipped(f"{name} in {runtime.title}", str(error))
+                continue
+            for batch in wanted.batches or (None,):
+                try:
+                    sizes = _sizes(target, batch, wanted.sizes or {})
+                except UsageError as error:
+                    yield Skipped(name, str(error))
+                else:
+                    yield Contender(name, target.path, runtime, device, precision, target.model, digest, sizes)
 
 
 def _names(found: Sequence[Artifacts]) -> dict[Path, str]:
