@@ -64,7 +64,7 @@ from swift_export.converter.passes.softmax import fuse_softmax
 from swift_export.converter.passes.split import merge_slices
 from swift_export.converter.passes.split_products import split_products
 from swift_export.converter.passes.sunk_scales import sink_scales
-from swift_export.converter.passes.turn import turn_products
+from swift_export.converter.passes.turn import turn_products, turn_rows
 from swift_export.converter.passes.unit_axes import sink_unit_axes
 from swift_export.converter.passes.unused import remove_unused
 from swift_export.converter.passes.weighted_sums import fold_weighted_sums
@@ -108,6 +108,7 @@ STANDARD: tuple[Pass, ...] = (
     reduce_before_moves,
     merge_reductions,
     turn_products,
+    turn_rows,
     merge_transposes,
     flatten_biases,
     fuse_gemm,

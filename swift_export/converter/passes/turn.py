@@ -16,7 +16,10 @@ from swift_export.converter.passes.match import (
     swapped,
 )
 
-__all__ = ["turn_products"]
+__all__ = ["turn_products", "turn_rows"]
+
+#: Fewest columns of a product that fill the registers of wide processors.
+WIDE = 16
 
 
 def turn_products(graph: oir.Graph) -> int:
@@ -47,5 +50,28 @@ def turn_products(graph: oir.Graph) -> int:
         columns = new_value(graph, node, "Transpose", [a], [sizes(a)[p] for p in swap], {"perm": swap})
         product = new_value(graph, node, "MatMul", [inputs(turned)[0], columns], flipped)
         replace(graph, node.outputs[0], new_value(graph, node, "Transpose", [product], shape, {"perm": swap}))
+        count += 1
+    return count
+
+
+def turn_rows(graph: oir.Graph) -> int:
+    """``xᵀ·Wᵀ`` with a matrix W -> ``(W·x)ᵀ`` if the result is smaller than x: it is the cheaper one to transpose."""
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MatMul":
+            continue
+        a, b = inputs(node)
+        turned, matrix = made_by(a, "Transpose"), made_by(b, "Transpose")
+        if turned is None or matrix is None or not is_swapped(a) or len(sizes(a)) < 3 or len(sizes(b)) != 2:
+            continue
+        (x,), (weight,), shape = inputs(turned), inputs(matrix), sizes(node.outputs[0])
+        (columns, inner), rows = sizes(weight), sizes(x)[-1]
+        if not all(isinstance(size, int) for size in (columns, inner, rows)) or is_swapped(x) or only_use(a) is None:
+            continue
+        if int(columns) >= int(inner) or int(rows) < WIDE:
+            continue
+        product = new_value(graph, node, "MatMul", [weight, x], [*shape[:-2], columns, rows])
+        swap = {"perm": swapped(len(shape))}
+        replace(graph, node.outputs[0], new_value(graph, node, "Transpose", [product], shape, swap))
         count += 1
     return count

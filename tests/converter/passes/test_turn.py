@@ -54,3 +54,27 @@ def test_what_spares_nothing_stays(kept: str) -> None:
     model = transformed(sketch, *outputs, rtol=RTOL)
     (product_node,) = (node for node in model.graph if node.op_type == "MatMul")
     assert product_node.inputs[1].producer().op_type == "Transpose"
+
+
+def by_matrix(sketch: Sketch, inner: int, rows: int, columns: int, *, shared: bool = False) -> oir.Model:
+    """``xᵀ·Wᵀ`` of a stack of matrices x."""
+    a = swapped(sketch, sketch.x(3, inner, rows))
+    product = sketch.matmul(a, sketch.transpose(sketch.weight(columns, inner), [1, 0]))
+    others = [sketch.typed("Exp", [a], sketch.shape(a))] if shared else []
+    return transformed(sketch, sketch.typed("Tanh", [product], sketch.shape(product)), *others, rtol=RTOL)
+
+
+def test_the_smaller_of_rows_and_result_is_transposed() -> None:
+    model = by_matrix(Sketch(0), inner=7, rows=16, columns=6)
+    (product,) = (node for node in model.graph if node.op_type == "MatMul")
+    assert product.inputs[0].is_initializer()
+    assert op_types(model)["Transpose"] == 1
+    assert product.outputs[0].consumers()[0].op_type == "Transpose"
+
+
+@pytest.mark.parametrize("kept", ["a larger result", "few rows", "rows that are used transposed"])
+def test_rows_are_transposed_where_that_costs_less(kept: str) -> None:
+    rows, columns = 15 if kept == "few rows" else 16, 7 if kept == "a larger result" else 6
+    model = by_matrix(Sketch(0), inner=7, rows=rows, columns=columns, shared=kept == "rows that are used transposed")
+    (product,) = (node for node in model.graph if node.op_type == "MatMul")
+    assert product.inputs[0].producer().op_type == "Transpose"
