@@ -86,10 +86,12 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 class Builder:
     """Collects nodes and initializers of one graph.
 
-    Unless ``opset`` is ``fixed``, an op that it lacks raises it to the first opset with that op.
+    Unless ``opset`` is ``fixed``, an op that it lacks raises it to the first opset with that op. With ``native``, ops
+    stay on bfloat16 where GPUs have kernels.
     """
 
-    def __init__(self, opset: int, *, fixed: bool = True) -> None:
+    def __init__(self, opset: int, *, fixed: bool = True, native: bool = False) -> None:
+        self.native = native
         self._opset = Opset(opset, fixed)
         self.nodes: list[oir.Node] = []
         self.initializers: dict[str, oir.Value] = {}
@@ -205,7 +207,7 @@ class Builder:
         is missing in the opset that the caller asked for.
         """
         data = inputs[1 if op_type == "Where" else 0] if inputs else None
-        if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype):
+        if data is not None and data.dtype is not None and not has_kernel(op_type, data.dtype, native=self.native):
             raise NoKernelError(op_type, data.dtype)
         if FIRST_OPSETS.get(op_type, 0) > self.opset:
             if self._opset.fixed:
@@ -238,7 +240,7 @@ class Builder:
 
         Raises NoKernelError if there is no such type.
         """
-        found = carrier(op_type, dtype, modular=op_type in MODULAR)
+        found = carrier(op_type, dtype, modular=op_type in MODULAR, native=self.native)
         if found is None:
             raise NoKernelError(op_type, dtype)
         return found

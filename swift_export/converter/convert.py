@@ -39,6 +39,7 @@ def stablehlo_to_onnx(
     opset: int | None = None,
     fuse: bool = True,
     target: str = "portable",
+    native: bool = False,
 ) -> oir.Model:
     """Translate a StableHLO module to an ONNX model, of portable ops unless ``target`` is "onnxruntime".
 
@@ -55,6 +56,8 @@ def stablehlo_to_onnx(
         opset: the file's opset; by default `DEFAULT_OPSET`, or a later one if an op needs it.
         fuse: whether to fuse patterns into larger ops, such as attention.
         target: "portable" (only ai.onnx ops) or "onnxruntime".
+        native: keep products, sums, norms and softmax on bfloat16, as GPUs compute them. ONNX Runtime on a CPU has no
+            kernels for these; by default, they are computed in float32.
 
     Raises LoweringError, with op and source location, for anything that ONNX cannot express exactly.
     """
@@ -63,7 +66,7 @@ def stablehlo_to_onnx(
     check_target(target)
     module = mlir.read_module(source) if isinstance(source, (bytes, str)) else source
     main = mlir.main_function(module)
-    builder = Builder(opset or DEFAULT_OPSET, fixed=opset is not None)
+    builder = Builder(opset or DEFAULT_OPSET, fixed=opset is not None, native=native)
     frame = Frame(builder, mlir.functions(module))
     constants, dim_names = constants or {}, dim_names or {}
 

@@ -11,7 +11,7 @@ import onnx_ir as oir
 from swift_export.errors import LoweringError
 from swift_export.formats.element_types import STANDARD
 
-__all__ = ["KERNELS", "NoKernelError", "carrier", "has_kernel"]
+__all__ = ["KERNELS", "NATIVE", "NoKernelError", "carrier", "has_kernel"]
 
 DataType = oir.DataType
 
@@ -57,6 +57,9 @@ KERNELS: dict[str, frozenset[oir.DataType]] = {
     for op_type in op_types.split()
 }
 
+#: The ops that stay on bfloat16 in files for GPUs: ONNX Runtime's CUDA provider has kernels for them.
+NATIVE = frozenset({"Add", "Div", "Gemm", "LayerNormalization", "MatMul", "Mul", "Softmax", "Sub"})
+
 #: Wider types that hold every value, the cheapest first.
 _WIDER = {
     "i1": "ui8 i32",
@@ -82,13 +85,18 @@ class NoKernelError(LoweringError):
         super().__init__(f"ONNX's {op_type} on elements of type {dtype.name}: ONNX Runtime has no kernel for it")
 
 
-def has_kernel(op_type: str, dtype: oir.DataType) -> bool:
-    """Whether ONNX Runtime computes an op on elements of this type; it converts float16 to float32 by itself."""
+def has_kernel(op_type: str, dtype: oir.DataType, *, native: bool = False) -> bool:
+    """Whether ONNX Runtime computes an op on elements of this type; it converts float16 to float32 by itself.
+
+    With ``native``, on a GPU if they are bfloat16.
+    """
+    if native and dtype == DataType.BFLOAT16 and op_type in NATIVE:
+        return True
     allowed = KERNELS.get(op_type)
     return allowed is None or dtype in allowed or (dtype == DataType.FLOAT16 and DataType.FLOAT in allowed)
 
 
-def carrier(op_type: str, dtype: oir.DataType, *, modular: bool = False) -> oir.DataType | None:
+def carrier(op_type: str, dtype: oir.DataType, *, modular: bool = False, native: bool = False) -> oir.DataType | None:
     """The type in which an op on elements of ``dtype`` is computed, or None if no type gives the same result.
 
     The carrier holds every value of ``dtype``. In a ``modular`` op, like a sum of integers, the low bits of the result
@@ -100,6 +108,6 @@ def carrier(op_type: str, dtype: oir.DataType, *, modular: bool = False) -> oir.
     if modular:
         candidates += _SAME_BITS.get(str(name), "").split()
     for candidate in candidates:
-        if candidate is not None and has_kernel(op_type, _TYPES[candidate]):
+        if candidate is not None and has_kernel(op_type, _TYPES[candidate], native=native):
             return _TYPES[candidate]
     return None

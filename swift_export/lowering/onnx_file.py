@@ -54,6 +54,9 @@ def model_to_onnx(model: Model, settings: OnnxSettings, lowered: Lowered | None 
             f"model {model.name}: expected different names of inputs and weights, found {', '.join(sorted(clash))} in "
             "both"
         )
+    native = "bfloat16" in model.stored.values()
+    if native and settings.via == "savedmodel":
+        raise UsageError("--via savedmodel: expected --precision float32, float16 or mixed, found bfloat16; omit --via")
     lowered = lowered or lower_open(model)
     if settings.via == "savedmodel":
         from swift_export.lowering.via_savedmodel import savedmodel_to_onnx
@@ -81,4 +84,5 @@ def _converted(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Mo
         dim_names={spec.name: [dim if isinstance(dim, str) else None for dim in spec.dims] for spec in model.inputs},
         opset=settings.opset,
         target=settings.target,
+        native="bfloat16" in model.stored.values(),
     )

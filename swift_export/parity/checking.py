@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from swift_export.parity.measure.tolerances import POLICY, Limits
 from swift_export.parity.results import ParityReport
 from swift_export.parity.targets import Artifacts, Choice, Subject, Target, find_subject, staged_subject
 from swift_export.runtimes.base import check_device, check_precision
-from swift_export.runtimes.registry import check_ability, require
+from swift_export.runtimes.registry import check_ability, kind_of, readers, require
 from swift_export.system.items import as_items
 from swift_export.system.progress import Progress, ignore_line
 
@@ -146,6 +146,7 @@ def _measured(
         check_ability(target.runtime, choice.device, choice.precision)
     reports = [measure(subject, group, plan) for subject in subjects for group in _groups(subject)]
     reports += others
+    notes = dict.fromkeys(note for subject in subjects for note in _left_out(subject, choice))
     if not reports:
         what = f"none of {', '.join(choice.names)} reads the files in" if choice.names else "nothing to check in"
         raise UsageError(f"{what} {where}")
@@ -153,9 +154,19 @@ def _measured(
         reports[0],
         artifacts=tuple(found for report in reports for found in report.artifacts),
         broken=tuple(broken for report in reports for broken in report.broken),
-        notes=tuple(note for report in reports for note in report.notes),
+        notes=(*notes, *(note for report in reports for note in report.notes)),
         golden=tuple(golden for report in reports for golden in report.golden),
     )
+
+
+def _left_out(subject: Subject, choice: Choice) -> Iterator[str]:
+    """Which runtimes do not run a file because they have no kernels for its precision."""
+    for target in subject.targets:
+        precision = target.model.settings.get("precision")
+        for runtime in readers(kind_of(target.file)):
+            if choice.lacks(runtime, precision):
+                lacking = f"no kernels for {precision} on the {choice.device}"
+                yield f"{target.file}: {runtime.title}: absent, because it has {lacking}"
 
 
 def _groups(subject: Subject) -> list[list[Target]]:

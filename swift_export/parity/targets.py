@@ -32,6 +32,7 @@ from swift_export.quantization.record import quantization_in, quantization_of_fi
 from swift_export.runtimes.base import Device, Precision
 from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, kind_of, readers, require
 from swift_export.scans.contract import InputContract
+from swift_export.system.text import listed
 
 __all__ = [
     "OWN",
@@ -68,17 +69,40 @@ class Choice:
             require(runtime)
             check_ability(runtime, self.device, self.precision)
 
-    def runtimes(self, file: str) -> list[Runtime]:
-        """The runtimes for one artifact; raises UsageError if no runtime that reads it is installed."""
-        known = readers(kind_of(file))
+    def runtimes(self, file: str, precision: object = "float32") -> list[Runtime]:
+        """The runtimes for one artifact in a precision; raises UsageError if none that can run it is installed."""
+        known = [runtime for runtime in readers(kind_of(file)) if not self.lacks(runtime, precision)]
         if self.names:
-            named = {find_runtime(name).name for name in self.names}
-            return [runtime for runtime in known if runtime.name in named]
+            named = [find_runtime(name) for name in self.names]
+            for runtime in named:
+                if runtime not in known and kind_of(file) in runtime.reads:
+                    raise UsageError(self.absence(file, runtime, precision))
+            return [runtime for runtime in known if runtime in named]
         own = known[0]
+        if (usual := readers(kind_of(file))[0]) not in known:
+            installed = [runtime for runtime in known if runtime.installed and self.device in runtime.precisions]
+            if not installed:
+                raise UsageError(self.absence(file, usual, precision))
+            own = installed[0]
         if not self.everything:
             return [own]
         able = [runtime for runtime in known if self.precision in runtime.precisions.get(self.device, ())]
         return [runtime for runtime in able if runtime.installed] or [own]
+
+    def lacks(self, runtime: Runtime, precision: object) -> bool:
+        """Whether a runtime has no kernels for a file's precision on this device."""
+        return precision in runtime.lacking.get(self.device, ())
+
+    def absence(self, file: str, runtime: Runtime, precision: object) -> str:
+        """Why a runtime cannot check a file, and what can."""
+        others = [
+            r.title for r in readers(kind_of(file)) if not self.lacks(r, precision) and self.device in r.precisions
+        ]
+        instead = f"in {listed(others)}, " if others else ""
+        return (
+            f"{file}: {runtime.title} on the {self.device} has no kernels for {precision}: check it {instead}on a "
+            "GPU with --device gpu, or export with --no-check"
+        )
 
 
 #: The choice of each format's own runtime.
@@ -259,7 +283,8 @@ def _targets(path: Path, file: str, model: Model, choice: Choice, integers: Tole
     if file.endswith(_STATIC):
         sizes = sizes_to_try(model)[0]
         static = {**sizes, "batch": 1} if model.batched else sizes
-    return [Target(path, file, runtime, model, static, integers) for runtime in choice.runtimes(file)]
+    able = choice.runtimes(file, model.settings.get("precision"))
+    return [Target(path, file, runtime, model, static, integers) for runtime in able]
 
 
 def found_again(found: Artifacts) -> Source | None:

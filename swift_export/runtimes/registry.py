@@ -48,7 +48,8 @@ class Runtime:
     determines the runtime's version. ``extra`` is the extra of swift-export that installs them. ``blocked`` modules
     cannot be imported in the runtime's process, because users of the artifact do not have them either. ``precisions``
     are the available precisions by device; the runtime cannot use other devices. ``reporters`` are modules that would
-    report its use over the network; they are blocked in every process.
+    report its use over the network; they are blocked in every process. ``lacking`` are the element types of files for
+    whose arithmetic it has no kernels, by device.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Runtime:
     programs: tuple[str, ...] = ()
     extra: str | None = None
     reporters: tuple[str, ...] = ()
+    lacking: Mapping[Device, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def installed(self) -> bool:
@@ -151,6 +153,7 @@ RUNTIMES = _by_name(
         ("onnxruntime", "onnxruntime-gpu"),
         _WITH_TF32,
         _FOREIGN,
+        lacking={"cpu": ("bfloat16",)},
     ),
     Runtime(
         "onnxruntime_tensorrt",

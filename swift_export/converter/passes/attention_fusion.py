@@ -31,8 +31,8 @@ from swift_export.converter.passes.reshapes import reshape_target
 __all__ = ["fuse_attention", "fuse_standard_attention"]
 
 ATTENTION_SINCE = 23
-#: ONNX Runtime has kernels of float16 for GPUs; on a CPU, it widens the operands by itself.
-TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16)
+#: ONNX Runtime has kernels of 16 bits for GPUs; on a CPU, it widens float16 by itself.
+TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.BFLOAT16)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def narrow_ops(graph: oir.Graph) -> int:
         operands = [widened_from(value) for value in inputs(node)]
         dtype = operands[0].dtype if operands and operands[0] is not None else None
         found = [value for value in operands if value is not None and value.dtype == dtype]
-        if dtype is None or len(found) < len(operands) or not has_kernel(node.op_type, dtype):
+        if dtype is None or len(found) < len(operands) or not has_kernel(node.op_type, dtype, native=True):
             continue
         output, attributes = node.outputs[0], dict(node.attributes)
         if node.op_type in CHOICES:

@@ -35,6 +35,8 @@ def dot_general(frame: Frame, op: Any) -> oir.Value:
     batching = list(numbers.lhs_batching_dimensions), list(numbers.rhs_batching_dimensions)
     contracting = list(numbers.lhs_contracting_dimensions), list(numbers.rhs_contracting_dimensions)
     dtype = product_type(frame, op)
+    if b.native and {frame.dtype(v) for v in (*op.operands, op.results[0])} == {DataType.BFLOAT16}:
+        dtype = DataType.BFLOAT16  # summed in float32 inside, as on GPUs
     if "algorithm" in op.attributes:
         algorithm = stablehlo.DotAlgorithm(op.attributes["algorithm"])
         _check_algorithm(frame, op, algorithm)

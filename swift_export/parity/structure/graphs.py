@@ -62,9 +62,9 @@ def _by_platform(data: bytes, platforms: Sequence[str]) -> dict[str, oir.Model]:
     from swift_export.converter import stablehlo_to_onnx
 
     if len(platforms) == 1:
-        return {platforms[0]: stablehlo_to_onnx(data)}
+        return {platforms[0]: stablehlo_to_onnx(data, native=True)}
     # For several platforms, jax puts the platform's number before the arguments: one graph per platform.
     return {
-        platform: stablehlo_to_onnx(data, constants={"arg0": np.array(number, np.int32)})
+        platform: stablehlo_to_onnx(data, constants={"arg0": np.array(number, np.int32)}, native=True)
         for number, platform in enumerate(platforms)
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import onnx_ir as oir
 import pytest
@@ -19,6 +21,10 @@ from swift_export.models.swift.precision import PRECISIONS, element_types
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.structure.examine import examine_graph
 from swift_export.models.swift.swift_model import swift_model
+from swift_export.parity.measure.cases import Case
+from swift_export.parity.measure.running import load_outputs, run_artifact
+from swift_export.parity.targets import Choice
+from swift_export.runtimes.registry import RUNTIMES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "lowering"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "converter"))
@@ -26,6 +32,7 @@ from cases import clip, features, relative_error, weights
 from compare import run
 
 CASE = "tiny-windowed"
+NATIVE = ("Gemm", "LayerNormalization", "MatMul", "MultiHeadAttention")
 
 
 def model_of(precision: str, **settings: str) -> Model:
@@ -47,11 +54,54 @@ def test_float16_is_close_and_has_no_conversions_inside(attention: str, target: 
     assert casts(file) == 2  # of the clip and of the features
     stored = {str(v.name).partition("[")[0]: v.dtype for v in file.graph.initializers.values()}
     assert {stored[name] for name in model.weights if name in stored} == {oir.DataType.FLOAT16}
-    settings = examine_graph(file, weights(CASE).config, forms=model.structure.arguments["forms"])
-    assert [setting for setting in settings if not setting.holds] == []
+    assert right(file, model)
     (found,) = run(file, clip(CASE))
     assert found.dtype == np.float32
     assert 1e-5 < relative_error(found, features(CASE)) <= 2e-3
+
+
+def functions_of(model: Model) -> dict[str, Any]:
+    return {"forward": model.forward, "reference": model.reference}
+
+
+def right(file: oir.Model, model: Model) -> bool:
+    settings = examine_graph(file, weights(CASE).config, forms=model.structure.arguments["forms"])
+    return len(settings) > 20 and all(setting.holds for setting in settings)
+
+
+def test_mixed_converts_around_every_product_and_is_closer() -> None:
+    model = model_of("mixed", attention="masked")
+    file = file_of(model)
+    # The clip, the patch embedding's result; two to and two from each block; those of the two mergings.
+    assert casts(file) == 2 + 4 * 6 + 2 * 2
+    assert right(file, model)
+    (found,) = run(file, clip(CASE))
+    assert 1e-5 < relative_error(found, features(CASE)) <= 1e-3
+
+
+@pytest.mark.requires("openvino")
+def test_bfloat16_stays_bfloat16_for_gpus_and_runs_in_openvino(tmp_path: Path) -> None:
+    model = model_of("bfloat16", attention="masked")
+    file = file_of(model)
+    assert {node.outputs[0].dtype for node in file.graph if node.op_type in NATIVE} == {oir.DataType.BFLOAT16}
+    assert casts(file) <= 60
+    assert right(file, model)
+    oir.save(file, tmp_path / "model.onnx")
+    np.save(tmp_path / "clip.npy", clip(CASE))
+    case = Case("golden", {"batch": 1}, {"bold": (str(tmp_path / "clip.npy"),)}, ())
+    (tmp_path / "run").mkdir()
+    answer = run_artifact(tmp_path / "model.onnx", RUNTIMES["openvino"], "cpu", [case], tmp_path / "run")
+    found = load_outputs(answer.runs[0])["features"]
+    assert 1e-3 < relative_error(found, features(CASE)) <= 1.5e-2
+
+
+def test_a_cpu_without_kernels_is_said_in_one_line() -> None:
+    with pytest.raises(
+        UsageError, match=r"^model.onnx: ONNX Runtime on the cpu has no kernels for bfloat16: check it in"
+    ):
+        Choice(("onnxruntime",)).runtimes("model.onnx", "bfloat16")
+    assert [runtime.name for runtime in Choice(("onnxruntime",)).runtimes("model.onnx", "float16")] == ["onnxruntime"]
+    assert [runtime.name for runtime in Choice(device="gpu").runtimes("model.onnx", "bfloat16")] == ["onnxruntime"]
 
 
 def test_inputs_and_outputs_of_float16_need_no_conversion() -> None:
@@ -67,8 +117,9 @@ def test_the_reference_stays_in_float32() -> None:
     model = model_of("float16")
     assert {array.dtype for array in model.weights.values()} == {np.dtype(np.float32)}
     assert model.digest == model_of("float32").digest
-    reference = model.reference(model.weights, clip(CASE))["features"]
-    assert relative_error(np.asarray(reference), features(CASE)) <= 5e-6
+    traced = {name: str(jax.make_jaxpr(f)(model.weights, clip(CASE))) for name, f in functions_of(model).items()}
+    assert "f16[" in traced["forward"]
+    assert "f16[" not in traced["reference"]
 
 
 def test_a_number_out_of_range_is_found_before_anything_is_written() -> None:

@@ -104,22 +104,23 @@ def _projection(value: oir.Value) -> oir.Value:
 
 def _values(softmax: oir.Node) -> oir.Value:
     """The factor of the probabilities, with tokens before channels."""
-    for user in softmax.outputs[0].consumers():
-        if user.op_type == "MatMul" and user.inputs[0] is softmax.outputs[0]:
-            return _operand(user, 1)
+    for result in (softmax.outputs[0], *(n.outputs[0] for n in softmax.outputs[0].consumers() if n.op_type == "Cast")):
+        for user in result.consumers():
+            if user.op_type == "MatMul" and user.inputs[0] is result:
+                return _operand(user, 1)
     raise Unreadable(f"{softmax.name} is followed by no product")
 
 
 def _added(
     model: oir.Model, softmax: oir.Node, norm: oir.Value
 ) -> tuple[Float[np.ndarray, "sets tokens tokens"] | None, float | None]:
-    scores, floor = _operand(softmax, 0), None
+    scores, floor = _unconverted(_operand(softmax, 0)), None
     if (producer := scores.producer()) is not None and producer.op_type == "Max":
         sides = [(a, b) for a, b in (producer.inputs, reversed(producer.inputs)) if a is not None and b is not None]
         found = [(a, distance) for a, b in sides if (distance := _distance(b)) is not None]
         if len(found) != 1:
             raise Unreadable(f"{producer.name} is no floor under the scores")
-        scores, floor = found[0]
+        scores, floor = _unconverted(found[0][0]), found[0][1]
         producer = scores.producer()
     if producer is None or producer.op_type not in ("Add", *PRODUCTS):
         raise Unreadable(f"scores come from {producer.op_type if producer else 'nowhere'}")
@@ -134,15 +135,22 @@ def _added(
 
 def _distance(floor: oir.Value) -> float | None:
     """c, if the value is a sum of products of queries and keys minus c."""
-    node = floor.producer()
+    node = _unconverted(floor).producer()
     if node is None or node.op_type not in ("Add", "Sub") or len(node.inputs) != 2:
         return None
     own, constant = node.inputs
-    total = own.producer() if own is not None else None
+    total = _unconverted(own, "Cast", "Reshape", "Unsqueeze").producer() if own is not None else None
     if total is None or total.op_type != "ReduceSum" or constant is None or constant.const_value is None:
         return None
     number = float(constant.const_value.numpy())
     return number if node.op_type == "Sub" else -number
+
+
+def _unconverted(value: oir.Value, *op_types: str) -> oir.Value:
+    """The value before conversions between floats, in half precision, or other ops that keep its elements."""
+    while (node := value.producer()) is not None and node.op_type in (op_types or ("Cast",)):
+        value = _operand(node, 0)
+    return value
 
 
 def _operand(node: oir.Node, index: int) -> oir.Value:

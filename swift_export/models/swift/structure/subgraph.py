@@ -55,7 +55,7 @@ def evaluate(model: oir.Model, target: oir.Value, given: Mapping[oir.Value, np.n
         return given[target]
     nodes, initializers = _needed(target, set(given))
     graph = onnx.helper.make_graph(
-        [oir.to_proto(node) for node in nodes],
+        [_exact(oir.to_proto(node)) for node in nodes],
         "part",
         [onnx.helper.make_tensor_value_info(str(v.name), _element_type(a), a.shape) for v, a in given.items()],
         [onnx.helper.make_value_info(str(target.name), onnx.TypeProto())],
@@ -68,6 +68,13 @@ def evaluate(model: oir.Model, target: oir.Value, given: Mapping[oir.Value, np.n
     except (LookupError, RuntimeError, TypeError, ValueError) as error:  # NumPy's errors for shapes that do not fit
         raise Unreadable(f"cannot be computed ({error})") from None
     return np.asarray(result)
+
+
+def _exact(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node, or Identity for a conversion to 16 bits, which would round the numbers of tokens."""
+    if node.op_type == "Cast" and node.attribute[0].i in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+        return onnx.helper.make_node("Identity", node.input, node.output)
+    return node
 
 
 def _needed(target: oir.Value, given: set[oir.Value]) -> tuple[list[oir.Node], list[oir.Value]]:
