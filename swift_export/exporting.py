@@ -73,6 +73,7 @@ def export(
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
     via: str = "stablehlo",
+    precision: str = "float32",
     device: str = "cpu",
     force: bool = False,
     progress: Progress | None = None,
@@ -96,13 +97,15 @@ def export(
         opset: the opset of the ONNX file.
         target: ``portable`` (only ai.onnx operators), or ``onnxruntime`` (its own operators where they are faster).
         via: the pipeline to ONNX, ``stablehlo`` or ``savedmodel``.
+        precision: ``float32``, or ``float16`` or ``bfloat16`` for the weights and what the model computes from them;
+            inputs and outputs keep their types.
         device: ``cpu`` or ``gpu``, for the files' runtimes.
         force: replace an artifact of another model.
         progress: called with a short text at each step.
 
     Raises UsageError and LoweringError for a model that cannot be exported; otherwise as `run_export`.
     """
-    made = _model(model, inputs, weights=weights, name=name, outputs=outputs, **options)
+    made = _model(model, inputs, precision, weights=weights, name=name, outputs=outputs, **options)
     return run_export(
         formats,
         made,
@@ -124,6 +127,7 @@ def to_onnx(
     outputs: str | Sequence[str] | Mapping[str, str] | None = None,
     opset: int = DEFAULT_OPSET,
     target: str = TARGETS[0],
+    precision: str = "float32",
     **options: Any,
 ) -> onnx.ModelProto:
     """Convert a JAX model to ONNX in memory, without a check; the arguments are those of `export`.
@@ -134,7 +138,7 @@ def to_onnx(
 
     from swift_export.lowering.onnx_file import model_to_onnx
 
-    made = _model(model, inputs, weights=weights, name=name, outputs=outputs, **options)
+    made = _model(model, inputs, precision, weights=weights, name=name, outputs=outputs, **options)
     return onnx_ir.to_proto(model_to_onnx(made, OnnxSettings(opset, target)))
 
 
@@ -205,13 +209,17 @@ def identified(model: Model) -> Model:
     return replace(model, card=replace(model.card, architecture={"stablehlo_sha256": module}))
 
 
-def _model(model: Any, inputs: Any, **options: Any) -> Model:
+def _model(model: Any, inputs: Any, precision: str, **options: Any) -> Model:
     from swift_export.models import Model
     from swift_export.models.from_python import as_model
 
-    if isinstance(model, Model):
-        return model
-    return identified(as_model(model, inputs, **{key: value for key, value in options.items() if value is not None}))
+    given = {key: value for key, value in options.items() if value is not None}
+    made = model if isinstance(model, Model) else identified(as_model(model, inputs, **given))
+    if precision == "float32":
+        return made
+    from swift_export.models.half_precision import in_precision
+
+    return in_precision(made, precision)
 
 
 def _write(names: Sequence[str], model: Model, onnx: OnnxSettings, folder: Path, on_progress: Progress) -> None:

@@ -95,6 +95,7 @@ def model(
     opset: options.Opset = DEFAULT_OPSET,
     target: options.Target = "portable",
     via: options.Via = "stablehlo",
+    precision: options.ModelPrecision = "float32",
     no_check: options.NoCheck = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -112,6 +113,7 @@ def model(
 
     from swift_export.exporting import identified
     from swift_export.lowering.lower import keep_off_accelerators
+    from swift_export.models.half_precision import in_precision
     from swift_export.models.input_specs import parse_input
     from swift_export.models.python_files import load_model, split_target
 
@@ -128,6 +130,7 @@ def model(
         on_progress(f"loading {source}")
         more = {"outputs": chosen, "call": keywords}
         loaded = identified(load_model(file, name, specs, **{key: value for key, value in more.items() if value}))
+        loaded = in_precision(loaded, precision)
     export_and_answer(
         names,
         loaded,

@@ -19,6 +19,7 @@ __all__ = [
     "Head",
     "Inputs",
     "IoDtype",
+    "ModelPrecision",
     "NoCheck",
     "Opset",
     "Output",
@@ -154,6 +155,14 @@ ExportPrecision = Annotated[
         "--precision",
         help="Of weights and arithmetic; statistics and softmax stay float32. float16: half the size. bfloat16: less "
         "exact, for GPUs. mixed: float16 products, the sums between them in float32.",
+        rich_help_panel=_FUNCTION,
+    ),
+]
+ModelPrecision = Annotated[
+    Literal["float32", "float16", "bfloat16"],
+    typer.Option(
+        "--precision",
+        help="Of weights, and of what the model computes from them. Inputs and outputs keep their types.",
         rich_help_panel=_FUNCTION,
     ),
 ]

@@ -54,8 +54,7 @@ def model_to_onnx(model: Model, settings: OnnxSettings, lowered: Lowered | None 
             f"model {model.name}: expected different names of inputs and weights, found {', '.join(sorted(clash))} in "
             "both"
         )
-    native = "bfloat16" in model.stored.values()
-    if native and settings.via == "savedmodel":
+    if model.settings.get("precision") == "bfloat16" and settings.via == "savedmodel":
         raise UsageError("--via savedmodel: expected --precision float32, float16 or mixed, found bfloat16; omit --via")
     lowered = lowered or lower_open(model)
     if settings.via == "savedmodel":
@@ -84,5 +83,5 @@ def _converted(model: Model, lowered: Lowered, settings: OnnxSettings) -> oir.Mo
         dim_names={spec.name: [dim if isinstance(dim, str) else None for dim in spec.dims] for spec in model.inputs},
         opset=settings.opset,
         target=settings.target,
-        native="bfloat16" in model.stored.values(),
+        native=model.settings.get("precision") == "bfloat16",
     )

@@ -109,7 +109,17 @@ def source_of(given: Original) -> Source:
             weights,
         )
     model = given
-    return Source(model.provenance.name, model.digest, lambda recorded: model)
+    return Source(model.provenance.name, model.digest, lambda recorded: _as_recorded(model, recorded))
+
+
+def _as_recorded(model: Model, recorded: Recorded) -> Model:
+    """The model in the precision of the artifact."""
+    precision = recorded.settings.get("precision", "float32")
+    if precision == model.settings.get("precision", "float32") or "precision" in model.settings:
+        return model
+    from swift_export.models.half_precision import in_precision
+
+    return in_precision(model, str(precision))
 
 
 def source_again(recorded: Recorded, kind: str, name: str, seed: int | None) -> Source | None:

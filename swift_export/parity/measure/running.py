@@ -142,8 +142,12 @@ def artifact_request(
 
 
 def float_types(model: Model) -> frozenset[str]:
-    """The floating-point types of the model's inputs and weights, in files."""
-    types = {*(spec.dtype for spec in model.inputs), *(array.dtype.name for array in model.stored_weights.values())}
+    """The floating-point types of the model's inputs and weights in files, and of its computation."""
+    types = {
+        str(model.settings.get("precision")),
+        *(spec.dtype for spec in model.inputs),
+        *(array.dtype.name for array in model.stored_weights.values()),
+    }
     return frozenset(types & set(FLOATING))
 
 
