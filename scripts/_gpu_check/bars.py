@@ -33,7 +33,7 @@ class Verdict:
     @property
     def word(self) -> str:
         """The verdict in words."""
-        return {True: "met", False: "**not met**", None: "not measured"}[self.met]
+        return {True: "met", False: "not met", None: "not measured"}[self.met]
 
 
 def verdicts(found: Outcomes, seconds: float) -> list[Verdict]:

@@ -36,7 +36,7 @@ def sets_session(
 ) -> XlaSession:
     """The exported form, attention by ``jax.nn.dot_product_attention`` with the implementation ``kernel``."""
     target = find_device(check_device(device))
-    chosen = choose_forms(config, tensors, SwiFTSettings())
+    chosen = choose_forms(config, tensors, SwiFTSettings(precision="float32" if precision == "tf32" else precision))
     model = SetsSwiFT(config, {place: block.form for place, block in chosen.items()}, kernel)
     weights = {
         name: jax.device_put(array.astype(_TYPES[precision]), target)

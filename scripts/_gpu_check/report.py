@@ -114,7 +114,7 @@ class Report:
                 f"{c.relative_l2:.1e}",
                 f"{c.relative_max:.1e}",
                 f"{c.allowed_l2:g}, {c.allowed_max:g}",
-                "ok" if c.passed else "**FAILED**",
+                "ok" if c.passed else "FAILED",
             )
             for row in self.rows
             for c in self.outcomes.get(row.name, Outcome()).compared

@@ -61,9 +61,11 @@ class Row:
         return self if device == "gpu" else replace(self, batches=ON_CPU)
 
 
-def _onnx(precision: str, *, batches: tuple[int, ...] = ALL) -> Row:
+def _onnx(precision: str) -> Row:
     title = f"ONNX {precision} (onnxruntime) in ONNX Runtime"
-    return Row(f"ort-{precision}", title, "onnxruntime", precision, _OWN_OPS, batches=batches)
+    # On a CPU, ONNX Runtime has neither TF32 nor kernels for bfloat16.
+    devices = ("gpu", "cpu") if precision in ("float32", "float16") else ("gpu",)
+    return Row(f"ort-{precision}", title, "onnxruntime", precision, _OWN_OPS, devices=devices)
 
 
 def _graph(precision: str) -> Row:
@@ -128,7 +130,7 @@ ROWS = (
     _onnx("float32"),
     _jax("float32"),
     _jax("float16"),
-    replace(_onnx("tf32"), export="float32", devices=("gpu",)),
+    replace(_onnx("tf32"), export="float32"),
     Row(
         "stablehlo-tf32",
         "model.mlir.bc float32 on XLA, TF32",

@@ -338,6 +338,36 @@ def test_the_work_of_a_published_clip_is_known():
     assert 70.8e6 < clip_bytes(config, 2) < clip_bytes(config) < 90e6
 
 
+def test_what_fails_the_check_is_ours_or_wrong(tmp_path):
+    """Rows of others may break, but nobody's features may be wrong; unfinished rows are listed."""
+    from _gpu_check.outcomes import Compared, Outcome
+    from _gpu_check.report import Report
+    from _gpu_check.rows import select
+
+    names = ["ort-float16", "jit-bfloat16", "jax-float32", "jax-float16", "torch-float32", "xla-bfloat16"]
+    report = Report("command", "cpu", "tiny", TINY, select(names), lambda: 60.0)
+    off = Compared("noise", 4, 0.5, 0.7, 1e-5, 1e-5, False, "relative L2 0.5")
+    fine = Compared("noise", 1, 1e-7, 1e-7, 1e-5, 1e-5, True, "relative L2 1e-7")
+    report.outcomes = {
+        "ort-float16": Outcome("failed", "no kernel"),
+        "jit-bfloat16": Outcome("failed", "out of memory"),
+        "jax-float32": Outcome("stopped", "after 75 s"),
+        "jax-float16": Outcome("stopped", "after 75 s", compared=[fine]),
+        "torch-float32": Outcome("measured", compared=[fine, off]),
+    }
+    assert report.failures == [
+        "ort-float16: failed: no kernel",
+        "jax-float32: stopped: after 75 s",
+        "torch-float32: input noise, 4 clips: relative L2 0.5",
+    ]
+    report.write(tmp_path / "report.md")
+    text, data = (tmp_path / "report.md").read_text(), json.loads((tmp_path / "report.json").read_text())
+    assert "| PyTorch, float32 | noise | 4 | 5.0e-01 | 7.0e-01 | 1e-05, 1e-05 | FAILED |" in text
+    assert "(`jit-bfloat16`): failed: out of memory" in text
+    assert "(`xla-bfloat16`): waiting" in text
+    assert data["rows"]["torch-float32"]["compared"][1]["relative_l2"] == 0.5
+
+
 def test_limits_compare_the_best_right_rows():
     from _gpu_check.bars import verdicts
     from _gpu_check.outcomes import Compared, Outcome, Spread, Timed
