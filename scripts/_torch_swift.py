@@ -63,12 +63,14 @@ class TorchSwiFT:
             x = torch.roll(x, [-shift for shift in plan.shift], (1, 2, 3, 4))
         (nh, nw, nd, nt), (wh, ww, wd, wt) = plan.counts, plan.window
         x = x.reshape(batch, nh, wh, nw, ww, nd, wd, nt, wt, channels)
-        x = x.permute(0, 1, 3, 5, 7, 2, 4, 6, 8, 9).reshape(batch, -1, plan.tokens, channels)
-        qkv = self._linear(f"{name}.qkv", x).reshape(batch, -1, plan.tokens, 3, heads, channels // heads)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        # The mask takes the type of the scores, as autocast does not cast it.
-        x = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask.to(q.dtype))
-        x = self._linear(f"{name}.proj", x.permute(0, 1, 3, 2, 4).reshape(batch, -1, plan.tokens, channels))
+        # PyTorch's kernels take four dimensions: clips and windows share one.
+        x = x.permute(0, 1, 3, 5, 7, 2, 4, 6, 8, 9).reshape(-1, plan.tokens, channels)
+        q, k, v = self._linear(f"{name}.qkv", x).reshape(len(x), plan.tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        if mask is not None:
+            # It takes the type of the scores, as autocast does not cast it.
+            mask = mask.to(q.dtype).expand(batch, *mask.shape).reshape(-1, *mask.shape[1:])
+        x = F.scaled_dot_product_attention(q, k, v, mask)
+        x = self._linear(f"{name}.proj", x.transpose(1, 2).reshape(len(x), plan.tokens, channels))
         x = x.reshape(batch, nh, nw, nd, nt, wh, ww, wd, wt, channels)
         x = x.permute(0, 1, 5, 2, 6, 3, 7, 4, 8, 9).reshape(batch, *plan.padded, channels)
         if plan.shifted:

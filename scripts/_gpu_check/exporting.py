@@ -20,10 +20,10 @@ from swift_export.models.swift.weights import Weights, synthetic_weights
 from swift_export.system.exchange import read_request, write_answer
 from swift_export.system.text import error_line
 
-__all__ = ["ARCHITECTURES", "WIDE", "main", "model_in", "weights_of"]
+__all__ = ["ARCHITECTURES", "HALF_CLIPS", "WIDE", "main", "model_in", "weights_of"]
 
-#: Ends the name of an export with padded heads.
-WIDE = "-wide"
+#: End the names of exports with padded heads, and with inputs and outputs of float16.
+WIDE, HALF_CLIPS = "-wide", "-half-clips"
 
 ARCHITECTURES = {"tiny": TINY, "contrastive": VARIANTS["contrastive"].config}
 
@@ -36,9 +36,12 @@ def weights_of(architecture: str) -> Weights:
 def model_in(architecture: str, precision: str) -> Model:
     """The exported model in a precision; raises UsageError for one that exports do not have.
 
-    A precision that ends in `WIDE` has padded heads.
+    A precision that ends in `WIDE` has padded heads, one that ends in `HALF_CLIPS` takes and returns float16.
     """
-    settings = SwiFTSettings(precision=precision.removesuffix(WIDE))
+    name, io_dtype = precision.removesuffix(WIDE), "float32"
+    if name.endswith(HALF_CLIPS):
+        name, io_dtype = name.removesuffix(HALF_CLIPS), "float16"
+    settings = SwiFTSettings(precision=name, io_dtype=io_dtype)
     model = swift_model(weights_of(architecture), settings)
     if not precision.endswith(WIDE):
         return model

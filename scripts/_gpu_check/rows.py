@@ -163,6 +163,13 @@ ROWS = (
         "ort-portable-float32", "ONNX float32 (portable) in ONNX Runtime", "onnxruntime", "float32", _ONNX, batches=FEW
     ),
     Row("stablehlo-float32", "model.mlir.bc float32 on XLA", "portable", "float32", _PORTABLE, batches=FEW),
+    replace(
+        _onnx("float16"),
+        name="ort-float16-half-clips",
+        title="ONNX float16 (onnxruntime), clips of float16, in ONNX Runtime",
+        export="float16-half-clips",
+        batches=FEW,
+    ),
     _tensorrt("float16", "float32"),
     _tensorrt("float32", "float32"),
     _torch("bfloat16", compiled=False),

@@ -23,8 +23,7 @@ class TorchSession:
         if device == "gpu" and not torch.cuda.is_available():
             raise absent_gpu(f"PyTorch {torch.__version__}", "a CPU")
         self._device = "cuda" if device == "gpu" else "cpu"
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         self._half = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision)
         forward = TorchSwiFT(config, tensors, self._device)
         self._forward: Any = torch.compile(forward.__call__, dynamic=False, fullgraph=True) if compiled else forward
