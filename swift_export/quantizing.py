@@ -14,7 +14,7 @@ from swift_export.artifacts.versions import versions_of
 from swift_export.artifacts.writing import transaction
 from swift_export.errors import ArtifactError, UsageError
 from swift_export.formats.facts import read_facts
-from swift_export.formats.metadata import QUANTIZATION_KEY
+from swift_export.formats.metadata import PRECISION_KEY, QUANTIZATION_KEY
 from swift_export.formats.onnx_writing import write_model
 from swift_export.models import CheckInput
 from swift_export.parity.calibrating import calibrated
@@ -29,7 +29,8 @@ from swift_export.parity.integer_errors import (
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.side_by_side import SideBySide, run_side_by_side
 from swift_export.parity.measure.tolerances import Tolerance
-from swift_export.quantization.integer_graph import METHODS, Range, integer_products, products_for
+from swift_export.quantization.integer_graph import Range, integer_products, products_for
+from swift_export.quantization.record import METHODS
 from swift_export.quantization.products import find_products
 from swift_export.quantization.record import Calibration, Quantization
 from swift_export.runtimes.registry import find_runtime, require
@@ -112,7 +113,7 @@ def quantize(
         record = Quantization(
             method, source.artifact.files[ONNX_FILE].sha256, products, kept, _ACTIVATIONS[method], calibration
         )
-        model.metadata_props[QUANTIZATION_KEY] = record.essentials
+        model.metadata_props.update({PRECISION_KEY: method, QUANTIZATION_KEY: record.essentials})
         file = stage.folder / ONNX_FILE
         new_folder(file.parent)
         write_model(model, file)

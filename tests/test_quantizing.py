@@ -24,6 +24,8 @@ from swift_export.parity.measure.tolerances import INTEGER_TOLERANCES
 from swift_export.parity.structure.examining import examine_file
 from swift_export.parity.structure.weight_identity import digests
 from swift_export.parity.targets import find_artifacts
+from swift_export.serving.layouts.smoke_case import smoke_case
+from swift_export.serving.served_model import load_model
 from swift_export.system.arrays import save_array
 
 FILE = "onnx/model.onnx"
@@ -120,6 +122,15 @@ def test_the_check_accepts_it_with_its_own_tolerance(made, weights) -> None:
 
 def test_the_quick_check_accepts_it(made) -> None:
     check_quick([result.folder for result in made.values()]).report.raise_for_failures()
+
+
+def test_a_server_takes_it_with_its_tolerance(made, tmp_path) -> None:
+    folder = made["weights-int4"].folder
+    served = load_model(folder, "small", threads=1)
+    assert served.golden
+    found = find_artifacts(folder)
+    case = smoke_case(found.targets[0], found.records[FILE], found.manifest, "onnx", tmp_path)
+    assert case.allowed.relative_l2 == made["weights-int4"].quantization.relative_l2
 
 
 def planted(path: Path, out: Path, name: str, change) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from swift_export.artifacts import Artifact, Description, Manifest, Part
     from swift_export.artifacts.manifest import Golden
     from swift_export.formats.signature import TensorSpec
+    from swift_export.quantization.record import Quantization
 
 __all__ = ["inspect", "register"]
 
@@ -81,6 +82,8 @@ def _show_manifest(manifest: Manifest, console: Console) -> None:
 
 
 def _show_part(part: Part, console: Console) -> None:
+    from swift_export.quantization.record import quantization_in  # NumPy is not for --help
+
     console.line(f"{part.path}  {part.size / 1e6:.1f} MB, {part.facts.kind}", style="bold")
     facts = {}
     if part.facts.signature:
@@ -93,6 +96,8 @@ def _show_part(part: Part, console: Console) -> None:
         forms = part.artifact.details.get("attention")
         if isinstance(forms, Mapping):
             facts["attention"] = "; ".join(f"{place}: {_value(form)}" for place, form in forms.items())
+        if integers := quantization_in(part.artifact.details, part.path):
+            facts["precision"] = _integers(integers)
         facts["settings"] = _pairs(part.artifact.settings)
         if part.artifact.golden:
             facts["golden outputs"] = _golden(part.artifact.golden)
@@ -141,6 +146,18 @@ def _golden(golden: Golden) -> str:
     size = f"{recipe.frames} frames" if recipe.frames else sizes_text(recipe.sizes)
     case = f"the {recipe.kind} input of seed {recipe.seed}, {size}"
     return f"{outputs} by {golden.reference} for {case}; allowed {golden.relative_l2:g} and {golden.relative_max:g}"
+
+
+def _integers(record: Quantization) -> str:
+    calibration = ", ".join(f"{shown(one.name)} ({one.items})" for one in record.calibration)
+    facts = [
+        f"{record.method}: {record.products} of {record.products + record.kept} products with integers",
+        f"made of the float32 file {shown(record.source[:16])}...",
+        f"calibrated on {calibration}" if calibration else "",
+        f"{record.time_ratio or 0:.2f} of its time when it was made",
+        f"allowed {_figure(record.relative_l2 or 0)} and {_figure(record.relative_max or 0)}",
+    ]
+    return ", ".join(filter(None, facts))
 
 
 def _figure(value: float) -> str:

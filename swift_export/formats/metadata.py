@@ -10,6 +10,7 @@ __all__ = [
     "INPUT_KEY",
     "METADATA_ASSET",
     "METADATA_ATTRIBUTE",
+    "PRECISION_KEY",
     "QUANTIZATION_KEY",
     "RESULT_NOTE",
     "SAVEDMODEL_FILE",
@@ -43,6 +44,8 @@ INPUT_KEY = "swift_export.input"
 WARNING_KEY = "swift_export.warning"
 #: The essential that says what the outputs of a head mean, as JSON.
 HEAD_KEY = "swift_export.head"
+#: The essential that names the precision of a file that is not float32.
+PRECISION_KEY = "swift_export.precision"
 #: The essential that says how integers took the place of float32 weights, as JSON.
 QUANTIZATION_KEY = "swift_export.quantization"
 #: The essential with the model's signature as JSON: StableHLO has no names of arguments and dimensions.

@@ -20,12 +20,10 @@ import onnx_ir as oir
 from swift_export.errors import UsageError
 from swift_export.quantization.levels import block_levels, channel_levels, pack
 from swift_export.quantization.products import CUSTOM, Product, find_products
+from swift_export.quantization.record import BITS
 
-__all__ = ["BITS", "BLOCK", "METHODS", "TURNED", "Range", "integer_products", "products_for"]
+__all__ = ["BLOCK", "TURNED", "Range", "integer_products", "products_for"]
 
-#: Bits of weights by method.
-BITS = {"int8": 8, "weights-int8": 8, "weights-int4": 4}
-METHODS = tuple(BITS)
 #: Weights that share a step in MatMulNBits. ONNX Runtime takes powers of 2 from 16 to 256.
 BLOCK = 32
 #: What a weight's name is followed by if it is stored transposed.

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from swift_export.errors import ArtifactError
-from swift_export.quantization.integer_graph import METHODS
 from swift_export.system.plain_data import SchemaError, decode, encode, loads
 from swift_export.system.text import shown
 
-__all__ = ["Calibration", "Effect", "Quantization", "quantization_in", "quantization_of_file"]
+__all__ = ["BITS", "METHODS", "Calibration", "Effect", "Quantization", "quantization_in", "quantization_of_file"]
+
+#: Bits of weights by method.
+BITS = {"int8": 8, "weights-int8": 8, "weights-int4": 4}
+METHODS = tuple(BITS)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _check_golden(found: Artifacts, folder: Path | None, session: Session) -> bo
     batched = target.model.batched
     expected = read_golden(folder, manifest, FORMATS["onnx"].name, batched)
     arithmetic = session.info.arithmetic
-    recorded = golden_tolerance(golden, folder / MANIFEST)
+    recorded = golden_tolerance(golden, folder / MANIFEST, target.integers)
     allowed: Tolerance = recorded if arithmetic == "float32" else tolerance(arithmetic, "cpu")
     inputs = draw_golden_input(golden, found.records[ONNX_FILE])
     repeated = target.model.batch or 1

@@ -334,7 +334,7 @@ def test_every_command_that_reads_scans_takes_their_options() -> None:
         for name, command in commands.items()
         if {option for parameter in command.params for option in parameter.opts} >= SCAN_OPTIONS
     }
-    assert taking == {"stablehlo", "savedmodel", "onnx", "all", "check", "diff", "prepare", "run"}
+    assert taking == {"stablehlo", "savedmodel", "onnx", "all", "check", "diff", "quantize", "bench", "prepare", "run"}
     for name in taking:
         shown = {parameter.name: parameter for parameter in commands[name].params}
         assert "scans" not in shown

@@ -131,7 +131,7 @@ def read_golden(folder: Path, manifest: Manifest, format_name: str, batched: boo
     return outputs
 
 
-def golden_tolerance(golden: Golden, where: Path, integers: Tolerance | None = None) -> Tolerance:
+def golden_tolerance(golden: Golden, where: Path, integers: Tolerance | None) -> Tolerance:
     """The recorded tolerance; raises ArtifactError for one that no check allows.
 
     That is more than noise excuses, and not the tolerance of a coarser type than float32 in the model itself.

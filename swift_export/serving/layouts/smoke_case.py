@@ -20,7 +20,7 @@ from swift_export.parity.measure.cases import Files
 from swift_export.parity.measure.compare import compare
 from swift_export.parity.measure.running import load_outputs
 from swift_export.parity.measure.scratch import new_folder
-from swift_export.parity.measure.tolerances import Tolerance, allowed_for
+from swift_export.parity.measure.tolerances import Tolerance, allowed_for, coarser
 from swift_export.parity.targets import Target
 from swift_export.runtimes.messages import Answer, Request, Run
 from swift_export.runtimes.process import run_worker
@@ -61,7 +61,7 @@ def smoke_case(target: Target, recorded: Recorded, manifest: Manifest, format_na
     if golden is None:
         return _computed(target, folder)
     root = Path(recorded.where).parent
-    allowed = golden_tolerance(golden, root / MANIFEST)
+    allowed = golden_tolerance(golden, root / MANIFEST, target.integers)
     outputs = read_golden(root, manifest, format_name, target.model.batched)
     inputs = draw_golden_input(golden, recorded)
     items = target.model.batch or 1  # an artifact with a fixed batch size takes no other
@@ -111,7 +111,7 @@ def _computed(target: Target, folder: Path) -> SmokeCase:
             )
     types = {array.dtype.name for array in (*inputs.values(), *outputs.values())} & {*FLOATING}
     # Weights may be float32 under inputs of any type.
-    allowed = allowed_for({"float32", *types})
+    allowed = coarser(allowed_for({"float32", *types}), target.integers)
     return SmokeCase(inputs, outputs, allowed, f"{answer.info.name} {answer.info.version} for this file", source)
 
 
