@@ -30,9 +30,8 @@ from swift_export.parity.measure.scratch import new_folder, scratch_folder
 from swift_export.parity.measure.side_by_side import SideBySide, run_side_by_side
 from swift_export.parity.measure.tolerances import Tolerance
 from swift_export.quantization.integer_graph import Range, integer_products, products_for
-from swift_export.quantization.record import METHODS
 from swift_export.quantization.products import find_products
-from swift_export.quantization.record import Calibration, Quantization
+from swift_export.quantization.record import METHODS, Calibration, Quantization
 from swift_export.runtimes.registry import find_runtime, require
 from swift_export.system.plain_data import encode
 from swift_export.system.progress import Progress, ignore_line

@@ -1,8 +1,9 @@
 """Measures SwiFT's artifacts and those of other exporters against jax.jit on this CPU, in one run, as one table.
 
 A run of all rows also checks the golden cases with our ONNX files, and writes docs/benchmark.json, .md and .svg, and
-the times that the command line quotes. Any other run writes only to --output. The exit status is 1 if features differ
-by more than 1e-5, or if a file cannot be made, loaded or run.
+the times that the command line quotes. The page keeps the ratios measured on other kinds of processors. Any other run
+writes only to --output. The exit status is 1 if features differ by more than 1e-5, or if a file cannot be made, loaded
+or run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from _bench.golden import golden_errors
 from _bench.measuring import Bench
+from _bench.processors import kept_sets
 from _bench.report import Report
 from _bench.rows import REFERENCE, ROWS, absent, select
 from _bench.workers import Broken
@@ -116,7 +118,8 @@ def _measure(options: argparse.Namespace, whole: bool, folder: Path) -> Report:
 
 def _write(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    kept = kept_sets(folder / "benchmark.json")
+    (folder / "benchmark.json").write_text(json.dumps(report.to_dict(kept), indent=2) + "\n", encoding="utf-8")
     times = TIMES if folder == DOCS else folder / TIMES.name
     times.write_text(json.dumps(report.times(), indent=2) + "\n", encoding="utf-8")
     chart = None
@@ -127,7 +130,7 @@ def _write(report: Report, folder: Path) -> None:
 
         chart = "benchmark.svg"
         draw(report.rows, f"SwiFT, one clip on {report.threads} cores, {processor()}", folder / chart)
-    (folder / "benchmark.md").write_text(report.markdown(chart), encoding="utf-8")
+    (folder / "benchmark.md").write_text(report.markdown(chart, kept), encoding="utf-8")
     _log(f"wrote {folder / 'benchmark.md'}")
 
 

@@ -81,14 +81,14 @@ def _small(value: float) -> str:
 _PLAIN = "jax.jit of the plain forward"
 _OURS = ("ort", "ort-portable")
 _BARS = (
-    _Bar(f"our ONNX (onnxruntime) in ONNX Runtime / {_PLAIN}", 0.50, 0.40, _ratio("ort"), _two),
+    _Bar(f"our ONNX (onnxruntime) in ONNX Runtime / {_PLAIN}", 0.42, 0.36, _ratio("ort"), _two),
     _Bar("the same with every block masked", 0.75, 0.55, _ratio("ort-masked"), _two),
     _Bar(f"our ONNX (portable) in ONNX Runtime / {_PLAIN}", 0.62, 0.50, _ratio("ort-portable"), _two),
     _Bar("our ONNX / jax2onnx's, both in ONNX Runtime", 0.38, 0.28, _ratio("ort", "jax2onnx-ort"), _two),
     _Bar(
         f"our ONNX in OpenVINO, faster target / {_PLAIN}",
-        0.42,
-        0.33,
+        0.32,
+        0.26,
         _least(_ratio("openvino"), _ratio("openvino-portable")),
         _two,
     ),

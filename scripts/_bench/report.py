@@ -8,8 +8,9 @@ from typing import Any
 
 from _bench.bars import verdicts
 from _bench.measuring import Figures
+from _bench.processors import RatioSet, plain, ratio_table, with_set
 from _bench.tables import aligned, cell, markdown, verdict_table
-from swift_export.system.hardware import processor, versions
+from swift_export.system.hardware import processor, vectors, versions
 
 __all__ = ["Report"]
 
@@ -89,7 +90,12 @@ class Report:
     def _cells(self, figures: Figures) -> list[str]:
         return [text(figures) for _, text in _COLUMNS]
 
-    def to_dict(self) -> dict[str, Any]:
+    def sets(self, kept: list[RatioSet]) -> list[RatioSet]:
+        """The ratios of this run, and the kept ones of other kinds of processors."""
+        ratios = {f.row.name: round(f.timings[1].ratio, 4) for f in self.rows if 1 in f.timings}
+        return with_set(kept, RatioSet(vectors() or "other", processor(), ratios))
+
+    def to_dict(self, kept: list[RatioSet]) -> dict[str, Any]:
         """Plain data for JSON, in bytes and seconds."""
         return {
             "architecture": self.architecture,
@@ -102,6 +108,7 @@ class Report:
             "rows": [_plain(figures) for figures in self.rows],
             "golden_relative_l2": dict(self.golden),
             "bars": [vars(verdict) for verdict in verdicts(self.figures, self.golden)],
+            "by_processor": plain(self.sets(kept)),
         }
 
     def times(self) -> dict[str, Any]:
@@ -115,7 +122,7 @@ class Report:
             "seconds": {f.row.name: f.timings[1].median for f in self.rows if 1 in f.timings},
         }
 
-    def markdown(self, chart: str | None) -> str:
+    def markdown(self, chart: str | None, kept: list[RatioSet]) -> str:
         """The page, as Markdown."""
         shape = ", ".join(map(str, self.clip))
         lines = [
@@ -137,7 +144,8 @@ class Report:
         unmeasured = [figures for figures in self.rows if figures.status != "measured"]
         if unmeasured:
             lines += ["Not measured, or only in part:", "", *(f"- {f.row.title}: {_why(f)}" for f in unmeasured), ""]
-        lines += verdict_table(verdicts(self.figures, self.golden))
+        lines += [f"Limits are for a processor with AVX-512; measured on {processor()}.", ""]
+        lines += [*verdict_table(verdicts(self.figures, self.golden)), "", *ratio_table(self.sets(kept))]
         packages = ", ".join(f"{name} {number}" for name, number in versions(_PACKAGES).items())
         return "\n".join([*lines, "", f"Versions: {packages}.", ""])
 

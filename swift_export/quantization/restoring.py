@@ -15,9 +15,9 @@ from onnx_ir.passes import common
 
 from swift_export.errors import ArtifactError
 from swift_export.quantization.integer_graph import BLOCK, TURNED
-from swift_export.quantization.record import BITS
 from swift_export.quantization.levels import Levels, unpack
 from swift_export.quantization.products import CUSTOM
+from swift_export.quantization.record import BITS
 
 __all__ = ["Rounded", "restore"]
 

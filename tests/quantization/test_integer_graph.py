@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from swift_export.errors import ArtifactError, InputError, UsageError
 from swift_export.quantization.activation_ranges import ranges_from, write_range_probe
 from swift_export.quantization.integer_graph import integer_products, products_for
-from swift_export.quantization.record import BITS, METHODS
 from swift_export.quantization.products import CUSTOM, find_products
+from swift_export.quantization.record import BITS, METHODS
 from swift_export.quantization.restoring import restore
 
 RNG = np.random.default_rng(7)

@@ -62,7 +62,10 @@ def test_a_run_measures_what_is_installed_and_names_what_is_not(tmp_path: Path) 
     assert times["seconds"] == {name: rows[name]["batches"]["1"]["median_s"] for name in names if name not in absent}
     assert times["processor"]
 
+    (own,) = written["by_processor"]
+    assert own["ratios"]["ort"] == pytest.approx(ort["batches"]["1"]["ratio"], abs=1e-3)
     page = (tmp_path / "benchmark.md").read_text()
+    assert f"| row | {own['processor']} |" in page
     assert "| ONNX (onnxruntime) in ONNX Runtime | ort |" in page
     (bar,) = [line for line in page.splitlines() if line.startswith("| nodes of our ONNX (onnxruntime)")]
     assert bar == f"| nodes of our ONNX (onnxruntime) | <= 420 | 340 | {ort['nodes']} | met |"
@@ -109,20 +112,37 @@ def test_ratios_are_to_the_denominator_of_the_same_rounds() -> None:
 
     rows = {row.name: Figures(row) for row in ROWS}
     rows["reference"].timings[1] = Timing([1.0, 1.2, 2.0], [1.0, 1.2, 2.0])
-    rows["ort"].timings[1] = Timing([0.4, 0.5, 0.9], [0.8, 1.0, 1.2])
+    rows["ort"].timings[1] = Timing([0.32, 0.4, 0.72], [0.8, 1.0, 1.2])
     rows["jax2onnx-ort"].timings[1] = Timing([2.0], [2.0])
     rows["openvino"].timings[1] = Timing([0.5], [1.0])
     rows["openvino-portable"].timings[1] = Timing([0.3], [1.0])
     found = {verdict.what: verdict for verdict in verdicts(rows, {"a": 6e-6, "sharp": 2e-5})}
     ours = found["our ONNX (onnxruntime) in ONNX Runtime / jax.jit of the plain forward"]
-    assert (ours.measured, ours.word) == ("0.50", "met")
+    assert (ours.measured, ours.word) == ("0.40", "met")
     peers = found["our ONNX / jax2onnx's, both in ONNX Runtime"]
-    assert (peers.measured, peers.word) == ("0.50", "**not met**")
+    assert (peers.measured, peers.word) == ("0.40", "**not met**")
     faster = found["our ONNX in OpenVINO, faster target / jax.jit of the plain forward"]
     assert (faster.measured, faster.word) == ("0.30", "met")
     assert found["the same with every block masked"].word == "not measured"
     (golden,) = [verdict for what, verdict in found.items() if what.startswith("golden features")]
     assert (golden.measured, golden.word) == ("6.0e-06; `sharp` 2.0e-05", "**not met**")
+
+
+def test_a_run_replaces_only_the_ratios_of_its_kind_of_processor(tmp_path: Path) -> None:
+    from _bench.processors import RatioSet, kept_sets, plain, ratio_table, with_set
+
+    file = tmp_path / "benchmark.json"
+    assert kept_sets(file) == []
+    wide = RatioSet("AVX-512", "Intel Xeon with AVX-512", {"reference": 1.0, "ort": 0.45, "openvino": 0.35})
+    narrow = RatioSet("AVX2", "AMD EPYC with AVX2", {"reference": 1.0, "ort": 0.47})
+    file.write_text(json.dumps({"by_processor": plain(with_set([wide], narrow))}))
+    again = RatioSet("AVX-512", "AMD EPYC with AVX-512", {"reference": 1.0, "ort": 0.41})
+    sets = with_set(kept_sets(file), again)
+    assert sets == [again, narrow]
+    table = ratio_table(sets)
+    assert "| row | AMD EPYC with AVX-512 | AMD EPYC with AVX2 |" in table
+    assert "| ONNX (onnxruntime) in ONNX Runtime | 0.41 | 0.47 |" in table
+    assert "| ONNX (onnxruntime) in OpenVINO | – | – |" in table
 
 
 def test_errors_are_relative_and_never_hidden_by_a_shape_or_a_nan() -> None:
