@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as oir
 
 from swift_export.converter.opsets import MICROSOFT
-from swift_export.converter.passes.gemm import bias_of, is_linear
+from swift_export.converter.passes.gemm import adds_cheaply, bias_of, is_linear
 from swift_export.converter.passes.match import constant_like, inputs, made_by, new_value, only_use, replace, sizes
 from swift_export.converter.passes.reshapes import reshape_target
 
@@ -15,11 +15,13 @@ __all__ = ["flatten_products"]
 def flatten_products(graph: oir.Graph) -> int:
     """``Gemm(Reshape(x))`` over x's last axis -> FusedMatMul, which takes any number of axes; the reshapes then cancel.
 
-    A bias becomes a separate Add.
+    A bias becomes a separate Add, unless Gemm adds it at less cost.
     """
     count = 0
     for node in list(graph):
         if node.op_type != "Gemm" or not is_linear(node) or node.outputs[0].dtype != oir.DataType.FLOAT:
+            continue
+        if adds_cheaply(node):
             continue
         x, weight = inputs(node)[:2]
         before, after, columns = made_by(x, "Reshape"), only_use(node.outputs[0]), sizes(node.outputs[0])[-1]

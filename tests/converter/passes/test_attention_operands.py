@@ -105,3 +105,15 @@ def test_a_projection_that_is_used_otherwise_too_keeps_its_bias() -> None:
     model = fused(sketch, attend(sketch, q, k, v), sketch.typed("Tanh", [k], sketch.shape(k)))
     (attention,) = attentions(model)
     assert len([value for value in attention.inputs if value is not None]) == 3
+
+
+def test_many_short_rows_get_their_biases_in_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swift_export.converter.passes.gemm.MANY", 4)
+    for rows in (3, 4):
+        sketch = Sketch(0)
+        model = fused(sketch, attend(sketch, *projected(sketch, sketch.x(rows, 5), 0.5)))
+        (attention,) = attentions(model)
+        assert attention.attributes["scale"].as_float() == 0.5
+        counts = op_types(model)
+        assert "Add" not in counts
+        assert (len(attention.inputs) == 3, counts.get("Gemm", 0)) == ((True, 3) if rows == 4 else (False, 0))

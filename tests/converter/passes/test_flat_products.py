@@ -51,3 +51,14 @@ def test_a_reshape_that_cuts_columns_is_kept() -> None:
     y = sketch.reshape(y, (sketch.shape(y)[0], 4, 2, 3))
     counts = op_types(transformed(sketch, y, rtol=RTOL, target="onnxruntime"))
     assert counts["FusedMatMul"] == counts["Reshape"] == 1
+
+
+@pytest.mark.parametrize(("rows", "depth", "op_type"), [(4096, 5, "Gemm"), (4095, 5, "Add"), (4096, 129, "Add")])
+def test_gemm_adds_the_bias_of_many_short_rows(rows: int, depth: int, op_type: str) -> None:
+    sketch = Sketch(0)
+    y = linear(sketch, sketch.x(rows, depth), 3)
+    counts = op_types(
+        transformed(sketch, sketch.typed("Softmax", [y], sketch.shape(y)), rtol=1e-5, target="onnxruntime")
+    )
+    assert {"Gemm", "Add"} & set(counts) == {op_type}
+    assert ("FusedMatMul" in counts) == (op_type == "Add")
