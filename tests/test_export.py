@@ -362,6 +362,7 @@ def test_the_public_surface() -> None:
         "load_weights",
         "open_scan",
         "prepare",
+        "quantize",
         "run",
         "serve",
         "stablehlo_to_onnx",
