@@ -65,6 +65,7 @@ class Contender:
     model: Model
     digest: str
     sizes: Sizes
+    method: str | None = None
 
     @property
     def items(self) -> int:
@@ -73,8 +74,11 @@ class Contender:
 
     @property
     def stored(self) -> str:
-        """The precision of the function in the file, and that of the products if it is another one."""
-        own = str(self.model.settings.get("precision", "float32"))
+        """The precision of the function in the file, and that of the products if it is another one.
+
+        Of a file with integer weights, it is the method that made them.
+        """
+        own = self.method or str(self.model.settings.get("precision", "float32"))
         return own if self.precision in ("float32", own) else f"{own}, {self.precision}"
 
     @property
@@ -162,7 +166,8 @@ def _rows(target: Target, digest: str, name: str, wanted: Wanted) -> Iterator[Co
                 except UsageError as error:
                     yield Skipped(name, str(error))
                 else:
-                    yield Contender(name, target.path, runtime, device, precision, target.model, digest, sizes)
+                    row = (name, target.path, runtime, device, precision, target.model, digest, sizes)
+                    yield Contender(*row, target.method)
 
 
 def _names(found: Sequence[Artifacts]) -> dict[Path, str]:

@@ -105,6 +105,9 @@ class Choice:
         )
 
 
+#: How integer weights were made, and the tolerance of checks of them.
+Integers = tuple[str, Tolerance]
+
 #: The choice of each format's own runtime.
 OWN = Choice()
 
@@ -113,7 +116,7 @@ OWN = Choice()
 class Target:
     """One file or SavedModel folder in one runtime. ``static`` are its sizes if all are fixed.
 
-    ``integers`` is the tolerance of a file with integer weights.
+    ``integers`` is the tolerance of a file with integer weights, ``method`` what made them.
     """
 
     path: Path
@@ -122,6 +125,7 @@ class Target:
     model: Model
     static: Sizes | None = None
     integers: Tolerance | None = None
+    method: str | None = None
 
     def sizes(self, batches: Sequence[int]) -> tuple[Sizes, ...]:
         """The sizes of the unknown dimensions to check."""
@@ -240,10 +244,10 @@ def manifest_record(manifest: Manifest, format_name: str, folder: Path) -> Recor
     )
 
 
-def _integers_in(manifest: Manifest, format_name: str, folder: Path) -> Tolerance | None:
-    """The tolerance of an artifact with integer weights, by its record; None for another."""
+def _integers_in(manifest: Manifest, format_name: str, folder: Path) -> Integers | None:
+    """The record of an artifact with integer weights; None for another."""
     found = quantization_in(manifest.artifacts[format_name].details, folder / MANIFEST)
-    return None if found is None else recorded_tolerance(found, folder / MANIFEST)
+    return None if found is None else (found.method, recorded_tolerance(found, folder / MANIFEST))
 
 
 def _single(path: Path, facts: Facts, choice: Choice) -> Artifacts:
@@ -258,7 +262,7 @@ def _single(path: Path, facts: Facts, choice: Choice) -> Artifacts:
     variant = essentials.get(VARIANT_KEY, "custom")
     record = Recorded(variant, architecture, settings, facts.signature, str(path), _contract(essentials), probe)
     rounded = quantization_of_file(essentials.get(QUANTIZATION_KEY), path)
-    integers = None if rounded is None else INTEGER_TOLERANCES[rounded.method]
+    integers = None if rounded is None else (rounded.method, INTEGER_TOLERANCES[rounded.method])
     targets = _targets(path, path.name, recorded_model(record), choice, integers)
     return Artifacts(path.name, digest, tuple(targets), {path.name: record}, note=essentials.get(WARNING_KEY))
 
@@ -278,13 +282,13 @@ def _object(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _targets(path: Path, file: str, model: Model, choice: Choice, integers: Tolerance | None = None) -> list[Target]:
-    static = None
+def _targets(path: Path, file: str, model: Model, choice: Choice, integers: Integers | None = None) -> list[Target]:
+    static, (method, allowed) = None, integers or (None, None)
     if file.endswith(_STATIC):
         sizes = sizes_to_try(model)[0]
         static = {**sizes, "batch": 1} if model.batched else sizes
     able = choice.runtimes(file, model.settings.get("precision"))
-    return [Target(path, file, runtime, model, static, integers) for runtime in able]
+    return [Target(path, file, runtime, model, static, allowed, method) for runtime in able]
 
 
 def found_again(found: Artifacts) -> Source | None:
