@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from swift_export.formats.element_types import HALVES
 from swift_export.models import Model
 from swift_export.models.drawing import RandomInputs
 from swift_export.parity.locate.probes.making import Probe, find_places, make_probe
@@ -101,7 +102,10 @@ class IntermediateValues:
         return compare(self.found(target, case, [place])[place], self.expected(case, [place])[place])
 
     def _comparable(self, value: np.ndarray) -> np.ndarray:
-        """Reshape values: some forms of a batched model merge axes between the first and the last, in C order."""
+        """In float32 if 16 bits, as in files of half precision; and reshaped: some forms of a batched model merge axes
+        between the first and the last, in C order.
+        """
+        value = value.astype(np.float32) if value.dtype.name in HALVES else value
         joined = self.model.batched and value.ndim > 2
         return value.reshape(value.shape[0], -1, value.shape[-1]) if joined else value
 

@@ -21,6 +21,7 @@ from swift_export.models.swift.precision import PRECISIONS, element_types
 from swift_export.models.swift.settings import SwiFTSettings
 from swift_export.models.swift.structure.examine import examine_graph
 from swift_export.models.swift.swift_model import swift_model
+from swift_export.parity.checking import check_staged
 from swift_export.parity.measure.cases import Case
 from swift_export.parity.measure.running import load_outputs, run_artifact
 from swift_export.parity.targets import Choice
@@ -93,6 +94,22 @@ def test_bfloat16_stays_bfloat16_for_gpus_and_runs_in_openvino(tmp_path: Path) -
     answer = run_artifact(tmp_path / "model.onnx", RUNTIMES["openvino"], "cpu", [case], tmp_path / "run")
     found = load_outputs(answer.runs[0])["features"]
     assert 1e-3 < relative_error(found, features(CASE)) <= 1.5e-2
+
+
+def test_a_wrong_block_in_float16_is_found_and_named(tmp_path: Path) -> None:
+    model = model_of("float16")
+    file = file_of(model)
+    wrong = file.graph.initializers["model.layers.1.blocks.0.mlp.linear2.weight"]
+    wrong.const_value = oir.tensor(wrong.const_value.numpy() * np.float16(1.5), name=wrong.name)
+    (tmp_path / "onnx").mkdir()
+    oir.save(file, tmp_path / "onnx/model.onnx")
+
+    (checked,) = check_staged(tmp_path, model, batches=(1,)).artifacts
+
+    assert not checked.passed
+    assert {comparison.allowed.relative_l2 for comparison in checked.comparisons} == {5e-3}
+    assert checked.fault.block == "stage1/block0"
+    assert [setting.name for setting in checked.wrong_settings] == ["tensors"]
 
 
 def test_a_cpu_without_kernels_is_said_in_one_line() -> None:
