@@ -19,6 +19,7 @@ from swift_export.scans.picture.canvas import (
     INK,
     MARGIN,
     MUTED,
+    PAGE,
     PANEL,
     WIDTH,
     Axis,
@@ -91,9 +92,11 @@ def _draw_group(canvas: Canvas, bench: Benchmark, top: int, items: int, rows: Se
         middle = y + _BAR // 2
         end_of_bar = max(left + 1, round(across.place(1e3 * timing.median)))
         canvas.draw.rectangle((left, y, end_of_bar, y + _BAR), _COLOURS[_kind(row)])
-        canvas.line((low, middle), (high, middle), INK, 2)
-        for x in (low, high):
-            canvas.line((x, middle - 5), (x, middle + 5), INK, 2)
+        # With a dark edge, to be seen on bars of every colour.
+        for colour, width in ((PAGE, 6), (INK, 2)):
+            canvas.line((low, middle), (high, middle), colour, width)
+            for x in (low, high):
+                canvas.line((x, middle - 5 - width // 3), (x, middle + 5 + width // 3), colour, width)
         _write_name(canvas, row, y + _BAR - 4)
         figures = [milliseconds(timing), digits(row.items_per_s), "" if row.ratio is None else f"{row.ratio:.2f}"]
         for x, figure in zip(_AT, figures, strict=True):
