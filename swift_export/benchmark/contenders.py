@@ -11,9 +11,9 @@ from swift_export.errors import SwiftExportError, UsageError
 from swift_export.models import Model
 from swift_export.models.drawing import default_sizes
 from swift_export.models.model import Sizes
-from swift_export.parity.targets import Artifacts, Choice, Target
+from swift_export.parity.targets import Artifacts, Target
 from swift_export.runtimes.base import Device, Precision, file_label
-from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, require
+from swift_export.runtimes.registry import Runtime, check_ability, find_runtime, kind_of, readers, require
 from swift_export.system.text import listed, plural
 
 __all__ = ["Contender", "Lineup", "Skipped", "Wanted", "find_contenders"]
@@ -152,8 +152,7 @@ def find_contenders(found: Sequence[Artifacts], wanted: Wanted) -> Lineup:
 def _rows(target: Target, digest: str, name: str, wanted: Wanted) -> Iterator[Contender | Skipped]:
     """The rows of one file, and those that cannot be."""
     for device, precision in itertools.product(wanted.devices, wanted.precisions):
-        choice = Choice(wanted.runtimes, not wanted.runtimes, device, precision)
-        for runtime in choice.runtimes(target.file):
+        for runtime in _readers(target, wanted, device, precision):
             try:
                 require(runtime)
                 check_ability(runtime, device, precision)
@@ -168,6 +167,16 @@ def _rows(target: Target, digest: str, name: str, wanted: Wanted) -> Iterator[Co
                 else:
                     row = (name, target.path, runtime, device, precision, target.model, digest, sizes)
                     yield Contender(*row, target.method)
+
+
+def _readers(target: Target, wanted: Wanted, device: Device, precision: Precision) -> list[Runtime]:
+    """The runtimes to try: those that are named, or all that are installed, or else the format's own."""
+    known = readers(kind_of(target.file))
+    if wanted.runtimes:
+        named = [find_runtime(name) for name in wanted.runtimes]
+        return [runtime for runtime in known if runtime in named]
+    able = [runtime for runtime in known if precision in runtime.precisions.get(device, ())]
+    return [runtime for runtime in able if runtime.installed] or [known[0]]
 
 
 def _names(found: Sequence[Artifacts]) -> dict[Path, str]:
