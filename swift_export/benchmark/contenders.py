@@ -156,6 +156,8 @@ def _rows(target: Target, digest: str, name: str, wanted: Wanted) -> Iterator[Co
             try:
                 require(runtime)
                 check_ability(runtime, device, precision)
+                if (own := target.model.settings.get("precision")) in runtime.lacking.get(device, ()):
+                    raise UsageError(f"{runtime.title} on the {device} has no kernels for {own}")
             except SwiftExportError as error:
                 yield Skipped(f"{name} in {runtime.title}", str(error))
                 continue
