@@ -72,6 +72,16 @@ def test_every_row_computes_in_turn_and_one_that_fails_is_left_out(measured: Ben
     assert failures(measured) == [f"a|b.onnx onnxruntime cpu float32 batch 9 rows 4: {broken.reason}"]
 
 
+def test_a_precision_without_kernels_is_left_out_and_integers_are_named(artifacts: Artifacts) -> None:
+    (target,) = artifacts.targets
+    half = replace(target, model=replace(target.model, settings={"precision": "bfloat16"}))
+    with pytest.raises(UsageError, match="ONNX Runtime on the cpu has no kernels for bfloat16"):
+        find_contenders([replace(artifacts, targets=(half,))], Wanted(["onnxruntime"], sizes={"rows": 4}))
+    integers = replace(artifacts, targets=(replace(target, method="weights-int4"),))
+    (row,) = find_contenders([integers], Wanted(["onnxruntime"], sizes={"rows": 4})).contenders
+    assert row.stored == "weights-int4"
+
+
 def test_the_table_shows_only_columns_that_say_something(measured: Benchmark) -> None:
     heads, rows, numbers = table(measured)
     assert {"artifact", "runtime", "sizes", "ms", "with copies", "items/s", "per 1,000"} <= {*heads}
