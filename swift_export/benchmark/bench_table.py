@@ -125,6 +125,9 @@ def notes(bench: Benchmark) -> list[str]:
     waiting = [row for row in bench.rows if row.status == "waiting"]
     if waiting:
         lines.append(f"not reached: {plural(len(waiting), 'row')}")
+    without = dict.fromkeys(row.contender.items for row in bench.measured if row.ratio is None)
+    if without:
+        lines.append(f"no ratio at batch {', '.join(map(str, without))}: the baseline was not measured there")
     if bench.idle > 0.1:
         lines.append(f"waiting rows used up to {bench.idle:.0%} of a processor: short times may be too long")
     for row in bench.measured:

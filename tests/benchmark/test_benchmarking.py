@@ -195,9 +195,14 @@ def test_a_file_of_one_size_takes_part_only_in_that_batch(artifacts: Artifacts) 
     (target,) = artifacts.targets
     static = replace(target, static={"batch": 1, "rows": 5})
     wanted = Wanted(["onnxruntime"], batches=(1, 4))
-    lineup = find_contenders([replace(artifacts, targets=(target, static))], wanted)
+    lineup = find_contenders([replace(artifacts, targets=(static, target))], wanted)
     assert [one.items for one in lineup.contenders] == [1, 1, 4]
     assert [one.reason for one in lineup.skipped] == ["--batch 4: it takes only 1 item at once"]
+    bench = benchmark(lineup)
+    for row in bench.rows:
+        row.status, row.compute = "measured", [1.0]
+        row.baseline = [2.0] if row.contender.items == 1 else []
+    assert "no ratio at batch 4: the baseline was not measured there" in notes(bench)
 
 
 def test_a_file_of_another_program_is_measured_by_its_signature(tmp_path: Path) -> None:
