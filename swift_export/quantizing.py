@@ -121,7 +121,7 @@ def quantize(
         golden = case_of_golden(source, scratch)
         every = cases if golden is None else (*cases, golden)
         both = run_side_by_side(source.path, file, _RUNTIME, every, new_folder(scratch / "runs"))
-        effects = list(float_effects(source, cases, both))
+        effects = list(float_effects(source, cases, both, method))
         if golden is not None:
             effects += golden_effects(source, golden, both.outputs[-1][1])
         allowed = own_tolerance(method, effects, source.path)

@@ -124,6 +124,14 @@ def test_the_quick_check_accepts_it(made) -> None:
     check_quick([result.folder for result in made.values()]).report.raise_for_failures()
 
 
+def test_diff_takes_the_wider_tolerance_of_both(source, made) -> None:
+    found = swift_export.parity.diff_artifacts(source, made["weights-int4"].folder)
+    assert found.equal
+    (pair,) = found.pairs
+    allowed = {c.allowed.relative_l2 for c in pair.comparisons}
+    assert allowed == {made["weights-int4"].quantization.relative_l2}
+
+
 def test_a_server_takes_it_with_its_tolerance(made, tmp_path) -> None:
     folder = made["weights-int4"].folder
     served = load_model(folder, "small", threads=1)

@@ -17,7 +17,7 @@ from swift_export.parity.measure.cases import BATCHES, write_cases
 from swift_export.parity.measure.compare import compare
 from swift_export.parity.measure.running import load_outputs, run_artifact
 from swift_export.parity.measure.scratch import new_folder, scratch_folder
-from swift_export.parity.measure.tolerances import tolerance
+from swift_export.parity.measure.tolerances import coarser, tolerance
 from swift_export.parity.results import Comparison
 from swift_export.parity.targets import Artifacts, Target, find_artifacts
 from swift_export.runtimes.base import RuntimeInfo, check_device
@@ -171,6 +171,8 @@ def _measure(one: _Side, other: _Side, inputs: Sequence[CheckInput], device: str
             answers.append(run_artifact(side.target.path, side.target.runtime, device, cases, work))
         against, found = answers
         allowed = tolerance(found.info.arithmetic, device)
+        for side in (one, other):
+            allowed = coarser(allowed, side.target.integers)
         comparisons = []
         for case, result, reference in zip(cases, found.runs, against.runs, strict=True):
             arrays, references = load_outputs(result), load_outputs(reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ __all__ = ["EMBEDDING", "case_of_golden", "float_effects", "golden_effects", "he
 #: Measured like an output: the vector that heads take.
 EMBEDDING = "embedding"
 
+#: The reference of most errors.
+_FILE = "the float32 file"
+
 
 def heldout_cases(source: FloatSource, inputs: Sequence[CheckInput], folder: Path) -> tuple[Case, ...]:
     """The cases of a check, of which no calibration knows."""
@@ -33,20 +37,27 @@ def heldout_cases(source: FloatSource, inputs: Sequence[CheckInput], folder: Pat
     return write_cases(model, [*model.check_inputs, *inputs], sizes_to_try(model), folder)
 
 
-def float_effects(source: FloatSource, cases: Sequence[Case], both: SideBySide) -> Iterator[Effect]:
+def float_effects(source: FloatSource, cases: Sequence[Case], both: SideBySide, method: str) -> Iterator[Effect]:
     """The errors against the float32 file: the largest over the sizes, for every input and output."""
     worst: dict[tuple[str, str], Effect] = {}
-    # A sum near zero has few correct digits: its errors are relative to its terms, which only golden outputs have.
-    left = source.model.sums if source.artifact.golden else ()
+    golden = _golden(source)
     for case, outputs in zip(cases, both.outputs, strict=False):
         right, found = (_with_embedding(source, one) for one in outputs)
         for name, array in right.items():
-            if name in left or not is_float(array.dtype):
+            if not is_float(array.dtype):
                 continue
-            effect = _effect(case.input, name, found[name], array, "the float32 file")
-            known = worst.get((case.input, name))
-            if known is None or effect.relative_l2 > known.relative_l2:
-                worst[case.input, name] = effect
+            effect = _effect(case.input, name, found[name], array, _FILE)
+            terms = golden.get(terms_name(name))
+            if terms is not None and _beyond(effect, INTEGER_TOLERANCES[method]):
+                # A sum near zero has few correct digits. The size of its terms is known on the golden input alone.
+                effect = _effect(case.input, name, found[name], array, _FILE, np.broadcast_to(terms, array.shape))
+            known = worst.get((case.input, name), effect)
+            worst[case.input, name] = replace(
+                effect,
+                relative_l2=max(effect.relative_l2, known.relative_l2),
+                relative_max=max(effect.relative_max, known.relative_max),
+                cosine=min((c for c in (effect.cosine, known.cosine) if c is not None), default=None),
+            )
     yield from worst.values()
 
 
@@ -57,6 +68,10 @@ def _effect(
     if difference.mismatch or difference.non_finite:
         raise CheckFailed(f"{ONNX_FILE}: input {case}, output {name}: {difference}; nothing was written")
     return Effect(case, name, difference.relative_l2, difference.relative_max, difference.cosine, reference)
+
+
+def _beyond(effect: Effect, most: Tolerance) -> bool:
+    return effect.relative_l2 > most.relative_l2 or effect.relative_max > most.relative_max
 
 
 def _with_embedding(source: FloatSource, outputs: Outputs) -> dict[str, np.ndarray]:
@@ -87,7 +102,7 @@ def case_of_golden(source: FloatSource, folder: Path) -> Case | None:
 def golden_effects(source: FloatSource, case: Case, found: Outputs) -> Iterator[Effect]:
     """The errors against the golden outputs, which the reference computed for the source's check."""
     assert source.artifact.golden
-    golden = read_golden(source.folder, source.manifest, FORMAT, source.model.batched)
+    golden = _golden(source)
     for spec in source.artifact.signature.outputs:
         right, array = golden[spec.name], found[spec.name]
         if is_float(right.dtype):
@@ -96,13 +111,20 @@ def golden_effects(source: FloatSource, case: Case, found: Outputs) -> Iterator[
             yield _effect(case.input, spec.name, array, right, source.artifact.golden.reference, terms)
 
 
+def _golden(source: FloatSource) -> Outputs:
+    """The golden outputs of the source, and the sizes of the terms of sums; none if it was not checked."""
+    if source.artifact.golden is None:
+        return {}
+    return read_golden(source.folder, source.manifest, FORMAT, source.model.batched)
+
+
 def own_tolerance(method: str, effects: Sequence[Effect], file: Path) -> Tolerance:
     """The artifact's own tolerance; raises CheckFailed for an error beyond the method's."""
     if not effects:
         raise UsageError(f"{file}: expected an output of float32 to measure the error on, found none")
     most = INTEGER_TOLERANCES[method]
     for effect in effects:
-        if effect.relative_l2 > most.relative_l2 or effect.relative_max > most.relative_max:
+        if _beyond(effect, most):
             raise CheckFailed(
                 f"{ONNX_FILE}: input {effect.input}, output {effect.output}: relative L2 {effect.relative_l2:.2g}, "
                 f"largest {effect.relative_max:.2g} against {effect.reference} (allowed {most.relative_l2:g} and "
