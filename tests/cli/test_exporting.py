@@ -58,6 +58,21 @@ def test_the_default_folder_is_that_of_the_variant_below_the_callers(run, tmp_pa
     assert (tmp_path / "artifacts" / "custom" / "stablehlo" / "model.jax").is_file()
 
 
+def test_half_precision_has_a_default_folder_of_its_own_and_is_recorded(run, tmp_path: Path) -> None:
+    import onnx
+
+    done = run(
+        "onnx", "--weights", TINY, "--precision", "float16", "--io-dtype", "float16", "--no-check", "--quiet"
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "artifacts" / "custom-float16"
+    settings = json.loads((folder / "manifest.json").read_text())["artifacts"]["onnx"]["settings"]
+    assert (settings["precision"], settings["io_dtype"]) == ("float16", "float16")
+    graph = onnx.load(folder / "onnx" / "model.onnx").graph
+    ends = (*graph.input, *graph.output)
+    assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT16}
+
+
 def test_target_and_attention_are_recorded_and_checked_again(run, tmp_path: Path) -> None:
     import onnx
 
