@@ -28,7 +28,7 @@ from _bench.chart import COLOURS
 from _check_triton import ENVIRONMENT, fetched, installed, twin
 from _check_triton import served as served_by_triton
 from _commands import command, environment
-from _serving_processes import call, saturate, send_clip, served
+from _serving_processes import SATURATING, call, saturate, send_clip, served
 from _serving_report import CLIPS, LOADS, OURS, ROUNDS, Report, Server, draw
 
 from swift_export.errors import SwiftExportError, UsageError
@@ -110,6 +110,7 @@ def _measured(artifact: Path | None, triton: Path | None, requests: int, scratch
         expected = model.infer(inputs)
         for each in servers:
             _check(each, [each.send(clip)], expected)
+            saturate(each.send, clip, SATURATING)  # until it has the memory of all that it computes at once
         direct = []
         for _ in range(ROUNDS):
             start = time.perf_counter()

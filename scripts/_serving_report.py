@@ -22,7 +22,7 @@ __all__ = ["CLIPS", "LOADS", "OURS", "ROUNDS", "Report", "Server", "draw"]
 LOADS = (0.2, 0.5, 0.8, 0.95, 1.1)
 PERCENTILES = (50, 90, 99)
 #: Rounds in which all servers are saturated in turn, and the clips of each.
-ROUNDS, CLIPS = 3, 6
+ROUNDS, CLIPS = 5, 12
 #: Throughput at saturation over that of the session alone: the limit of the embedded server.
 LIMIT = 0.95
 #: Colours of the embedded server, by instances.
