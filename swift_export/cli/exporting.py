@@ -263,5 +263,5 @@ def _export(job: _Job, settings: SwiFTSettings, chosen: OnnxSettings | None = No
         console=console,
         answer=job.answer,
         inputs=inputs,
-        notes=[describe_target(onnx.target)] if "onnx" in job.formats else [],
+        notes=[describe_target(onnx.target, settings.precision)] if "onnx" in job.formats else [],
     )

@@ -23,3 +23,4 @@ def test_the_speed_up_is_that_of_the_benchmark() -> None:
 def test_each_target_names_the_other() -> None:
     assert f"--target onnxruntime is {speed_up():.2f} times as fast" in describe_target("portable")
     assert "--target portable" in describe_target("onnxruntime")
+    assert describe_target("portable", "float16").endswith("--target onnxruntime has ONNX Runtime's own operators")
