@@ -16,14 +16,14 @@ from _gpu_check.outcomes import CaseFiles, Compared, Outcome, Request, Spread, T
 from swift_export.errors import SwiftExportError, UsageError
 from swift_export.parity.measure.compare import compare
 from swift_export.parity.measure.tolerances import Tolerance, tolerance
-from swift_export.runtimes.base import AbsentDevice, Session
+from swift_export.runtimes.base import AbsentDevice, Session, is_out_of_memory
 from swift_export.system.arrays import load_array
 from swift_export.system.exchange import read_request
 from swift_export.system.nvml import find_card
 from swift_export.system.rounds import Timing, timed
 from swift_export.system.text import error_line
 
-__all__ = ["is_out_of_memory", "main"]
+__all__ = ["main"]
 
 INPUT, OUTPUT = "bold", "features"
 #: Calls of a timing, however long they take.
@@ -46,20 +46,6 @@ def main(folder: Path) -> None:
     except Exception as error:  # every runtime has its own error types
         outcome.status, outcome.reason = "failed", _reason(error)
     write_outcome(outcome, folder)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a runtime's error says that the device has no memory left; each has its own words."""
-    said = f"{type(error).__name__}: {error}".lower()
-    words = (
-        "out of memory",
-        "outofmemory",
-        "resource_exhausted",
-        "failed to allocate memory",
-        "bad_alloc",
-        "memoryerror",
-    )
-    return any(word in said for word in words)
 
 
 def _reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ for activations beyond the calibrated range, up to twice as large.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -60,7 +61,7 @@ def integer_products(model: oir.Model, method: str, ranges: Mapping[str, Range])
             del graph.initializers[str(weight.name)]
 
 
-class _Rewriter:
+class _Rewriter(ABC):
     """Adds nodes in front of a product's, and constants."""
 
     def __init__(self, graph: oir.Graph) -> None:
@@ -102,9 +103,9 @@ class _Rewriter:
         )
         return output
 
+    @abstractmethod
     def computed(self, product: Product) -> oir.Value:
         """``activation @ weight`` in integers."""
-        raise NotImplementedError
 
 
 class _Static(_Rewriter):

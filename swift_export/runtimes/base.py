@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,13 @@ __all__ = [
     "check_inputs",
     "check_precision",
     "file_label",
+    "is_out_of_memory",
 ]
+
+#: How runtimes say that memory ran out, mostly that of a GPU.
+_NO_MEMORY = re.compile(
+    r"out ?of ?memory|RESOURCE_EXHAUSTED|\bOOM\b|(Failed|Unable) to allocate|bad_?alloc|_ALLOC_FAILED", re.IGNORECASE
+)
 
 Device = Literal["cpu", "gpu"]
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
@@ -147,6 +154,12 @@ def absent_gpu(runtime: str, found: str) -> AbsentDevice:
     return AbsentDevice(
         f"--device gpu: {runtime} has no CUDA GPU, only {found}; use --device cpu or a machine with one"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a runtime's error says that its device has no memory left; each has its own words and types."""
+    said = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(said) is not None
 
 
 def check_inputs(specs: Sequence[InputSpec], inputs: Arrays, where: str) -> None:

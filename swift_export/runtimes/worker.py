@@ -6,7 +6,6 @@ possibly a failure; any other status means that the process broke.
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from swift_export.runtimes.base import (
     check_device,
     check_precision,
     file_label,
+    is_out_of_memory,
 )
 from swift_export.runtimes.messages import Answer, Failure, Request, Run, RunResult, read_request, write_answer
 from swift_export.runtimes.registry import RUNTIMES, Runtime, check_ability, require
@@ -39,11 +39,6 @@ from swift_export.system.rounds import timed
 from swift_export.system.text import error_line
 
 __all__ = ["failing_call", "main", "open_session", "run_inputs", "serve", "write_outputs"]
-
-#: How runtimes say that memory ran out, mostly that of a GPU.
-_NO_MEMORY = re.compile(
-    r"out of memory|RESOURCE_EXHAUSTED|\bOOM\b|(Failed|Unable) to allocate|bad_?alloc|_ALLOC_FAILED", re.IGNORECASE
-)
 
 
 def main(folder: Path) -> None:
@@ -127,7 +122,7 @@ def failing_call(session: Session, inputs: Arrays, path: Path) -> Iterator[None]
         raise
     except Exception as error:  # every runtime has its own error types for a call that fails, too
         what, reason = f"{file_label(path)}: {session.info.name}", error_line(error)
-        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        if is_out_of_memory(error):
             raise MachineError(
                 f"{what} ran out of memory on {_described(inputs)}; use a smaller batch ({reason})"
             ) from error

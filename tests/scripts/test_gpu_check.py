@@ -229,7 +229,7 @@ def test_out_of_memory_ends_a_row_at_the_batch_before(tmp_path, toy):
     ],
 )
 def test_every_runtime_has_its_words_for_a_full_card(said, out):
-    from _gpu_check.row_worker import is_out_of_memory
+    from swift_export.runtimes.base import is_out_of_memory
 
     assert is_out_of_memory(RuntimeError(said)) == out
 
