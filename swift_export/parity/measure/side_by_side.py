@@ -7,9 +7,9 @@ would also compare the machine's load at two moments.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +23,7 @@ from swift_export.runtimes.registry import RUNTIMES
 from swift_export.system.arrays import load_array, save_array
 from swift_export.system.exchange import read_answer, read_request, write_answer, write_request
 from swift_export.system.processes import WITHOUT_GPU, Child
+from swift_export.system.rounds import take_turns, timed
 from swift_export.system.text import error_line
 
 __all__ = ["SideBySide", "main", "run_side_by_side"]
@@ -84,12 +85,8 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
                 file = folder / f"{number}-{one}-{place}.npy"
                 save_array(file, array)
                 written[-1][one][name] = str(file)
-    seconds: list[list[float]] = [[] for _ in sessions]
-    for _ in range(_ROUNDS):
-        for one, session in enumerate(sessions):
-            start = time.perf_counter()
-            session(cases[0])
-            seconds[one].append(time.perf_counter() - start)
+    turns = {str(one): partial(timed, partial(session, cases[0])) for one, session in enumerate(sessions)}
+    seconds = list(take_turns(turns, least=_ROUNDS).values())
     info = sessions[0].info
     return {"outputs": written, "seconds": seconds, "runtime": f"{info.name} {info.version}"}
 
